@@ -1,0 +1,78 @@
+# Everything runs in .venv, which each target makes for itself. What is installed there is pinned by
+# constraints.txt; a stamp file for each dependency group keeps later runs from asking pip again.
+
+PYTHON ?= python3
+PYTEST_ARGS ?= -n 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+OLDEST := .venv-oldest
+EXTRAS := dask,otel,postgres,ray,ui
+PIP := -m pip --disable-pip-version-check --quiet
+PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: bench check clean constraints demo format help test test-oldest
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## run the example pipeline over the flights of 2013
+	@$(BIN)/python examples/flights.py
+
+test: $(VENV)/.test $(VENV)/.demo ## run the tests (PYTEST_ARGS="-n 2" by default)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.check $(VENV)/.test $(VENV)/.demo ## check format, lint, types and architecture
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+	$(BIN)/python -m pytest -q tests/architecture
+
+format: $(VENV)/.check ## format the code and apply the safe fixes of the linter
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+bench: $(VENV)/.package ## measure what a task costs
+	@$(BIN)/python benchmarks/overhead.py
+
+test-oldest: $(OLDEST)/.test ## run the tests with the oldest allowed versions
+	@$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS)
+
+constraints: $(VENV)/.made ## pin the newest allowed version of everything in constraints.txt
+	$(BIN)/python $(PIP) install --dry-run --ignore-installed --report $(VENV)/report.json \
+		--group dev --editable '.[$(EXTRAS)]'
+	$(BIN)/python tools/pin.py < $(VENV)/report.json > constraints.txt
+
+clean: ## remove the environments, the caches and what was built
+	rm -rf $(VENV) $(OLDEST) build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests examples benchmarks tools -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+# An environment with the pinned pip.
+%/.made: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "mainspring needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@echo "making $* with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $*
+	@$*/bin/python $(PIP) install --constraint constraints.txt --upgrade pip
+	@touch $@
+
+# mainspring itself, editable.
+$(VENV)/.package: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "installing mainspring"
+	@$(PIP_INSTALL) --build-constraint constraints.txt --editable .
+	@touch $@
+
+# One dependency group.
+$(VENV)/.check $(VENV)/.demo $(VENV)/.test: $(VENV)/.%: $(VENV)/.package
+	@echo "installing the tools of the group '$*'"
+	@$(PIP_INSTALL) --group $*
+	@touch $@
+
+$(OLDEST)/.test: $(OLDEST)/.made pyproject.toml constraints-oldest.txt
+	@echo "installing mainspring with its oldest dependencies"
+	@$(OLDEST)/bin/python $(PIP) install --constraint constraints-oldest.txt --group test --group demo --editable .
+	@touch $@
