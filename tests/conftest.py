@@ -1,0 +1,23 @@
+"""What every test gets: a home of its own and a process without a past."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def reset_process_state() -> None:
+    """Forget what the product keeps for the whole process. The one place for it."""
+
+
+@pytest.fixture(autouse=True)
+def mainspring_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty MAINSPRING_HOME, not yet created; no other MAINSPRING_* variable is set."""
+    for name in [name for name in os.environ if name.startswith("MAINSPRING_")]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "mainspring-home"
+    monkeypatch.setenv("MAINSPRING_HOME", str(home))
+    reset_process_state()
+    yield home
+    reset_process_state()
