@@ -48,8 +48,9 @@ constraints: $(VENV)/.made ## pin the newest allowed version of everything in co
 	$(BIN)/python tools/pin.py < $(VENV)/report.json > constraints.txt
 
 clean: ## remove the environments, the caches and what was built
-	rm -rf $(VENV) $(OLDEST) build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find src tests examples benchmarks tools -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	rm -rf $(VENV) $(OLDEST) build dist htmlcov .coverage
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # An environment with the pinned pip.
 %/.made: constraints.txt
@@ -74,5 +75,6 @@ $(VENV)/.check $(VENV)/.demo $(VENV)/.test: $(VENV)/.%: $(VENV)/.package
 
 $(OLDEST)/.test: $(OLDEST)/.made pyproject.toml constraints-oldest.txt
 	@echo "installing mainspring with its oldest dependencies"
-	@$(OLDEST)/bin/python $(PIP) install --constraint constraints-oldest.txt --group test --group demo --editable .
+	@$(OLDEST)/bin/python $(PIP) install --constraint constraints-oldest.txt \
+		--build-constraint constraints.txt --group test --group demo --editable .
 	@touch $@
