@@ -1,13 +1,74 @@
-"""Mainspring makes a plain Python function a tracked, retried, resumable task."""
+"""mainspring: plain functions as tracked, retried, timed-out tasks with a durable history, and no server.
 
-__all__ = ["__version__"]
+::
 
-__version__: str
+    from mainspring import flow, task
+
+    @task(retries=2)
+    def fetch(month): ...
+
+    @flow
+    def pipeline(): ...
+
+Names are loaded at their first use, so importing the package costs next to nothing.
+
+What users import from: ``tasks``, ``flows``, ``states``, ``futures``, ``task_runners``, ``transactions``, ``context``, ``logging``,
+``settings``, ``client``, ``runtime``, ``annotations``, ``exceptions``, ``task_engine``, ``flow_engine``. What is behind it, from the bottom: ``clock`` and
+``identifiers``; ``runs``; ``_core``, which decides; ``store`` and ``recording``, which keep; ``_engine``, which carries out.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mainspring.annotations import allow_failure, unmapped
+    from mainspring.client import get_client
+    from mainspring.context import tags
+    from mainspring.flows import Flow, flow
+    from mainspring.logging import get_run_logger
+    from mainspring.states import State
+    from mainspring.tasks import Task, task
+    from mainspring.transactions import Transaction
+
+__all__ = [
+    "Flow",
+    "State",
+    "Task",
+    "Transaction",
+    "__version__",
+    "allow_failure",
+    "flow",
+    "get_client",
+    "get_run_logger",
+    "tags",
+    "task",
+    "unmapped",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Flow": "flows",
+    "State": "states",
+    "Task": "tasks",
+    "Transaction": "transactions",
+    "allow_failure": "annotations",
+    "flow": "flows",
+    "get_client": "client",
+    "get_run_logger": "logging",
+    "tags": "context",
+    "task": "tasks",
+    "unmapped": "annotations",
+}
 
 
-def __getattr__(name: str) -> str:
-    if name == "__version__":
-        from importlib.metadata import version  # slow to import, so only when asked for
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    return value
 
-        return version("mainspring")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return __all__

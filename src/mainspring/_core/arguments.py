@@ -1,0 +1,154 @@
+"""From the arguments of a call to parameters by name and back, compiled once per function.
+
+``inspect.Signature.bind`` costs some microseconds a call. Python binds arguments for nothing when a function has
+the wanted signature, so for each task two small functions are compiled: one with the signature of the task's
+function that returns its arguments as a dict, and one that calls the task's function from such a dict.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from mainspring.exceptions import ParameterBindError, ReservedArgumentError
+
+__all__ = ["RESERVED_NAMES", "Arguments"]
+
+RESERVED_NAMES = ("return_state", "wait_for")
+
+_KINDS = inspect.Parameter
+
+
+class Arguments:
+    """The signature of one function, ready for fast use. Immutable and safe to share between threads.
+
+    Args:
+        function: The function; bound methods and callable objects are fine.
+        name: What error messages call it.
+
+    Raises:
+        ReservedArgumentError: A parameter has a name that calls of a task or flow need themselves.
+        TypeError: The function has no signature.
+    """
+
+    __slots__ = ("_bind", "_call", "function", "name", "signature", "variadic_keyword")
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        try:
+            self.signature = inspect.signature(function)
+        except ValueError as error:
+            raise TypeError(
+                f"{name!r} cannot be used: Python cannot tell its signature ({error}). Wrap it in a"
+                f" function that spells out its parameters."
+            ) from None
+        self.function = function
+        self.name = name
+        parameters = self.signature.parameters
+        self.variadic_keyword = next(
+            (key for key, p in parameters.items() if p.kind is _KINDS.VAR_KEYWORD), None
+        )
+        for reserved in RESERVED_NAMES:
+            if reserved in parameters:
+                raise ReservedArgumentError(
+                    f"{reserved!r} is a reserved argument name and cannot be used as a parameter of"
+                    f" {name!r}: calls use it themselves. Rename the parameter."
+                )
+        self._bind = _compile_bind(parameters)
+        self._call = _compile_call(parameters)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of a call by name, defaults applied, in the order of the signature.
+
+        Raises:
+            ParameterBindError: The arguments do not fit.
+        """
+        try:
+            return self._bind(*args, **kwargs)
+        except TypeError:
+            raise self._explain(args, kwargs) from None
+
+    def call(self, parameters: Mapping[str, Any]) -> Any:
+        """Call the function with the given parameters; they may come from elsewhere than `bind`."""
+        return self._call(self.function, parameters)
+
+    def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters that a call names itself, defaults left out.
+
+        Raises:
+            ParameterBindError: The arguments do not fit.
+        """
+        try:
+            return dict(self.signature.bind(*args, **kwargs).arguments)
+        except TypeError:
+            raise self._explain(args, kwargs) from None
+
+    def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """``given`` with the defaults added, in the order of the signature."""
+        complete: dict[str, Any] = {}
+        for name, parameter in self.signature.parameters.items():
+            if name in given:
+                complete[name] = given[name]
+            elif parameter.kind is _KINDS.VAR_POSITIONAL:
+                complete[name] = ()
+            elif parameter.kind is _KINDS.VAR_KEYWORD:
+                complete[name] = {}
+            else:
+                complete[name] = parameter.default
+        return complete
+
+    def _explain(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ParameterBindError:
+        try:
+            self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            reason = str(error)
+        else:
+            reason = "the arguments do not fit"
+        return ParameterBindError.from_call(self.name, self.signature, reason, args, kwargs)
+
+
+def _compile_bind(parameters: Mapping[str, inspect.Parameter]) -> Callable[..., dict[str, Any]]:
+    """A function with the same parameters and defaults that returns them as a dict."""
+    header: list[str] = []
+    defaults: list[Any] = []
+    keyword_defaults: dict[str, Any] = {}
+    previous = None
+    for name, parameter in parameters.items():
+        kind = parameter.kind
+        if previous is _KINDS.POSITIONAL_ONLY and kind is not _KINDS.POSITIONAL_ONLY:
+            header.append("/")
+        if kind is _KINDS.KEYWORD_ONLY and previous not in (_KINDS.VAR_POSITIONAL, kind):
+            header.append("*")
+        header.append(_STARS.get(kind, "") + name)
+        if parameter.default is not parameter.empty:
+            header[-1] += "=None"
+            if kind is _KINDS.KEYWORD_ONLY:
+                keyword_defaults[name] = parameter.default
+            else:
+                defaults.append(parameter.default)
+        previous = kind
+    if previous is _KINDS.POSITIONAL_ONLY:
+        header.append("/")
+    items = ", ".join(f"{name!r}: {name}" for name in parameters)
+    bind = _compile("bind", header, f"{{{items}}}")
+    bind.__defaults__ = tuple(defaults)
+    bind.__kwdefaults__ = keyword_defaults
+    return bind
+
+
+def _compile_call(parameters: Mapping[str, inspect.Parameter]) -> Callable[..., Any]:
+    """A function that calls its first argument with the parameters in its second."""
+    passed = [
+        f"{_STARS.get(p.kind, '')}{f'{name}=' if p.kind is _KINDS.KEYWORD_ONLY else ''}_values[{name!r}]"
+        for name, p in parameters.items()
+    ]
+    return _compile("call", ["_function", "_values"], f"_function({', '.join(passed)})")
+
+
+_STARS = {_KINDS.VAR_POSITIONAL: "*", _KINDS.VAR_KEYWORD: "**"}
+
+
+def _compile(name: str, header: Iterable[str], result: str) -> Any:
+    namespace: dict[str, Any] = {}
+    exec(f"def {name}({', '.join(header)}):\n    return {result}", namespace)  # noqa: S102 - names from a signature are identifiers
+    return namespace[name]

@@ -1,0 +1,184 @@
+"""The life of a run, read top to bottom: what happens, in which order, and what decides.
+
+A life has four phases, each a generator that yields effects and is sent what came of them::
+
+    begin    Pending -> (inputs) -> Running, or NotReady, or Failed
+    settle   the outcome of an attempt -> Completed, Failed, TimedOut, Retrying or AwaitingRetry
+    resume   AwaitingRetry -> (wait) -> Retrying
+    finish   the hooks that follow the final state
+    crash    from anywhere -> Crashed, instead of all that was still to come
+
+Between ``begin`` and ``finish`` the driver makes attempts for as long as the run is RUNNING or SCHEDULED. That
+loop is public: users may write it by hand. This is why the core is split into phases instead of being one
+generator with the loop inside. No phase keeps anything for the next one: all of it is in the run record,
+so any recorded run can be taken up by a fresh driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from mainspring._core.effects import Ask, Effect, Enter, Prepare, RunHooks, SleepUntil
+from mainspring._core.outcomes import Blocked, Outcome, Ready, Returned
+from mainspring._core.policy import RunPolicy
+from mainspring._core.transitions import Move, next_state, retry_delay
+from mainspring.clock import MICROSECONDS
+from mainspring.runs import Run
+from mainspring.states import (
+    State,
+    exception_to_crashed_state,
+    is_state_iterable,
+    return_value_to_state,
+)
+from mainspring.states.conversion import describe_exception
+
+__all__ = ["Phase", "begin", "crash", "failure_state", "finish", "resume", "retry", "settle"]
+
+Phase = Generator[Effect, Any, Any]
+Now = Callable[[], int]
+
+
+def begin(policy: RunPolicy, run: Run, now: Now) -> Phase:
+    """From creation to the first attempt. Returns the outcome that kept the run from starting, or None."""
+    outcome = yield Prepare()
+    if type(outcome) is Ready:
+        state = yield Enter(next_state(run, Move.BEGIN, now()))
+        if policy.on_running:
+            yield RunHooks(policy.on_running, state)
+        return None
+    if type(outcome) is Blocked:
+        yield Enter(next_state(run, Move.BLOCK, now(), str(outcome.error)))
+    else:
+        yield Enter(
+            next_state(
+                run,
+                Move.FAIL,
+                now(),
+                f"{policy.noun} could not begin: {describe_exception(outcome.error)}",
+                outcome.error,
+            )
+        )
+    return outcome
+
+
+def settle(
+    policy: RunPolicy,
+    run: Run,
+    outcome: Outcome,
+    retries: int,
+    now: Now,
+    random: Callable[[], float],
+) -> Phase:
+    """From the outcome of an attempt to the next state. Returns True if another attempt is granted.
+
+    Args:
+        policy: The options of the task or flow.
+        run: The run.
+        outcome: What the attempt came to.
+        retries: How many retries were granted before.
+        now: Reads the wall clock.
+        random: Draws a number in [0, 1), for jitter.
+    """
+    if type(outcome) is Returned:
+        state = _success(run, outcome, now())
+        if not state.is_failed():
+            yield Enter(state)
+            return False
+    else:
+        state = failure_state(policy, run, outcome.error, outcome.own_limit, now())
+    if (yield from retry(policy, run, state, retries, now, random)):
+        return True
+    yield Enter(state)
+    return False
+
+
+def retry(
+    policy: RunPolicy,
+    run: Run,
+    failure: State,
+    retries: int,
+    now: Now,
+    random: Callable[[], float],
+) -> Phase:
+    """Grant another attempt instead of entering the state ``failure``, if the policy has one left.
+
+    A failed state that the function made itself is retried like an exception (V-5). Returns True if
+    the retry was granted; the arguments are those of `settle`.
+    """
+    if retries >= policy.retries:
+        return False
+    if policy.retry_condition is not None and not (yield Ask(policy.retry_condition, failure)):
+        return False
+    at = now()
+    delay = retry_delay(policy, retries, random())
+    if delay:
+        due = at + round(delay * MICROSECONDS)
+        yield Enter(next_state(run, Move.AWAIT_RETRY, at, scheduled_at=due))
+    else:
+        state = yield Enter(next_state(run, Move.RETRY, at))
+        if policy.on_running:
+            yield RunHooks(policy.on_running, state)
+    return True
+
+
+def resume(policy: RunPolicy, run: Run, now: Now) -> Phase:
+    """From SCHEDULED to the next attempt, after its time has come."""
+    state = run.state
+    due = state.scheduled_at
+    if due is None:
+        return
+    yield SleepUntil(due)
+    move = Move.RETRY if state.name == "AwaitingRetry" else Move.BEGIN
+    state = yield Enter(next_state(run, move, now()))
+    if policy.on_running:
+        yield RunHooks(policy.on_running, state)
+
+
+def finish(policy: RunPolicy, run: Run) -> Phase:
+    """The hooks that follow the state in which the run was left."""
+    if hooks := policy.hooks_for(run.state):
+        yield RunHooks(hooks, run.state)
+
+
+def crash(policy: RunPolicy, run: Run, error: BaseException, now: Now) -> Phase:
+    """Record that the run was ended from outside, wherever it was; a final state is never overwritten.
+
+    Effects on this path never wait. Returns True if the run was crashed by this call.
+    """
+    if run.state.is_final():
+        return False
+    at = now()
+    described = exception_to_crashed_state(error)
+    yield Enter(next_state(run, Move.CRASH, at, described.message, described.data))
+    return True
+
+
+def failure_state(policy: RunPolicy, run: Run, error: Exception, own_limit: bool, at: int) -> State:
+    """The state for an exception that came out of an attempt and is not retried.
+
+    Args:
+        policy: The options of the task or flow.
+        run: The run.
+        error: The exception.
+        own_limit: True if it came from the run's own time limit.
+        at: The time of the failure.
+    """
+    if isinstance(error, TimeoutError):
+        if own_limit:
+            message = f"{policy.noun} exceeded timeout of {policy.timeout} second(s)"
+        else:
+            message = f"{policy.noun} failed due to timeout: {error!r}"
+        return next_state(run, Move.TIME_OUT, at, message, error, retriable=False)
+    message = f"{policy.noun} encountered an exception: {describe_exception(error)}"
+    return next_state(run, Move.FAIL, at, message, error, retriable=False)
+
+
+def _success(run: Run, outcome: Returned, at: int) -> State:
+    """The state that a returned value means; a state made by hand is entered as it is (E-106)."""
+    value = outcome.value
+    if outcome.cached:
+        return next_state(run, Move.REUSE, at, data=value)
+    if isinstance(value, State) or is_state_iterable(value):
+        return return_value_to_state(value)
+    return next_state(run, Move.SUCCEED, at, data=value)

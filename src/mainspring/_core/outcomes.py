@@ -1,0 +1,48 @@
+"""What happened when a driver did what the core could not: values, so that no exception enters the core."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["Blocked", "Outcome", "Raised", "Ready", "Returned"]
+
+
+class Outcome:
+    """Something that happened. Each kind is a class of its own; the transition table knows them by type."""
+
+    __slots__ = ()
+
+
+class Ready(Outcome):
+    """Every input of the run is there."""
+
+    __slots__ = ()
+
+
+class Blocked(Outcome):
+    """An upstream run did not complete, so this one must not start."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class Returned(Outcome):
+    """The function returned, or would have: ``cached`` values come from an earlier run."""
+
+    __slots__ = ("cached", "value")
+
+    def __init__(self, value: Any, cached: bool = False) -> None:
+        self.value = value
+        self.cached = cached
+
+
+class Raised(Outcome):
+    """An ordinary exception came out; ``own_limit`` is True if the run's own time limit was the cause."""
+
+    __slots__ = ("error", "own_limit")
+
+    def __init__(self, error: Exception, own_limit: bool = False) -> None:
+        self.error = error
+        self.own_limit = own_limit

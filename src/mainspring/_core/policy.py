@@ -1,0 +1,170 @@
+"""The options of a task or flow that decide about its runs, resolved and checked once, at definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mainspring.states import State, StateType
+
+__all__ = ["MAX_RETRY_DELAYS", "Hooks", "RunPolicy", "check_hooks", "hook_name", "resolve_delays"]
+
+MAX_RETRY_DELAYS = 50
+
+Hooks = list[Callable[..., Any]]
+
+
+class RunPolicy:
+    """What the lifecycle needs to know about a task or flow.
+
+    The hook lists are the task's or flow's own, so hooks registered later count. ``recorded`` is what the
+    store keeps of the policy.
+
+    Args:
+        noun: "Task run" or "Flow run", for messages.
+        retries: How many times a failed run may be attempted again.
+        retry_delays: Seconds before each retry; the last one repeats; empty means at once.
+        retry_jitter_factor: How far a delay may stray, as a fraction of it.
+        retry_condition: Asked before each retry, if given.
+        timeout: Seconds an attempt may take, or None.
+        hooks: The hook lists by the type of the state they follow.
+    """
+
+    __slots__ = (
+        "hooks",
+        "noun",
+        "on_running",
+        "recorded",
+        "retries",
+        "retry_condition",
+        "retry_delays",
+        "retry_jitter_factor",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        noun: str,
+        retries: int = 0,
+        retry_delays: Sequence[float] = (),
+        retry_jitter_factor: float | None = None,
+        retry_condition: Callable[..., Any] | None = None,
+        timeout: float | None = None,
+        hooks: Mapping[StateType, Hooks] | None = None,
+    ) -> None:
+        self.noun = noun
+        self.retries = retries
+        self.retry_delays = tuple(retry_delays)
+        self.retry_jitter_factor = retry_jitter_factor
+        self.retry_condition = retry_condition
+        self.timeout = timeout
+        self.hooks: Mapping[StateType, Hooks] = {} if hooks is None else hooks
+        self.on_running: Hooks = self.hooks.get(StateType.RUNNING, [])
+        self.recorded: dict[str, Any] = {}
+        if retries:
+            self.recorded["retries"] = retries
+        if self.retry_delays:
+            self.recorded["retry_delay"] = list(self.retry_delays)
+        if retry_jitter_factor:
+            self.recorded["retry_jitter_factor"] = retry_jitter_factor
+
+    @classmethod
+    def resolve(
+        cls,
+        noun: str,
+        retries: Any,
+        retry_delay_seconds: Any,
+        retry_jitter_factor: Any,
+        retry_condition: Any,
+        timeout_seconds: Any,
+        hooks: Mapping[StateType, Hooks],
+    ) -> RunPolicy:
+        """A policy from options as users give them.
+
+        Raises:
+            TypeError: An option is of a wrong type.
+            ValueError: An option's value cannot work.
+        """
+        if isinstance(retries, bool) or not isinstance(retries, int):
+            raise TypeError(f"Invalid `retries`: expected a whole number; got {retries!r}.")
+        if retries < 0:
+            raise ValueError(f"Invalid `retries`: {retries} must be >= 0; 0 means none.")
+        if retry_jitter_factor is not None and _seconds("retry_jitter_factor", retry_jitter_factor) < 0:
+            raise ValueError(f"`retry_jitter_factor` must be >= 0; got {retry_jitter_factor!r}.")
+        if retry_condition is not None and not callable(retry_condition):
+            raise TypeError(
+                f"Expected `retry_condition_fn` to be callable; got {type(retry_condition).__name__} instead."
+            )
+        timeout = _seconds("timeout_seconds", timeout_seconds) if timeout_seconds else None
+        if timeout is not None and timeout < 0:
+            raise ValueError(f"Invalid `timeout_seconds`: {timeout_seconds!r} must be >= 0; 0 means none.")
+        delays = resolve_delays(retry_delay_seconds, retries)
+        return cls(noun, retries, delays, retry_jitter_factor, retry_condition, timeout, hooks)
+
+    def hooks_for(self, state: State) -> Hooks:
+        """The hooks that follow a run's end in ``state``; none for a state that is no end."""
+        if state.type is StateType.RUNNING:
+            return []
+        return self.hooks.get(state.type, [])
+
+
+def _seconds(option: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"Invalid `{option}`: expected a number; got {value!r}.")
+    return float(value)
+
+
+def resolve_delays(
+    delays: float | Sequence[float] | Callable[[int], Sequence[float]] | None, retries: int
+) -> tuple[float, ...]:
+    """The seconds before each retry, from any form in which a user may give them.
+
+    Raises:
+        TypeError: Not a number, a list of numbers, or a function that gives one of these.
+        ValueError: More than `MAX_RETRY_DELAYS` delays, or a negative one.
+    """
+    if callable(delays):
+        delays = delays(retries)
+    if delays is None:
+        return ()
+    given: Sequence[Any] = (delays,) if isinstance(delays, int | float) else delays
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise TypeError(
+            f"Invalid `retry_delay_seconds`: expected a number, a list of numbers or a function of the"
+            f" number of retries; got {delays!r}."
+        )
+    if len(given) > MAX_RETRY_DELAYS:
+        raise ValueError(f"Can not configure more than {MAX_RETRY_DELAYS} retry delays; got {len(given)}.")
+    for delay in given:
+        if isinstance(delay, bool) or not isinstance(delay, int | float):
+            raise TypeError(f"Invalid `retry_delay_seconds`: {delay!r} is not a number of seconds.")
+        if not delay >= 0:
+            raise ValueError(f"Invalid `retry_delay_seconds`: {delay!r} must be >= 0.")
+    return () if not any(given) else tuple(float(delay) for delay in given)
+
+
+def check_hooks(option: str, hooks: Any, owner: str) -> Hooks:
+    """A fresh list of the hooks given for ``option``.
+
+    Raises:
+        TypeError: Not an iterable of callables; the text shows how to pass two hooks.
+    """
+    usage = f" Pass a list of functions: @{owner}({option}=[hook1, hook2])."
+    if hooks is None:
+        return []
+    try:
+        given = list(hooks)
+    except TypeError:
+        raise TypeError(
+            f"Expected iterable for '{option}'; got {type(hooks).__name__} instead.{usage}"
+        ) from None
+    for hook in given:
+        if not callable(hook):
+            raise TypeError(f"Expected callables in '{option}'; got {type(hook).__name__} instead.{usage}")
+    return given
+
+
+def hook_name(hook: Any) -> str:
+    """What log lines call a hook: its name, that of the function in a partial, or that of its class."""
+    name = getattr(hook, "__name__", None) or getattr(getattr(hook, "func", None), "__name__", None)
+    return name or type(hook).__name__

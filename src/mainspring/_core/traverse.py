@@ -1,0 +1,173 @@
+"""Walking nested values: find every leaf at any depth, and rebuild only what changed.
+
+Entered are lists, tuples, sets and their subclasses, plain dicts (keys too), dataclasses, attrs classes, msgspec
+structs, pydantic models and our own annotations. Never entered are text, generators, iterators, open files,
+frames, arrays, mocks and anything else: these are leaves.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, time, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from mainspring.annotations import Annotation, opaque, quote
+
+__all__ = ["is_atomic", "transform"]
+
+ATOMS = frozenset(
+    {
+        type(None),
+        bool,
+        int,
+        float,
+        complex,
+        str,
+        bytes,
+        bytearray,
+        date,
+        datetime,
+        time,
+        timedelta,
+        UUID,
+        range,
+        type(len),
+        type(lambda: None),
+        type,
+    }
+)
+
+Leaf = Callable[[Any, tuple[Annotation[Any], ...]], Any]
+
+
+def is_atomic(values: Iterable[Any]) -> bool:
+    """True if no value can hold anything: the common case, told without walking."""
+    return all(type(value) in ATOMS for value in values)
+
+
+def transform(value: Any, leaf: Leaf, *, unwrap: bool = True) -> Any:
+    """``value`` with every leaf replaced by what ``leaf`` makes of it.
+
+    An unchanged part comes back as the same object. The content of `quote` is left alone; a leaf's
+    replacement is walked in turn, unless it is marked `opaque`. Cycles are safe.
+
+    Args:
+        value: Any object.
+        leaf: Called with each leaf and the annotations around it, outermost first; plain numbers,
+            text and the like are passed over.
+        unwrap: Replace annotations by their content.
+    """
+    if type(value) in ATOMS:
+        return value
+    return _Walk(leaf, unwrap).visit(value, ())
+
+
+class _Walk:
+    """One walk over one value. ``seen`` keeps what was visited alive, so that no id is ever reused."""
+
+    __slots__ = ("leaf", "seen", "unwrap")
+
+    def __init__(self, leaf: Leaf, unwrap: bool) -> None:
+        self.leaf = leaf
+        self.unwrap = unwrap
+        self.seen: dict[int, tuple[Any, Any]] = {}
+
+    def visit(self, value: Any, around: tuple[Annotation[Any], ...]) -> Any:
+        kind = type(value)
+        if kind in ATOMS:
+            return value
+        if isinstance(value, Annotation):
+            return self.visit_annotation(value, around)
+        rebuild = _rebuilder(kind)
+        if rebuild is None:
+            replacement = self.leaf(value, around)
+            if replacement is value or any(isinstance(a, opaque) for a in around):
+                return replacement
+            return self.visit(replacement, around)
+        if id(value) in self.seen:
+            return self.seen[id(value)][1]
+        self.seen[id(value)] = (value, value)  # what a cycle finds while its container is being walked
+        result = rebuild(value, lambda child: self.visit(child, around))
+        self.seen[id(value)] = (value, result)
+        return result
+
+    def visit_annotation(self, value: Annotation[Any], around: tuple[Annotation[Any], ...]) -> Any:
+        content = value.unwrap()
+        if not isinstance(value, quote):
+            content = self.visit(content, (*around, value))
+        if self.unwrap:
+            return content
+        return value if content is value.unwrap() else value.rewrap(content)
+
+
+Visit = Callable[[Any], Any]
+
+
+def _rebuilder(kind: type) -> Callable[[Any, Visit], Any] | None:
+    """How to walk instances of ``kind``, None if they are leaves."""
+    if issubclass(kind, list | tuple | set):
+        return _rebuild_sequence
+    if kind is dict or kind is OrderedDict:
+        return _rebuild_dict
+    if _field_names(kind) is not None:
+        return _rebuild_fields
+    return None
+
+
+def _rebuild_sequence(value: Any, visit: Visit) -> Any:
+    items = [item if type(item) in ATOMS else visit(item) for item in value]
+    if all(new is old for new, old in zip(items, value, strict=False)):
+        return value
+    kind = type(value)
+    if kind in (list, tuple, set):
+        return kind(items)
+    if isinstance(value, list):
+        result = copy.copy(value)
+        result[:] = items
+        return result
+    return kind(*items) if hasattr(kind, "_fields") else kind(items)
+
+
+def _rebuild_dict(value: dict[Any, Any], visit: Visit) -> dict[Any, Any]:
+    items = [(visit(key), visit(item)) for key, item in value.items()]
+    if all(k is key and i is item for (k, i), (key, item) in zip(items, value.items(), strict=True)):
+        return value
+    return type(value)(items)
+
+
+def _rebuild_fields(value: Any, visit: Visit) -> Any:
+    changed: dict[str, Any] = {}
+    for name in _field_names(type(value)) or ():
+        if hasattr(value, name):
+            old = getattr(value, name)
+            new = visit(old)
+            if new is not old:
+                changed[name] = new
+    if not changed:
+        return value
+    # A shallow copy and forced attributes: no constructor and no validation runs, frozen or not.
+    result = copy.copy(value)
+    for name, new in changed.items():
+        if isinstance(result, msgspec.Struct):
+            msgspec.structs.force_setattr(result, name, new)
+        else:
+            object.__setattr__(result, name, new)
+    return result
+
+
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    """The names of the fields of a record type, None for a type without declared fields."""
+    if hasattr(kind, "__dataclass_fields__"):
+        return tuple(kind.__dataclass_fields__)
+    if hasattr(kind, "__struct_fields__"):
+        return tuple(kind.__struct_fields__)
+    if hasattr(kind, "__pydantic_fields__"):
+        return (*kind.__pydantic_fields__, "__pydantic_extra__")
+    if hasattr(kind, "__attrs_attrs__"):
+        return tuple(attribute.name for attribute in kind.__attrs_attrs__)
+    return None

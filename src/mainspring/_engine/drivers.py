@@ -1,0 +1,251 @@
+"""Carrying out what the core asks for. The two drivers are one text, once with ``await`` and once without.
+
+A driver has the loop that sends effects to where they are performed (`drive`), what performs them, and the methods
+by which an engine is used (`begin_run`, `handle_exception`, ...). A test compares the two classes word by word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mainspring import _portal, clock
+from mainspring._core import lifecycle
+from mainspring._core.effects import Ask, Enter, Prepare, RunHooks, SleepUntil
+from mainspring._core.outcomes import Outcome, Raised
+from mainspring._engine.inputs import find_unfinished
+from mainspring._engine.recorded import RecordedRun
+from mainspring.states import Failed, State
+
+__all__ = ["AsyncDriver", "SyncDriver"]
+
+
+class SyncDriver(RecordedRun):
+    """The driver for sync functions: whatever waits blocks the calling thread."""
+
+    def drive(self, phase: lifecycle.Phase) -> Any:
+        """Perform the effects of a phase one after the other; returns what the phase returns."""
+        reply: Any = None
+        while True:
+            try:
+                effect = phase.send(reply)
+            except StopIteration as end:
+                return end.value
+            kind = type(effect)
+            if kind is Enter:
+                reply = self.set_state(effect.state)
+            elif kind is Prepare:
+                reply = self.prepare()
+            elif kind is RunHooks:
+                reply = self.run_hooks(effect.hooks, effect.state)
+            elif kind is Ask:
+                reply = self.ask(effect.condition, effect.state)
+            elif kind is SleepUntil:
+                reply = self.sleep_until(effect.when)
+
+    # Effects
+
+    def prepare(self) -> Outcome:
+        """Wait for the upstream runs, then resolve the parameters and name the run."""
+        if self.parameters or self.wait_for is not None:
+            for future in find_unfinished((self.parameters, self.wait_for)):
+                future.wait()
+        return self._resolve_inputs()
+
+    def run_hooks(self, hooks: Any, state: State) -> None:
+        """Call hooks in their order; one that fails is logged and stops nothing (H-4)."""
+        for hook in tuple(hooks):
+            self._log_hook(hook, state)
+            try:
+                finish(hook(self.subject, self.run, state))
+            except Exception as error:  # by rule: the run is what it is, whatever its hooks do
+                self._log_hook_end(hook, error)
+            else:
+                self._log_hook_end(hook, None)
+
+    def ask(self, condition: Any, failure: State) -> bool:
+        """Call the retry condition; one that fails is logged and means no (E-84)."""
+        try:
+            return bool(finish(condition(self.subject, self.run, failure)))
+        except Exception as error:  # by rule: the run fails with its own error, not with the condition's
+            self._log_condition_error(condition, error)
+            return False
+
+    def sleep_until(self, when: int) -> None:
+        """Wait for a wall time."""
+        current = clock.current()
+        current.sleep((when - current.now()) / clock.MICROSECONDS)
+
+    # The methods by which an engine is used
+
+    def begin_run(self) -> None:
+        """Wait for inputs, resolve parameters and enter Running; or NotReady, or Failed (E-38 to E-51)."""
+        self.drive(lifecycle.begin(self.subject.policy, self.run, self._now))
+
+    def wait_until_ready(self) -> None:
+        """If the run is scheduled, sleep until then and enter Retrying or Running (E-93)."""
+        self.drive(lifecycle.resume(self.subject.policy, self.run, self._now))
+
+    def can_retry(self, exc: Exception) -> bool:
+        """What the retry condition says about an exception; True without a condition (E-82 to E-86).
+
+        Raises:
+            ValueError: There is no run yet.
+        """
+        self._require_run()
+        policy = self.subject.policy
+        if policy.retry_condition is None:
+            return True
+        message = f"{policy.noun} encountered unexpected exception: {exc!r}"
+        return self.ask(policy.retry_condition, Failed(data=exc, message=message))
+
+    def handle_retry(self, exc: Exception) -> bool:
+        """Grant a retry if one is left and the condition agrees, and enter the state for it (E-75 to E-80).
+
+        Returns True if the run is to be attempted again.
+        """
+        return bool(self.drive(self._retry(exc)))
+
+    def handle_exception(self, exc: Exception) -> None:
+        """Settle an attempt that raised: a retry, or Failed (E-68)."""
+        self.drive(self._settle(Raised(exc)))
+
+    def handle_timeout(self, exc: TimeoutError) -> None:
+        """Settle an attempt that timed out: a retry, or TimedOut (E-70, E-71)."""
+        self.drive(self._settle(Raised(exc, self._is_own_limit(exc))))
+
+    def handle_crash(self, exc: BaseException) -> None:
+        """Record that the run was ended from outside; a final state is left as it is (E-73)."""
+        self.drive(self._crash(exc))
+
+    def call_hooks(self, state: State | None = None) -> None:
+        """Call the hooks that follow ``state``, by default the state in which the run was left.
+
+        Raises:
+            ValueError: There is no run yet.
+        """
+        self._require_run()
+        if state is None:
+            self.drive(lifecycle.finish(self.subject.policy, self.run))
+        else:
+            self.run_hooks(self.subject.policy.hooks_for(state), state)
+
+
+class AsyncDriver(RecordedRun):
+    """The driver for async functions: whatever waits suspends the calling asyncio task."""
+
+    async def drive(self, phase: lifecycle.Phase) -> Any:
+        """Perform the effects of a phase one after the other; returns what the phase returns."""
+        reply: Any = None
+        while True:
+            try:
+                effect = phase.send(reply)
+            except StopIteration as end:
+                return end.value
+            kind = type(effect)
+            if kind is Enter:
+                reply = self.set_state(effect.state)
+            elif kind is Prepare:
+                reply = await self.prepare()
+            elif kind is RunHooks:
+                reply = await self.run_hooks(effect.hooks, effect.state)
+            elif kind is Ask:
+                reply = await self.ask(effect.condition, effect.state)
+            elif kind is SleepUntil:
+                reply = await self.sleep_until(effect.when)
+
+    # Effects
+
+    async def prepare(self) -> Outcome:
+        """Wait for the upstream runs, then resolve the parameters and name the run."""
+        if self.parameters or self.wait_for is not None:
+            for future in find_unfinished((self.parameters, self.wait_for)):
+                await future.wait_async()
+        return self._resolve_inputs()
+
+    async def run_hooks(self, hooks: Any, state: State) -> None:
+        """Call hooks in their order; one that fails is logged and stops nothing (H-4)."""
+        for hook in tuple(hooks):
+            self._log_hook(hook, state)
+            try:
+                await afinish(hook(self.subject, self.run, state))
+            except Exception as error:  # by rule: the run is what it is, whatever its hooks do
+                self._log_hook_end(hook, error)
+            else:
+                self._log_hook_end(hook, None)
+
+    async def ask(self, condition: Any, failure: State) -> bool:
+        """Call the retry condition; one that fails is logged and means no (E-84)."""
+        try:
+            return bool(await afinish(condition(self.subject, self.run, failure)))
+        except Exception as error:  # by rule: the run fails with its own error, not with the condition's
+            self._log_condition_error(condition, error)
+            return False
+
+    async def sleep_until(self, when: int) -> None:
+        """Wait for a wall time."""
+        current = clock.current()
+        await current.asleep((when - current.now()) / clock.MICROSECONDS)
+
+    # The methods by which an engine is used
+
+    async def begin_run(self) -> None:
+        """Wait for inputs, resolve parameters and enter Running; or NotReady, or Failed (E-38 to E-51)."""
+        await self.drive(lifecycle.begin(self.subject.policy, self.run, self._now))
+
+    async def wait_until_ready(self) -> None:
+        """If the run is scheduled, sleep until then and enter Retrying or Running (E-93)."""
+        await self.drive(lifecycle.resume(self.subject.policy, self.run, self._now))
+
+    async def can_retry(self, exc: Exception) -> bool:
+        """What the retry condition says about an exception; True without a condition (E-82 to E-86).
+
+        Raises:
+            ValueError: There is no run yet.
+        """
+        self._require_run()
+        policy = self.subject.policy
+        if policy.retry_condition is None:
+            return True
+        message = f"{policy.noun} encountered unexpected exception: {exc!r}"
+        return await self.ask(policy.retry_condition, Failed(data=exc, message=message))
+
+    async def handle_retry(self, exc: Exception) -> bool:
+        """Grant a retry if one is left and the condition agrees, and enter the state for it (E-75 to E-80).
+
+        Returns True if the run is to be attempted again.
+        """
+        return bool(await self.drive(self._retry(exc)))
+
+    async def handle_exception(self, exc: Exception) -> None:
+        """Settle an attempt that raised: a retry, or Failed (E-68)."""
+        await self.drive(self._settle(Raised(exc)))
+
+    async def handle_timeout(self, exc: TimeoutError) -> None:
+        """Settle an attempt that timed out: a retry, or TimedOut (E-70, E-71)."""
+        await self.drive(self._settle(Raised(exc, self._is_own_limit(exc))))
+
+    async def handle_crash(self, exc: BaseException) -> None:
+        """Record that the run was ended from outside; a final state is left as it is (E-73)."""
+        await self.drive(self._crash(exc))
+
+    async def call_hooks(self, state: State | None = None) -> None:
+        """Call the hooks that follow ``state``, by default the state in which the run was left.
+
+        Raises:
+            ValueError: There is no run yet.
+        """
+        self._require_run()
+        if state is None:
+            await self.drive(lifecycle.finish(self.subject.policy, self.run))
+        else:
+            await self.run_hooks(self.subject.policy.hooks_for(state), state)
+
+
+def finish(value: Any) -> Any:
+    """The value of a hook or condition, awaited if need be."""
+    return _portal.finish(value)
+
+
+async def afinish(value: Any) -> Any:
+    """The value of a hook or condition, awaited if need be."""
+    return await value if hasattr(value, "__await__") else value

@@ -1,0 +1,114 @@
+"""What a run is made from: upstream runs are waited for, parameters resolved, and both noted as its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from mainspring._core.traverse import is_atomic, transform
+from mainspring.annotations import Annotation, allow_failure
+from mainspring.exceptions import ParameterResolutionError, UpstreamTaskError
+from mainspring.futures import Future
+from mainspring.runs import RunInput, TaskRun, TaskRunResult
+from mainspring.states import State
+
+__all__ = ["collect_inputs", "find_unfinished", "resolve_parameters", "resolve_value"]
+
+
+def find_unfinished(value: Any) -> list[Future[Any]]:
+    """The futures in ``value`` that are not done, in the order in which they are met."""
+    found: list[Future[Any]] = []
+
+    def note(leaf: Any, _: object) -> Any:
+        if isinstance(leaf, Future) and not leaf.is_done():
+            found.append(leaf)
+        return leaf
+
+    transform(value, note, unwrap=False)
+    return found
+
+
+def resolve_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """``parameters`` with futures and states at any depth replaced by their results, annotations removed.
+
+    Raises:
+        UpstreamTaskError: One of them did not complete.
+        ParameterResolutionError: Something else went wrong in one parameter, which is named.
+    """
+    if is_atomic(parameters.values()):
+        return dict(parameters)
+    resolved = {}
+    for name, value in parameters.items():
+        try:
+            resolved[name] = resolve_value(value)
+        except UpstreamTaskError:
+            raise
+        except Exception as error:
+            raise ParameterResolutionError(
+                f"Failed to resolve inputs in parameter {name!r}: {type(error).__name__}: {error}. If your"
+                f" parameter type is not supported, use the `quote` annotation to skip its resolution."
+            ) from error
+    return resolved
+
+
+def resolve_value(value: Any) -> Any:
+    """``value`` with futures and states replaced by their results and annotations by their content.
+
+    Raises:
+        UpstreamTaskError: One of them did not complete.
+    """
+    return transform(value, _to_result)
+
+
+def _to_result(leaf: Any, around: tuple[Annotation[Any], ...]) -> Any:
+    if isinstance(leaf, Future):
+        leaf.wait()
+        state, run_id = leaf.state, leaf.task_run_id
+        if state.is_completed():
+            return leaf.result()
+    elif isinstance(leaf, State):
+        state, run_id = leaf, leaf.state_details.task_run_id
+        if state.is_completed():
+            return state.result()
+    else:
+        return leaf
+    failure_is_fine = any(isinstance(annotation, allow_failure) for annotation in around)
+    if failure_is_fine and (state.is_failed() or state.name == "NotReady"):
+        return state.result(raise_on_failure=False) if state.is_final() else None
+    raise UpstreamTaskError(_describe_upstream(state, run_id))
+
+
+def _describe_upstream(state: State, run_id: UUID | None) -> str:
+    run = "An upstream state" if run_id is None else f"Upstream task run '{run_id}'"
+    said = f" It said: {state.message}" if state.message else ""
+    return f"{run} did not reach a 'COMPLETED' state: it is {state.name} ({state.type.value}).{said}"
+
+
+def collect_inputs(
+    parameters: Mapping[str, Any], wait_for: Iterable[Any] | None, parents: Iterable[TaskRun]
+) -> dict[str, list[RunInput]]:
+    """For each parameter, for ``wait_for`` and for the parents, the task runs they came from."""
+    if is_atomic(parameters.values()):
+        inputs: dict[str, list[RunInput]] = {name: [] for name in parameters}
+    else:
+        inputs = {name: _upstreams(value) for name, value in parameters.items()}
+    if wait_for is not None:
+        inputs["wait_for"] = _upstreams(wait_for)
+    for parent in parents:
+        inputs.setdefault("__parents__", []).append(TaskRunResult(id=parent.id))
+    return inputs
+
+
+def _upstreams(value: Any) -> list[RunInput]:
+    found: dict[RunInput, None] = {}
+
+    def note(leaf: Any, _: object) -> Any:
+        if isinstance(leaf, Future):
+            found[TaskRunResult(id=leaf.task_run_id)] = None
+        elif isinstance(leaf, State) and leaf.state_details.task_run_id is not None:
+            found[TaskRunResult(id=leaf.state_details.task_run_id)] = None
+        return leaf
+
+    transform(value, note, unwrap=False)
+    return list(found)

@@ -1,0 +1,304 @@
+"""A run in the hands of an engine: what engines of tasks and flows do alike, none of which ever waits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from mainspring import clock, identifiers
+from mainspring._core import lifecycle, transitions
+from mainspring._core.arguments import Arguments
+from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready
+from mainspring._core.policy import RunPolicy, hook_name
+from mainspring._engine.inputs import resolve_parameters, resolve_value
+from mainspring.annotations import NotSet
+from mainspring.exceptions import Abort, Pause, UpstreamTaskError
+from mainspring.logging import engine_logs
+from mainspring.recording import Recorder
+from mainspring.runs import Run
+from mainspring.settings import get_current_settings
+from mainspring.states import TERMINAL_STATES, State, StateType
+
+__all__ = ["RecordedRun", "Subject"]
+
+
+_READY = Ready()
+_LOOPING = frozenset({StateType.RUNNING, StateType.SCHEDULED})
+
+
+class Subject:
+    """What an engine needs of a task or flow; both derive from it.
+
+    Args:
+        fn: The user's function.
+        name: What people call it.
+        policy: The options that decide about runs.
+        arguments: How to bind and call the function.
+        log_prints: Whether prints go to the run logger, None to inherit.
+        run_name: A template or function for names of runs.
+    """
+
+    fn: Callable[..., Any]
+    name: str
+    policy: RunPolicy
+    arguments: Arguments
+    log_prints: bool | None
+    run_name: str | Callable[..., str] | None
+
+
+class RecordedRun:
+    """A run and its engine's bookkeeping. One engine is used by one thread or asyncio task at a time."""
+
+    run_option: ClassVar[str]  # what the option that names runs is called, for messages
+    timeout_error: ClassVar[type[TimeoutError]]
+
+    parameters: dict[str, Any] | None
+    wait_for: Any
+    retries: int
+    logger: Any
+    _recorder: Recorder
+    _return_value: Any
+    _raised: Any
+    _is_started: bool
+    _named: bool
+    _limit: Any
+
+    @property
+    def subject(self) -> Subject:
+        """The task or flow."""
+        raise NotImplementedError
+
+    @property
+    def run(self) -> Any:
+        """The run record, None before there is one."""
+        raise NotImplementedError
+
+    @property
+    def state(self) -> State:
+        """The current state of the run.
+
+        Raises:
+            ValueError: There is no run yet.
+        """
+        return self._require_run().state
+
+    def is_running(self) -> bool:
+        """True as long as attempts are to be made: the run is RUNNING or SCHEDULED."""
+        run = self.run
+        return run is not None and run.state.type in _LOOPING
+
+    def set_state(self, state: State, force: bool = False) -> State:
+        """Make ``state`` the run's state and record it; a final one is on disk on return (E-54 to E-59).
+
+        Args:
+            state: The state to enter; returned unchanged.
+            force: Accepted for compatibility; a state is never refused here.
+
+        Raises:
+            ValueError: There is no run yet.
+            SupersededRun: Somebody else has settled the run.
+            StoreError: The state cannot be written.
+        """
+        run = self._require_run()
+        self._stamp(state)
+        transitions.enter(run, state)
+        self._recorder.enter(run, state, wait=state.type in TERMINAL_STATES)
+        return state
+
+    def result(self, raise_on_failure: bool = True) -> Any:
+        """What the run came to: the value returned, else the exception, else None.
+
+        Args:
+            raise_on_failure: With False the exception is returned.
+        """
+        if self._return_value is not NotSet:
+            return self._return_value
+        if self._raised is not NotSet:
+            if raise_on_failure:
+                raise self._raised
+            return self._raised
+        return None
+
+    def _stamp(self, state: State) -> None:
+        raise NotImplementedError
+
+    def _require_run(self) -> Run:
+        run = self.run
+        if run is None:
+            raise ValueError("There is no run yet: start the engine or give it one.")
+        return run  # type: ignore[no-any-return]
+
+    # What the phases of the core need
+
+    def _now(self) -> int:
+        return clock.current().now()
+
+    def _random(self) -> float:
+        return identifiers.current().uniform()
+
+    def _resolve_inputs(self) -> Outcome:
+        """Parameters resolved and the run named, as the outcome of preparing; waits for nothing that is done."""
+        try:
+            if self.wait_for is not None:
+                self._check_wait_for()
+                resolve_value(list(self.wait_for))
+            if self.parameters:
+                self.parameters = resolve_parameters(self.parameters)
+            self._name_run()
+        except UpstreamTaskError as error:
+            self._raised = error
+            return Blocked(error)
+        except Exception as error:  # recorded as the reason why the run failed, and raised by result()
+            self._raised = error
+            return Raised(error)
+        return _READY
+
+    def _check_wait_for(self) -> None:
+        """A place for engines to refuse what can never come."""
+
+    def _name_run(self) -> None:
+        """Give the run the name its task or flow wants, once per engine (E-35)."""
+        wanted = self.subject.run_name
+        if wanted is None or self._named:
+            return
+        if isinstance(wanted, str):
+            name = wanted.format(**(self.parameters or {}))
+        elif callable(wanted):
+            name = wanted()
+        else:
+            raise TypeError(
+                f"Expected string or callable for '{self.run_option}'; got {type(wanted).__name__} instead."
+            )
+        if not isinstance(name, str):
+            raise TypeError(
+                f"Callable {wanted!r} for '{self.run_option}' returned type {type(name).__name__} but a string"
+                f" is required."
+            )
+        run = self._require_run()
+        if engine_logs(logging.DEBUG):
+            self.logger.debug("Renamed %s %r to %r", self.subject.policy.noun.lower(), run.name, name)
+        run.name = name
+        self._named = True
+
+    def _settle(self, outcome: Outcome) -> lifecycle.Phase:
+        """The core's decision about an outcome, with the bookkeeping and the log lines that belong to it."""
+        policy, run = self.subject.policy, self.run
+        granted = yield from lifecycle.settle(policy, run, outcome, self.retries, self._now, self._random)
+        self._note_decision(outcome, granted)
+        return granted
+
+    def _retry(self, error: Exception) -> lifecycle.Phase:
+        """The core's decision whether a failure is retried; nothing else is entered."""
+        policy, run = self.subject.policy, self.run
+        failure = lifecycle.failure_state(policy, run, error, False, self._now())
+        granted = yield from lifecycle.retry(policy, run, failure, self.retries, self._now, self._random)
+        self._note_decision(Raised(error), granted, final=False)
+        return granted
+
+    def _crash(self, error: BaseException) -> lifecycle.Phase:
+        """The core's crash path, and the line that reports it."""
+        crashed = yield from lifecycle.crash(self.subject.policy, self.run, error, self._now)
+        if crashed:
+            self._raised = error
+            if engine_logs(logging.ERROR):
+                self.logger.error("Crash detected! %s", self.state.message)
+            if engine_logs(logging.DEBUG):
+                self.logger.debug("Crash details:", exc_info=error)
+
+    # Bookkeeping and lines about it
+
+    def _note_decision(self, outcome: Outcome, granted: bool, final: bool = True) -> None:
+        policy, state = self.subject.policy, self.state
+        failed = outcome.error if isinstance(outcome, Raised) else state
+        if granted:
+            self.retries += 1
+            if engine_logs(logging.INFO):
+                due = state.scheduled_at
+                when = "immediately" if due is None else f"{(due - state.at) / 1e6:g} second(s) from now"
+                self.logger.info(
+                    "%s failed with %s: %r - Retry %s/%s will start %s",
+                    policy.noun,
+                    "exception" if isinstance(outcome, Raised) else "state",
+                    failed,
+                    self.retries,
+                    policy.retries,
+                    when,
+                )
+            return
+        if isinstance(outcome, Raised):
+            if final:
+                self._raised = outcome.error
+            if self.retries >= policy.retries and engine_logs(logging.ERROR):
+                self._log_failure(outcome)
+
+    def _log_failure(self, outcome: Raised) -> None:
+        policy = self.subject.policy
+        if outcome.own_limit:
+            self.logger.error("%s exceeded timeout of %s second(s)", policy.noun, policy.timeout)
+            return
+        exhausted = " - Retries are exhausted" if policy.retries else ""
+        self.logger.error(
+            "%s failed with exception: %r%s", policy.noun, outcome.error, exhausted, exc_info=outcome.error
+        )
+
+    def log_finished_message(self) -> None:
+        """Log the state in which the run was left: INFO if completed, else ERROR (E-17, E-18)."""
+        run = self.run
+        if run is None:
+            return
+        state = run.state
+        level = logging.INFO if state.type is StateType.COMPLETED else logging.ERROR
+        if not engine_logs(level):
+            return
+        shown = repr(state) if get_current_settings().debug_mode else str(state)
+        message = f"Finished in state {shown}"
+        if state.is_pending() and state.name != "NotReady":
+            message += (
+                "\nPlease wait for all submitted tasks to complete before leaving the flow: call `.wait()` on"
+                " the future that `.submit()` returns."
+            )
+        self.logger.log(level, message)
+
+    def _log_hook(self, hook: Any, state: State) -> None:
+        if engine_logs(logging.INFO):
+            self.logger.info("Running hook %r in response to entering state %r", hook_name(hook), state.name)
+
+    def _log_hook_end(self, hook: Any, error: Exception | None) -> None:
+        if error is not None:
+            self.logger.error(
+                "An error was encountered while running hook %r", hook_name(hook), exc_info=error
+            )
+        elif engine_logs(logging.INFO):
+            self.logger.info("Hook %r finished running successfully", hook_name(hook))
+
+    def _log_condition_error(self, condition: Any, error: Exception) -> None:
+        self.logger.error(
+            "An error was encountered while running `retry_condition_fn` check %r for %r",
+            condition,
+            self.subject.name,
+            exc_info=error,
+        )
+
+    # The end of an attempt or a run
+
+    def _is_own_limit(self, error: TimeoutError) -> bool:
+        """True if the run's own time limit is the cause, not a timeout that user code met (E-71)."""
+        limit = getattr(error, "limit", None)
+        if limit is None:
+            return isinstance(error, self.timeout_error) and self.subject.policy.timeout is not None
+        return limit is self._limit
+
+    def _report_end(self, error: BaseException | None) -> None:
+        if isinstance(error, Abort):
+            self.logger.error("%s was aborted: %s", self.subject.policy.noun, error)
+        self.log_finished_message()
+
+    def _must_crash(self, error: BaseException | None) -> bool:
+        """Whether leaving the engine by ``error`` is to be recorded as a crash (X-15 to X-18, W-6)."""
+        return (
+            error is not None
+            and self.run is not None
+            and not isinstance(error, Pause | Abort | GeneratorExit)
+            and not self.run.state.is_final()
+        )

@@ -1,0 +1,184 @@
+"""The two scopes in which a run goes on: one around the whole run, one around each attempt.
+
+They are classes with slots instead of generator functions because they are entered for every task. Each has an
+async twin with the same text.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout, comes_from_outside
+
+__all__ = ["AsyncAttemptScope", "AsyncRunScope", "SyncAttemptScope", "SyncRunScope"]
+
+
+class SyncRunScope:
+    """Around a whole run: it is created before the block, and whatever ends the block is recorded."""
+
+    __slots__ = ("begins", "dependencies", "engine", "run_id")
+
+    def __init__(self, engine: Any, run_id: Any, dependencies: Any, begins: bool) -> None:
+        self.engine = engine
+        self.run_id = run_id
+        self.dependencies = dependencies
+        self.begins = begins
+
+    def __enter__(self) -> Any:
+        engine = self.engine
+        engine._is_started = True
+        try:
+            engine._create(self.run_id, self.dependencies)
+            engine._enter_run()
+            if self.begins:
+                engine.begin_run()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return engine
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        engine = self.engine
+        try:
+            try:
+                if engine._must_crash(error):
+                    engine.handle_crash(error)
+                if self.begins and engine.run is not None:
+                    engine.call_hooks()
+            except BaseException as late:
+                if engine._must_crash(late):
+                    engine.handle_crash(late)
+                raise
+        finally:
+            engine._leave_run(error)
+
+
+class SyncAttemptScope:
+    """Around one attempt: inside the run's context and time limit; an exception becomes an outcome."""
+
+    __slots__ = ("context", "engine", "limit")
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+        self.limit: SyncTimeout | None = None
+
+    def __enter__(self) -> Any:
+        engine = self.engine
+        if engine.run.state.is_scheduled():
+            engine.wait_until_ready()
+        self.context = engine._enter_attempt()
+        seconds = engine.subject.policy.timeout
+        if seconds is not None:
+            engine._limit = self.limit = SyncTimeout(seconds, engine.timeout_error)
+            self.limit.__enter__()
+        return engine
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        engine = self.engine
+        try:
+            if self.limit is not None:
+                try:
+                    self.limit.__exit__(kind, error, trace)
+                except TimeoutError as expiry:
+                    error = expiry
+            if error is None or not isinstance(error, Exception):
+                return False
+            if engine.run.state.is_final() or comes_from_outside(error, self.limit):
+                return self.limit is not None and error is self.limit.error
+            if isinstance(error, TimeoutError):
+                engine.handle_timeout(error)
+            else:
+                engine.handle_exception(error)
+            return True
+        finally:
+            self.context.__exit__(kind, error, trace)
+
+
+class AsyncRunScope:
+    """Around a whole run: it is created before the block, and whatever ends the block is recorded."""
+
+    __slots__ = ("begins", "dependencies", "engine", "run_id")
+
+    def __init__(self, engine: Any, run_id: Any, dependencies: Any, begins: bool) -> None:
+        self.engine = engine
+        self.run_id = run_id
+        self.dependencies = dependencies
+        self.begins = begins
+
+    async def __aenter__(self) -> Any:
+        engine = self.engine
+        engine._is_started = True
+        try:
+            engine._create(self.run_id, self.dependencies)
+            engine._enter_run()
+            if self.begins:
+                await engine.begin_run()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return engine
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        engine = self.engine
+        try:
+            try:
+                if engine._must_crash(error):
+                    await engine.handle_crash(error)
+                if self.begins and engine.run is not None:
+                    await engine.call_hooks()
+            except BaseException as late:
+                if engine._must_crash(late):
+                    await engine.handle_crash(late)
+                raise
+        finally:
+            engine._leave_run(error)
+
+
+class AsyncAttemptScope:
+    """Around one attempt: inside the run's context and time limit; an exception becomes an outcome."""
+
+    __slots__ = ("context", "engine", "limit")
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+        self.limit: AsyncTimeout | None = None
+
+    async def __aenter__(self) -> Any:
+        engine = self.engine
+        if engine.run.state.is_scheduled():
+            await engine.wait_until_ready()
+        self.context = engine._enter_attempt()
+        seconds = engine.subject.policy.timeout
+        if seconds is not None:
+            engine._limit = self.limit = AsyncTimeout(seconds, engine.timeout_error)
+            await self.limit.__aenter__()
+        return engine
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        engine = self.engine
+        try:
+            if self.limit is not None:
+                try:
+                    await self.limit.__aexit__(kind, error, trace)
+                except TimeoutError as expiry:
+                    error = expiry
+            if error is None or not isinstance(error, Exception):
+                return False
+            if engine.run.state.is_final() or comes_from_outside(error, self.limit):
+                return self.limit is not None and error is self.limit.error
+            if isinstance(error, TimeoutError):
+                await engine.handle_timeout(error)
+            else:
+                await engine.handle_exception(error)
+            return True
+        finally:
+            self.context.__exit__(kind, error, trace)

@@ -1,0 +1,89 @@
+"""Running a coroutine to its end from code that cannot await.
+
+In a thread without a running event loop the coroutine runs on a loop of that thread, which is kept for the next
+time. In a thread whose loop is running it cannot run there without deadlock, so a helper thread runs it on a loop
+of its own. The caller's context variables hold inside, and what the coroutine sets in them stays in there.
+
+``asyncio`` is imported at the first use: it costs more than everything else a sync script needs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextvars
+import sys
+import threading
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+__all__ = ["finish", "run"]
+
+T = TypeVar("T")
+
+
+class _Loop:
+    """The event loop that one thread keeps; closed with its thread."""
+
+    def __init__(self) -> None:
+        import asyncio  # see the module's docstring
+
+        self.runner = asyncio.Runner()
+
+    def run(self, awaitable: Awaitable[T]) -> T:
+        return self.runner.run(_await(awaitable), context=contextvars.copy_context())
+
+    def __del__(self) -> None:
+        self.runner.close()
+
+
+_kept = threading.local()
+
+
+def run(awaitable: Awaitable[T]) -> T:
+    """Run ``awaitable`` to its end and return its result; blocks the calling thread.
+
+    Raises:
+        BaseException: Whatever the awaitable raises.
+    """
+    if _loop_is_running():
+        return _run_in_helper(awaitable)
+    loop: _Loop | None = getattr(_kept, "loop", None)
+    if loop is None:
+        loop = _kept.loop = _Loop()
+        if threading.current_thread() is threading.main_thread():
+            atexit.register(vars(_kept).clear)  # before the interpreter tears modules down
+    return loop.run(awaitable)
+
+
+def finish(value: Any) -> Any:
+    """``value`` itself or, if it is awaitable, what it comes to."""
+    return run(value) if hasattr(value, "__await__") else value
+
+
+def _loop_is_running() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
+
+
+def _run_in_helper(awaitable: Awaitable[T]) -> T:
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        loop = _Loop()
+        try:
+            results.append(loop.run(awaitable))
+        except BaseException as error:  # belongs to the caller, whatever it is
+            errors.append(error)
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(work,), name="mainspring-portal")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+async def _await(awaitable: Awaitable[T]) -> T:
+    return await awaitable

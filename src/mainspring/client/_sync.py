@@ -1,0 +1,179 @@
+"""The client for sync code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+from uuid import UUID
+
+from mainspring import identifiers
+from mainspring.exceptions import AmbiguousId, ObjectNotFound
+from mainspring.recording import current_recorder
+from mainspring.runs import FlowRun, Run, TaskRun
+from mainspring.settings import get_current_settings
+from mainspring.states import State
+from mainspring.store.addresses import open_store
+from mainspring.store.protocol import LogEntry, RunFilter, RunStore
+
+__all__ = ["Client", "get_client", "open_client"]
+
+Id = UUID | str
+K = TypeVar("K", bound=Run)
+
+
+class Client:
+    """Reads runs, states and logs from a run store. Safe to use from any thread.
+
+    Ids may be given as ``UUID`` or text. Methods that take one raise `ObjectNotFound` if nothing has it.
+
+    Args:
+        store: The run store to read.
+    """
+
+    def __init__(self, store: RunStore) -> None:
+        self.store = store
+
+    @property
+    def database_url(self) -> str:
+        """The address of the run store."""
+        return self.store.url
+
+    def read_flow_run(self, flow_run_id: Id) -> FlowRun:
+        """One flow run."""
+        return self._read(flow_run_id, FlowRun)
+
+    def read_task_run(self, task_run_id: Id) -> TaskRun:
+        """One task run."""
+        return self._read(task_run_id, TaskRun)
+
+    def read_flow_runs(
+        self,
+        states: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+        parent_task_run_ids: Iterable[Id] | None = None,
+        top_level: bool = False,
+        limit: int | None = 200,
+        offset: int = 0,
+    ) -> list[FlowRun]:
+        """The flow runs that fit, newest first.
+
+        Args:
+            states: Types or names of the current state, in any case.
+            names: Names of the run.
+            parent_task_run_ids: Subflow runs for which one of these task runs stands in the parent.
+            top_level: Leave out subflow runs.
+            limit: At most so many; None for all.
+            offset: Leave out so many of the newest.
+        """
+        return self.store.read_flow_runs(
+            RunFilter(
+                states=states,
+                names=names,
+                parents=_keys(parent_task_run_ids),
+                top_level=top_level,
+                limit=limit,
+                offset=offset,
+            )
+        )
+
+    def read_task_runs(
+        self,
+        flow_run_ids: Iterable[Id] | None = None,
+        states: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+        top_level: bool = False,
+        limit: int | None = 200,
+        offset: int = 0,
+    ) -> list[TaskRun]:
+        """The task runs that fit, newest first.
+
+        Args:
+            flow_run_ids: Only those of these flow runs.
+            states: Types or names of the current state, in any case.
+            names: Names of the run.
+            top_level: Leave out those that belong to a flow run.
+            limit: At most so many; None for all.
+            offset: Leave out so many of the newest.
+        """
+        return self.store.read_task_runs(
+            RunFilter(
+                flow_run_keys=_keys(flow_run_ids),
+                states=states,
+                names=names,
+                top_level=top_level,
+                limit=limit,
+                offset=offset,
+            )
+        )
+
+    def read_flow_run_states(self, flow_run_id: Id) -> list[State]:
+        """All states of a flow run, oldest first."""
+        return self.store.read_states(self.read_flow_run(flow_run_id).key)
+
+    def read_task_run_states(self, task_run_id: Id) -> list[State]:
+        """All states of a task run, oldest first."""
+        return self.store.read_states(self.read_task_run(task_run_id).key)
+
+    def read_logs(self, run_id: Id) -> list[LogEntry]:
+        """The log lines of a task run, or of a flow run and its task runs, oldest first."""
+        return self.store.read_logs(identifiers.to_bytes(run_id))
+
+    def count_task_runs(self, flow_run_ids: Iterable[Id]) -> dict[UUID, dict[str, int]]:
+        """For each flow run, how many task runs it has by state type."""
+        counts = self.store.count_task_runs(_keys(flow_run_ids) or [])
+        return {UUID(bytes=key): by_type for key, by_type in counts.items()}
+
+    def find_run(self, text: str) -> TaskRun | FlowRun:
+        """The run whose id begins or ends with ``text``.
+
+        Raises:
+            ObjectNotFound: There is none.
+            AmbiguousId: There are several; the message lists some.
+        """
+        wanted = text.replace("-", "").lower()
+        found = self.store.find_runs(wanted) if wanted else []
+        if not found:
+            raise ObjectNotFound(f"No run has an id that begins or ends with {text!r}.")
+        if len(found) > 1:
+            some = ", ".join(f"{run.id} ({run.name})" for run in found)
+            raise AmbiguousId(
+                f"{text!r} is the beginning or end of more than one id: {some}. Give more of it."
+            )
+        return found[0]
+
+    def _read(self, run_id: Id, kind: type[K]) -> K:
+        run = self.store.read_run(identifiers.to_bytes(run_id))
+        if not isinstance(run, kind):
+            raise ObjectNotFound(f"There is no {kind.__name__} with the id {run_id} in {self.database_url}.")
+        return run
+
+
+def _keys(ids: Iterable[Id] | None) -> list[bytes] | None:
+    return None if ids is None else [identifiers.to_bytes(each) for each in ids]
+
+
+def get_client() -> Client:
+    """A client of this process's run store, which shows everything that was entered up to now.
+
+    Raises:
+        StoreError: The store cannot be opened or written.
+    """
+    recorder = current_recorder()
+    recorder.flush()
+    return Client(recorder.store)
+
+
+@contextmanager
+def open_client() -> Iterator[Client]:
+    """A client of a run store opened for reading only in the block; nothing is created.
+
+    Raises:
+        StoreError: There is no such store, or it cannot be read.
+    """
+    settings = get_current_settings()
+    store = open_store(settings.run_store_url, settings.durability, create=False)
+    try:
+        yield Client(store)
+    finally:
+        store.close()

@@ -1,0 +1,243 @@
+"""Every error of mainspring, in one tree.
+
+::
+
+    MainspringError                     catch this to catch anything below
+    ├── ConfigurationError              a setting or option cannot work (also a ValueError)
+    ├── ParameterBindError              arguments do not fit the function (also a TypeError)
+    ├── ReservedArgumentError           a parameter has a name we need (also a TypeError)
+    ├── InvalidNameError                a flow name with a forbidden character (also a ValueError)
+    ├── MissingContextError             called outside of any run (also a RuntimeError)
+    ├── ParameterResolutionError        a parameter's futures or states could not be resolved
+    ├── UpstreamTaskError               an input comes from a run that did not complete
+    ├── MappingMissingIterable          ``map`` was given nothing to map over
+    ├── MappingLengthMismatch           ``map`` was given iterables of different lengths
+    ├── RunError                        reading the result of a run that has none to give
+    │   ├── FailedRun
+    │   ├── CrashedRun
+    │   ├── CancelledRun
+    │   ├── PausedRun                   ``.state`` is the paused state
+    │   ├── UnfinishedRun
+    │   └── MissingResult
+    ├── ObjectNotFound                  no such run in the store
+    ├── AmbiguousId                     a shortened id fits several runs
+    ├── IllegalTransition               a state machine was asked for a move it does not have
+    ├── EntrypointError                 a file or a flow in it cannot be found or loaded
+    └── StoreError                      the run store could not do its work
+        ├── StoreUnavailable            it cannot be opened, read or written at all
+        ├── StoreCorrupt                the file is no database, or a damaged one
+        ├── StoreTooNew                 written by a newer version
+        └── SupersededRun               a write came from an attempt that no longer counts
+
+    BaseException
+    ├── TerminationSignal               SIGTERM, raised in the main thread while a flow runs
+    ├── RunCancelled                    the runner cancelled the task run before its function began
+    ├── Pause                           leaves a run as it is; ``.state`` says why
+    └── Abort                           leaves a run as it is; nothing is recorded
+
+The second group derives from ``BaseException``, so that an ``except Exception`` in user code cannot
+swallow it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "Abort",
+    "AmbiguousId",
+    "CancelledRun",
+    "ConfigurationError",
+    "CrashedRun",
+    "EntrypointError",
+    "FailedRun",
+    "IllegalTransition",
+    "InvalidNameError",
+    "MainspringError",
+    "MappingLengthMismatch",
+    "MappingMissingIterable",
+    "MissingContextError",
+    "MissingResult",
+    "ObjectNotFound",
+    "ParameterBindError",
+    "ParameterResolutionError",
+    "Pause",
+    "PausedRun",
+    "ReservedArgumentError",
+    "RunCancelled",
+    "RunError",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreTooNew",
+    "StoreUnavailable",
+    "SupersededRun",
+    "TerminationSignal",
+    "UnfinishedRun",
+    "UpstreamTaskError",
+]
+
+
+class MainspringError(Exception):
+    """The root of the tree: catching it catches every error that mainspring raises itself."""
+
+
+class ConfigurationError(MainspringError, ValueError):
+    """A setting, option or combination of options cannot work; the message names it."""
+
+
+class ParameterBindError(MainspringError, TypeError):
+    """The arguments of a call do not fit the signature of the task's or flow's function."""
+
+    @classmethod
+    def from_call(
+        cls,
+        name: str,
+        signature: object,
+        reason: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> ParameterBindError:
+        """Describe a failed call of ``name``: Python's reason, the signature, what was received."""
+        return cls(
+            f"Cannot call {name!r}: {reason}. Its signature is {name}{signature};"
+            f" received positional arguments {args!r} and keyword arguments {dict(kwargs)!r}."
+        )
+
+
+class ReservedArgumentError(MainspringError, TypeError):
+    """A function's parameter is called ``return_state`` or ``wait_for``, which calls of it need."""
+
+
+class InvalidNameError(MainspringError, ValueError):
+    """A name holds a character that would make it unusable in addresses and paths."""
+
+
+class MissingContextError(MainspringError, RuntimeError):
+    """A function that needs an active task or flow run was called outside of one."""
+
+
+class ParameterResolutionError(MainspringError):
+    """Futures and states inside a parameter could not be replaced by their results."""
+
+
+class UpstreamTaskError(MainspringError):
+    """A run that this one needs as input did not complete, so this one was not started."""
+
+
+class MappingMissingIterable(MainspringError):  # noqa: N818 - the name is part of the contract
+    """``map`` was called without any iterable argument."""
+
+
+class MappingLengthMismatch(MainspringError):  # noqa: N818 - the name is part of the contract
+    """``map`` was called with iterables of different lengths."""
+
+
+class RunError(MainspringError):
+    """The result of a run was asked for, and the run's state has none to give."""
+
+
+class FailedRun(RunError):  # noqa: N818 - the name is part of the contract
+    """The run failed, and its state holds a message instead of an exception."""
+
+
+class CrashedRun(RunError):  # noqa: N818 - the name is part of the contract
+    """The run was ended from outside: a signal, a cancellation, the death of its process."""
+
+
+class CancelledRun(RunError):  # noqa: N818 - the name is part of the contract
+    """The run was cancelled."""
+
+
+class PausedRun(RunError):  # noqa: N818 - the name is part of the contract
+    """The run is paused and will have a result later.
+
+    Attributes:
+        state: The paused state, or None when it is not known.
+    """
+
+    def __init__(self, *args: object, state: object = None) -> None:
+        super().__init__(*args)
+        self.state = state
+
+
+class UnfinishedRun(RunError):  # noqa: N818 - the name is part of the contract
+    """The run has not reached a final state yet."""
+
+
+class MissingResult(RunError):  # noqa: N818 - the name is part of the contract
+    """The run completed, but its result was not kept."""
+
+
+class ObjectNotFound(MainspringError):  # noqa: N818 - the name is part of the contract
+    """The run store holds no object with the given id."""
+
+
+class AmbiguousId(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
+    """A shortened id fits more than one object; the message lists some of them."""
+
+
+class IllegalTransition(MainspringError):  # noqa: N818 - names a situation
+    """A run or transaction was asked to make a move that its state machine does not have."""
+
+
+class EntrypointError(MainspringError):
+    """A ``FILE.py:flow`` could not be turned into a flow."""
+
+
+class StoreError(MainspringError):
+    """The run store could not do what was asked of it; nothing written earlier is lost."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 - names a situation
+    """The database cannot be opened, read or written: path, permissions, disk space, locks."""
+
+
+class StoreCorrupt(StoreError):  # noqa: N818 - names a situation
+    """The file is not a database, or a damaged one. It is left exactly as it was found."""
+
+
+class StoreTooNew(StoreError):  # noqa: N818 - names a situation
+    """The database was written by a newer version of mainspring than this one."""
+
+
+class SupersededRun(StoreError):  # noqa: N818 - names a situation
+    """A state was refused because the store no longer holds the state it was meant to follow.
+
+    Somebody else settled the run in the meantime (a resume, a reaper, an operator). Whatever this
+    attempt did or returned does not count any more.
+    """
+
+
+class TerminationSignal(BaseException):
+    """The process was asked to terminate while a flow was running in its main thread.
+
+    Attributes:
+        signal: The number of the signal, normally ``signal.SIGTERM``.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"Received signal {signal}.")
+        self.signal = signal
+
+
+class RunCancelled(BaseException):
+    """The task runner cancelled a task run before its function was called."""
+
+
+class Pause(BaseException):
+    """Leave the current run without settling it.
+
+    Attributes:
+        state: The paused or suspended state that the run is in, or None.
+    """
+
+    def __init__(self, *args: object, state: object = None) -> None:
+        super().__init__(*args)
+        self.state = state
+
+
+class Abort(BaseException):
+    """Leave the current run at once; its recorded state stays what it is."""

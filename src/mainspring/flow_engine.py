@@ -1,0 +1,383 @@
+"""The flow engine: one run of one flow, from creation to its final state.
+
+`run_flow` runs a flow; both of its forms are the same loop as in `mainspring.task_engine`. A flow
+called inside a flow is a subflow: a task run of the parent stands for it there and goes through the same states.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, ClassVar, Literal
+from uuid import UUID
+
+import msgspec
+
+from mainspring import clock, identifiers
+from mainspring._core import transitions
+from mainspring._core.outcomes import Returned
+from mainspring._engine.drivers import AsyncDriver, SyncDriver
+from mainspring._engine.inputs import collect_inputs, find_unfinished
+from mainspring._engine.recorded import RecordedRun
+from mainspring._engine.scopes import AsyncAttemptScope, AsyncRunScope, SyncAttemptScope, SyncRunScope
+from mainspring._engine.signals import capture_sigterm
+from mainspring.annotations import NotSet
+from mainspring.client import AsyncClient, Client
+from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
+from mainspring.futures import resolve_futures_to_states
+from mainspring.logging import engine_logs, flow_run_logger, get_logger, patch_print, should_log_prints
+from mainspring.recording import current_recorder
+from mainspring.runs import FlowRun, TaskRun
+from mainspring.states import State, StateDetails, StateType
+
+__all__ = [
+    "AsyncFlowRunEngine",
+    "BaseFlowRunEngine",
+    "FlowRunEngine",
+    "FlowRunTimeoutError",
+    "run_flow",
+    "run_flow_async",
+    "run_flow_sync",
+]
+
+ReturnType = Literal["state", "result"]
+
+_engine_logger = get_logger("engine")
+
+
+class FlowRunTimeoutError(TimeoutError):
+    """An attempt of a flow run took longer than the flow's ``timeout_seconds``."""
+
+
+@dataclass
+class BaseFlowRunEngine(RecordedRun):
+    """What both flow engines share. Constructing one does nothing yet.
+
+    Args:
+        flow: The flow to run.
+        parameters: The arguments by parameter name.
+        flow_run: A run record to execute, possibly again; a new one is created when omitted.
+        wait_for: Futures and states to wait for besides those among the parameters.
+        retries: Retries already started by this engine.
+        logger: Where the engine reports; the run's own logger once there is a run.
+    """
+
+    flow: Any
+    parameters: dict[str, Any] | None = None
+    flow_run: FlowRun | None = None
+    wait_for: Iterable[Any] | None = None
+    retries: int = 0
+    logger: Any = field(default=_engine_logger)
+    _return_value: Any = NotSet
+    _raised: Any = NotSet
+    _is_started: bool = False
+    _named: bool = False
+    _limit: Any = None
+    _outer: Any = None
+    _recorder: Any = None
+    _stand_in: TaskRun | None = None
+    _scope: Any = None
+
+    run_option: ClassVar[str] = "flow_run_name"
+    timeout_error: ClassVar[type[TimeoutError]] = FlowRunTimeoutError
+
+    def __post_init__(self) -> None:
+        if self.parameters is None:
+            self.parameters = {}
+
+    @property
+    def subject(self) -> Any:
+        """The flow."""
+        return self.flow
+
+    @property
+    def run(self) -> FlowRun | None:
+        """The flow run."""
+        return self.flow_run
+
+    def set_state(self, state: State, force: bool = False) -> State:
+        """Enter and record a state; the task run that stands for a subflow enters one like it first."""
+        if self._stand_in is not None:
+            self._mirror(self._stand_in, state)
+        return super().set_state(state, force)
+
+    def result(self, raise_on_failure: bool = True) -> Any:
+        """What the run came to: the value of a completed run, else what its state says (F-14, F-62)."""
+        if self._raised is not NotSet or self._return_value is NotSet:
+            return super().result(raise_on_failure)
+        if self.state.is_completed() and not isinstance(self._return_value, State):
+            return self._return_value
+        return self.state.result(raise_on_failure=raise_on_failure)
+
+    # What the scopes call
+
+    def _create(self, run_id: UUID | None, dependencies: object) -> None:
+        self._recorder = current_recorder()
+        flow = self.flow
+        run = self.flow_run
+        if run is None:
+            key = identifiers.new_id() if run_id is None else run_id.bytes
+            pending = State(StateType.PENDING, at=clock.current().now())
+            run = self.flow_run = FlowRun(
+                key,
+                f"{flow.name}-{identifiers.shorten(key)}",
+                pending,
+                flow.name,
+                flow.version,
+                self.parameters,
+                TagsContext.get().current_tags,
+            )
+            self._create_stand_in(run)
+            self._stamp(pending)
+            self._recorder.enter(run, pending, wait=False)
+        self.logger = flow_run_logger(run, flow)
+        if engine_logs(logging.INFO):
+            self.logger.info("Created flow run %r for flow %r", run.name, flow.name)
+
+    def _create_stand_in(self, run: FlowRun) -> None:
+        """In a flow: the task run that stands for the new subflow run in its parent (F-36, F-37)."""
+        around = FlowRunContext.get()
+        if around is None or around.flow_run is None:
+            return
+        task_context = TaskRunContext.get()
+        parents = [] if task_context is None else [task_context.task_run]
+        pending = State(StateType.PENDING, at=run.state.at)
+        stand_in = self._stand_in = TaskRun(
+            identifiers.new_id(),
+            run.name,
+            pending,
+            self.flow.name,
+            around.flow_run.key,
+            run.tags,
+            self.flow.version,
+            collect_inputs(self.parameters or {}, self.wait_for, parents),
+        )
+        stand_in.flow_run_run_count = around.flow_run.run_count
+        run.parent_task_run_key = stand_in.key
+        pending.state_details.child_flow_run_id = run.id
+        pending.belong_to(stand_in.key, stand_in.flow_run_key)
+        self._recorder.enter(stand_in, pending, wait=False)
+
+    def _mirror(self, stand_in: TaskRun, state: State) -> None:
+        details = msgspec.structs.replace(state.state_details) if state.has_details else StateDetails()
+        details.child_flow_run_id = self.flow_run.id if self.flow_run else None
+        copy = State(state.type, state.name, state.message, NotSet, None, details, at=state.at)
+        copy.belong_to(stand_in.key, stand_in.flow_run_key)
+        transitions.enter(stand_in, copy)
+        self._recorder.enter(stand_in, copy, wait=False)
+
+    def _enter_run(self) -> None:
+        self._outer = self._enter_attempt()
+
+    def _enter_attempt(self) -> _FlowScope:
+        self._scope = _FlowScope(self)
+        return self._scope.__enter__()
+
+    def _start_runner(self) -> Any:
+        """Start a copy of the flow's task runner, for the tasks of this attempt."""
+        runner = self.flow.task_runner.duplicate().__enter__()
+        self._scope.context.task_runner = runner
+        return runner
+
+    def _leave_run(self, error: BaseException | None) -> None:
+        self._report_end(error)
+        if self._outer is not None:
+            self._outer.__exit__(None, None, None)
+        self._is_started = False
+
+    def _stamp(self, state: State) -> None:
+        run = self.flow_run
+        assert run is not None
+        state.belong_to(run.parent_task_run_key, run.key)
+
+
+class _FlowScope:
+    """The context of a flow run.
+
+    Inside, no task run is active even if the flow was called by one: the flow run is what tasks, loggers
+    and ``get_run_context`` find.
+    """
+
+    __slots__ = ("_prints", "_task_run", "context")
+
+    def __init__(self, engine: BaseFlowRunEngine) -> None:
+        log_prints = should_log_prints(engine.flow.log_prints)
+        self.context = FlowRunContext(engine.flow, engine.flow_run, None, engine.parameters, log_prints)
+        self._prints = patch_print() if log_prints else None
+
+    def __enter__(self) -> _FlowScope:
+        if self._prints is not None:
+            self._prints.__enter__()
+        self._task_run = TaskRunContext.activate(None)
+        self.context.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.context.__exit__(kind, error, trace)
+        TaskRunContext.activate(self._task_run)
+        if self._prints is not None:
+            self._prints.__exit__(None, None, None)
+
+
+@dataclass
+class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
+    """Runs a sync flow in the calling thread."""
+
+    @property
+    def client(self) -> Client:
+        """A client of the run store.
+
+        Raises:
+            RuntimeError: The engine has not started, or is done.
+        """
+        if not self._is_started:
+            raise RuntimeError("Engine has not started.")
+        return Client(self._recorder.store)
+
+    def start(self, flow_run_id: UUID | None = None) -> SyncRunScope:
+        """The scope around a run: it is created and begun on entering, its hooks run on leaving.
+
+        Args:
+            flow_run_id: The id for a new run; random when omitted.
+        """
+        return SyncRunScope(self, flow_run_id, None, begins=True)
+
+    def run_context(self) -> SyncAttemptScope:
+        """The scope around an attempt: an exception leaving it becomes a retry or the final state."""
+        return SyncAttemptScope(self)
+
+    def call_flow_fn(self) -> Any:
+        """Call the flow's function once with a started task runner and settle what it returns (F-20, F-21)."""
+        runner = self._start_runner()
+        try:
+            result = self.flow.arguments.call(self.parameters)
+            for future in find_unfinished(result):
+                future.wait()
+        finally:
+            leave(runner)
+        return self.handle_success(resolve_futures_to_states(result))
+
+    def handle_success(self, result: Any) -> Any:
+        """Enter the state that the result means; a failed one may be retried."""
+        self._return_value = result
+        if self.drive(self._settle(Returned(result))):
+            self._return_value = NotSet
+        return result
+
+
+@dataclass
+class AsyncFlowRunEngine(BaseFlowRunEngine, AsyncDriver):
+    """Runs an async flow in the calling asyncio task."""
+
+    @property
+    def client(self) -> AsyncClient:
+        """A client of the run store.
+
+        Raises:
+            RuntimeError: The engine has not started, or is done.
+        """
+        if not self._is_started:
+            raise RuntimeError("Engine has not started.")
+        return AsyncClient(self._recorder.store)
+
+    def start(self, flow_run_id: UUID | None = None) -> AsyncRunScope:
+        """The scope around a run: it is created and begun on entering, its hooks run on leaving.
+
+        Args:
+            flow_run_id: The id for a new run; random when omitted.
+        """
+        return AsyncRunScope(self, flow_run_id, None, begins=True)
+
+    def run_context(self) -> AsyncAttemptScope:
+        """The scope around an attempt: an exception leaving it becomes a retry or the final state."""
+        return AsyncAttemptScope(self)
+
+    async def call_flow_fn(self) -> Any:
+        """Call the flow's function once with a started task runner and settle what it returns (F-20, F-21)."""
+        runner = self._start_runner()
+        try:
+            result = await self.flow.arguments.call(self.parameters)
+            for future in find_unfinished(result):
+                await future.wait_async()
+        finally:
+            await aleave(runner)
+        return await self.handle_success(resolve_futures_to_states(result))
+
+    async def handle_success(self, result: Any) -> Any:
+        """Enter the state that the result means; a failed one may be retried."""
+        self._return_value = result
+        if await self.drive(self._settle(Returned(result))):
+            self._return_value = NotSet
+        return result
+
+
+def leave(runner: Any) -> None:
+    """Leave a task runner, which waits for what has begun."""
+    runner.__exit__(None, None, None)
+
+
+async def aleave(runner: Any) -> None:
+    """Leave a task runner, which waits for what has begun, without blocking the event loop."""
+    import asyncio  # whoever awaits has it already
+
+    await asyncio.to_thread(runner.__exit__, None, None, None)
+
+
+def run_flow(
+    flow: Any,
+    flow_run: FlowRun | None = None,
+    parameters: dict[str, Any] | None = None,
+    wait_for: Iterable[Any] | None = None,
+    return_type: ReturnType = "result",
+) -> Any:
+    """Run a flow.
+
+    Args:
+        flow: The flow.
+        flow_run: A run record to execute instead of a new one.
+        parameters: The arguments by parameter name, complete with defaults.
+        wait_for: Futures and states that must be there first.
+        return_type: "result" returns the value or raises; "state" returns the final state.
+
+    Returns:
+        The result or state of a sync flow, a coroutine for an async one.
+    """
+    runner: Any = run_flow_async if flow.isasync else run_flow_sync
+    return runner(flow, flow_run, parameters, wait_for, return_type)
+
+
+def run_flow_sync(
+    flow: Any,
+    flow_run: FlowRun | None = None,
+    parameters: dict[str, Any] | None = None,
+    wait_for: Iterable[Any] | None = None,
+    return_type: ReturnType = "result",
+) -> Any:
+    """`run_flow` for a sync flow."""
+    engine = FlowRunEngine(flow, parameters, flow_run, wait_for)
+    with capture_sigterm(), engine.start():
+        while engine.is_running():
+            with engine.run_context():
+                engine.call_flow_fn()
+    return engine.state if return_type == "state" else engine.result()
+
+
+async def run_flow_async(
+    flow: Any,
+    flow_run: FlowRun | None = None,
+    parameters: dict[str, Any] | None = None,
+    wait_for: Iterable[Any] | None = None,
+    return_type: ReturnType = "result",
+) -> Any:
+    """`run_flow` for an async flow."""
+    engine = AsyncFlowRunEngine(flow, parameters, flow_run, wait_for)
+    with capture_sigterm():
+        async with engine.start():
+            while engine.is_running():
+                async with engine.run_context():
+                    await engine.call_flow_fn()
+    return engine.state if return_type == "state" else engine.result()

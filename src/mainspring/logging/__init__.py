@@ -1,0 +1,39 @@
+"""Logging: loggers that know their run, prints as log lines.
+
+``loggers``   loggers of the package and of runs
+``prints``    ``print`` inside a run, as log lines
+``console``   lines on the terminal for programs that did not set up logging themselves
+
+The package logs through the standard library: loggers are called ``mainspring`` and ``mainspring.<something>``,
+those of runs ``mainspring.task_runs`` and ``mainspring.flow_runs``. Handlers and levels are the program's business; only
+where there are no handlers at all, lines go to standard error.
+"""
+
+from mainspring.logging.console import ensure_output
+from mainspring.logging.loggers import (
+    RunLogger,
+    disable_logger,
+    disable_run_logger,
+    engine_logs,
+    flow_run_logger,
+    get_logger,
+    get_run_logger,
+    get_run_logger_or,
+    task_run_logger,
+)
+from mainspring.logging.prints import patch_print, should_log_prints
+
+__all__ = [
+    "RunLogger",
+    "disable_logger",
+    "disable_run_logger",
+    "engine_logs",
+    "ensure_output",
+    "flow_run_logger",
+    "get_logger",
+    "get_run_logger",
+    "get_run_logger_or",
+    "patch_print",
+    "should_log_prints",
+    "task_run_logger",
+]

@@ -1,0 +1,58 @@
+"""Log lines on standard error, for programs that have set up no logging of their own."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TextIO
+
+from mainspring.settings import get_current_settings
+
+__all__ = ["RUN_LOGGERS", "ConsoleHandler", "ensure_output"]
+
+RUN_LOGGERS = ("mainspring.task_runs", "mainspring.flow_runs")
+
+_ready = False
+
+
+class ConsoleHandler(logging.StreamHandler[TextIO]):
+    """Writes to whatever ``sys.stderr`` is when a line comes, so that redirection works."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self.setFormatter(_RunFormatter("%(asctime)s | %(levelname)-7s | %(run)s - %(message)s", "%H:%M:%S"))
+
+    @property
+    def stream(self) -> TextIO:
+        """The current standard error."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: TextIO) -> None:
+        raise AttributeError("The console handler always writes to the current sys.stderr.")
+
+
+class _RunFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        run = getattr(record, "task_run_name", None) or getattr(record, "flow_run_name", None)
+        record.run = record.name if run is None else repr(run)
+        return super().format(record)
+
+
+def ensure_output() -> None:
+    """Make sure that lines of run loggers go somewhere, once per process.
+
+    Run loggers pass on what the setting ``logging.level`` says. A console handler is added only if
+    neither the program nor anybody else has given any handler to the loggers that would get the lines.
+    """
+    global _ready
+    if _ready:
+        return
+    _ready = True
+    level = get_current_settings().logging.level
+    for name in RUN_LOGGERS:
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(level)
+    if not logging.getLogger("mainspring").hasHandlers():
+        logging.getLogger("mainspring").addHandler(ConsoleHandler())

@@ -1,0 +1,304 @@
+"""The way from the engine to the run store: what was entered becomes durable, in order, as cheaply as possible.
+
+Every state that a run enters goes to the `Recorder` of the process, which keeps it in a buffer. A final state
+is committed before its engine goes on, together with everything that was buffered by then, so what is on disk is
+always a beginning of what happened. A run that is still going is made visible by a background thread after
+some tens of milliseconds. Threads that finish at the same time share a commit: the first one writes for all.
+
+The flush points are: a final state (unless durability is ``relaxed``), the background thread's turn, a buffer
+that has grown full, ``flush()``, and the end of the process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from mainspring.exceptions import MainspringError, SupersededRun
+from mainspring.runs import Run
+from mainspring.settings import Settings, get_current_settings
+from mainspring.states import State
+from mainspring.store.addresses import open_store
+from mainspring.store.protocol import Change, Durability, LogEntry, RunStore
+
+__all__ = ["Listener", "Recorder", "close_recorders", "current_recorder", "use_recorder"]
+
+VISIBLE_AFTER = 0.03
+"""Seconds until a run that is still going can be seen in the store."""
+
+RELAXED_LAG = 0.005
+"""Seconds by which history may trail under durability ``relaxed``."""
+
+CAPACITY = 5_000
+"""Runs and log lines that may wait; a producer that finds the buffer full writes it out itself."""
+
+IDLE_ROUNDS = 30
+"""Turns without work after which the background thread waits to be woken instead of looking."""
+
+Listener = Callable[[Run, State], None]
+
+_logger = logging.getLogger("mainspring.recording")
+
+
+class Recorder:
+    """Buffers what runs enter and writes it to one store. Safe to use from any thread.
+
+    Args:
+        store: Where history goes; the recorder closes it.
+        durability: With ``relaxed``, final states do not wait for their commit.
+    """
+
+    def __init__(self, store: RunStore, durability: Durability = "process") -> None:
+        self.store = store
+        self._waits = durability != "relaxed"
+        self._interval = VISIBLE_AFTER if self._waits else RELAXED_LAG
+        self._buffer_lock = threading.Lock()  # held for moments, around the buffer
+        self._write_lock = threading.Lock()  # held for a commit, by the thread that writes for all
+        self._changes: dict[bytes, Change] = {}
+        self._logs: list[LogEntry] = []
+        self._entered = 0
+        self._written = 0
+        self._refused: set[bytes] = set()
+        self._listeners: tuple[Listener, ...] = ()
+        self._wake = threading.Event()
+        self._idle = True
+        self._closed = False
+        self._flusher: threading.Thread | None = None
+
+    # Recording
+
+    def enter(self, run: Run, state: State, *, wait: bool) -> None:
+        """Record that ``run`` entered ``state``.
+
+        Args:
+            run: The run, already showing the state.
+            state: The state.
+            wait: Return only when it is durable, as a final state must be before anybody sees the result.
+
+        Raises:
+            SupersededRun: The store refused the state: the run was settled by somebody else.
+            StoreError: It cannot be written. It stays buffered and is tried again.
+        """
+        with self._buffer_lock:
+            change = self._changes.get(run.key)
+            if change is None:
+                self._changes[run.key] = Change(run, [state], run.recorded)
+            else:
+                change.states.append(state)
+            self._entered = ticket = self._entered + 1
+        if self._listeners:
+            for listener in self._listeners:
+                listener(run, state)
+        if wait and self._waits:
+            self._commit(ticket)
+            if self._refused and run.key in self._refused:
+                self._raise_refusal(run, state)
+        else:
+            self._leave_to_flusher()
+
+    def log(self, entry: LogEntry) -> None:
+        """Record a log line; it is written with the next commit or within `VISIBLE_AFTER`."""
+        with self._buffer_lock:
+            self._logs.append(entry)
+            self._entered += 1
+        self._leave_to_flusher()
+
+    def flush(self) -> None:
+        """Write everything buffered so far.
+
+        Raises:
+            StoreError: It cannot be written. It stays buffered.
+        """
+        self._commit(self._entered)
+
+    @contextmanager
+    def listen(self, listener: Listener) -> Iterator[None]:
+        """Call ``listener`` for each state entered inside the block, in the entering thread."""
+        self._listeners = (*self._listeners, listener)
+        try:
+            yield
+        finally:
+            self._listeners = tuple(known for known in self._listeners if known is not listener)
+
+    def close(self) -> None:
+        """Write what is left, stop the background thread and close the store. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._wake.set()
+        if self._flusher is not None:
+            self._flusher.join()
+        try:
+            self.flush()
+        finally:
+            self.store.close()
+
+    # Writing
+
+    def _commit(self, ticket: int) -> None:
+        with self._write_lock:
+            if self._written < ticket:  # else the thread before us wrote for us
+                self._write()
+
+    def _write(self) -> None:
+        """Write out the buffer; the write lock is held."""
+        with self._buffer_lock:
+            changes, self._changes = self._changes, {}
+            logs, self._logs = self._logs, []
+            entered = self._entered
+            for change in changes.values():
+                change.run.recorded = change.states[-1].key
+        try:
+            refused = self.store.write(list(changes.values()), logs)
+        except BaseException:
+            self._put_back(changes, logs)
+            raise
+        self._written = entered
+        for change in refused:
+            self._refused.add(change.run.key)
+
+    def _put_back(self, changes: dict[bytes, Change], logs: list[LogEntry]) -> None:
+        """Return to the buffer, in front of what has come since, what could not be written."""
+        with self._buffer_lock:
+            for key, later in self._changes.items():
+                if key in changes:
+                    changes[key].states.extend(later.states)
+                else:
+                    changes[key] = later
+            self._changes = changes
+            self._logs = logs + self._logs
+
+    def _raise_refusal(self, run: Run, state: State) -> None:
+        self._refused.discard(run.key)
+        raise SupersededRun(
+            f"The state {state} of {type(run).__name__} {run.name!r} ({run.id}) was refused: the store holds a"
+            f" newer state from somebody else, so this attempt no longer counts. See `mainspring runs show"
+            f" {run.id}`."
+        )
+
+    # The background thread
+
+    def _leave_to_flusher(self) -> None:
+        if len(self._changes) >= CAPACITY or len(self._logs) >= CAPACITY:
+            self.flush()
+        elif self._idle and not self._closed:
+            self._idle = False
+            with self._buffer_lock:
+                if self._flusher is None:
+                    self._flusher = threading.Thread(
+                        target=self._flush_regularly, name="mainspring-recorder", daemon=True
+                    )
+                    self._flusher.start()
+            self._wake.set()
+
+    def _flush_regularly(self) -> None:
+        complained = False
+        rounds = 0
+        pause = threading.Event()
+        while not self._closed:
+            if rounds >= IDLE_ROUNDS:
+                self._wake.clear()
+                self._idle = True
+                if not self._changes and not self._logs:
+                    self._wake.wait()
+                self._idle = False
+                rounds = 0
+                continue
+            pause.wait(self._interval)
+            rounds += 1
+            if not self._changes and not self._logs:
+                continue
+            rounds = 0
+            try:
+                self.flush()
+                self.store.checkpoint()
+                complained = False
+            except Exception as error:
+                # Nothing is lost: it stays buffered, and whoever commits next gets the error itself.
+                if not complained:
+                    _logger.warning("History cannot be written now and will be tried again: %s", error)
+                complained = True
+
+
+_use: ContextVar[Recorder | None] = ContextVar("mainspring_recorder", default=None)
+_recorders: dict[tuple[str, Durability], Recorder] = {}
+_recorders_lock = threading.Lock()
+_latest: tuple[Settings | None, Recorder | None] = (None, None)
+_inherited: list[object] = []
+
+
+def current_recorder() -> Recorder:
+    """The recorder of the calling context: one per process for each store that settings name.
+
+    Raises:
+        ConfigurationError: The settings do not name a store.
+        StoreError: The store cannot be opened.
+    """
+    used = _use.get()
+    if used is not None:
+        return used
+    settings = get_current_settings()
+    known, recorder = _latest
+    if known is settings and recorder is not None:
+        return recorder
+    return _open_recorder(settings)
+
+
+@contextmanager
+def use_recorder(recorder: Recorder) -> Iterator[Recorder]:
+    """Record to ``recorder`` inside the block, whatever the settings say."""
+    token = _use.set(recorder)
+    try:
+        yield recorder
+    finally:
+        _use.reset(token)
+
+
+def close_recorders() -> None:
+    """Write out and close every recorder of this process; the next use opens a new one.
+
+    Raises:
+        StoreError: The first of the errors that closing met.
+    """
+    global _latest
+    with _recorders_lock:
+        recorders = list(_recorders.values())
+        _recorders.clear()
+        _latest = (None, None)
+    errors = []
+    for recorder in recorders:
+        try:
+            recorder.close()
+        except MainspringError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def _open_recorder(settings: Settings) -> Recorder:
+    global _latest
+    key = (settings.run_store_url, settings.durability)
+    with _recorders_lock:
+        recorder = _recorders.get(key)
+        if recorder is None:
+            recorder = _recorders[key] = Recorder(open_store(*key), settings.durability)
+        _latest = (settings, recorder)
+    return recorder
+
+
+def _forget_inherited() -> None:
+    """In a forked child: leave the parent's recorders alone, connections must not cross a fork."""
+    global _latest, _recorders_lock
+    _inherited.extend(_recorders.values())  # kept, so that nothing of the parent's is closed here
+    _recorders.clear()
+    _latest = (None, None)
+    _recorders_lock = threading.Lock()
+
+
+atexit.register(close_recorders)
+os.register_at_fork(after_in_child=_forget_inherited)

@@ -1,0 +1,236 @@
+"""The records of task and flow runs, and what a task run took as input.
+
+A record is the live object that the engine, hooks and contexts share while a run goes on; the store keeps a
+projection of it. Times are integer microseconds in the fields ending in ``_at`` (what the engine computes
+with), and ``datetime`` in the properties named as users know them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from mainspring import clock, identifiers
+from mainspring.states import State, StateType
+
+__all__ = ["Constant", "FlowRun", "Parameter", "Run", "RunInput", "TaskRun", "TaskRunResult"]
+
+
+class TaskRunResult(msgspec.Struct, frozen=True, tag_field="input_type", tag="task_run"):
+    """An input that is, or contains, the result of another task run."""
+
+    id: UUID
+
+
+class Parameter(msgspec.Struct, frozen=True, tag_field="input_type", tag="parameter"):
+    """An input that is a parameter of the flow run."""
+
+    name: str
+
+
+class Constant(msgspec.Struct, frozen=True, tag_field="input_type", tag="constant"):
+    """An input that is a plain value of the given type."""
+
+    type: str
+
+
+RunInput = TaskRunResult | Parameter | Constant
+
+
+class Run:
+    """What task runs and flow runs have in common.
+
+    Not locked: one engine owns a run and changes it from one thread at a time; others may read it.
+    ``recorded`` is the key of the newest state known to be on disk, which the next write must follow.
+    """
+
+    __slots__ = (
+        "created_at",
+        "ended_at",
+        "expected_start_at",
+        "key",
+        "name",
+        "recorded",
+        "run_count",
+        "run_time",
+        "started_at",
+        "state",
+        "tags",
+        "updated_at",
+    )
+
+    def __init__(
+        self,
+        key: bytes,
+        name: str,
+        state: State,
+        tags: Iterable[str] = (),
+    ) -> None:
+        self.key = key
+        self.name = name
+        self.state = state
+        self.tags = tags
+        self.run_count = 0
+        self.run_time = 0
+        self.created_at = self.updated_at = self.expected_start_at = state.at
+        self.started_at: int | None = None
+        self.ended_at: int | None = None
+        self.recorded: bytes | None = None
+
+    @property
+    def id(self) -> UUID:
+        """The id of the run."""
+        return UUID(bytes=self.key)
+
+    @property
+    def state_id(self) -> UUID:
+        """The id of the current state."""
+        return self.state.id
+
+    @property
+    def state_type(self) -> StateType:
+        """The type of the current state."""
+        return self.state.type
+
+    @property
+    def state_name(self) -> str:
+        """The name of the current state."""
+        return self.state.name
+
+    @property
+    def created(self) -> datetime:
+        """When the run was created."""
+        return clock.to_datetime(self.created_at)
+
+    @property
+    def updated(self) -> datetime:
+        """When the run last changed its state."""
+        return clock.to_datetime(self.updated_at)
+
+    @property
+    def expected_start_time(self) -> datetime:
+        """When the run was meant to start: when it was created, unless it was scheduled."""
+        return clock.to_datetime(self.expected_start_at)
+
+    @property
+    def start_time(self) -> datetime | None:
+        """When the run first entered a RUNNING state, None before that."""
+        return None if self.started_at is None else clock.to_datetime(self.started_at)
+
+    @property
+    def end_time(self) -> datetime | None:
+        """When the run entered its final state, None before that."""
+        return None if self.ended_at is None else clock.to_datetime(self.ended_at)
+
+    @property
+    def total_run_time(self) -> timedelta:
+        """The time spent in all RUNNING states so far, waits between attempts excluded."""
+        return clock.to_timedelta(self.run_time)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(id={str(self.id)!r}, name={self.name!r}, state={self.state})"
+
+
+class TaskRun(Run):
+    """One run of a task, over all of its attempts.
+
+    Args:
+        key: The id as 16 bytes.
+        name: What people call the run.
+        state: The first state; its time is the time of creation.
+        task_key: What tells the task from others, stable across processes.
+        flow_run_key: The id of the flow run it belongs to, if any.
+        tags: The task's own and those active where it was created.
+        task_version: The task's version, if it has one.
+        task_inputs: For each parameter the runs and constants it came from.
+        empirical_policy: Retries, delays and jitter as they hold for this run.
+    """
+
+    __slots__ = (
+        "empirical_policy",
+        "flow_run_key",
+        "flow_run_run_count",
+        "task_inputs",
+        "task_key",
+        "task_version",
+    )
+
+    def __init__(
+        self,
+        key: bytes,
+        name: str,
+        state: State,
+        task_key: str,
+        flow_run_key: bytes | None = None,
+        tags: Iterable[str] = (),
+        task_version: str | None = None,
+        task_inputs: dict[str, list[RunInput]] | None = None,
+        empirical_policy: Mapping[str, Any] | None = None,
+    ) -> None:
+        Run.__init__(self, key, name, state, tags)
+        self.task_key = task_key
+        self.flow_run_key = flow_run_key
+        self.task_version = task_version
+        self.task_inputs: dict[str, list[RunInput]] = {} if task_inputs is None else task_inputs
+        self.empirical_policy: Mapping[str, Any] = {} if empirical_policy is None else empirical_policy
+        self.flow_run_run_count = 0
+
+    @property
+    def flow_run_id(self) -> UUID | None:
+        """The id of the flow run that the task run belongs to, if any."""
+        return identifiers.to_uuid(self.flow_run_key)
+
+    @property
+    def dynamic_key(self) -> str:
+        """A text that tells this run from other runs of the same task.
+
+        Outside of a flow it starts with the task key; inside it looks like a random UUID: the id read
+        backwards, which is as random as the id itself and needs neither a second draw nor a column.
+        """
+        reverse = self.key[::-1]
+        if self.flow_run_key is None:
+            return f"{self.task_key}-{reverse.hex()}"
+        return str(UUID(bytes=reverse))
+
+
+class FlowRun(Run):
+    """One run of a flow, over all of its attempts.
+
+    Args:
+        key: The id as 16 bytes.
+        name: What people call the run.
+        state: The first state; its time is the time of creation.
+        flow_name: The name of the flow.
+        flow_version: The flow's version, if it has one.
+        parameters: The arguments of the run by parameter name, defaults included.
+        tags: Those active where the run was created.
+        parent_task_run_key: The task run that stands for this run in the parent flow, if it is a subflow.
+    """
+
+    __slots__ = ("flow_name", "flow_version", "parameters", "parent_task_run_key")
+
+    def __init__(
+        self,
+        key: bytes,
+        name: str,
+        state: State,
+        flow_name: str,
+        flow_version: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        tags: Iterable[str] = (),
+        parent_task_run_key: bytes | None = None,
+    ) -> None:
+        Run.__init__(self, key, name, state, tags)
+        self.flow_name = flow_name
+        self.flow_version = flow_version
+        self.parameters: Mapping[str, Any] = {} if parameters is None else parameters
+        self.parent_task_run_key = parent_task_run_key
+
+    @property
+    def parent_task_run_id(self) -> UUID | None:
+        """The id of the task run that stands for this run in its parent flow, if any."""
+        return identifiers.to_uuid(self.parent_task_run_key)

@@ -1,0 +1,25 @@
+"""Settings: one typed, nested, immutable object.
+
+``get_current_settings().tasks.default_retries`` reads one; the environment variable
+``MAINSPRING_TASKS_DEFAULT_RETRIES`` sets it; ``temporary_settings({"tasks.default_retries": 2})`` overrides it within a
+block.
+
+``model``    the settings there are, their types and defaults
+``sources``  reading them from environment variables
+``current``  which settings hold where
+"""
+
+from mainspring.settings.current import get_current_settings, reload_settings, temporary_settings
+from mainspring.settings.model import FlowSettings, LoggingSettings, Settings, TaskSettings
+from mainspring.settings.sources import get_settings_from_env
+
+__all__ = [
+    "FlowSettings",
+    "LoggingSettings",
+    "Settings",
+    "TaskSettings",
+    "get_current_settings",
+    "get_settings_from_env",
+    "reload_settings",
+    "temporary_settings",
+]

@@ -1,0 +1,92 @@
+"""The settings there are. A setting is added here and nowhere else: its name, type, default, meaning."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from mainspring.exceptions import ConfigurationError
+
+__all__ = ["FlowSettings", "LoggingSettings", "Settings", "TaskSettings"]
+
+Durability = Literal["process", "disk", "relaxed"]
+
+
+class TaskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Defaults for tasks that do not say it themselves.
+
+    Args:
+        default_retries: How many times a failed task run is attempted again.
+        default_retry_delay_seconds: Seconds before a retry, or a list of them, one per retry.
+    """
+
+    default_retries: int = 0
+    default_retry_delay_seconds: float | list[float] = 0
+
+
+class FlowSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Defaults for flows that do not say it themselves; see `TaskSettings`."""
+
+    default_retries: int = 0
+    default_retry_delay_seconds: float | list[float] = 0
+
+
+class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is logged.
+
+    Args:
+        level: The lowest level that run loggers pass on.
+        internal_level: The lowest level of the lines that the engine itself writes about runs. By default
+            it reports what went wrong; with INFO also every start, retry and end.
+        log_prints: Whether ``print`` in tasks and flows goes to the run logger unless they say otherwise.
+    """
+
+    level: str = "INFO"
+    internal_level: str = "WARNING"
+    log_prints: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("level", "internal_level"):
+            level = getattr(self, name).upper()
+            if level not in logging.getLevelNamesMapping():
+                raise ConfigurationError(
+                    f"logging.{name} is no logging level: {level!r}. Use one of"
+                    f" {', '.join(logging.getLevelNamesMapping())}."
+                )
+            msgspec.structs.force_setattr(self, name, level)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings.
+
+    Args:
+        home: The folder for everything mainspring keeps.
+        database_url: Where the run store is; a file in ``home`` when unset.
+        durability: What a committed state survives: the death of the process (``process``), a power cut
+            (``disk``), or neither for some milliseconds (``relaxed``).
+        debug_mode: Log states in full.
+        tasks: Defaults for tasks.
+        flows: Defaults for flows.
+        logging: What is logged.
+    """
+
+    home: Path = Path("~/.mainspring")
+    database_url: str | None = None
+    durability: Durability = "process"
+    debug_mode: bool = False
+    tasks: TaskSettings = TaskSettings()
+    flows: FlowSettings = FlowSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "home", self.home.expanduser())
+
+    @property
+    def run_store_url(self) -> str:
+        """The address of the run store: ``database_url``, or the file ``mainspring.db`` in ``home``."""
+        if self.database_url is not None:
+            return self.database_url
+        return f"sqlite:///{(self.home / 'mainspring.db').absolute()}"

@@ -1,0 +1,83 @@
+"""Where settings come from: environment variables named after them, ``MAINSPRING_<GROUP>_<NAME>``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, get_type_hints
+
+import msgspec
+
+from mainspring.exceptions import ConfigurationError
+from mainspring.settings.model import Settings
+
+__all__ = ["change_settings", "get_settings_from_env", "setting_names"]
+
+PREFIX = "MAINSPRING_"
+
+
+def setting_names(model: type[msgspec.Struct] = Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted name and type of every setting, for example ``("tasks.default_retries", int)``."""
+    for name, kind in get_type_hints(model).items():
+        if name in model.__struct_fields__:
+            if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+                yield from setting_names(kind, f"{prefix}{name}.")
+            else:
+                yield prefix + name, kind
+
+
+def get_settings_from_env(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings that environment variables and defaults give.
+
+    Args:
+        environ: The variables; ``os.environ`` when omitted.
+
+    Raises:
+        ConfigurationError: A variable's value does not fit its setting; the message names it.
+    """
+    environ = os.environ if environ is None else environ
+    given = {variable: value for variable, value in environ.items() if variable.startswith(PREFIX)}
+    if not given:
+        return Settings()
+    changes = {}
+    for name, kind in setting_names():
+        variable = PREFIX + name.replace(".", "_").upper()
+        if variable in given:
+            changes[name] = _parse(variable, given[variable], kind)
+    return change_settings(Settings(), changes)
+
+
+def change_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """A copy of ``settings`` with some dotted names set to other values.
+
+    Raises:
+        ConfigurationError: There is no such setting, or a value does not fit.
+    """
+    kinds = dict(setting_names())
+    tree: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in kinds:
+            raise ConfigurationError(
+                f"There is no setting {name!r}. Settings are: {', '.join(sorted(kinds))}."
+            )
+        group, _, member = name.rpartition(".")
+        (tree.setdefault(group, {}) if group else tree)[member] = _convert(name, value, kinds[name])
+    for group in [key for key, value in tree.items() if isinstance(value, dict)]:
+        tree[group] = msgspec.structs.replace(getattr(settings, group), **tree[group])
+    return msgspec.structs.replace(settings, **tree)
+
+
+def _parse(variable: str, text: str, kind: Any) -> Any:
+    if text.startswith("["):
+        try:
+            return _convert(variable, msgspec.json.decode(text), kind)
+        except msgspec.DecodeError as error:
+            raise ConfigurationError(f"{variable}={text!r} is no list: {error}.") from None
+    return _convert(variable, text, kind)
+
+
+def _convert(name: str, value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind, strict=False, dec_hook=lambda to, given: to(given))
+    except (msgspec.ValidationError, TypeError) as error:
+        raise ConfigurationError(f"The setting {name} cannot be {value!r}: {error}.") from None

@@ -1,0 +1,357 @@
+"""The state of a run as a value: its type, and the result or exception it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import Enum
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+
+from mainspring import clock, identifiers
+from mainspring.annotations import NotSet
+from mainspring.exceptions import (
+    CancelledRun,
+    CrashedRun,
+    FailedRun,
+    MissingResult,
+    PausedRun,
+    UnfinishedRun,
+)
+
+__all__ = [
+    "TERMINAL_STATES",
+    "State",
+    "StateDetails",
+    "StateType",
+    "get_state_exception",
+    "is_state_iterable",
+    "raise_state_exception",
+]
+
+
+class StateType(str, Enum):
+    """The nine kinds of state. Members equal their names as text."""
+
+    SCHEDULED = "SCHEDULED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    CRASHED = "CRASHED"
+    PAUSED = "PAUSED"
+    CANCELLING = "CANCELLING"
+
+    def __str__(self) -> str:
+        return f"StateType.{self.name}"
+
+
+TERMINAL_STATES = frozenset({StateType.COMPLETED, StateType.CANCELLED, StateType.FAILED, StateType.CRASHED})
+"""The final types: a run in one of them is over."""
+
+DEFAULT_NAMES = {kind: kind.value.capitalize() for kind in StateType}
+
+
+class StateDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a state knows beyond its type: its run, when it is due, whether it may be retried."""
+
+    flow_run_id: UUID | None = None
+    task_run_id: UUID | None = None
+    child_flow_run_id: UUID | None = None
+    scheduled_time: datetime | None = None
+    pause_timeout: datetime | None = None
+    pause_key: str | None = None
+    pause_reschedule: bool = False
+    retriable: bool | None = None
+
+
+class State:
+    """One state of one run.
+
+    A state is a value: the engine never changes one after it was entered. ``timestamp`` and ``id`` are
+    made from the compact ``at`` and ``key`` when they are read. Safe to read from any thread.
+
+    Args:
+        type: The kind of state, as a member of :class:`StateType` or its text.
+        name: A more telling name; the capitalised type when omitted.
+        message: A sentence for people.
+        data: The result of the run, or the exception it failed with.
+        timestamp: When the state was entered; now when omitted. Naive times are UTC.
+        state_details: Further facts, as :class:`StateDetails` or a mapping of its fields.
+        at: The timestamp in microseconds since the epoch, for callers that have it in that form.
+        id: The id of the state; a fresh one when omitted.
+    """
+
+    __slots__ = (
+        "_data",
+        "_details",
+        "_flow_run_key",
+        "_key",
+        "_task_run_key",
+        "at",
+        "message",
+        "name",
+        "type",
+    )
+
+    def __init__(
+        self,
+        type: StateType | str,  # noqa: A002 - the field's name in the contract
+        name: str | None = None,
+        message: str | None = None,
+        data: Any = NotSet,
+        timestamp: datetime | None = None,
+        state_details: StateDetails | Mapping[str, Any] | None = None,
+        *,
+        at: int | None = None,
+        id: UUID | None = None,  # noqa: A002 - the field's name in the contract
+    ) -> None:
+        self.type = kind = type if type.__class__ is StateType else StateType(type)
+        self.name = DEFAULT_NAMES[kind] if name is None else name
+        self.message = message
+        self._data = data
+        if at is None:
+            at = clock.current().now() if timestamp is None else clock.from_datetime(timestamp)
+        self.at = at
+        if state_details is not None and not isinstance(state_details, StateDetails):
+            state_details = StateDetails(**state_details)
+        self._details: StateDetails | None = state_details
+        self._key: bytes | None = None if id is None else id.bytes
+        self._task_run_key: bytes | None = None
+        self._flow_run_key: bytes | None = None
+        if kind is StateType.SCHEDULED and (state_details is None or state_details.scheduled_time is None):
+            self.state_details.scheduled_time = clock.to_datetime(at)
+
+    # Identity and time
+
+    @property
+    def key(self) -> bytes:
+        """The id of the state as 16 bytes, made on first use."""
+        if self._key is None:
+            self._key = identifiers.new_id()
+        return self._key
+
+    @property
+    def id(self) -> UUID:
+        """The id of the state."""
+        return UUID(bytes=self.key)
+
+    @property
+    def timestamp(self) -> datetime:
+        """When the state was entered, as an aware UTC datetime."""
+        return clock.to_datetime(self.at)
+
+    @property
+    def data(self) -> Any:
+        """The result or exception held by the state, None if there is none."""
+        return None if self._data is NotSet else self._data
+
+    @property
+    def has_data(self) -> bool:
+        """True if the state holds a result, which may be None."""
+        return self._data is not NotSet
+
+    @property
+    def state_details(self) -> StateDetails:
+        """Further facts about the state."""
+        details = self._details
+        if details is None:
+            details = self._details = StateDetails()
+        if self._task_run_key is not None and details.task_run_id is None:
+            details.task_run_id = UUID(bytes=self._task_run_key)
+        if self._flow_run_key is not None and details.flow_run_id is None:
+            details.flow_run_id = UUID(bytes=self._flow_run_key)
+        return details
+
+    @property
+    def scheduled_at(self) -> int | None:
+        """When a SCHEDULED state is due, in microseconds since the epoch; None for other states."""
+        if self._details is None or self._details.scheduled_time is None:
+            return None
+        return clock.from_datetime(self._details.scheduled_time)
+
+    @property
+    def has_details(self) -> bool:
+        """True if there is anything in :attr:`state_details` beyond the ids of the run."""
+        return self._details is not None
+
+    def belong_to(self, task_run: bytes | None, flow_run: bytes | None) -> None:
+        """Stamp the state with the run it is a state of; ``state_details`` shows both ids."""
+        self._task_run_key = task_run
+        self._flow_run_key = flow_run
+
+    @property
+    def belongs_to_run(self) -> bool:
+        """True if the state was entered by some run."""
+        return self._task_run_key is not None or self._flow_run_key is not None
+
+    def move_after(self, previous: State) -> None:
+        """Put the state one microsecond after ``previous`` unless it is later already (V-3)."""
+        if self.at <= previous.at:
+            self.at = previous.at + 1
+
+    def keep(self, data: Any) -> None:
+        """Let the state hold ``data`` as its result, None included."""
+        self._data = data
+
+    def fresh_copy(self) -> State:
+        """The same state with a new id and the current time."""
+        copy = State(self.type, self.name, self.message, self._data)
+        if self._details is not None:
+            copy._details = msgspec.structs.replace(self._details)
+        return copy
+
+    # Predicates: they test the type alone
+
+    def is_scheduled(self) -> bool:
+        """True for SCHEDULED."""
+        return self.type is StateType.SCHEDULED
+
+    def is_pending(self) -> bool:
+        """True for PENDING."""
+        return self.type is StateType.PENDING
+
+    def is_running(self) -> bool:
+        """True for RUNNING."""
+        return self.type is StateType.RUNNING
+
+    def is_completed(self) -> bool:
+        """True for COMPLETED."""
+        return self.type is StateType.COMPLETED
+
+    def is_failed(self) -> bool:
+        """True for FAILED."""
+        return self.type is StateType.FAILED
+
+    def is_crashed(self) -> bool:
+        """True for CRASHED."""
+        return self.type is StateType.CRASHED
+
+    def is_cancelled(self) -> bool:
+        """True for CANCELLED."""
+        return self.type is StateType.CANCELLED
+
+    def is_cancelling(self) -> bool:
+        """True for CANCELLING."""
+        return self.type is StateType.CANCELLING
+
+    def is_paused(self) -> bool:
+        """True for PAUSED."""
+        return self.type is StateType.PAUSED
+
+    def is_final(self) -> bool:
+        """True for COMPLETED, CANCELLED, FAILED and CRASHED."""
+        return self.type in TERMINAL_STATES
+
+    # Results
+
+    def result(self, raise_on_failure: bool = True) -> Any:
+        """The value that the run returned.
+
+        Args:
+            raise_on_failure: With False a failed, crashed or cancelled run gives its exception (or
+                other data) back instead of raising it.
+
+        Raises:
+            PausedRun: The run is paused.
+            UnfinishedRun: The run is not final yet.
+            MissingResult: The run completed, but its result was not kept.
+        """
+        if self.is_paused():
+            raise PausedRun("The run is paused; its result exists once it was resumed.", state=self)
+        if not self.is_final():
+            raise UnfinishedRun(
+                f"The run is in state {self} of type {self.type.value} and has no result yet."
+            )
+        if self.is_completed():
+            if self._data is NotSet:
+                raise MissingResult(
+                    "The run completed, but its result was not kept: it exists only in the process that ran it."
+                )
+            return self._data
+        if raise_on_failure:
+            raise get_state_exception(self)
+        return get_state_exception(self) if self.data is None else self.data
+
+    async def aresult(self, raise_on_failure: bool = True) -> Any:
+        """:meth:`result` for async code."""
+        return self.result(raise_on_failure=raise_on_failure)
+
+    # Comparing and showing
+
+    def _facts(self) -> tuple[object, ...]:
+        return self.type, self.name, self.at, self.message, self.state_details, self.data
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, State):
+            return NotImplemented
+        return self is other or self._facts() == other._facts()
+
+    def __hash__(self) -> int:
+        return hash((self._flow_run_key, self._task_run_key, self.at, self.type))
+
+    def __repr__(self) -> str:
+        return f"{self.name}(message={self.message!r}, type={self.type.value}, result={self.data!r})"
+
+    def __str__(self) -> str:
+        parts = [repr(self.message)] if self.message else []
+        if self.name.upper() != self.type.value:
+            parts.append(f"type={self.type.value}")
+        return f"{self.name}({', '.join(parts)})"
+
+
+_WRAPPERS = {
+    StateType.FAILED: (FailedRun, "The run failed."),
+    StateType.CRASHED: (CrashedRun, "The run crashed."),
+    StateType.CANCELLED: (CancelledRun, "The run was cancelled."),
+}
+
+
+def get_state_exception(state: State) -> BaseException:
+    """The exception that a failed, crashed or cancelled state stands for.
+
+    An exception held as data is returned as it is, text and nothing at all are wrapped, a state or a
+    collection of states is followed to its first failure.
+
+    Raises:
+        ValueError: The state did not fail, or holds only states that did not.
+        TypeError: The state's data cannot be understood as an exception.
+    """
+    if state.type not in _WRAPPERS:
+        raise ValueError(f"Expected failed or crashed state got {state!r}.")
+    wrapper, default = _WRAPPERS[state.type]
+    data = state.data
+    if isinstance(data, BaseException):
+        return data
+    if data is None:
+        return wrapper(state.message or default)
+    if isinstance(data, str):
+        return wrapper(data)
+    if isinstance(data, State):
+        return get_state_exception(data)
+    if is_state_iterable(data):
+        for child in data:
+            if child.type in _WRAPPERS:
+                return get_state_exception(child)
+        raise ValueError("Failed state result was an iterable of states but none were failed.")
+    raise TypeError(
+        f"The data of a failed state cannot be resolved into an exception: "
+        f"{type(data).__name__} cannot be resolved into an exception."
+    )
+
+
+def raise_state_exception(state: State) -> None:
+    """Raise the exception of a failed, crashed or cancelled state; do nothing for any other."""
+    if state.type in _WRAPPERS:
+        raise get_state_exception(state)
+
+
+def is_state_iterable(value: object) -> bool:
+    """True for a non-empty list, set or tuple that holds nothing but states."""
+    if type(value) not in (list, set, tuple):
+        return False
+    members = cast("Iterable[object]", value)
+    return bool(value) and all(isinstance(member, State) for member in members)

@@ -1,0 +1,154 @@
+"""What a run store does: the contract that every backend keeps and one conformance suite checks.
+
+A store holds the durable history of runs. States are rows that never change; the row of a run is a
+projection of its states, kept in the same transaction. A write names the state that it follows, and a write
+that follows a state which is no longer the newest is refused: a superseded attempt can change nothing.
+
+All methods may be called from any thread. They block the caller for as long as the database takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from mainspring.runs import FlowRun, Run, TaskRun
+from mainspring.states import State
+
+__all__ = ["Change", "Durability", "LogEntry", "RunFilter", "RunStore"]
+
+Durability = Literal["process", "disk", "relaxed"]
+"""What a commit survives: the death of the process; a power cut; neither for some milliseconds."""
+
+
+class Change:
+    """The states that one run entered since it was last written, oldest first.
+
+    ``follows`` is the key of the state that must be the run's newest one in the store, or None if the
+    run must not be there yet. There is at least one state. What the store keeps about the run's progress
+    is worked out from the states alone, so the run may move on while the change is being written; its
+    name, tags and the like are read from the record.
+    """
+
+    __slots__ = ("follows", "run", "states")
+
+    def __init__(self, run: Run, states: list[State], follows: bytes | None) -> None:
+        self.run = run
+        self.states = states
+        self.follows = follows
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """One log line of a run. ``at`` is in microseconds since the epoch, ``level`` as in `logging`."""
+
+    at: int
+    level: int
+    logger: str
+    message: str
+    flow_run_key: bytes | None = None
+    task_run_key: bytes | None = None
+
+
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs to read. Members that are None do not restrict; lists mean "any of these".
+
+    Args:
+        states: Types or names of the current state, in any case ("FAILED", "TimedOut").
+        names: Names of the run.
+        flow_run_keys: What ran inside of these flow runs: their task runs, or their subflows' runs.
+        parents: Flow runs whose parent task run is one of these; no task run has such a parent.
+        top_level: True for flow runs that are no subflows and task runs outside of flows.
+        limit: At most so many, newest first.
+        offset: Leave out so many of the newest.
+    """
+
+    states: Sequence[str] | None = None
+    names: Sequence[str] | None = None
+    flow_run_keys: Sequence[bytes] | None = None
+    parents: Sequence[bytes] | None = None
+    top_level: bool = False
+    limit: int | None = None
+    offset: int = 0
+
+
+class RunStore(Protocol):
+    """A durable history of runs.
+
+    Every method that reads or writes raises `StoreError` if the database does not let it.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where the history is, as in ``MAINSPRING_DATABASE_URL``."""
+        ...
+
+    def write(self, changes: Sequence[Change], logs: Sequence[LogEntry] = ()) -> list[Change]:
+        """Write everything in one transaction and return the changes that were refused.
+
+        A change is refused as a whole if the newest state of its run is not the one it follows. The
+        others are written all the same. On return the rest is as durable as the store was opened for.
+
+        Writing a change again is harmless: what an interrupted call has written already is left out.
+
+        Raises:
+            StoreError: Nothing was written.
+        """
+        ...
+
+    def settle_dead_owners(self) -> list[TaskRun | FlowRun]:
+        """Crash the unfinished runs of processes that are dead, and return them as they are now.
+
+        To be called when a store was opened. Runs that wait for a later resume (paused) and runs that
+        never began because of an upstream (NotReady) are left alone, and so is an owner whose death cannot
+        be known from here. Several processes may do this at once; each run is settled by one of them.
+        """
+        ...
+
+    def read_flow_runs(self, where: RunFilter) -> list[FlowRun]:
+        """The flow runs that fit, newest first, each with its current state."""
+        ...
+
+    def read_task_runs(self, where: RunFilter) -> list[TaskRun]:
+        """The task runs that fit, newest first, each with its current state."""
+        ...
+
+    def read_run(self, key: bytes) -> TaskRun | FlowRun | None:
+        """One run by its id."""
+        ...
+
+    def read_states(self, key: bytes) -> list[State]:
+        """All states of a run, oldest first."""
+        ...
+
+    def read_logs(self, key: bytes) -> list[LogEntry]:
+        """The log lines of a task run, or of a flow run and all of its task runs, oldest first."""
+        ...
+
+    def find_runs(self, text: str, limit: int = 5) -> list[TaskRun | FlowRun]:
+        """Runs whose id begins or ends with ``text``, flow runs first, newest first.
+
+        ``text`` is hexadecimal, in any case, with or without dashes; anything else finds nothing.
+        """
+        ...
+
+    def count_task_runs(self, flow_run_keys: Sequence[bytes]) -> dict[bytes, dict[str, int]]:
+        """For each flow run the number of its task runs by state type; an empty dict if it has none."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Do maintenance that need not delay a commit; called now and then by a background thread.
+
+        Raises:
+            StoreError: It could not be done now; nothing is lost.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release everything, and declare this process's ownership of its runs ended.
+
+        If some of its runs are not finished the ownership stays, and the next opener settles them. May be
+        called twice; any other method raises `StoreUnavailable` from then on.
+        """
+        ...

@@ -1,0 +1,470 @@
+"""The task engine: one run of one task, from creation to its final state.
+
+`run_task` runs a task. It dispatches to one of four forms, each of which is the loop that may also be written by hand::
+
+    engine = SyncTaskRunEngine(task=my_task, parameters={"x": 1})
+    with engine.start():
+        while engine.is_running():
+            with engine.run_context(), engine.transaction_context() as txn:
+                engine.call_task_fn(txn)
+    value = engine.result()
+
+What happens in which order is decided in `mainspring._core.lifecycle`; the engines carry it out. One engine serves
+one run, in one thread or asyncio task.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Generator, Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, ParamSpec, TypeVar
+from uuid import UUID
+
+from mainspring._core.outcomes import Returned
+from mainspring._engine.drivers import AsyncDriver, SyncDriver
+from mainspring._engine.recorded import RecordedRun
+from mainspring._engine.scopes import AsyncAttemptScope, AsyncRunScope, SyncAttemptScope, SyncRunScope
+from mainspring._engine.suspension import Suspension
+from mainspring.annotations import NotSet
+from mainspring.client import AsyncClient, Client
+from mainspring.context import TaskRunContext
+from mainspring.exceptions import RunCancelled
+from mainspring.logging import engine_logs, get_logger, should_log_prints, task_run_logger
+from mainspring.recording import current_recorder
+from mainspring.runs import RunInput, TaskRun
+from mainspring.states import Completed, State
+from mainspring.transactions import AsyncTransactionScope, Transaction
+
+__all__ = [
+    "AsyncTaskRunEngine",
+    "BaseTaskRunEngine",
+    "SyncTaskRunEngine",
+    "TaskRunTimeoutError",
+    "run_generator_task_async",
+    "run_generator_task_sync",
+    "run_task",
+    "run_task_async",
+    "run_task_sync",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Dependencies = dict[str, list[RunInput]]
+ReturnType = Literal["state", "result"]
+
+_engine_logger = get_logger("engine")
+
+
+class TaskRunTimeoutError(TimeoutError):
+    """An attempt of a task run took longer than the task's ``timeout_seconds``."""
+
+
+@dataclass
+class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
+    """What both task engines share. Constructing one does nothing yet (E-7).
+
+    Args:
+        task: The task to run.
+        logger: Where the engine reports; the run's own logger once there is a run.
+        parameters: The arguments by parameter name.
+        task_run: A run record to execute, possibly again; a new one is created when omitted.
+        retries: Retries already started by this engine.
+        wait_for: Futures and states to wait for besides those among the parameters.
+        context: What a task runner hands over; ``cancel_event`` is a ``threading.Event`` that cancels.
+    """
+
+    task: Any
+    logger: Any = field(default=_engine_logger)
+    parameters: dict[str, Any] | None = None
+    task_run: TaskRun | None = None
+    retries: int = 0
+    wait_for: Iterable[Any] | None = None
+    context: dict[str, Any] | None = None
+    _return_value: Any = NotSet
+    _raised: Any = NotSet
+    _is_started: bool = False
+    _named: bool = False
+    _limit: Any = None
+    _outer: Any = None
+    _recorder: Any = None
+
+    run_option: ClassVar[str] = "task_run_name"
+    timeout_error: ClassVar[type[TimeoutError]] = TaskRunTimeoutError
+
+    def __post_init__(self) -> None:
+        if self.parameters is None:
+            self.parameters = {}
+
+    @property
+    def subject(self) -> Any:
+        """The task."""
+        return self.task
+
+    @property
+    def run(self) -> TaskRun | None:
+        """The task run."""
+        return self.task_run
+
+    def is_cancelled(self) -> bool:
+        """True if whoever runs the task has set the cancel event it handed over (E-11)."""
+        event = self.context.get("cancel_event") if self.context else None
+        return event is not None and hasattr(event, "is_set") and bool(event.is_set())
+
+    def compute_transaction_key(self) -> str | None:
+        """The key under which the result of this run is kept; None, for results are not kept yet."""
+        return None
+
+    def record_terminal_state_timing(self, state: State) -> None:
+        """Note when the run ended and how long it ran, unless that is known; `set_state` does so by itself."""
+        run = self._require_run()
+        if run.started_at is not None and run.ended_at is None:
+            run.ended_at = state.at
+            if run.state.is_running():
+                run.run_time += state.at - run.state.at
+
+    def handle_rollback(self, txn: Transaction) -> None:
+        """Record that the transaction around the completed run was rolled back (E-74, E-105)."""
+        self.set_state(Completed(name="RolledBack", message="The task's transaction was rolled back."))
+
+    handle_rollback.log_on_run = False  # type: ignore[attr-defined]
+
+    def setup_run_context(self, client: object = None) -> TaskRunContext:
+        """A fresh context of the run, to be entered; prints are logged inside if the task wants that.
+
+        Raises:
+            ValueError: There is no run yet.
+        """
+        run = self._require_run()
+        assert isinstance(run, TaskRun)
+        log_prints = should_log_prints(self.task.log_prints)
+        return TaskRunContext(self.task, run, self.parameters, log_prints)
+
+    # What the scopes call
+
+    def _create(self, run_id: UUID | None, dependencies: Dependencies | None) -> None:
+        self._recorder = current_recorder()
+        run = self.task_run
+        if run is None:
+            run = self.task_run = self.task.create_local_run(
+                id=run_id,
+                parameters=self.parameters,
+                wait_for=self.wait_for,
+                extra_task_inputs=dependencies,
+            )
+            self._stamp(run.state)
+            self._recorder.enter(run, run.state, wait=False)
+        self.logger = task_run_logger(run, self.task)
+        if engine_logs(logging.DEBUG):
+            self.logger.debug("Created task run %r for task %r", run.name, self.task.name)
+
+    def _enter_run(self) -> None:
+        self._outer = self._enter_attempt()
+
+    def _enter_attempt(self) -> TaskRunContext:
+        return self.setup_run_context().__enter__()
+
+    def _leave_run(self, error: BaseException | None) -> None:
+        self._report_end(error)
+        if self._outer is not None:
+            self._outer.__exit__(None, None, None)
+        self._is_started = False
+
+    def _stamp(self, state: State) -> None:
+        run = self.task_run
+        assert run is not None
+        state.belong_to(run.key, run.flow_run_key)
+
+    def _check_cancelled(self) -> None:
+        if self.context and self.is_cancelled():
+            raise RunCancelled(f"The task runner cancelled task run {self.task_run!r}.")
+
+    def _stage(self, transaction: Transaction, result: Any) -> None:
+        task = self.task
+        transaction.stage(result, (self.handle_rollback, *task.on_rollback_hooks), task.on_commit_hooks)
+
+
+@dataclass
+class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
+    """Runs a sync task in the calling thread."""
+
+    @property
+    def client(self) -> Client:
+        """A client of the run store.
+
+        Raises:
+            RuntimeError: The engine has not started, or is done.
+        """
+        if not self._is_started:
+            raise RuntimeError("The engine has not started.")
+        return Client(self._recorder.store)
+
+    def initialize_run(
+        self, task_run_id: UUID | None = None, dependencies: Dependencies | None = None
+    ) -> SyncRunScope:
+        """The scope around a run in which it is created but not begun, and its crash recorded."""
+        return SyncRunScope(self, task_run_id, dependencies, begins=False)
+
+    def start(
+        self, task_run_id: UUID | None = None, dependencies: Dependencies | None = None
+    ) -> SyncRunScope:
+        """The scope around a run: it is created and begun on entering, its hooks run on leaving.
+
+        Args:
+            task_run_id: The id for a new run; random when omitted.
+            dependencies: Further inputs of a new run by parameter name.
+        """
+        return SyncRunScope(self, task_run_id, dependencies, begins=True)
+
+    def run_context(self) -> SyncAttemptScope:
+        """The scope around an attempt: an exception leaving it becomes a retry or the final state."""
+        return SyncAttemptScope(self)
+
+    def transaction_context(self) -> Transaction:
+        """The transaction of an attempt; it commits or rolls back with the one around it, if any."""
+        return Transaction(self.compute_transaction_key(), None, self.logger)
+
+    def call_task_fn(self, transaction: Transaction) -> Any:
+        """Call the task's function once and settle what it returns (E-65).
+
+        Raises:
+            RunCancelled: The task runner has cancelled the run.
+        """
+        self._check_cancelled()
+        result = self.task.arguments.call(self.parameters)
+        return self.handle_success(result, transaction)
+
+    def handle_success(self, result: Any, transaction: Transaction) -> Any:
+        """Stage the result and enter the state that it means; a failed one may be retried (E-60 to E-64)."""
+        self._stage(transaction, result)
+        self._return_value = result
+        if self.drive(self._settle(Returned(result))):
+            self._return_value = NotSet
+        return result
+
+
+@dataclass
+class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
+    """Runs an async task in the calling asyncio task."""
+
+    @property
+    def client(self) -> AsyncClient:
+        """A client of the run store.
+
+        Raises:
+            RuntimeError: The engine has not started, or is done.
+        """
+        if not self._is_started:
+            raise RuntimeError("The engine has not started.")
+        return AsyncClient(self._recorder.store)
+
+    def initialize_run(
+        self, task_run_id: UUID | None = None, dependencies: Dependencies | None = None
+    ) -> AsyncRunScope:
+        """The scope around a run in which it is created but not begun, and its crash recorded."""
+        return AsyncRunScope(self, task_run_id, dependencies, begins=False)
+
+    def start(
+        self, task_run_id: UUID | None = None, dependencies: Dependencies | None = None
+    ) -> AsyncRunScope:
+        """The scope around a run: it is created and begun on entering, its hooks run on leaving.
+
+        Args:
+            task_run_id: The id for a new run; random when omitted.
+            dependencies: Further inputs of a new run by parameter name.
+        """
+        return AsyncRunScope(self, task_run_id, dependencies, begins=True)
+
+    def run_context(self) -> AsyncAttemptScope:
+        """The scope around an attempt: an exception leaving it becomes a retry or the final state."""
+        return AsyncAttemptScope(self)
+
+    def transaction_context(self) -> AsyncTransactionScope:
+        """The transaction of an attempt; it commits or rolls back with the one around it, if any."""
+        return AsyncTransactionScope(self.compute_transaction_key(), None, self.logger)
+
+    async def call_task_fn(self, transaction: Transaction) -> Any:
+        """Call the task's function once and settle what it returns (E-65).
+
+        Raises:
+            RunCancelled: The task runner has cancelled the run.
+        """
+        self._check_cancelled()
+        result = await self.task.arguments.call(self.parameters)
+        return await self.handle_success(result, transaction)
+
+    async def handle_success(self, result: Any, transaction: Transaction) -> Any:
+        """Stage the result and enter the state that it means; a failed one may be retried (E-60 to E-64)."""
+        self._stage(transaction, result)
+        self._return_value = result
+        if await self.drive(self._settle(Returned(result))):
+            self._return_value = NotSet
+        return result
+
+
+def run_task(
+    task: Any,
+    task_run_id: UUID | None = None,
+    task_run: TaskRun | None = None,
+    parameters: dict[str, Any] | None = None,
+    wait_for: Iterable[Any] | None = None,
+    return_type: ReturnType = "result",
+    dependencies: Dependencies | None = None,
+    context: dict[str, Any] | None = None,
+) -> Any:
+    """Run a task, whatever kind it is (E-21).
+
+    Args:
+        task: The task.
+        task_run_id: The id for the new run; random when omitted.
+        task_run: A run record to execute instead of a new one.
+        parameters: The arguments by parameter name, complete with defaults.
+        wait_for: Futures and states that must be there first.
+        return_type: "result" returns the value or raises; "state" returns the final state.
+        dependencies: Further inputs of the run, for tracking.
+        context: What a task runner hands over.
+
+    Returns:
+        The result or state of a sync task, a coroutine for an async one, an iterator for a generator.
+    """
+    if task.isgenerator:
+        runner: Any = run_generator_task_async if task.isasync else run_generator_task_sync
+    else:
+        runner = run_task_async if task.isasync else run_task_sync
+    return runner(task, task_run_id, task_run, parameters, wait_for, return_type, dependencies, context)
+
+
+def run_task_sync(
+    task: Any,
+    task_run_id: UUID | None = None,
+    task_run: TaskRun | None = None,
+    parameters: dict[str, Any] | None = None,
+    wait_for: Iterable[Any] | None = None,
+    return_type: ReturnType = "result",
+    dependencies: Dependencies | None = None,
+    context: dict[str, Any] | None = None,
+) -> Any:
+    """`run_task` for a sync task."""
+    engine: SyncTaskRunEngine[Any, Any] = SyncTaskRunEngine(
+        task=task, parameters=parameters, task_run=task_run, wait_for=wait_for, context=context
+    )
+    with engine.start(task_run_id, dependencies):
+        while engine.is_running():
+            with engine.run_context(), engine.transaction_context() as txn:
+                engine.call_task_fn(txn)
+    return engine.state if return_type == "state" else engine.result()
+
+
+async def run_task_async(
+    task: Any,
+    task_run_id: UUID | None = None,
+    task_run: TaskRun | None = None,
+    parameters: dict[str, Any] | None = None,
+    wait_for: Iterable[Any] | None = None,
+    return_type: ReturnType = "result",
+    dependencies: Dependencies | None = None,
+    context: dict[str, Any] | None = None,
+) -> Any:
+    """`run_task` for an async task."""
+    engine: AsyncTaskRunEngine[Any, Any] = AsyncTaskRunEngine(
+        task=task, parameters=parameters, task_run=task_run, wait_for=wait_for, context=context
+    )
+    async with engine.start(task_run_id, dependencies):
+        while engine.is_running():
+            async with engine.run_context(), engine.transaction_context() as txn:
+                await engine.call_task_fn(txn)
+    return engine.state if return_type == "state" else engine.result()
+
+
+def run_generator_task_sync(
+    task: Any,
+    task_run_id: UUID | None = None,
+    task_run: TaskRun | None = None,
+    parameters: dict[str, Any] | None = None,
+    wait_for: Iterable[Any] | None = None,
+    return_type: ReturnType = "result",
+    dependencies: Dependencies | None = None,
+    context: dict[str, Any] | None = None,
+) -> Generator[Any, Any, Any]:
+    """`run_task` for a sync generator task; nothing happens before the first step.
+
+    Raises:
+        ValueError: ``return_type`` is not "result".
+    """
+    _require_result(return_type)
+    engine: SyncTaskRunEngine[Any, Any] = SyncTaskRunEngine(
+        task=task, parameters=parameters, task_run=task_run, wait_for=wait_for, context=context
+    )
+    with engine.start(task_run_id, dependencies):
+        while engine.is_running():
+            with engine.run_context(), engine.transaction_context() as txn:
+                engine._check_cancelled()
+                generator = task.arguments.call(engine.parameters)
+                step, argument, result = generator.send, None, None
+                while True:
+                    try:
+                        value = step(argument)
+                    except StopIteration as end:
+                        result = end.value
+                        break
+                    with Suspension(engine, txn):
+                        try:
+                            step, argument = generator.send, (yield value)
+                        except GeneratorExit:
+                            step = None
+                        except BaseException as error:  # for the user's generator to handle
+                            step, argument = generator.throw, error
+                    if step is None:
+                        generator.close()
+                        break
+                engine.handle_success(result, txn)
+    return engine.result()
+
+
+async def run_generator_task_async(
+    task: Any,
+    task_run_id: UUID | None = None,
+    task_run: TaskRun | None = None,
+    parameters: dict[str, Any] | None = None,
+    wait_for: Iterable[Any] | None = None,
+    return_type: ReturnType = "result",
+    dependencies: Dependencies | None = None,
+    context: dict[str, Any] | None = None,
+) -> AsyncGenerator[Any, Any]:
+    """`run_task` for an async generator task; nothing happens before the first step.
+
+    Raises:
+        ValueError: ``return_type`` is not "result".
+    """
+    _require_result(return_type)
+    engine: AsyncTaskRunEngine[Any, Any] = AsyncTaskRunEngine(
+        task=task, parameters=parameters, task_run=task_run, wait_for=wait_for, context=context
+    )
+    async with engine.start(task_run_id, dependencies):
+        while engine.is_running():
+            async with engine.run_context(), engine.transaction_context() as txn:
+                engine._check_cancelled()
+                generator = task.arguments.call(engine.parameters)
+                step, argument, result = generator.asend, None, None
+                while True:
+                    try:
+                        value = await step(argument)
+                    except StopAsyncIteration:
+                        break
+                    with Suspension(engine, txn):
+                        try:
+                            step, argument = generator.asend, (yield value)
+                        except GeneratorExit:
+                            step = None
+                        except BaseException as error:  # for the user's generator to handle
+                            step, argument = generator.athrow, error
+                    if step is None:
+                        await generator.aclose()
+                        break
+                await engine.handle_success(result, txn)
+    engine.result()
+
+
+def _require_result(return_type: str) -> None:
+    if return_type != "result":
+        raise ValueError("The return_type for a generator task must be 'result'.")

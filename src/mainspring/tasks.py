@@ -1,0 +1,487 @@
+"""Tasks: plain functions that are tracked, named, retried and timed out when they are called."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import update_wrapper
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+from uuid import UUID
+
+from mainspring import clock, identifiers
+from mainspring._core.arguments import Arguments
+from mainspring._core.policy import MAX_RETRY_DELAYS, RunPolicy, check_hooks
+from mainspring._engine.inputs import collect_inputs
+from mainspring._engine.recorded import Subject
+from mainspring.annotations import NotSet
+from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
+from mainspring.futures import Future, FutureList
+from mainspring.runs import RunInput, TaskRun
+from mainspring.settings import get_current_settings
+from mainspring.states import State, StateType
+from mainspring.task_engine import run_task
+
+__all__ = ["Task", "exponential_backoff", "task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+H = TypeVar("H", bound=Callable[..., Any])
+Delays = float | Sequence[float] | Callable[[int], Sequence[float]]
+Hooks = Sequence[Callable[..., Any]]
+
+
+class Task(Subject, Generic[P, R]):
+    """A function whose calls are task runs. Immutable but for its hooks; safe to call from any thread.
+
+    Calling it runs it here and now; ``submit`` and ``map`` run it on the task runner of the active flow run.
+    Defined in a class body it works as a method, bound to the instance through which it is called.
+
+    Args:
+        fn: The function: plain, async, generator or async generator.
+        name: What people call it; the function's name by default.
+        description: What it does; the docstring by default.
+        tags: Given to each run.
+        version: Recorded with each run.
+        task_run_name: What runs are called: a template over the parameters, or a function without
+            arguments.
+        retries: How many times a failed run is attempted again; default from the settings.
+        retry_delay_seconds: Seconds before a retry: a number, one per retry (the last one repeats), or a
+            function of the number of retries that gives such a list.
+        retry_jitter_factor: How far a delay may stray from what was given, as a fraction of it.
+        retry_condition_fn: Called with task, run and failed state; a false answer means no retry.
+        timeout_seconds: How long an attempt may take.
+        log_prints: Whether ``print`` goes to the run logger; inherited when None.
+        on_running: Hooks called with task, run and state when an attempt begins.
+        on_completion: Hooks called when a run has completed.
+        on_failure: Hooks called when a run has failed for good.
+        on_commit: Hooks called with the transaction when it commits.
+        on_rollback: Hooks called with the transaction when it rolls back.
+
+    Raises:
+        TypeError: ``fn`` is not callable, or an option is of a wrong type.
+        ValueError: An option's value cannot work.
+        ReservedArgumentError: A parameter is named like an argument of calls.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        name: str | None = None,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+        version: str | None = None,
+        task_run_name: str | Callable[[], str] | None = None,
+        retries: int | None = None,
+        retry_delay_seconds: Delays | None = None,
+        retry_jitter_factor: float | None = None,
+        retry_condition_fn: Callable[..., Any] | None = None,
+        timeout_seconds: float | None = None,
+        log_prints: bool | None = None,
+        on_running: Hooks | None = None,
+        on_completion: Hooks | None = None,
+        on_failure: Hooks | None = None,
+        on_commit: Hooks | None = None,
+        on_rollback: Hooks | None = None,
+    ) -> None:
+        if isinstance(fn, classmethod | staticmethod):
+            kind = type(fn).__name__
+            raise TypeError(f"@{kind} should be applied on top of @task, not below it.")
+        if not callable(fn):
+            raise TypeError(f"'fn' must be callable; got {type(fn).__name__}. Put @task on a function.")
+        if task_run_name is not None and not isinstance(task_run_name, str) and not callable(task_run_name):
+            raise TypeError(
+                f"Expected string or callable for 'task_run_name'; got {type(task_run_name).__name__} instead."
+            )
+        self.fn: Callable[..., Any] = fn
+        if inspect.isroutine(fn):
+            update_wrapper(self, fn)
+        self.name = name or getattr(fn, "__name__", None) or type(fn).__name__
+        doc = inspect.getdoc(fn)
+        self.description = description or (doc if inspect.isroutine(fn) or doc != type(fn).__doc__ else None)
+        self.tags = frozenset((tags,) if isinstance(tags, str) else tags or ())
+        self.version = version
+        self.run_name = task_run_name
+        self.log_prints = log_prints
+        self.arguments = Arguments(fn, self.name)
+        self.task_key = _task_key(fn)
+        call = fn if inspect.isroutine(fn) or not callable(fn) else getattr(fn, "func", type(fn).__call__)
+        self.isgenerator = inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)
+        self.isasync = inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
+        self.on_running_hooks = check_hooks("on_running", on_running, "task")
+        self.on_completion_hooks = check_hooks("on_completion", on_completion, "task")
+        self.on_failure_hooks = check_hooks("on_failure", on_failure, "task")
+        self.on_commit_hooks = check_hooks("on_commit", on_commit, "task")
+        self.on_rollback_hooks = check_hooks("on_rollback", on_rollback, "task")
+        defaults = get_current_settings().tasks
+        self.policy = RunPolicy.resolve(
+            "Task run",
+            defaults.default_retries if retries is None else retries,
+            defaults.default_retry_delay_seconds if retry_delay_seconds is None else retry_delay_seconds,
+            retry_jitter_factor,
+            retry_condition_fn,
+            timeout_seconds,
+            {
+                StateType.RUNNING: self.on_running_hooks,
+                StateType.COMPLETED: self.on_completion_hooks,
+                StateType.FAILED: self.on_failure_hooks,
+            },
+        )
+        self._bound: tuple[Any, ...] = ()
+
+    # Options as they were resolved
+
+    @property
+    def retries(self) -> int:
+        """How many times a failed run is attempted again."""
+        return self.policy.retries
+
+    @property
+    def retry_delay_seconds(self) -> tuple[float, ...]:
+        """Seconds before each retry; the last one repeats; empty means at once."""
+        return self.policy.retry_delays
+
+    @property
+    def retry_jitter_factor(self) -> float | None:
+        """How far a delay may stray, as a fraction of it."""
+        return self.policy.retry_jitter_factor
+
+    @property
+    def retry_condition_fn(self) -> Callable[..., Any] | None:
+        """Decides whether a failure is retried."""
+        return self.policy.retry_condition
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        """How long an attempt may take."""
+        return self.policy.timeout
+
+    @property
+    def task_run_name(self) -> Any:
+        """What runs are called."""
+        return self.run_name
+
+    @property
+    def ismethod(self) -> bool:
+        """True if an instance is bound as the first argument."""
+        return bool(self._bound)
+
+    # Calling
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    def __call__(
+        self: Task[..., Coroutine[Any, Any, T]],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State]: ...
+
+    @overload
+    def __call__(
+        self,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State: ...
+
+    @overload
+    def __call__(self, *args: Any, wait_for: Iterable[Any], **kwargs: Any) -> R: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task here and now.
+
+        Args:
+            args: Arguments of the function; futures and states among them are replaced by their results.
+            kwargs: Likewise; besides, ``return_state=True`` gives the final state instead of the value, and
+                ``wait_for`` names futures and states that must be there first.
+
+        Returns:
+            What the function returns; a coroutine for an async task, an iterator for a generator task.
+
+        Raises:
+            ParameterBindError: The arguments do not fit the function; no run is created.
+            UpstreamTaskError: An input's run did not complete.
+        """
+        return_state, wait_for = _take_options(kwargs)
+        return run_task(
+            self,
+            parameters=self.arguments.bind((*self._bound, *args), kwargs),
+            wait_for=wait_for,
+            return_type="state" if return_state else "result",
+        )
+
+    @overload
+    def submit(
+        self: Task[..., Coroutine[Any, Any, T]],
+        *args: Any,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Future[T]: ...
+
+    @overload
+    def submit(self, *args: Any, return_state: Literal[True], **kwargs: Any) -> State: ...
+
+    @overload
+    def submit(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Future[R]: ...
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """Start a run on the task runner of the active flow run and return a future at once.
+
+        Args:
+            args: Arguments of the function; futures among them are waited for by the run, not here.
+            kwargs: Likewise; ``return_state=True`` waits and gives the final state; ``wait_for`` as in a call.
+
+        Raises:
+            RuntimeError: There is no active flow run.
+            ParameterBindError: The arguments do not fit the function.
+        """
+        return_state, wait_for = _take_options(kwargs)
+        parameters = self.arguments.bind((*self._bound, *args), kwargs)
+        future: Future[Any] = self._runner("submit").submit(self, parameters, wait_for)
+        if return_state:
+            future.wait()
+            return future.state
+        return future
+
+    def map(self, *args: Any, **kwargs: Any) -> Any:
+        """Start one run per element of the iterables among the arguments.
+
+        Args:
+            args: Iterables are split, everything else is repeated; `unmapped` repeats an iterable.
+            kwargs: Likewise; ``return_state=True`` waits and gives a list of final states.
+
+        Returns:
+            A `FutureList` in the order of the elements.
+
+        Raises:
+            RuntimeError: There is no active flow run.
+            MappingMissingIterable: There is nothing to split.
+            MappingLengthMismatch: The iterables have different lengths.
+            ParameterBindError: The arguments do not fit the function.
+        """
+        return_state, wait_for = _take_options(kwargs)
+        given = self.arguments.given((*self._bound, *args), kwargs)
+        futures: FutureList[Any] = self._runner("map").map(self, given, wait_for)
+        if return_state:
+            futures.wait()
+            return [future.state for future in futures]
+        return futures
+
+    def _runner(self, verb: str) -> Any:
+        context = FlowRunContext.get()
+        if context is None or context.task_runner is None:
+            raise RuntimeError(
+                f"{self.name!r}.{verb}() needs the task runner of a flow run: call it inside of a flow, or call"
+                f" the task directly."
+            )
+        return context.task_runner
+
+    def create_local_run(
+        self,
+        id: UUID | None = None,  # noqa: A002 - the parameter's name in the contract
+        parameters: dict[str, Any] | None = None,
+        wait_for: Iterable[Any] | None = None,
+        extra_task_inputs: dict[str, list[RunInput]] | None = None,
+    ) -> TaskRun:
+        """A new run record in state Pending, in the flow run and below the task run that are active here.
+
+        Args:
+            id: The id of the run; a fresh one when omitted.
+            parameters: The arguments by parameter name, for tracking.
+            wait_for: What the run waits for, for tracking.
+            extra_task_inputs: Further inputs by parameter name.
+        """
+        key = identifiers.new_id() if id is None else id.bytes
+        flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
+        flow_run = None if flow_context is None else flow_context.flow_run
+        flow_run_key = None if flow_run is None else flow_run.key
+        parents: tuple[TaskRun, ...] = ()
+        if task_context is not None and flow_run_key in (None, task_context.task_run.flow_run_key):
+            parents = (task_context.task_run,)
+        inputs = collect_inputs(parameters or {}, wait_for, parents)
+        if extra_task_inputs:
+            for name, more in extra_task_inputs.items():
+                inputs[name] = [*inputs.get(name, []), *more]
+        active = TagsContext.get().current_tags
+        run = TaskRun(
+            key,
+            self.name if flow_run is None else f"{self.name}-{key[::-1].hex()[:3]}",
+            State(StateType.PENDING, at=clock.current().now()),
+            self.task_key,
+            flow_run_key,
+            self.tags | active if active else self.tags,
+            self.version,
+            inputs,
+            self.policy.recorded,
+        )
+        if flow_run is not None:
+            run.flow_run_run_count = flow_run.run_count
+        return run
+
+    # Copies and hooks
+
+    def with_options(
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+        task_run_name: str | Callable[[], str] | type[NotSet] | None = NotSet,
+        retries: int | type[NotSet] | None = NotSet,
+        retry_delay_seconds: Delays | type[NotSet] | None = NotSet,
+        retry_jitter_factor: float | type[NotSet] | None = NotSet,
+        retry_condition_fn: Callable[..., Any] | None = None,
+        timeout_seconds: float | None = None,
+        log_prints: bool | type[NotSet] | None = NotSet,
+        on_running: Hooks | None = None,
+        on_completion: Hooks | None = None,
+        on_failure: Hooks | None = None,
+        on_commit: Hooks | None = None,
+        on_rollback: Hooks | None = None,
+    ) -> Task[P, R]:
+        """A copy of this task with some options changed; the others are kept, hook lists copied.
+
+        Options whose default here is None cannot be unset by a copy; see `Task` for what they mean.
+        """
+
+        def keep(given: Any, own: Any) -> Any:
+            return own if given is NotSet else given
+
+        changed = Task(
+            self.fn,
+            name=name or self.name,
+            description=description or self.description,
+            tags=self.tags if tags is None else tags,
+            version=self.version,
+            task_run_name=keep(task_run_name, self.run_name),
+            retries=keep(retries, self.retries),
+            retry_delay_seconds=keep(retry_delay_seconds, self.retry_delay_seconds),
+            retry_jitter_factor=keep(retry_jitter_factor, self.retry_jitter_factor),
+            retry_condition_fn=retry_condition_fn or self.retry_condition_fn,
+            timeout_seconds=timeout_seconds or self.timeout_seconds,
+            log_prints=keep(log_prints, self.log_prints),
+            on_running=on_running or self.on_running_hooks,
+            on_completion=on_completion or self.on_completion_hooks,
+            on_failure=on_failure or self.on_failure_hooks,
+            on_commit=on_commit or self.on_commit_hooks,
+            on_rollback=on_rollback or self.on_rollback_hooks,
+        )
+        changed._bound = self._bound
+        return changed
+
+    def on_running(self, hook: H) -> H:
+        """Register a hook that is called when an attempt begins; usable as a decorator."""
+        self.on_running_hooks.append(hook)
+        return hook
+
+    def on_completion(self, hook: H) -> H:
+        """Register a hook that is called when a run has completed; usable as a decorator."""
+        self.on_completion_hooks.append(hook)
+        return hook
+
+    def on_failure(self, hook: H) -> H:
+        """Register a hook that is called when a run has failed for good; usable as a decorator."""
+        self.on_failure_hooks.append(hook)
+        return hook
+
+    def on_commit(self, hook: H) -> H:
+        """Register a hook that is called when the run's transaction commits; usable as a decorator."""
+        self.on_commit_hooks.append(hook)
+        return hook
+
+    def on_rollback(self, hook: H) -> H:
+        """Register a hook that is called when the run's transaction rolls back; usable as a decorator."""
+        self.on_rollback_hooks.append(hook)
+        return hook
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> Task[..., R]:
+        if instance is None:
+            return self
+        bound = copy.copy(self)
+        bound._bound = (instance,)
+        return bound
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name!r} of {self.task_key}>"
+
+
+@overload
+def task(__fn: Callable[P, R]) -> Task[P, R]: ...
+
+
+@overload
+def task(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    tags: Iterable[str] | None = None,
+    version: str | None = None,
+    task_run_name: str | Callable[[], str] | None = None,
+    retries: int | None = None,
+    retry_delay_seconds: Delays | None = None,
+    retry_jitter_factor: float | None = None,
+    retry_condition_fn: Callable[..., Any] | None = None,
+    timeout_seconds: float | None = None,
+    log_prints: bool | None = None,
+    on_running: Hooks | None = None,
+    on_completion: Hooks | None = None,
+    on_failure: Hooks | None = None,
+    on_commit: Hooks | None = None,
+    on_rollback: Hooks | None = None,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+
+def task(__fn: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Make a function a task: ``@task`` or ``@task(retries=3)``.
+
+    Args:
+        __fn: The function.
+        options: See `Task`.
+
+    Raises:
+        TypeError: What is decorated is not callable, or an option is unknown or of a wrong type.
+        ValueError: An option's value cannot work.
+    """
+    if __fn is not None:
+        return Task(__fn, **options)
+    return lambda fn: Task(fn, **options)
+
+
+def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
+    """Delays that double: ``backoff_factor``, twice that, four times that, and so on.
+
+    Args:
+        backoff_factor: Seconds before the first retry.
+
+    Returns:
+        A function for ``retry_delay_seconds``.
+    """
+
+    def delays(retries: int) -> list[float]:
+        return [backoff_factor * 2**retry for retry in range(min(retries, MAX_RETRY_DELAYS))]
+
+    return delays
+
+
+def _take_options(kwargs: dict[str, Any]) -> tuple[bool, Any]:
+    """Take out of the arguments of a call what is meant for us."""
+    if not kwargs:
+        return False, None
+    return kwargs.pop("return_state", False), kwargs.pop("wait_for", None)
+
+
+def _task_key(fn: Callable[..., Any]) -> str:
+    """What tells a task from others in every process: its name and a hash of its code (T-8)."""
+    name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
+    code = getattr(inspect.unwrap(fn), "__code__", None) or getattr(type(fn).__call__, "__code__", None)
+    if code is None:
+        return f"{name.rpartition('.')[2]}-unknown"
+    digest = hashlib.blake2b(code.co_code + repr(code.co_names).encode(), digest_size=4)
+    return f"{name.rpartition('.')[2]}-{digest.hexdigest()}"
