@@ -1,8 +1,19 @@
 """Durable history: which runs there were, which states they went through, what they logged.
 
-``protocol``    what a run store does; every backend keeps it, one conformance suite checks it
-``addresses``   from ``MAINSPRING_DATABASE_URL`` to an open store
-``sqlite``      the default backend, one file
-``owners``      which process a run belongs to, and whether that process is alive
-``migrations``  the schema, as numbered ``.sql`` files
+``protocol``     what a run store does; every backend keeps it, one conformance suite checks it
+``addresses``    from ``MAINSPRING_DATABASE_URL`` to an open store
+``sqlite``       the default backend, one file; the modules below are its parts
+``connections``  how connections are made and guarded, and what their errors mean
+``schema``       recognising a database and bringing it up to date with ``migrations/*.sql``
+``writing``      appending states and logs inside a transaction
+``queries``      everything that is read
+``rows``         records as rows and rows as records
+``encoding``     the columns that hold JSON
+``owners``       which process a run belongs to, and whether that process is alive
+``forks``        what happens to an open store when its process forks
 """
+
+from mainspring.store.addresses import open_store
+from mainspring.store.protocol import Change, Durability, LogEntry, RunFilter, RunStore
+
+__all__ = ["Change", "Durability", "LogEntry", "RunFilter", "RunStore", "open_store"]

@@ -1,0 +1,63 @@
+"""From the address of a run store, as in ``MAINSPRING_DATABASE_URL``, to the open store."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from mainspring.exceptions import ConfigurationError
+from mainspring.store.protocol import Durability, RunStore
+
+__all__ = ["open_store"]
+
+_ACCEPTED = (
+    "Set MAINSPRING_DATABASE_URL to sqlite:///relative/path.db, sqlite:////absolute/path.db, a plain"
+    " path, or sqlite:// for a store in memory."
+)
+
+
+def open_store(
+    url: str | os.PathLike[str], durability: Durability = "process", create: bool = True
+) -> RunStore:
+    """Open the run store at an address.
+
+    Args:
+        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, the path of a file, or ``sqlite://`` for
+            one in memory. A leading ``~`` is the home directory.
+        durability: What a commit survives.
+        create: Make the database if there is none; with False its absence is an error.
+
+    Raises:
+        ConfigurationError: The address is of no kind that is known.
+        StoreError: The store cannot be opened; the message says why and what to do.
+    """
+    path = _sqlite_path(os.fspath(url))
+    # Loaded on use, or `import mainspring` would pay for a database driver.
+    backend = import_module("mainspring.store.sqlite")
+    return cast(RunStore, backend.SQLiteRunStore(path, durability, create))
+
+
+def _sqlite_path(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        path = url
+    elif scheme == "sqlite":
+        if rest and not rest.startswith("/"):
+            raise ConfigurationError(
+                f"The address of the run store {url!r} has two slashes where a path needs three. {_ACCEPTED}"
+            )
+        path = rest[1:] or ":memory:"
+    elif scheme.partition("+")[0] in ("postgres", "postgresql"):
+        raise ConfigurationError(
+            f"This version of mainspring keeps runs in SQLite only, not in PostgreSQL. {_ACCEPTED}"
+        )
+    else:  # not shown in full, as it may hold a password
+        raise ConfigurationError(
+            f"The address of the run store begins with {scheme + separator!r}, which is not"
+            f" supported. {_ACCEPTED}"
+        )
+    if not path or path.startswith("sqlite:") or "\0" in path:
+        raise ConfigurationError(f"{url!r} is not the address of a run store. {_ACCEPTED}")
+    return path if path == ":memory:" else str(Path(path).expanduser())

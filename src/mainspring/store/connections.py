@@ -1,0 +1,231 @@
+"""Connections to one SQLite database: how they are set up, guarded, and what their errors mean."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+from mainspring import clock
+from mainspring.exceptions import StoreCorrupt, StoreError, StoreUnavailable
+from mainspring.store import schema
+from mainspring.store.protocol import Durability
+
+__all__ = ["Database", "Link", "translated"]
+
+BUSY_SECONDS = 30.0
+MEMORY = ":memory:"
+
+# A commit without a sync is in the page cache of the system, which outlives the process.
+_SYNCHRONOUS: dict[Durability, str] = {"process": "NORMAL", "disk": "FULL", "relaxed": "NORMAL"}
+
+# A transaction must never pay for a checkpoint; this bound (256 MB) holds if nobody calls for one.
+_AUTOCHECKPOINT_PAGES = 65_536
+
+_abandoned: list[sqlite3.Connection | None] = []
+
+
+class Database:
+    """Where a database is and how connections to it are made. Immutable, so safe in any thread.
+
+    Args:
+        path: The absolute path of the file, or `MEMORY`.
+        durability: What a commit on these connections survives.
+    """
+
+    def __init__(self, path: str, durability: Durability) -> None:
+        self.path = path
+        self.durability: Durability = durability
+        self.in_memory = path == MEMORY
+
+    def prepare(self, create: bool) -> sqlite3.Connection:
+        """A connection to a database that is known to be ours and up to date, made if need be.
+
+        Raises:
+            StoreError: It is not there, not ours, too new, damaged or out of reach.
+        """
+        if not self.in_memory:
+            self._check_path(create)
+        try:
+            db = self.connect()
+            try:
+                is_behind = schema.needs_migration(db, self.path)
+                self._use_wal(db)
+                if is_behind:
+                    schema.apply_migrations(db, self.path)
+            except BaseException:
+                db.close()
+                raise
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+        return db
+
+    def connect(self, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+        """A connection for any thread; the caller sees to it that only one uses it at a time.
+
+        Raises:
+            sqlite3.Error: The file cannot be opened or is no database.
+        """
+        db = sqlite3.connect(self.path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self.durability]}")
+            if self.durability == "disk":
+                db.execute("PRAGMA fullfsync = 1")  # macOS: through the cache of the drive, too
+            db.execute(f"PRAGMA wal_autocheckpoint = {_AUTOCHECKPOINT_PAGES}")
+            # When the log starts over its file shrinks, so that its size says what is in it.
+            db.execute("PRAGMA journal_size_limit = 0")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def wal_size(self) -> int:
+        """The bytes in the write-ahead log."""
+        try:
+            return Path(f"{self.path}-wal").stat().st_size
+        except OSError:
+            return 0
+
+    def _check_path(self, create: bool) -> None:
+        path = Path(self.path)
+        try:
+            if path.is_dir():
+                raise StoreUnavailable(
+                    f"The run store {path} is a directory. Set MAINSPRING_DATABASE_URL to a file."
+                )
+            if not create and (not path.exists() or not path.stat().st_size):
+                raise StoreUnavailable(
+                    f"There is no run store at {path}. It is made by the first run; if yours is"
+                    f" elsewhere, set MAINSPRING_DATABASE_URL or MAINSPRING_HOME."
+                )
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The run store {path} cannot be made: {error}. Set MAINSPRING_DATABASE_URL or"
+                f" MAINSPRING_HOME to a place where files can be written."
+            ) from error
+
+    def _use_wal(self, db: sqlite3.Connection) -> None:
+        if self.in_memory:
+            return
+        time = clock.current()
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:  # the busy timeout does not cover every lock that this needs
+            try:
+                (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+                break
+            except sqlite3.OperationalError as error:
+                if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
+        if mode != "wal":
+            raise StoreUnavailable(
+                f"The run store {self.path} cannot keep a write-ahead log there (journal mode"
+                f" {mode!r}). Set MAINSPRING_DATABASE_URL to a file on a local disk."
+            )
+
+
+class Link:
+    """One connection with the lock that guards it: opened on first use, and anew in a forked child.
+
+    Use ``link.db or link.open()`` while holding ``link.lock``.
+    """
+
+    __slots__ = ("_busy_seconds", "_database", "closed", "db", "lock")
+
+    def __init__(
+        self,
+        database: Database,
+        db: sqlite3.Connection | None = None,
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> None:
+        self._database = database
+        self._busy_seconds = busy_seconds
+        self.db = db
+        self.lock = threading.Lock()
+        self.closed = False
+
+    def open(self) -> sqlite3.Connection:
+        """Open the connection; the caller holds the lock.
+
+        Raises:
+            StoreUnavailable: The store was closed, or lives in the memory of another process.
+            sqlite3.Error: The file cannot be opened.
+        """
+        if self.closed:
+            raise StoreUnavailable(f"The run store {self._database.path} was closed.")
+        if self._database.in_memory:
+            raise StoreUnavailable(
+                "A run store in memory cannot be used by a forked process. Set"
+                " MAINSPRING_DATABASE_URL to a file."
+            )
+        self.db = self._database.connect(self._busy_seconds)
+        return self.db
+
+    def close(self) -> None:
+        """Close for good, after whoever uses the connection now."""
+        with self.lock:
+            self.closed = True
+            if self.db is not None:
+                self.db.close()
+                self.db = None
+
+    def abandon(self) -> None:
+        """Forget the connection, in a forked child: it is the parent's, and closing would harm it."""
+        _abandoned.append(self.db)
+        self.db = None
+        self.lock = threading.Lock()
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """The SQLite result code, without what extended codes add; 0 if the error has none."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+_REASONS: dict[int, tuple[type[StoreError], str]] = {
+    sqlite3.SQLITE_BUSY: (
+        StoreUnavailable,
+        "another process kept it locked for {seconds:.0f} seconds. Look for a program that holds a"
+        " transaction open on it, or give the busiest jobs databases of their own",
+    ),
+    sqlite3.SQLITE_FULL: (
+        StoreUnavailable,
+        "the disk is full. Free some space; what was written before is safe",
+    ),
+    sqlite3.SQLITE_IOERR: (
+        StoreUnavailable,
+        "the disk reported an error. Check its space, limits and health; what was written before"
+        " is left as it is",
+    ),
+    sqlite3.SQLITE_READONLY: (
+        StoreUnavailable,
+        "it cannot be written. Check the permissions of the file and its directory, or set"
+        " MAINSPRING_DATABASE_URL to another file",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        StoreUnavailable,
+        "it cannot be opened. Check that the directory is there and that you may write to it, or"
+        " set MAINSPRING_DATABASE_URL to another file",
+    ),
+    sqlite3.SQLITE_NOTADB: (
+        StoreCorrupt,
+        "it is not an SQLite database. Move it away, or set MAINSPRING_DATABASE_URL to another file."
+        " It was left as it is",
+    ),
+    sqlite3.SQLITE_CORRUPT: (
+        StoreCorrupt,
+        "it is damaged. Save a copy, then try `sqlite3 FILE .recover`, or move it away to start"
+        " afresh. It was left as it is",
+    ),
+}
+_REASONS[sqlite3.SQLITE_LOCKED] = _REASONS[sqlite3.SQLITE_BUSY]
+_REASONS[sqlite3.SQLITE_PERM] = _REASONS[sqlite3.SQLITE_AUTH] = _REASONS[sqlite3.SQLITE_READONLY]
+
+
+def translated(error: sqlite3.Error, path: str) -> StoreError:
+    """The error of ours for one of SQLite: which file, what happened, what to do."""
+    kind, reason = _REASONS.get(primary_code(error), (StoreError, "the database refused"))
+    return kind(
+        f"The run store {path} cannot be used: {reason.format(seconds=BUSY_SECONDS)}. SQLite says: {error}."
+    )

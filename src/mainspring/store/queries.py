@@ -1,0 +1,181 @@
+"""What is read from a database, as functions of a connection. The schema says which index serves what."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from mainspring.runs import FlowRun, TaskRun
+from mainspring.states import State, StateType
+from mainspring.store.owners import UNFINISHED
+from mainspring.store.protocol import LogEntry, RunFilter
+from mainspring.store.rows import (
+    FLOW_RUNS,
+    SELECT_LOGS,
+    SELECT_STATES,
+    TASK_RUNS,
+    RunTable,
+    read_log,
+    read_state,
+)
+
+__all__ = [
+    "flow_runs",
+    "logs",
+    "run",
+    "runs_by_id",
+    "states",
+    "task_run_counts",
+    "task_runs",
+    "unfinished_runs",
+]
+
+Parameters = dict[str, Any]
+
+_ID_DIGITS = 32
+
+# Keys go in joined into one value, so that there may be any number of them.
+_KEYS = (
+    "(WITH RECURSIVE part(at) AS (VALUES (1) UNION ALL SELECT at + 16 FROM part"
+    " WHERE at + 16 < length(:{0})) SELECT substr(:{0}, at, 16) FROM part)"
+)
+_COUNTS = (
+    "SELECT flow_run_id, state_type, count(*) FROM task_runs"  # noqa: S608 - constants
+    f" WHERE flow_run_id IN {_KEYS.format('flow_runs')} GROUP BY 1, 2"
+)
+
+_FLOW_RUN_LOGS = f"{SELECT_LOGS} WHERE flow_run_id = ? ORDER BY timestamp, id"
+_TASK_RUN_LOGS = f"{SELECT_LOGS} WHERE flow_run_id IS ? AND task_run_id = ? ORDER BY timestamp, id"
+
+
+def flow_runs(db: sqlite3.Connection, where: RunFilter) -> list[FlowRun]:
+    """See `RunStore.read_flow_runs`."""
+    return _runs(db, FLOW_RUNS, where)
+
+
+def task_runs(db: sqlite3.Connection, where: RunFilter) -> list[TaskRun]:
+    """See `RunStore.read_task_runs`."""
+    return _runs(db, TASK_RUNS, where)
+
+
+def run(db: sqlite3.Connection, key: bytes) -> TaskRun | FlowRun | None:
+    """See `RunStore.read_run`."""
+    for table in (TASK_RUNS, FLOW_RUNS):
+        row = db.execute(f"{table.select} WHERE r.id = ?", (key,)).fetchone()
+        if row is not None:
+            found: TaskRun | FlowRun = table.read(row)
+            return found
+    return None
+
+
+def states(db: sqlite3.Connection, key: bytes) -> list[State]:
+    """See `RunStore.read_states`."""
+    found = db.execute("SELECT flow_run_id FROM task_runs WHERE id = ?", (key,)).fetchone()
+    task_run_key, flow_run_key = (None, key) if found is None else (key, found[0])
+    rows = db.execute(SELECT_STATES, (key,)).fetchall()
+    return [read_state(row, task_run_key, flow_run_key) for row in rows]
+
+
+def logs(db: sqlite3.Connection, key: bytes) -> list[LogEntry]:
+    """See `RunStore.read_logs`."""
+    found = db.execute("SELECT flow_run_id FROM task_runs WHERE id = ?", (key,)).fetchone()
+    if found is None:
+        rows = db.execute(_FLOW_RUN_LOGS, (key,)).fetchall()
+    else:
+        rows = db.execute(_TASK_RUN_LOGS, (found[0], key)).fetchall()
+    return [read_log(row) for row in rows]
+
+
+def unfinished_runs(db: sqlite3.Connection, owner: int) -> list[TaskRun | FlowRun]:
+    """The runs that the death of their owner would end."""
+    found: list[TaskRun | FlowRun] = []
+    for table in (TASK_RUNS, FLOW_RUNS):
+        rows = db.execute(f"{table.select} WHERE {UNFINISHED} ORDER BY r.id", (owner,))
+        found += [table.read(row) for row in rows.fetchall()]
+    return found
+
+
+def runs_by_id(db: sqlite3.Connection, text: str, limit: int) -> list[TaskRun | FlowRun]:
+    """See `RunStore.find_runs`.
+
+    Beginnings are looked up. Ends are searched for in all ids, by way of the smallest index that has them;
+    an index over ends would be written at a random place by each task, for a question asked now and then.
+    """
+    digits = text.replace("-", "").lower()
+    if not digits or len(digits) > _ID_DIGITS or digits.strip("0123456789abcdef"):
+        return []
+    first, last = bytes.fromhex(digits.ljust(_ID_DIGITS, "0")), bytes.fromhex(digits.ljust(_ID_DIGITS, "f"))
+    odd = len(digits) % 2
+    values: Parameters = {
+        "first": first,
+        "last": last,
+        "end": bytes.fromhex(digits[odd:]),
+        "digit": digits[:odd].upper(),
+        "limit": limit,
+    }
+    found: list[TaskRun | FlowRun] = []
+    for table in (FLOW_RUNS, TASK_RUNS):
+        ids = _ids(table, len(digits))
+        rows = db.execute(f"{table.select} WHERE r.id IN ({ids}) ORDER BY r.id DESC", values)
+        found += [table.read(row) for row in rows.fetchall()]
+    return found[:limit]
+
+
+def _ids(table: RunTable, digits: int) -> str:
+    """The ids that begin or end with so many digits: whole bytes, and half of the one before."""
+    size, odd = divmod(digits, 2)
+    conditions = [f"substr(id, -{size}) = :end"] if size else []
+    if odd:
+        conditions.append(f"substr(hex(substr(id, -{size + 1}, 1)), 2) = :digit")
+    query = f"SELECT id FROM {table.name} WHERE id BETWEEN :first AND :last"  # noqa: S608
+    if digits < _ID_DIGITS:
+        query += f" UNION SELECT id FROM {table.name} WHERE {' AND '.join(conditions)}"  # noqa: S608
+    return f"{query} LIMIT :limit"
+
+
+def task_run_counts(db: sqlite3.Connection, flow_run_keys: Sequence[bytes]) -> dict[bytes, dict[str, int]]:
+    """See `RunStore.count_task_runs`."""
+    counts: dict[bytes, dict[str, int]] = {key: {} for key in flow_run_keys}
+    for key, kind, count in db.execute(_COUNTS, {"flow_runs": b"".join(flow_run_keys)}):
+        counts[key][kind] = count
+    return counts
+
+
+def _runs(db: sqlite3.Connection, table: RunTable, where: RunFilter) -> list[Any]:
+    conditions: list[str] = []
+    values: Parameters = {"limit": -1 if where.limit is None else where.limit, "offset": where.offset}
+    if where.states is not None:
+        conditions.append(_state_condition(where.states, values))
+    if where.names is not None:
+        conditions.append(f"r.name IN ({_texts('name', where.names, values)})")
+    if where.flow_run_keys is not None:
+        values["flow_runs"] = b"".join(where.flow_run_keys)
+        conditions.append(table.inside.format(_KEYS.format("flow_runs")))
+    if where.parents is not None:
+        values["parents"] = b"".join(where.parents)
+        conditions.append(table.started_by.format(_KEYS.format("parents")))
+    if where.top_level:
+        conditions.append(table.top_level)
+    filtered = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    query = f"{table.select}{filtered} ORDER BY r.id DESC LIMIT :limit OFFSET :offset"
+    return [table.read(row) for row in db.execute(query, values).fetchall()]
+
+
+def _state_condition(wanted: Sequence[str], values: Parameters) -> str:
+    """A type by any case of its name, "Failed" included; what is no type is the name of a state."""
+    types = [text.upper() for text in wanted if text.upper() in StateType.__members__]
+    names = [text for text in wanted if text.upper() not in StateType.__members__]
+    of_type = f"r.state_type IN ({_texts('type', types, values)})"
+    if not names:
+        if StateType.COMPLETED.value not in types:  # lets the index over the others serve
+            of_type += " AND r.state_type <> 'COMPLETED'"
+        return of_type
+    return f"({of_type} OR r.state_name COLLATE NOCASE IN ({_texts('state', names, values)}))"
+
+
+def _texts(prefix: str, texts: Sequence[str], values: Parameters) -> str:
+    """The placeholders for some texts, which go into ``values``."""
+    names = [f"{prefix}{index}" for index in range(len(texts))]
+    values.update(zip(names, texts, strict=True))
+    return ", ".join(f":{name}" for name in names)

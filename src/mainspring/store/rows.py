@@ -1,0 +1,342 @@
+"""Records as rows and rows as records, for each table: the statements and what they bind.
+
+The row of a run is a projection of its states alone: the run's own counters are not read, so a run may
+move on while its earlier states are being written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from mainspring.runs import FlowRun, Run, RunInput, TaskRun
+from mainspring.states import State, StateDetails, StateType
+from mainspring.store.encoding import to_json, well_formed
+from mainspring.store.protocol import LogEntry
+
+__all__ = [
+    "FLOW_RUNS",
+    "INSERT_LOG",
+    "INSERT_STATE",
+    "TASK_RUNS",
+    "Projection",
+    "RunTable",
+    "log_row",
+    "read_log",
+    "read_state",
+    "state_row",
+    "table_of",
+    "tidied",
+]
+
+Row = tuple[Any, ...]
+
+
+class Projection(Run):
+    """What the states of a run add up to, by the rules that live runs follow."""
+
+    __slots__ = ()
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.run_count = 0
+        self.run_time = 0
+        self.started_at: int | None = None
+        self.ended_at: int | None = None
+
+    @classmethod
+    def stored(
+        cls,
+        type: str,  # noqa: A002 - the name of the column
+        updated: int,
+        run_count: int,
+        run_time: int,
+        started_at: int | None,
+        ended_at: int | None,
+    ) -> Projection:
+        """What the states written so far add up to, as the row of the run says."""
+        self = cls(State(type, at=updated))
+        self.run_count = run_count
+        self.run_time = run_time
+        self.started_at = started_at
+        self.ended_at = ended_at
+        return self
+
+
+class RunTable(NamedTuple):
+    """The statements of one kind of run, and the functions between its records and rows.
+
+    ``inside``, ``started_by`` and ``top_level`` are the conditions of `RunFilter`; the braces take a
+    subquery of keys.
+    """
+
+    name: str
+    insert: str
+    insert_row: Callable[[Any, Projection, int | None], Row]
+    newest: str
+    update: str
+    select: str
+    read: Callable[[Row], Any]
+    inside: str
+    started_by: str
+    top_level: str
+
+
+# Runs: insert, append
+
+
+def _task_run_row(run: TaskRun, projection: Projection, owner: int | None) -> Row:
+    state = projection.state
+    return (
+        run.key,
+        run.flow_run_key,
+        run.name,
+        run.task_key,
+        run.task_version,
+        to_json(sorted(run.tags)) if run.tags else None,
+        to_json(run.task_inputs) if run.task_inputs else None,
+        to_json(run.empirical_policy) if run.empirical_policy else None,
+        state.key,
+        state.type._value_,
+        state.name,
+        projection.run_count,
+        run.flow_run_run_count,
+        run.created_at,
+        state.at,
+        run.expected_start_at,
+        projection.started_at,
+        projection.ended_at,
+        projection.run_time,
+        owner,
+    )
+
+
+def _flow_run_row(run: FlowRun, projection: Projection, owner: int | None) -> Row:
+    state = projection.state
+    return (
+        run.key,
+        run.flow_name,
+        run.flow_version,
+        run.name,
+        run.parent_task_run_key,
+        to_json(sorted(run.tags)) if run.tags else None,
+        to_json(run.parameters) if run.parameters else None,
+        state.key,
+        state.type._value_,
+        state.name,
+        projection.run_count,
+        run.created_at,
+        state.at,
+        run.expected_start_at,
+        projection.started_at,
+        projection.ended_at,
+        projection.run_time,
+        owner,
+    )
+
+
+_NEWEST = (
+    "SELECT state_id, (SELECT max(position) FROM states WHERE run_id = id),"
+    " state_type, updated, run_count, total_run_time, start_time, end_time FROM {} WHERE id = ?"
+)
+_UPDATE = (
+    "UPDATE {} SET name = ?, state_id = ?, state_type = ?, state_name = ?, run_count = ?,"
+    " updated = ?, expected_start_time = ?, start_time = ?, end_time = ?, total_run_time = ?,"
+    " owner_id = coalesce(?, owner_id) WHERE id = ?"
+)
+
+
+def update_row(run: Run, projection: Projection, owner: int | None) -> Row:
+    """What the ``update`` of a table binds. Without an owner the row keeps the one it has."""
+    state = projection.state
+    return (
+        run.name,
+        state.key,
+        state.type._value_,
+        state.name,
+        projection.run_count,
+        state.at,
+        run.expected_start_at,
+        projection.started_at,
+        projection.ended_at,
+        projection.run_time,
+        owner,
+        run.key,
+    )
+
+
+# Runs: read
+
+_STATE_COLUMNS = "s.id, s.type, s.name, s.timestamp, s.message, s.details"
+_RUN_COLUMNS = (
+    "r.name, r.tags, r.run_count, r.created, r.updated, r.expected_start_time, r.start_time,"
+    " r.end_time, r.total_run_time"
+)
+_SELECT = (
+    f"SELECT {_STATE_COLUMNS}, r.id, {_RUN_COLUMNS}, {{1}}"  # noqa: S608 - constants of this module
+    " FROM {0} AS r JOIN states AS s ON s.run_id = r.id AND s.id = r.state_id"
+)
+
+_decode_names = msgspec.json.Decoder(list[str]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_inputs = msgspec.json.Decoder(dict[str, list[RunInput]]).decode
+_decode_details = msgspec.json.Decoder(StateDetails).decode
+_encode_details = msgspec.json.Encoder().encode
+
+
+def _read_task_run(row: Row) -> TaskRun:
+    flow_run_key, task_key, version, inputs, policy, flow_run_run_count = row[16:]
+    key = row[6]
+    run = TaskRun(
+        key,
+        row[7],
+        read_state(row[:6], key, flow_run_key),
+        task_key,
+        flow_run_key,
+        task_version=version,
+        task_inputs=_decode_inputs(inputs) if inputs else None,
+        empirical_policy=_decode_object(policy) if policy else None,
+    )
+    run.flow_run_run_count = flow_run_run_count
+    _read_counters(run, row)
+    return run
+
+
+def _read_flow_run(row: Row) -> FlowRun:
+    flow_name, version, parameters, parent = row[16:]
+    key = row[6]
+    run = FlowRun(
+        key,
+        row[7],
+        read_state(row[:6], None, key),
+        flow_name,
+        version,
+        _decode_object(parameters) if parameters else None,
+        parent_task_run_key=parent,
+    )
+    _read_counters(run, row)
+    return run
+
+
+def _read_counters(run: Run, row: Row) -> None:
+    tags = row[8]
+    run.tags = set(_decode_names(tags)) if tags else set()
+    run.run_count = row[9]
+    run.created_at = row[10]
+    run.updated_at = row[11]
+    run.expected_start_at = row[12]
+    run.started_at = row[13]
+    run.ended_at = row[14]
+    run.run_time = row[15]
+    run.recorded = run.state.key
+
+
+TASK_RUNS = RunTable(
+    name="task_runs",
+    insert="INSERT INTO task_runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    insert_row=_task_run_row,
+    newest=_NEWEST.format("task_runs"),
+    update=_UPDATE.format("task_runs"),
+    select=_SELECT.format(
+        "task_runs",
+        "r.flow_run_id, r.task_key, r.task_version, r.task_inputs, r.empirical_policy, r.flow_run_run_count",
+    ),
+    read=_read_task_run,
+    inside="r.flow_run_id IN {}",
+    started_by="0",
+    top_level="r.flow_run_id IS NULL",
+)
+
+FLOW_RUNS = RunTable(
+    name="flow_runs",
+    insert="INSERT INTO flow_runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    insert_row=_flow_run_row,
+    newest=_NEWEST.format("flow_runs"),
+    update=_UPDATE.format("flow_runs"),
+    select=_SELECT.format("flow_runs", "r.flow_name, r.flow_version, r.parameters, r.parent_task_run_id"),
+    read=_read_flow_run,
+    inside="r.parent_task_run_id IN (SELECT id FROM task_runs WHERE flow_run_id IN {})",
+    started_by="r.parent_task_run_id IN {}",
+    top_level="r.parent_task_run_id IS NULL",
+)
+
+
+def table_of(run: Run) -> RunTable:
+    """The table that keeps runs of this kind."""
+    return TASK_RUNS if isinstance(run, TaskRun) else FLOW_RUNS
+
+
+# States
+
+INSERT_STATE = "INSERT INTO states VALUES (?,?,?,?,?,?,?,?,?)"
+SELECT_STATES = f"SELECT {_STATE_COLUMNS} FROM states AS s WHERE run_id = ? ORDER BY position"  # noqa: S608
+
+
+def state_row(run_key: bytes, position: int, state: State, attempt: int) -> Row:
+    """What `INSERT_STATE` binds."""
+    return (
+        run_key,
+        position,
+        state.key,
+        state.type._value_,
+        state.name,
+        state.at,
+        state.message,
+        _details(state) if state.has_details else None,
+        attempt,
+    )
+
+
+def _details(state: State) -> str | None:
+    """The details as JSON, without the ids of the run: its row has them."""
+    details = msgspec.structs.replace(state.state_details, flow_run_id=None, task_run_id=None)
+    text = _encode_details(details)
+    return None if text == b"{}" else text.decode()
+
+
+def read_state(row: Row, task_run_key: bytes | None, flow_run_key: bytes | None) -> State:
+    """The state for ``id, type, name, timestamp, message, details``, as one of the given run."""
+    key, kind, name, at, message, details = row
+    state = State(
+        StateType(kind),
+        name,
+        message,
+        state_details=_decode_details(details) if details else None,
+        at=at,
+        id=UUID(bytes=key),
+    )
+    state.belong_to(task_run_key, flow_run_key)
+    return state
+
+
+# Logs
+
+INSERT_LOG = (
+    "INSERT INTO logs (flow_run_id, task_run_id, timestamp, level, logger, message) VALUES (?,?,?,?,?,?)"
+)
+SELECT_LOGS = "SELECT timestamp, level, logger, message, flow_run_id, task_run_id FROM logs"
+
+
+def log_row(entry: LogEntry) -> Row:
+    """What `INSERT_LOG` binds."""
+    return (
+        entry.flow_run_key,
+        entry.task_run_key,
+        entry.at,
+        entry.level,
+        entry.logger,
+        entry.message,
+    )
+
+
+def read_log(row: Row) -> LogEntry:
+    """The log line for a row of `SELECT_LOGS`."""
+    return LogEntry(*row)
+
+
+def tidied(row: Row) -> Row:
+    """The row with texts that UTF-8 cannot hold made so that it can."""
+    return tuple(well_formed(value) if isinstance(value, str) else value for value in row)

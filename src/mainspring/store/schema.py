@@ -1,0 +1,80 @@
+"""The schema of a run store in SQLite: recognising a database, and bringing it up to date.
+
+A database of ours carries `APPLICATION_ID` and, as its ``user_version``, the number of the last migration
+applied to it. Migrations are the numbered files in ``migrations/``; a published one never changes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from mainspring.exceptions import StoreTooNew, StoreUnavailable
+
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "apply_migrations", "needs_migration"]
+
+APPLICATION_ID = int.from_bytes(b"mspr", "big")
+MIGRATIONS = ("0001_initial.sql",)
+_DIRECTORY = Path(__file__).with_name("migrations")
+
+
+def needs_migration(db: sqlite3.Connection, path: str) -> bool:
+    """True if the database is empty or was written by an older version. Changes nothing.
+
+    Raises:
+        StoreTooNew: It was written by a newer version.
+        StoreUnavailable: It belongs to another program.
+        sqlite3.Error: It cannot be read, or is no database.
+    """
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if application == APPLICATION_ID:
+        if version > len(MIGRATIONS):
+            raise StoreTooNew(
+                f"The run store {path} has schema version {version}, and this version of mainspring"
+                f" knows {len(MIGRATIONS)}. Upgrade mainspring, or set MAINSPRING_DATABASE_URL to"
+                f" another database. Nothing was changed."
+            )
+        return bool(version < len(MIGRATIONS))
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application or version or tables:
+        raise StoreUnavailable(
+            f"{path} is an SQLite database of another program, so no runs are kept in it. Set"
+            f" MAINSPRING_DATABASE_URL to another file. Nothing was changed."
+        )
+    return True
+
+
+def apply_migrations(db: sqlite3.Connection, path: str) -> None:
+    """Apply what is missing, all or nothing. Several processes may do so at once; one does the work.
+
+    Raises:
+        StoreTooNew, StoreUnavailable, sqlite3.Error: As for `needs_migration`.
+    """
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if needs_migration(db, path):  # somebody else may have been first
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            for name in MIGRATIONS[version:]:
+                for statement in _statements((_DIRECTORY / name).read_text(encoding="utf-8")):
+                    db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> list[str]:
+    """The single statements of a script: ``executescript`` would commit the transaction around it."""
+    found: list[str] = []
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            found.append(pending)
+            pending = ""
+    assert not pending.strip(), f"a migration ends within a statement: {pending!r}"
+    return found

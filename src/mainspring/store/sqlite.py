@@ -1,0 +1,265 @@
+"""The run store in one SQLite file, or in memory.
+
+One connection writes, under a lock; another reads; a third, when asked to, copies the write-ahead log into
+the database, so that no commit waits for that. Other processes do the same with connections of their own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from mainspring import clock
+from mainspring._core.transitions import Move, enter, next_state
+from mainspring.runs import FlowRun, TaskRun
+from mainspring.states import State
+from mainspring.store import forks, queries
+from mainspring.store.connections import MEMORY, Database, Link, translated
+from mainspring.store.owners import DeadOwner, Owner, dead_owners
+from mainspring.store.protocol import Change, Durability, LogEntry, RunFilter
+from mainspring.store.writing import write_changes, write_logs
+
+__all__ = ["SQLiteRunStore"]
+
+CHECKPOINT_BYTES = 4 * 1024 * 1024
+CATCH_UP_BYTES = 16 * CHECKPOINT_BYTES
+_CATCH_UP_SECONDS = 0.2
+_CLOSE_WAIT_MILLISECONDS = 100
+_FORK_WAIT_SECONDS = 5.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SQLiteRunStore:
+    """A run store in an SQLite database.
+
+    Safe to use from any thread. In a forked child it opens connections of its own when it is used, and owns
+    what it writes from then on; a store in memory cannot be used there.
+
+    Args:
+        path: The file, or ``":memory:"``.
+        durability: What a commit survives; "relaxed" is up to whoever calls `write`, here it is "process".
+        create: With False a database that does not exist is an error.
+
+    Raises:
+        StoreUnavailable: The file cannot be made, opened or written, or belongs to another program.
+        StoreCorrupt: The file is no database, or a damaged one.
+        StoreTooNew: The file was written by a newer version.
+    """
+
+    def __init__(self, path: str | Path, durability: Durability = "process", create: bool = True) -> None:
+        # Locks and the log are known by the path; through a link it would have another name.
+        place = MEMORY if str(path) == MEMORY else str(Path(path).resolve())
+        self._database = Database(place, durability)
+        self._writer = Link(self._database, self._database.prepare(create))
+        if self._database.in_memory:
+            self._reader = self._maintenance = self._writer
+            self._links = [self._writer]
+        else:
+            self._reader = Link(self._database)
+            self._maintenance = Link(self._database, busy_seconds=_CATCH_UP_SECONDS)
+            # In the order in which locks are taken: catching up holds the last two.
+            self._links = [self._reader, self._maintenance, self._writer]
+        self._owner: Owner | None = None
+        self._resting: list[Link] = []
+        forks.watch(self)
+
+    @classmethod
+    def open(
+        cls, path: str | Path, durability: Durability = "process", create: bool = True
+    ) -> SQLiteRunStore:
+        """The store at ``path``; see the class."""
+        return cls(path, durability, create)
+
+    @property
+    def url(self) -> str:
+        """See `RunStore.url`."""
+        return "sqlite://" if self._database.in_memory else f"sqlite:///{self._database.path}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    # Writing
+
+    def write(self, changes: Sequence[Change], logs: Sequence[LogEntry] = ()) -> list[Change]:
+        """See `RunStore.write`."""
+        if not changes and not logs:
+            return []
+        try:
+            return self._write(changes, logs)
+        except UnicodeEncodeError:  # a text with lone surrogates, which nobody should pay to look for
+            return self._write(changes, logs, tidy=True)
+
+    def _write(self, changes: Sequence[Change], logs: Sequence[LogEntry], tidy: bool = False) -> list[Change]:
+        writer = self._writer
+        with writer.lock:
+            db = writer.db
+            try:
+                if db is None:
+                    db = writer.open()
+                if self._owner is None and not self._database.in_memory:
+                    self._owner = Owner.claim(db, self._database.path)
+                owner = self._owner.id if self._owner is not None else None
+                db.execute("BEGIN IMMEDIATE")
+                refused = write_changes(db, changes, owner, tidy) if changes else []
+                if logs:
+                    write_logs(db, logs, tidy)
+                db.execute("COMMIT")
+                return refused
+            except BaseException as error:  # signals may raise anything between two statements
+                if db is not None and db.in_transaction:
+                    db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise translated(error, self._database.path) from error
+                raise
+
+    def settle_dead_owners(self) -> list[TaskRun | FlowRun]:
+        """See `RunStore.settle_dead_owners`."""
+        if self._database.in_memory:
+            return []
+        settled: list[TaskRun | FlowRun] = []
+        writer = self._writer
+        with writer.lock:
+            try:
+                db = writer.db or writer.open()
+                for owner in dead_owners(db, self._database.path):
+                    settled += _settle(db, owner)
+            except sqlite3.Error as error:
+                raise translated(error, self._database.path) from error
+        return settled
+
+    # Reading
+
+    def read_flow_runs(self, where: RunFilter) -> list[FlowRun]:
+        """See `RunStore.read_flow_runs`."""
+        return self._read(queries.flow_runs, where)
+
+    def read_task_runs(self, where: RunFilter) -> list[TaskRun]:
+        """See `RunStore.read_task_runs`."""
+        return self._read(queries.task_runs, where)
+
+    def read_run(self, key: bytes) -> TaskRun | FlowRun | None:
+        """See `RunStore.read_run`."""
+        return self._read(queries.run, key)
+
+    def read_states(self, key: bytes) -> list[State]:
+        """See `RunStore.read_states`."""
+        return self._read(queries.states, key)
+
+    def read_logs(self, key: bytes) -> list[LogEntry]:
+        """See `RunStore.read_logs`."""
+        return self._read(queries.logs, key)
+
+    def find_runs(self, text: str, limit: int = 5) -> list[TaskRun | FlowRun]:
+        """See `RunStore.find_runs`."""
+        return self._read(queries.runs_by_id, text, limit)
+
+    def count_task_runs(self, flow_run_keys: Sequence[bytes]) -> dict[bytes, dict[str, int]]:
+        """See `RunStore.count_task_runs`."""
+        return self._read(queries.task_run_counts, flow_run_keys)
+
+    def _read(
+        self,
+        query: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        reader = self._reader
+        with reader.lock:
+            try:
+                return query(reader.db or reader.open(), *args, **kwargs)
+            except sqlite3.Error as error:
+                raise translated(error, self._database.path) from error
+
+    # Maintenance
+
+    def checkpoint(self) -> None:
+        """See `RunStore.checkpoint`: copies the write-ahead log into the database when it has grown.
+
+        Writers go on meanwhile. If they outrun the copying they wait until it has caught up.
+        """
+        if self._database.in_memory or self._database.wal_size() < CHECKPOINT_BYTES:
+            return
+        link = self._maintenance
+        try:
+            with link.lock:
+                db = link.db or link.open()
+                _, pages, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if copied < pages and self._database.wal_size() > CATCH_UP_BYTES:
+                    with self._writer.lock:  # our own writers queue up here instead of polling
+                        db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        except sqlite3.Error as error:
+            raise translated(error, self._database.path) from error
+
+    def close(self) -> None:
+        """See `RunStore.close`. May be called twice; any other method raises from then on."""
+        for link in self._links[:-1]:
+            link.close()
+        writer = self._writer
+        with writer.lock:
+            db, writer.db, writer.closed = writer.db, None, True
+            owner, self._owner = self._owner, None
+            if db is None:
+                return
+            try:
+                db.execute(f"PRAGMA busy_timeout = {_CLOSE_WAIT_MILLISECONDS}")
+                if owner is not None:
+                    owner.release(db)
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.Error:
+                pass  # what was committed is safe, and the next opener does what is left
+            finally:
+                db.close()
+
+    # Forks
+
+    def before_fork(self) -> None:
+        """Wait until no thread is inside of SQLite; a copy of it in that condition is of no use."""
+        for link in self._links:
+            if link.lock.acquire(timeout=_FORK_WAIT_SECONDS):
+                self._resting.append(link)
+
+    def after_fork_in_parent(self) -> None:
+        """Let the other threads go on."""
+        while self._resting:
+            self._resting.pop().lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Leave connections and ownership to the parent."""
+        self._resting.clear()
+        for link in self._links:
+            link.abandon()
+        if self._owner is not None:
+            self._owner.abandon()
+            self._owner = None
+
+
+def _settle(db: sqlite3.Connection, owner: DeadOwner) -> list[TaskRun | FlowRun]:
+    """Crash what a dead owner left unfinished, unless another process has done so by now."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        runs = queries.unfinished_runs(db, owner.id) if owner.end(db) else []
+        now = clock.current().now()
+        changes = [_crash(run, now, owner.message) for run in runs]
+        write_changes(db, changes, None)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return runs
+
+
+def _crash(run: TaskRun | FlowRun, at: int, message: str) -> Change:
+    state = next_state(run, Move.CRASH, at, message)
+    if isinstance(run, TaskRun):
+        state.belong_to(run.key, run.flow_run_key)
+    else:
+        state.belong_to(None, run.key)
+    change = Change(run, [state], run.recorded)
+    enter(run, state)
+    run.recorded = state.key
+    return change

@@ -1,0 +1,120 @@
+"""Writing states into a database, inside a transaction that the caller has begun."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from mainspring._core.transitions import enter
+from mainspring.states import State
+from mainspring.store.protocol import Change, LogEntry
+from mainspring.store.rows import (
+    INSERT_LOG,
+    INSERT_STATE,
+    Projection,
+    Row,
+    log_row,
+    state_row,
+    table_of,
+    tidied,
+    update_row,
+)
+
+__all__ = ["write_changes", "write_logs"]
+
+
+def write_changes(
+    db: sqlite3.Connection, changes: Sequence[Change], owner: int | None, tidy: bool = False
+) -> list[Change]:
+    """Write each change that follows what is there, and return the others.
+
+    Args:
+        db: The connection, in a transaction.
+        changes: What to write.
+        owner: The id of the owner to note for the runs; None leaves it as it is.
+        tidy: Replace what UTF-8 cannot hold.
+
+    Raises:
+        sqlite3.Error: The caller has to roll back.
+    """
+    refused: list[Change] = []
+    pending: list[Row] = []  # rows of states; one call for all of them saves time
+    for change in changes:
+        if change.follows is not None or not _insert(db, change, owner, tidy, pending):
+            # its position counts what is in the table
+            _flush(db, tidy, pending)
+            if not _append(db, change, owner, tidy, pending):
+                refused.append(change)
+    _flush(db, tidy, pending)
+    return refused
+
+
+def write_logs(db: sqlite3.Connection, logs: Sequence[LogEntry], tidy: bool = False) -> None:
+    """Write log lines; the arguments are those of `write_changes`."""
+    rows = [log_row(entry) for entry in logs]
+    db.executemany(INSERT_LOG, [tidied(row) for row in rows] if tidy else rows)
+
+
+def _flush(db: sqlite3.Connection, tidy: bool, pending: list[Row]) -> None:
+    if pending:
+        db.executemany(INSERT_STATE, [tidied(row) for row in pending] if tidy else pending)
+        pending.clear()
+
+
+def _insert(
+    db: sqlite3.Connection, change: Change, owner: int | None, tidy: bool, pending: list[Row]
+) -> bool:
+    """Write a run that is new; False if it is there already."""
+    run = change.run
+    states = change.states
+    key = run.key
+    projection = Projection(states[0])
+    rows = [state_row(key, 1, states[0], 0)]
+    position = 1
+    for state in states[1:]:
+        enter(projection, state)
+        position += 1
+        rows.append(state_row(key, position, state, projection.run_count))
+    table = table_of(run)
+    row = table.insert_row(run, projection, owner)
+    try:
+        db.execute(table.insert, tidied(row) if tidy else row)
+    except sqlite3.IntegrityError:
+        return False
+    pending += rows
+    return True
+
+
+def _append(
+    db: sqlite3.Connection, change: Change, owner: int | None, tidy: bool, pending: list[Row]
+) -> bool:
+    """Write further states of a run; False if its newest state is not the one that they follow."""
+    run = change.run
+    table = table_of(run)
+    found = db.execute(table.newest, (run.key,)).fetchone()
+    if found is None:
+        return False
+    newest, position, *stored = found
+    states = change.states if newest == change.follows else _not_yet_written(change, newest)
+    if states is None:
+        return False
+    if states:
+        projection = Projection.stored(*stored)
+        for state in states:
+            enter(projection, state)
+            position += 1
+            pending.append(state_row(run.key, position, state, projection.run_count))
+        row = update_row(run, projection, owner)
+        db.execute(table.update, tidied(row) if tidy else row)
+    return True
+
+
+def _not_yet_written(change: Change, newest: bytes) -> list[State] | None:
+    """What is left to write if an earlier call was interrupted after its commit; None if it was not.
+
+    The newest state in the store being one of the change itself means that nobody came in between.
+    """
+    for index, state in enumerate(change.states):
+        if state.key == newest:
+            return change.states[index + 1 :]
+    return None
