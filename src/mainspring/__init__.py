@@ -12,9 +12,18 @@
 
 Names are loaded at their first use, so importing the package costs next to nothing.
 
-What users import from: ``tasks``, ``flows``, ``states``, ``futures``, ``task_runners``, ``transactions``, ``context``, ``logging``,
-``settings``, ``client``, ``runtime``, ``annotations``, ``exceptions``, ``task_engine``, ``flow_engine``. What is behind it, from the bottom: ``clock`` and
-``identifiers``; ``runs``; ``_core``, which decides; ``store`` and ``recording``, which keep; ``_engine``, which carries out.
+Where things are, from the top of the stack to its bottom:
+
+``tasks``, ``flows``                       the decorators and what they make
+``task_engine``, ``flow_engine``           one run of one task or flow; ``_engine`` is what they share
+``futures``, ``task_runners``              handles to submitted runs, and where these run
+``transactions``, ``client``, ``runtime``  units of work; reading history; facts about the active run
+``recording``, ``store``                   how history gets to disk, and what is kept there
+``context``, ``logging``, ``settings``     what is active where; log lines of runs; options of the process
+``_core``                                  decides what happens in the life of a run, and does nothing itself
+``states``, ``runs``                       the records everything else is about
+``annotations``, ``exceptions``            wrappers for arguments; every error, in one tree
+``clock``, ``identifiers``                 where time, ids and chance come from
 """
 
 from importlib import import_module

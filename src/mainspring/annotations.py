@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 __all__ = ["Annotation", "NotSet", "allow_failure", "opaque", "quote", "unmapped"]
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 class NotSet:
     """The sentinel for "no value was given". The class itself is the value; it has no instances."""
 
-    def __new__(cls) -> NotSet:
+    def __new__(cls) -> Self:
         """Refuse instances: compare with ``is NotSet``."""
         raise TypeError("NotSet is a sentinel and has no instances; use the class itself.")
 

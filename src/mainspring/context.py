@@ -43,7 +43,8 @@ class ContextModel:
     @classmethod
     def get(cls: type[C]) -> C | None:
         """The active holder of this kind, or None."""
-        return cls._variable.get()
+        active: C | None = cls._variable.get()
+        return active
 
     @classmethod
     def activate(cls: type[C], holder: C | None) -> C | None:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 from uuid import UUID
 
 import msgspec
@@ -172,8 +172,8 @@ class BaseFlowRunEngine(RecordedRun):
         self._outer = self._enter_attempt()
 
     def _enter_attempt(self) -> _FlowScope:
-        self._scope = _FlowScope(self)
-        return self._scope.__enter__()
+        scope = self._scope = _FlowScope(self)
+        return scope.__enter__()
 
     def _start_runner(self) -> Any:
         """Start a copy of the flow's task runner, for the tasks of this attempt."""
@@ -207,7 +207,7 @@ class _FlowScope:
         self.context = FlowRunContext(engine.flow, engine.flow_run, None, engine.parameters, log_prints)
         self._prints = patch_print() if log_prints else None
 
-    def __enter__(self) -> _FlowScope:
+    def __enter__(self) -> Self:
         if self._prints is not None:
             self._prints.__enter__()
         self._task_run = TaskRunContext.activate(None)

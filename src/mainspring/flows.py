@@ -238,7 +238,7 @@ class Flow(Subject, Generic[P, R]):
         def keep(given: Any, own: Any) -> Any:
             return own if given is None else given
 
-        changed = Flow(
+        changed: Flow[P, R] = Flow(
             self.fn,
             name=name or self.name,
             version=version or self.version,
@@ -295,7 +295,7 @@ class Flow(Subject, Generic[P, R]):
 
 
 @overload
-def flow(__fn: Callable[P, R]) -> Flow[P, R]: ...
+def flow(__fn: Callable[P, R], /) -> Flow[P, R]: ...
 
 
 @overload
@@ -318,7 +318,7 @@ def flow(
 ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 
 
-def flow(__fn: Callable[..., Any] | None = None, **options: Any) -> Any:
+def flow(__fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function a flow: ``@flow`` or ``@flow(retries=1)``.
 
     Args:

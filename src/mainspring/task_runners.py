@@ -10,7 +10,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 from uuid import UUID
 
 from mainspring import _portal, identifiers
@@ -18,7 +18,7 @@ from mainspring._engine.mapping import split_parameters
 from mainspring.futures import ConcurrentFuture, Future, FutureList
 from mainspring.logging import get_logger
 from mainspring.runs import RunInput
-from mainspring.states import Completed, Failed, State
+from mainspring.states import Completed, State, exception_to_failed_state
 from mainspring.task_engine import run_task
 
 __all__ = ["ConcurrentTaskRunner", "TaskRunner", "ThreadPoolTaskRunner"]
@@ -148,9 +148,7 @@ class ThreadPoolTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         copied = contextvars.copy_context()
         return ConcurrentFuture(
             key,
-            self._pool.submit(
-                copied.run, _run, task, run_id, None, parameters, wait_for, "state", dependencies, context
-            ),
+            self._pool.submit(copied.run, _run, task, run_id, parameters, wait_for, dependencies, context),
         )
 
     def cancel_all(self) -> None:
@@ -159,7 +157,7 @@ class ThreadPoolTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def __enter__(self) -> ThreadPoolTaskRunner:
+    def __enter__(self) -> Self:
         super().__enter__()
         self._cancelled = threading.Event()
         self._pool = concurrent.futures.ThreadPoolExecutor(self.max_workers, "mainspring-task")
@@ -182,18 +180,24 @@ class ThreadPoolTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
 ConcurrentTaskRunner = ThreadPoolTaskRunner
 
 
-def _run(task: Any, *args: Any) -> State:
+def _run(
+    task: Any,
+    run_id: UUID,
+    parameters: dict[str, Any],
+    wait_for: Iterable[Any] | None,
+    dependencies: Dependencies | None,
+    context: dict[str, Any],
+) -> State:
     """Run a task of any kind to its end in the calling thread; generators are collected (G-16)."""
-    if task.isgenerator:
-        *before, _, dependencies, context = args
-        steps = run_task(task, *before, "result", dependencies, context)
-        try:
-            values = _portal.run(_collect(steps)) if task.isasync else list(steps)
-        except Exception as error:  # it is the run's outcome, and recorded as such
-            return Failed(data=error, message=str(error))
-        return Completed(data=values)
-    state = run_task(task, *args)
-    return _portal.run(state) if task.isasync else state  # type: ignore[no-any-return]
+    return_type: Literal["result", "state"] = "result" if task.isgenerator else "state"
+    run = run_task(task, run_id, None, parameters, wait_for, return_type, dependencies, context)
+    if not task.isgenerator:
+        return _portal.finish(run)  # type: ignore[no-any-return]
+    try:
+        values = _portal.run(_collect(run)) if task.isasync else list(run)
+    except Exception as error:  # it is the run's outcome, and recorded as such
+        return exception_to_failed_state(error)
+    return Completed(data=values)
 
 
 async def _collect(steps: Any) -> list[Any]:

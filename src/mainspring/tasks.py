@@ -354,7 +354,7 @@ class Task(Subject, Generic[P, R]):
         def keep(given: Any, own: Any) -> Any:
             return own if given is NotSet else given
 
-        changed = Task(
+        changed: Task[P, R] = Task(
             self.fn,
             name=name or self.name,
             description=description or self.description,
@@ -413,7 +413,7 @@ class Task(Subject, Generic[P, R]):
 
 
 @overload
-def task(__fn: Callable[P, R]) -> Task[P, R]: ...
+def task(__fn: Callable[P, R], /) -> Task[P, R]: ...
 
 
 @overload
@@ -438,7 +438,7 @@ def task(
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
-def task(__fn: Callable[..., Any] | None = None, **options: Any) -> Any:
+def task(__fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function a task: ``@task`` or ``@task(retries=3)``.
 
     Args:

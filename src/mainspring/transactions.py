@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from copy import deepcopy
 from enum import Enum
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from mainspring import _portal
 from mainspring._core.policy import hook_name
@@ -162,7 +162,7 @@ class Transaction:
 
     # Life
 
-    def __enter__(self) -> Transaction:
+    def __enter__(self) -> Self:
         if self.state is not TransactionState.PENDING:
             raise RuntimeError("Context already entered: a transaction is used for one block only.")
         self.outer = self.parent = outer = self._current.get()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
 from typing import Any
 
 from mainspring.exceptions import ParameterBindError, ReservedArgumentError
@@ -145,10 +146,10 @@ def _compile_call(parameters: Mapping[str, inspect.Parameter]) -> Callable[..., 
     return _compile("call", ["_function", "_values"], f"_function({', '.join(passed)})")
 
 
-_STARS = {_KINDS.VAR_POSITIONAL: "*", _KINDS.VAR_KEYWORD: "**"}
+_STARS: dict[object, str] = {_KINDS.VAR_POSITIONAL: "*", _KINDS.VAR_KEYWORD: "**"}
 
 
-def _compile(name: str, header: Iterable[str], result: str) -> Any:
-    namespace: dict[str, Any] = {}
+def _compile(name: str, header: Iterable[str], result: str) -> FunctionType:
+    namespace: dict[str, FunctionType] = {}
     exec(f"def {name}({', '.join(header)}):\n    return {result}", namespace)  # noqa: S102 - names from a signature are identifiers
     return namespace[name]

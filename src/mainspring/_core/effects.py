@@ -21,13 +21,7 @@ from mainspring.states import State
 __all__ = ["Ask", "Effect", "Enter", "Prepare", "RunHooks", "SleepUntil"]
 
 
-class Effect:
-    """Something the core wants done."""
-
-    __slots__ = ()
-
-
-class Enter(Effect):
+class Enter:
     """Enter a state."""
 
     __slots__ = ("state",)
@@ -36,13 +30,13 @@ class Enter(Effect):
         self.state = state
 
 
-class Prepare(Effect):
+class Prepare:
     """Get everything ready that the function needs."""
 
     __slots__ = ()
 
 
-class RunHooks(Effect):
+class RunHooks:
     """Call some hooks in their order because ``state`` was entered."""
 
     __slots__ = ("hooks", "state")
@@ -52,7 +46,7 @@ class RunHooks(Effect):
         self.state = state
 
 
-class Ask(Effect):
+class Ask:
     """Ask the retry condition whether the failure that ``state`` describes may be retried."""
 
     __slots__ = ("condition", "state")
@@ -62,10 +56,14 @@ class Ask(Effect):
         self.state = state
 
 
-class SleepUntil(Effect):
+class SleepUntil:
     """Wait until ``when``, a wall time in microseconds."""
 
     __slots__ = ("when",)
 
     def __init__(self, when: int) -> None:
         self.when = when
+
+
+Effect = Enter | Prepare | RunHooks | Ask | SleepUntil
+"""Something the core wants done."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from mainspring._core.effects import Ask, Effect, Enter, Prepare, RunHooks, SleepUntil
-from mainspring._core.outcomes import Blocked, Outcome, Ready, Returned
+from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready, Returned
 from mainspring._core.policy import RunPolicy
 from mainspring._core.transitions import Move, next_state, retry_delay
 from mainspring.clock import MICROSECONDS
@@ -50,15 +50,8 @@ def begin(policy: RunPolicy, run: Run, now: Now) -> Phase:
     if type(outcome) is Blocked:
         yield Enter(next_state(run, Move.BLOCK, now(), str(outcome.error)))
     else:
-        yield Enter(
-            next_state(
-                run,
-                Move.FAIL,
-                now(),
-                f"{policy.noun} could not begin: {describe_exception(outcome.error)}",
-                outcome.error,
-            )
-        )
+        message = f"{policy.noun} could not begin: {describe_exception(outcome.error)}"
+        yield Enter(next_state(run, Move.FAIL, now(), message, outcome.error))
     return outcome
 
 
@@ -86,6 +79,7 @@ def settle(
             yield Enter(state)
             return False
     else:
+        assert isinstance(outcome, Raised)
         state = failure_state(policy, run, outcome.error, outcome.own_limit, now())
     if (yield from retry(policy, run, state, retries, now, random)):
         return True

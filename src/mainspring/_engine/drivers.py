@@ -30,17 +30,17 @@ class SyncDriver(RecordedRun):
                 effect = phase.send(reply)
             except StopIteration as end:
                 return end.value
-            kind = type(effect)
-            if kind is Enter:
+            reply = None
+            if type(effect) is Enter:
                 reply = self.set_state(effect.state)
-            elif kind is Prepare:
+            elif type(effect) is Prepare:
                 reply = self.prepare()
-            elif kind is RunHooks:
-                reply = self.run_hooks(effect.hooks, effect.state)
-            elif kind is Ask:
+            elif type(effect) is RunHooks:
+                self.run_hooks(effect.hooks, effect.state)
+            elif type(effect) is Ask:
                 reply = self.ask(effect.condition, effect.state)
-            elif kind is SleepUntil:
-                reply = self.sleep_until(effect.when)
+            elif type(effect) is SleepUntil:
+                self.sleep_until(effect.when)
 
     # Effects
 
@@ -141,17 +141,17 @@ class AsyncDriver(RecordedRun):
                 effect = phase.send(reply)
             except StopIteration as end:
                 return end.value
-            kind = type(effect)
-            if kind is Enter:
+            reply = None
+            if type(effect) is Enter:
                 reply = self.set_state(effect.state)
-            elif kind is Prepare:
+            elif type(effect) is Prepare:
                 reply = await self.prepare()
-            elif kind is RunHooks:
-                reply = await self.run_hooks(effect.hooks, effect.state)
-            elif kind is Ask:
+            elif type(effect) is RunHooks:
+                await self.run_hooks(effect.hooks, effect.state)
+            elif type(effect) is Ask:
                 reply = await self.ask(effect.condition, effect.state)
-            elif kind is SleepUntil:
-                reply = await self.sleep_until(effect.when)
+            elif type(effect) is SleepUntil:
+                await self.sleep_until(effect.when)
 
     # Effects
 

@@ -64,7 +64,8 @@ def resolve_value(value: Any) -> Any:
 def _to_result(leaf: Any, around: tuple[Annotation[Any], ...]) -> Any:
     if isinstance(leaf, Future):
         leaf.wait()
-        state, run_id = leaf.state, leaf.task_run_id
+        state: State = leaf.state
+        run_id: UUID | None = leaf.task_run_id
         if state.is_completed():
             return leaf.result()
     elif isinstance(leaf, State):

@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from types import FrameType, TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 __all__ = ["AsyncTimeout", "SyncTimeout", "comes_from_outside"]
 
@@ -50,7 +50,7 @@ class SyncTimeout(_Timeout):
     __slots__ = ("_guard",)
     _guard: _Alarm | _Injector
 
-    def __enter__(self) -> SyncTimeout:
+    def __enter__(self) -> Self:
         self._deadline = time.monotonic() + self.seconds
         self._guard = _Alarm(self) if _Alarm.is_usable() else _Injector(self)
         self.active = True
@@ -88,7 +88,7 @@ class AsyncTimeout(_Timeout):
     __slots__ = ("_limit",)
     _limit: Any
 
-    async def __aenter__(self) -> AsyncTimeout:
+    async def __aenter__(self) -> Self:
         import asyncio  # whoever awaits has it already
 
         self._limit = asyncio.timeout(self.seconds)

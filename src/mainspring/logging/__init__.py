@@ -5,8 +5,8 @@
 ``console``   lines on the terminal for programs that did not set up logging themselves
 
 The package logs through the standard library: loggers are called ``mainspring`` and ``mainspring.<something>``,
-those of runs ``mainspring.task_runs`` and ``mainspring.flow_runs``. Handlers and levels are the program's business; only
-where there are no handlers at all, lines go to standard error.
+those of runs ``mainspring.task_runs`` and ``mainspring.flow_runs``. Handlers and levels are the program's
+business; only where there are no handlers at all, lines go to standard error.
 """
 
 from mainspring.logging.console import ensure_output

@@ -52,7 +52,7 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
         self._more = more
 
     @property
-    def extra(self) -> Mapping[str, Any]:
+    def extra(self) -> Mapping[str, Any]:  # type: ignore[override]  # put together when asked for
         """What each record carries besides its message."""
         task_run, task, flow_run, flow = self._subjects
         extra: dict[str, Any] = {}

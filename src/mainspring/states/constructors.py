@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -24,14 +24,12 @@ __all__ = [
     "Scheduled",
 ]
 
-S = TypeVar("S", bound=State)
-
 
 def Scheduled(  # noqa: N802 - constructors are named after the state they make
-    cls: type[S] = State,  # type: ignore[assignment]
+    cls: type[State] = State,
     scheduled_time: datetime | None = None,
     **fields: Any,
-) -> S:
+) -> State:
     """A SCHEDULED state due at ``scheduled_time`` (now when omitted).
 
     Raises:
@@ -46,62 +44,62 @@ def Scheduled(  # noqa: N802 - constructors are named after the state they make
 
 
 def AwaitingRetry(  # noqa: N802
-    cls: type[S] = State,  # type: ignore[assignment]
+    cls: type[State] = State,
     scheduled_time: datetime | None = None,
     **fields: Any,
-) -> S:
+) -> State:
     """A SCHEDULED state of a run that failed and will be attempted again at ``scheduled_time``."""
     return Scheduled(cls, scheduled_time, name="AwaitingRetry", **fields)
 
 
-def Pending(cls: type[S] = State, **fields: Any) -> S:  # type: ignore[assignment]  # noqa: N802
+def Pending(cls: type[State] = State, **fields: Any) -> State:  # noqa: N802
     """A PENDING state: the run exists and has not begun."""
     return cls(StateType.PENDING, **fields)
 
 
-def Running(cls: type[S] = State, **fields: Any) -> S:  # type: ignore[assignment]  # noqa: N802
+def Running(cls: type[State] = State, **fields: Any) -> State:  # noqa: N802
     """A RUNNING state."""
     return cls(StateType.RUNNING, **fields)
 
 
-def Retrying(cls: type[S] = State, **fields: Any) -> S:  # type: ignore[assignment]  # noqa: N802
+def Retrying(cls: type[State] = State, **fields: Any) -> State:  # noqa: N802
     """A RUNNING state of a second or later attempt."""
     return cls(StateType.RUNNING, name="Retrying", **fields)
 
 
-def Completed(cls: type[S] = State, **fields: Any) -> S:  # type: ignore[assignment]  # noqa: N802
+def Completed(cls: type[State] = State, **fields: Any) -> State:  # noqa: N802
     """A COMPLETED state; ``data`` is the result."""
     return cls(StateType.COMPLETED, **fields)
 
 
-def Failed(cls: type[S] = State, **fields: Any) -> S:  # type: ignore[assignment]  # noqa: N802
+def Failed(cls: type[State] = State, **fields: Any) -> State:  # noqa: N802
     """A FAILED state; ``data`` is the exception."""
     return cls(StateType.FAILED, **fields)
 
 
-def Crashed(cls: type[S] = State, **fields: Any) -> S:  # type: ignore[assignment]  # noqa: N802
+def Crashed(cls: type[State] = State, **fields: Any) -> State:  # noqa: N802
     """A CRASHED state: the run was ended from outside."""
     return cls(StateType.CRASHED, **fields)
 
 
-def Cancelling(cls: type[S] = State, **fields: Any) -> S:  # type: ignore[assignment]  # noqa: N802
+def Cancelling(cls: type[State] = State, **fields: Any) -> State:  # noqa: N802
     """A CANCELLING state: cancellation was asked for, and something still runs."""
     return cls(StateType.CANCELLING, **fields)
 
 
-def Cancelled(cls: type[S] = State, **fields: Any) -> S:  # type: ignore[assignment]  # noqa: N802
+def Cancelled(cls: type[State] = State, **fields: Any) -> State:  # noqa: N802
     """A CANCELLED state."""
     return cls(StateType.CANCELLED, **fields)
 
 
 def Paused(  # noqa: N802
-    cls: type[S] = State,  # type: ignore[assignment]
+    cls: type[State] = State,
     timeout_seconds: float | None = None,
     pause_expiration_time: datetime | None = None,
     reschedule: bool = False,
     pause_key: str | None = None,
     **fields: Any,
-) -> S:
+) -> State:
     """A PAUSED state that expires after ``timeout_seconds`` or at ``pause_expiration_time``.
 
     Raises:
