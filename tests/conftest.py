@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from mainspring.recording import close_recorders
+from mainspring.settings import reload_settings
+
 
 def reset_process_state() -> None:
     """Forget what the product keeps for the whole process. The one place for it."""
+    close_recorders()
+    reload_settings()
 
 
 @pytest.fixture(autouse=True)
