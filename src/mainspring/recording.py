@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from mainspring import clock
 from mainspring.exceptions import MainspringError, SupersededRun
+from mainspring.logging import RUN_LOGGERS
 from mainspring.runs import Run
 from mainspring.settings import Settings, get_current_settings
 from mainspring.states import State
@@ -225,11 +227,34 @@ class Recorder:
                 complained = True
 
 
+class _RunLogHandler(logging.Handler):
+    """Keeps the lines of run loggers in the run store of the context that writes them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            entry = LogEntry(
+                at=clock.current().now(),
+                level=record.levelno,
+                logger=record.name,
+                message=self.format(record),
+                flow_run_key=_key(getattr(record, "flow_run_id", None)),
+                task_run_key=_key(getattr(record, "task_run_id", None)),
+            )
+            current_recorder().log(entry)
+        except Exception:  # logging must never break the code that logs: the standard library's rule
+            self.handleError(record)
+
+
+def _key(run_id: str | None) -> bytes | None:
+    return bytes.fromhex(run_id.replace("-", "")) if run_id and "<" not in run_id else None
+
+
 _use: ContextVar[Recorder | None] = ContextVar("mainspring_recorder", default=None)
 _recorders: dict[tuple[str, Durability], Recorder] = {}
 _recorders_lock = threading.Lock()
 _latest: tuple[Settings | None, Recorder | None] = (None, None)
 _inherited: list[object] = []
+_log_handler = _RunLogHandler()
 
 
 def current_recorder() -> Recorder:
@@ -287,6 +312,8 @@ def _open_recorder(settings: Settings) -> Recorder:
         recorder = _recorders.get(key)
         if recorder is None:
             recorder = _recorders[key] = Recorder(open_store(*key), settings.durability)
+            for name in RUN_LOGGERS:
+                logging.getLogger(name).addHandler(_log_handler)  # a second time does nothing
         _latest = (settings, recorder)
     return recorder
 

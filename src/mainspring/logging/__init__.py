@@ -9,7 +9,7 @@ those of runs ``mainspring.task_runs`` and ``mainspring.flow_runs``. Handlers an
 business; only where there are no handlers at all, lines go to standard error.
 """
 
-from mainspring.logging.console import ensure_output
+from mainspring.logging.console import RUN_LOGGERS, ensure_output
 from mainspring.logging.loggers import (
     RunLogger,
     disable_logger,
@@ -24,6 +24,7 @@ from mainspring.logging.loggers import (
 from mainspring.logging.prints import patch_print, should_log_prints
 
 __all__ = [
+    "RUN_LOGGERS",
     "RunLogger",
     "disable_logger",
     "disable_run_logger",

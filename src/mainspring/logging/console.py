@@ -54,5 +54,6 @@ def ensure_output() -> None:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
             logger.setLevel(level)
-    if not logging.getLogger("mainspring").hasHandlers():
-        logging.getLogger("mainspring").addHandler(ConsoleHandler())
+    package = logging.getLogger("mainspring")
+    if not package.hasHandlers():
+        package.addHandler(ConsoleHandler())
