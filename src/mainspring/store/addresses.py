@@ -21,7 +21,7 @@ _ACCEPTED = (
 def open_store(
     url: str | os.PathLike[str], durability: Durability = "process", create: bool = True
 ) -> RunStore:
-    """Open the run store at an address.
+    """Open the run store at an address, and settle what dead processes left unfinished there.
 
     Args:
         url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, the path of a file, or ``sqlite://`` for
@@ -36,7 +36,13 @@ def open_store(
     path = _sqlite_path(os.fspath(url))
     # Loaded on use, or `import mainspring` would pay for a database driver.
     backend = import_module("mainspring.store.sqlite")
-    return cast(RunStore, backend.SQLiteRunStore(path, durability, create))
+    store = cast(RunStore, backend.SQLiteRunStore(path, durability, create))
+    try:
+        store.settle_dead_owners()
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 def _sqlite_path(url: str) -> str:
