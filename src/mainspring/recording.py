@@ -69,7 +69,7 @@ class Recorder:
         self._listeners: tuple[Listener, ...] = ()
         self._wake = threading.Event()
         self._idle = True
-        self._closed = False
+        self._closing = threading.Event()
         self._flusher: threading.Thread | None = None
 
     # Recording
@@ -129,9 +129,9 @@ class Recorder:
 
     def close(self) -> None:
         """Write what is left, stop the background thread and close the store. May be called twice."""
-        if self._closed:
+        if self._closing.is_set():
             return
-        self._closed = True
+        self._closing.set()
         self._wake.set()
         if self._flusher is not None:
             self._flusher.join()
@@ -188,7 +188,7 @@ class Recorder:
     def _leave_to_flusher(self) -> None:
         if len(self._changes) >= CAPACITY or len(self._logs) >= CAPACITY:
             self.flush()
-        elif self._idle and not self._closed:
+        elif self._idle and not self._closing.is_set():
             self._idle = False
             with self._buffer_lock:
                 if self._flusher is None:
@@ -201,8 +201,7 @@ class Recorder:
     def _flush_regularly(self) -> None:
         complained = False
         rounds = 0
-        pause = threading.Event()
-        while not self._closed:
+        while not self._closing.is_set():
             if rounds >= IDLE_ROUNDS:
                 self._wake.clear()
                 self._idle = True
@@ -211,7 +210,7 @@ class Recorder:
                 self._idle = False
                 rounds = 0
                 continue
-            pause.wait(self._interval)
+            self._closing.wait(self._interval)
             rounds += 1
             if not self._changes and not self._logs:
                 continue
