@@ -64,7 +64,7 @@ def _type_name(value: object) -> str:
 def _substitute(value: Any) -> Any:
     """What the encoder asks for a value that it has no form for."""
     if _is(value, os.PathLike):
-        return os.fspath(value)
+        return value.__fspath__()
     if _is(value, str):
         return str.__str__(value)
     if _is(value, Mapping):
@@ -79,15 +79,15 @@ _encode = msgspec.json.Encoder(enc_hook=_substitute).encode
 
 def _plain(value: Any, depth: int) -> Any:
     """A copy of bounded size that the encoder is certain to accept."""
-    if isinstance(value, str):
-        return _shortened(value)
-    if _is(value, Mapping, list, tuple, AbstractSet):
-        return _plain_members(value, depth + 1)
     try:
+        if _is(value, str):
+            return _shortened(value)
+        if _is(value, Mapping, list, tuple, AbstractSet):
+            return _plain_members(value, depth + 1)
         text = _encode(value)
         if len(text) <= MAX_TEXT:
             return msgspec.Raw(text)
-    except Exception:  # noqa: S110 - as above
+    except Exception:  # noqa: S110 - as above; the other members keep their form
         pass
     return _type_name(value)
 

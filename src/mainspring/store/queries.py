@@ -150,11 +150,9 @@ def _runs(db: sqlite3.Connection, table: RunTable, where: RunFilter) -> list[Any
     if where.names is not None:
         conditions.append(f"r.name IN ({_texts('name', where.names, values)})")
     if where.flow_run_keys is not None:
-        values["flow_runs"] = b"".join(where.flow_run_keys)
-        conditions.append(table.inside.format(_KEYS.format("flow_runs")))
+        conditions.append(table.inside.format(_any_key("flow_runs", where.flow_run_keys, values)))
     if where.parents is not None:
-        values["parents"] = b"".join(where.parents)
-        conditions.append(table.started_by.format(_KEYS.format("parents")))
+        conditions.append(table.started_by.format(_any_key("parents", where.parents, values)))
     if where.top_level:
         conditions.append(table.top_level)
     filtered = f" WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -172,6 +170,13 @@ def _state_condition(wanted: Sequence[str], values: Parameters) -> str:
             of_type += " AND r.state_type <> 'COMPLETED'"
         return of_type
     return f"({of_type} OR r.state_name COLLATE NOCASE IN ({_texts('state', names, values)}))"
+
+
+def _any_key(name: str, keys: Sequence[bytes], values: Parameters) -> str:
+    """What compares a column with some keys, which go into ``values``."""
+    values[name] = b"".join(keys)
+    # for one key the index gives the rows in order
+    return f"= :{name}" if len(keys) == 1 else f"IN {_KEYS.format(name)}"
 
 
 def _texts(prefix: str, texts: Sequence[str], values: Parameters) -> str:

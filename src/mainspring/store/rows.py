@@ -69,8 +69,8 @@ class Projection(Run):
 class RunTable(NamedTuple):
     """The statements of one kind of run, and the functions between its records and rows.
 
-    ``inside``, ``started_by`` and ``top_level`` are the conditions of `RunFilter`; the braces take a
-    subquery of keys.
+    ``inside``, ``started_by`` and ``top_level`` are the conditions of `RunFilter`; the braces take what
+    compares with keys.
     """
 
     name: str
@@ -139,8 +139,8 @@ def _flow_run_row(run: FlowRun, projection: Projection, owner: int | None) -> Ro
 
 
 _NEWEST = (
-    "SELECT state_id, (SELECT max(position) FROM states WHERE run_id = id),"
-    " state_type, updated, run_count, total_run_time, start_time, end_time FROM {} WHERE id = ?"
+    "SELECT state_id, (SELECT max(position) FROM states WHERE run_id = {0}.id),"
+    " state_type, updated, run_count, total_run_time, start_time, end_time FROM {0} WHERE id = ?"
 )
 _UPDATE = (
     "UPDATE {} SET name = ?, state_id = ?, state_type = ?, state_name = ?, run_count = ?,"
@@ -245,7 +245,7 @@ TASK_RUNS = RunTable(
         "r.flow_run_id, r.task_key, r.task_version, r.task_inputs, r.empirical_policy, r.flow_run_run_count",
     ),
     read=_read_task_run,
-    inside="r.flow_run_id IN {}",
+    inside="r.flow_run_id {}",
     started_by="0",
     top_level="r.flow_run_id IS NULL",
 )
@@ -258,8 +258,8 @@ FLOW_RUNS = RunTable(
     update=_UPDATE.format("flow_runs"),
     select=_SELECT.format("flow_runs", "r.flow_name, r.flow_version, r.parameters, r.parent_task_run_id"),
     read=_read_flow_run,
-    inside="r.parent_task_run_id IN (SELECT id FROM task_runs WHERE flow_run_id IN {})",
-    started_by="r.parent_task_run_id IN {}",
+    inside="r.parent_task_run_id IN (SELECT id FROM task_runs WHERE flow_run_id {})",
+    started_by="r.parent_task_run_id {}",
     top_level="r.parent_task_run_id IS NULL",
 )
 

@@ -1,0 +1,25 @@
+"""The backends of this package keep the contract of run stores."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mainspring.store import RunStore, open_store
+from tests.store.conformance import RunStoreConformance
+
+
+class TestSQLiteFile(RunStoreConformance):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[RunStore]:
+        store = open_store(f"sqlite:///{tmp_path}/runs.db")
+        yield store
+        store.close()
+
+
+class TestSQLiteMemory(RunStoreConformance):
+    @pytest.fixture
+    def store(self) -> Iterator[RunStore]:
+        store = open_store("sqlite://")
+        yield store
+        store.close()
