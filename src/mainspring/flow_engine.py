@@ -27,7 +27,7 @@ from mainspring.annotations import NotSet
 from mainspring.client import AsyncClient, Client
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.futures import resolve_futures_to_states
-from mainspring.logging import engine_logs, flow_run_logger, get_logger, patch_print, should_log_prints
+from mainspring.logging import engine_logs, enter_context, flow_run_logger, get_logger, should_log_prints
 from mainspring.recording import current_recorder
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.states import State, StateDetails, StateType
@@ -200,27 +200,22 @@ class _FlowScope:
     and ``get_run_context`` find.
     """
 
-    __slots__ = ("_prints", "_task_run", "context")
+    __slots__ = ("_entered", "_task_run", "context")
 
     def __init__(self, engine: BaseFlowRunEngine) -> None:
         log_prints = should_log_prints(engine.flow.log_prints)
         self.context = FlowRunContext(engine.flow, engine.flow_run, None, engine.parameters, log_prints)
-        self._prints = patch_print() if log_prints else None
 
     def __enter__(self) -> Self:
-        if self._prints is not None:
-            self._prints.__enter__()
         self._task_run = TaskRunContext.activate(None)
-        self.context.__enter__()
+        self._entered = enter_context(self.context)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.context.__exit__(kind, error, trace)
+        self._entered.__exit__(kind, error, trace)
         TaskRunContext.activate(self._task_run)
-        if self._prints is not None:
-            self._prints.__exit__(None, None, None)
 
 
 @dataclass

@@ -28,9 +28,16 @@ from mainspring._engine.scopes import AsyncAttemptScope, AsyncRunScope, SyncAtte
 from mainspring._engine.suspension import Suspension
 from mainspring.annotations import NotSet
 from mainspring.client import AsyncClient, Client
-from mainspring.context import TaskRunContext
+from mainspring.context import RunContext, TaskRunContext
 from mainspring.exceptions import RunCancelled
-from mainspring.logging import engine_logs, get_logger, should_log_prints, task_run_logger
+from mainspring.logging import (
+    LoggedPrints,
+    engine_logs,
+    enter_context,
+    get_logger,
+    should_log_prints,
+    task_run_logger,
+)
 from mainspring.recording import current_recorder
 from mainspring.runs import RunInput, TaskRun
 from mainspring.states import Completed, State
@@ -86,6 +93,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     _is_started: bool = False
     _named: bool = False
     _limit: Any = None
+    _context: Any = None
     _outer: Any = None
     _recorder: Any = None
 
@@ -159,10 +167,11 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self.logger.debug("Created task run %r for task %r", run.name, self.task.name)
 
     def _enter_run(self) -> None:
-        self._outer = self._enter_attempt()
+        self._context = self.setup_run_context()
+        self._outer = enter_context(self._context)
 
-    def _enter_attempt(self) -> TaskRunContext:
-        return self.setup_run_context().__enter__()
+    def _enter_attempt(self) -> RunContext | LoggedPrints:
+        return enter_context(self.setup_run_context())
 
     def _leave_run(self, error: BaseException | None) -> None:
         self._report_end(error)

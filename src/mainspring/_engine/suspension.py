@@ -31,12 +31,12 @@ class Suspension:
     def __enter__(self) -> None:
         self.context = TaskRunContext.get()
         self.inner = Transaction.activate(self.transaction.outer)
-        TaskRunContext.activate(self.engine._outer.outer)
+        TaskRunContext.activate(self.engine._context.outer)
         if self.engine._limit is not None:
             self.engine._limit.suspend()
 
     def __exit__(self, *_: object) -> None:
-        self.engine._outer.outer = TaskRunContext.activate(self.context)
+        self.engine._context.outer = TaskRunContext.activate(self.context)
         self.transaction.outer = Transaction.activate(self.inner)
         if self.engine._limit is not None:
             self.engine._limit.resume()

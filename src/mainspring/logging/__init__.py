@@ -21,15 +21,17 @@ from mainspring.logging.loggers import (
     get_run_logger_or,
     task_run_logger,
 )
-from mainspring.logging.prints import patch_print, should_log_prints
+from mainspring.logging.prints import LoggedPrints, enter_context, patch_print, should_log_prints
 
 __all__ = [
     "RUN_LOGGERS",
+    "LoggedPrints",
     "RunLogger",
     "disable_logger",
     "disable_run_logger",
     "engine_logs",
     "ensure_output",
+    "enter_context",
     "flow_run_logger",
     "get_logger",
     "get_run_logger",

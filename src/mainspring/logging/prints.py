@@ -7,13 +7,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
-from mainspring.context import FlowRunContext, TaskRunContext
+from mainspring.context import FlowRunContext, RunContext, TaskRunContext
 from mainspring.logging.loggers import get_run_logger
 from mainspring.settings import get_current_settings
 
-__all__ = ["patch_print", "should_log_prints"]
+__all__ = ["LoggedPrints", "enter_context", "patch_print", "should_log_prints"]
 
 _original = builtins.print
 _users = 0
@@ -48,6 +48,30 @@ def patch_print() -> Iterator[None]:
             _users -= 1
             if _users == 0:
                 builtins.print = _original
+
+
+class LoggedPrints:
+    """The scope of a run that logs prints: the patch, and inside of it the run's context."""
+
+    __slots__ = ("_context", "_patch")
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._patch = patch_print()
+
+    def __enter__(self) -> Self:
+        self._patch.__enter__()
+        self._context.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._context.__exit__()
+        self._patch.__exit__(None, None, None)
+
+
+def enter_context(context: RunContext) -> RunContext | LoggedPrints:
+    """Enter the context of a run, with prints logged if it wants that; leave what is returned."""
+    return (LoggedPrints(context) if context.log_prints else context).__enter__()
 
 
 def _print(*values: object, **options: Any) -> None:
