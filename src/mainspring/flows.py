@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 
-from mainspring._core.arguments import Arguments
 from mainspring._core.policy import RunPolicy, check_hooks
-from mainspring._engine.recorded import Subject
+from mainspring._engine.subject import Subject
 from mainspring.annotations import NotSet
 from mainspring.exceptions import InvalidNameError
 from mainspring.flow_engine import run_flow
@@ -78,44 +75,16 @@ class Flow(Subject, Generic[P, R]):
         on_crashed: Hooks | None = None,
         on_cancellation: Hooks | None = None,
     ) -> None:
-        if isinstance(fn, classmethod | staticmethod):
-            kind = type(fn).__name__
-            raise TypeError(f"@{kind} should be applied on top of @flow, not below it.")
-        if not callable(fn):
-            raise TypeError(f"'fn' must be callable; got {type(fn).__name__}. Put @flow on a function.")
-        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-            raise TypeError(
-                f"Flow {fn.__name__!r} is a generator function, which flows cannot be. Make the part that yields"
-                f" a generator task and call it from a plain flow."
-            )
-        if name is not None and not isinstance(name, str):
-            hint = " Did you mean to write @flow on the function alone?" if callable(name) else ""
-            raise TypeError(
-                f"Expected string for flow parameter 'name'; got {type(name).__name__} instead.{hint}"
-            )
-        if flow_run_name is not None and not isinstance(flow_run_name, str) and not callable(flow_run_name):
-            raise TypeError(
-                f"Expected string or callable for 'flow_run_name'; got {type(flow_run_name).__name__} instead."
-            )
-        self.fn: Callable[..., Any] = fn
-        if inspect.isroutine(fn):
-            update_wrapper(self, fn)
+        self.require_function(fn, "flow")
         own_name = getattr(fn, "__name__", None) or type(fn).__name__
-        self.name = name or own_name.replace("_", "-")
-        if bad := [character for character in _FORBIDDEN_IN_NAMES if character in self.name]:
-            raise InvalidNameError(
-                f"Flow name {self.name!r} contains {' '.join(bad)}, which a name cannot hold."
+        super().__init__(fn, "flow", _flow_name(name, own_name), description, flow_run_name, log_prints)
+        if self.isgenerator:
+            raise TypeError(
+                f"Flow {own_name!r} is a generator function, which flows cannot be. Make the part that yields a"
+                f" generator task and call it from a plain flow."
             )
-        self.description = description or inspect.getdoc(fn)
         self.version = version or _source_version(fn)
-        self.run_name = flow_run_name
-        self.log_prints = log_prints
-        self.arguments = Arguments(fn, self.name)
-        self.isasync = inspect.iscoroutinefunction(fn)
-        runner = ThreadPoolTaskRunner if task_runner is None else task_runner
-        self.task_runner: TaskRunner[Any] = runner() if isinstance(runner, type) else runner
-        if not isinstance(self.task_runner, TaskRunner):
-            raise TypeError(f"Expected a task runner for 'task_runner'; got {task_runner!r} instead.")
+        self.task_runner = _task_runner(task_runner)
         self.on_running_hooks = check_hooks("on_running", on_running, "flow")
         self.on_completion_hooks = check_hooks("on_completion", on_completion, "flow")
         self.on_failure_hooks = check_hooks("on_failure", on_failure, "flow")
@@ -137,32 +106,11 @@ class Flow(Subject, Generic[P, R]):
                 StateType.CANCELLED: self.on_cancellation_hooks,
             },
         )
-        self._bound: tuple[Any, ...] = ()
-
-    @property
-    def retries(self) -> int:
-        """How many times a failed run is attempted again."""
-        return self.policy.retries
-
-    @property
-    def retry_delay_seconds(self) -> tuple[float, ...]:
-        """Seconds before each retry; the last one repeats; empty means at once."""
-        return self.policy.retry_delays
-
-    @property
-    def timeout_seconds(self) -> float | None:
-        """How long an attempt may take."""
-        return self.policy.timeout
 
     @property
     def flow_run_name(self) -> Any:
         """What runs are called."""
         return self.run_name
-
-    @property
-    def ismethod(self) -> bool:
-        """True if an instance is bound as the first argument."""
-        return bool(self._bound)
 
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -207,7 +155,7 @@ class Flow(Subject, Generic[P, R]):
         wait_for = kwargs.pop("wait_for", None)
         return run_flow(
             self,
-            parameters=self.arguments.bind((*self._bound, *args), kwargs),
+            parameters=self.bind(args, kwargs),
             wait_for=wait_for,
             return_type="state" if return_state else "result",
         )
@@ -284,11 +232,7 @@ class Flow(Subject, Generic[P, R]):
         return hook
 
     def __get__(self, instance: object | None, owner: type | None = None) -> Flow[..., R]:
-        if instance is None:
-            return self
-        bound = copy.copy(self)
-        bound._bound = (instance,)
-        return bound
+        return self.bound_to(instance)
 
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}>"
@@ -332,6 +276,26 @@ def flow(__fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     if __fn is not None:
         return Flow(__fn, **options)
     return lambda fn: Flow(fn, **options)
+
+
+def _flow_name(name: object, function_name: str) -> str:
+    if name is not None and not isinstance(name, str):
+        hint = " Did you mean to write @flow on the function alone?" if callable(name) else ""
+        raise TypeError(
+            f"Expected string for flow parameter 'name'; got {type(name).__name__} instead.{hint}"
+        )
+    name = name or function_name.replace("_", "-")
+    if bad := [character for character in _FORBIDDEN_IN_NAMES if character in name]:
+        raise InvalidNameError(f"Flow name {name!r} contains {' '.join(bad)}, which a name cannot hold.")
+    return name
+
+
+def _task_runner(given: Runner | None) -> TaskRunner[Any]:
+    runner = ThreadPoolTaskRunner if given is None else given
+    runner = runner() if isinstance(runner, type) else runner
+    if not isinstance(runner, TaskRunner):
+        raise TypeError(f"Expected a task runner for 'task_runner'; got {given!r} instead.")
+    return runner
 
 
 def _source_version(fn: Callable[..., Any]) -> str | None:

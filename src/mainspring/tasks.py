@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from functools import update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from mainspring import clock, identifiers
-from mainspring._core.arguments import Arguments
 from mainspring._core.policy import MAX_RETRY_DELAYS, RunPolicy, check_hooks
 from mainspring._engine.inputs import collect_inputs
-from mainspring._engine.recorded import Subject
+from mainspring._engine.subject import Subject
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.futures import Future, FutureList
@@ -86,30 +83,12 @@ class Task(Subject, Generic[P, R]):
         on_commit: Hooks | None = None,
         on_rollback: Hooks | None = None,
     ) -> None:
-        if isinstance(fn, classmethod | staticmethod):
-            kind = type(fn).__name__
-            raise TypeError(f"@{kind} should be applied on top of @task, not below it.")
-        if not callable(fn):
-            raise TypeError(f"'fn' must be callable; got {type(fn).__name__}. Put @task on a function.")
-        if task_run_name is not None and not isinstance(task_run_name, str) and not callable(task_run_name):
-            raise TypeError(
-                f"Expected string or callable for 'task_run_name'; got {type(task_run_name).__name__} instead."
-            )
-        self.fn: Callable[..., Any] = fn
-        if inspect.isroutine(fn):
-            update_wrapper(self, fn)
-        self.name = name or getattr(fn, "__name__", None) or type(fn).__name__
-        doc = inspect.getdoc(fn)
-        self.description = description or (doc if inspect.isroutine(fn) or doc != type(fn).__doc__ else None)
+        self.require_function(fn, "task")
+        own_name = getattr(fn, "__name__", None) or type(fn).__name__
+        super().__init__(fn, "task", name or own_name, description, task_run_name, log_prints)
         self.tags = frozenset((tags,) if isinstance(tags, str) else tags or ())
         self.version = version
-        self.run_name = task_run_name
-        self.log_prints = log_prints
-        self.arguments = Arguments(fn, self.name)
         self.task_key = _task_key(fn)
-        call = fn if inspect.isroutine(fn) or not callable(fn) else getattr(fn, "func", type(fn).__call__)
-        self.isgenerator = inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)
-        self.isasync = inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
         self.on_running_hooks = check_hooks("on_running", on_running, "task")
         self.on_completion_hooks = check_hooks("on_completion", on_completion, "task")
         self.on_failure_hooks = check_hooks("on_failure", on_failure, "task")
@@ -129,19 +108,8 @@ class Task(Subject, Generic[P, R]):
                 StateType.FAILED: self.on_failure_hooks,
             },
         )
-        self._bound: tuple[Any, ...] = ()
 
     # Options as they were resolved
-
-    @property
-    def retries(self) -> int:
-        """How many times a failed run is attempted again."""
-        return self.policy.retries
-
-    @property
-    def retry_delay_seconds(self) -> tuple[float, ...]:
-        """Seconds before each retry; the last one repeats; empty means at once."""
-        return self.policy.retry_delays
 
     @property
     def retry_jitter_factor(self) -> float | None:
@@ -154,19 +122,9 @@ class Task(Subject, Generic[P, R]):
         return self.policy.retry_condition
 
     @property
-    def timeout_seconds(self) -> float | None:
-        """How long an attempt may take."""
-        return self.policy.timeout
-
-    @property
     def task_run_name(self) -> Any:
         """What runs are called."""
         return self.run_name
-
-    @property
-    def ismethod(self) -> bool:
-        """True if an instance is bound as the first argument."""
-        return bool(self._bound)
 
     # Calling
 
@@ -212,7 +170,7 @@ class Task(Subject, Generic[P, R]):
         return_state, wait_for = _take_options(kwargs)
         return run_task(
             self,
-            parameters=self.arguments.bind((*self._bound, *args), kwargs),
+            parameters=self.bind(args, kwargs),
             wait_for=wait_for,
             return_type="state" if return_state else "result",
         )
@@ -243,7 +201,7 @@ class Task(Subject, Generic[P, R]):
             ParameterBindError: The arguments do not fit the function.
         """
         return_state, wait_for = _take_options(kwargs)
-        parameters = self.arguments.bind((*self._bound, *args), kwargs)
+        parameters = self.bind(args, kwargs)
         future: Future[Any] = self._runner("submit").submit(self, parameters, wait_for)
         if return_state:
             future.wait()
@@ -402,11 +360,7 @@ class Task(Subject, Generic[P, R]):
         return hook
 
     def __get__(self, instance: object | None, owner: type | None = None) -> Task[..., R]:
-        if instance is None:
-            return self
-        bound = copy.copy(self)
-        bound._bound = (instance,)
-        return bound
+        return self.bound_to(instance)
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r} of {self.task_key}>"

@@ -30,9 +30,7 @@ def pinned(file: str) -> dict[str, Version]:
 def test_constraints_hold_every_direct_dependency() -> None:
     """Each package that pyproject.toml names is pinned, at a version in its range."""
     pins = pinned("constraints.txt")
-    named = requirements(
-        PROJECT["build-system"]["requires"], RUNTIME, *EXTRAS.values(), *GROUPS.values()
-    )
+    named = requirements(PROJECT["build-system"]["requires"], RUNTIME, *EXTRAS.values(), *GROUPS.values())
     wrong = [
         str(requirement)
         for requirement in named

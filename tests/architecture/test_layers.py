@@ -11,7 +11,7 @@ LAYERS = {
     1: ["annotations", "clock", "exceptions", "identifiers"],
     2: ["runs", "states"],
     3: ["_core"],
-    4: ["context", "events", "filesystems", "locking", "logging", "serializers", "settings"],
+    4: ["_portal", "context", "events", "filesystems", "locking", "logging", "serializers", "settings"],
     5: [
         "cache_policies",
         "client",
@@ -96,9 +96,7 @@ def test_no_own_import_hides_in_a_function() -> None:
     assert not offenders, told(offenders)
 
 
-@pytest.mark.parametrize(
-    ("allowed", "place"), [(FUNCTION_IMPORTS, "function"), (TYPING_IMPORTS, "typing")]
-)
+@pytest.mark.parametrize(("allowed", "place"), [(FUNCTION_IMPORTS, "function"), (TYPING_IMPORTS, "typing")])
 def test_exceptions_are_in_use(allowed: dict[tuple[str, str], str], place: Place) -> None:
     """An exception to the rules above goes when the import it was made for goes."""
     used = {(module.name, found.target) for module, found in own_imports(place)}

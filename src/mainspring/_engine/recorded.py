@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from mainspring import clock, identifiers
 from mainspring._core import lifecycle, transitions
-from mainspring._core.arguments import Arguments
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready
-from mainspring._core.policy import RunPolicy, hook_name
+from mainspring._core.policy import hook_name
 from mainspring._engine.inputs import resolve_parameters, resolve_value
+from mainspring._engine.subject import Subject
 from mainspring.annotations import NotSet
 from mainspring.exceptions import Abort, Pause, UpstreamTaskError
 from mainspring.logging import engine_logs
@@ -20,31 +19,11 @@ from mainspring.runs import Run
 from mainspring.settings import get_current_settings
 from mainspring.states import TERMINAL_STATES, State, StateType
 
-__all__ = ["RecordedRun", "Subject"]
+__all__ = ["RecordedRun"]
 
 
 _READY = Ready()
 _LOOPING = frozenset({StateType.RUNNING, StateType.SCHEDULED})
-
-
-class Subject:
-    """What an engine needs of a task or flow; both derive from it.
-
-    Args:
-        fn: The user's function.
-        name: What people call it.
-        policy: The options that decide about runs.
-        arguments: How to bind and call the function.
-        log_prints: Whether prints go to the run logger, None to inherit.
-        run_name: A template or function for names of runs.
-    """
-
-    fn: Callable[..., Any]
-    name: str
-    policy: RunPolicy
-    arguments: Arguments
-    log_prints: bool | None
-    run_name: str | Callable[..., str] | None
 
 
 class RecordedRun:
