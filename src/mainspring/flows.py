@@ -69,11 +69,11 @@ class Flow(Subject, Generic[P, R]):
         description: str | None = None,
         timeout_seconds: float | None = None,
         log_prints: bool | None = None,
-        on_running: Hooks | None = None,
         on_completion: Hooks | None = None,
         on_failure: Hooks | None = None,
-        on_crashed: Hooks | None = None,
         on_cancellation: Hooks | None = None,
+        on_crashed: Hooks | None = None,
+        on_running: Hooks | None = None,
     ) -> None:
         self.require_function(fn, "flow")
         own_name = getattr(fn, "__name__", None) or type(fn).__name__
@@ -172,11 +172,11 @@ class Flow(Subject, Generic[P, R]):
         description: str | None = None,
         timeout_seconds: float | None = None,
         log_prints: bool | type[NotSet] | None = NotSet,
-        on_running: Hooks | None = None,
         on_completion: Hooks | None = None,
         on_failure: Hooks | None = None,
-        on_crashed: Hooks | None = None,
         on_cancellation: Hooks | None = None,
+        on_crashed: Hooks | None = None,
+        on_running: Hooks | None = None,
     ) -> Flow[P, R]:
         """A copy of this flow with some options changed; None keeps an option, 0 unsets a number.
 
@@ -254,11 +254,11 @@ def flow(
     description: str | None = None,
     timeout_seconds: float | None = None,
     log_prints: bool | None = None,
-    on_running: Hooks | None = None,
     on_completion: Hooks | None = None,
     on_failure: Hooks | None = None,
-    on_crashed: Hooks | None = None,
     on_cancellation: Hooks | None = None,
+    on_crashed: Hooks | None = None,
+    on_running: Hooks | None = None,
 ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 
 

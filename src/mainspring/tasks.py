@@ -74,14 +74,14 @@ class Task(Subject, Generic[P, R]):
         retries: int | None = None,
         retry_delay_seconds: Delays | None = None,
         retry_jitter_factor: float | None = None,
-        retry_condition_fn: Callable[..., Any] | None = None,
         timeout_seconds: float | None = None,
         log_prints: bool | None = None,
-        on_running: Hooks | None = None,
         on_completion: Hooks | None = None,
         on_failure: Hooks | None = None,
-        on_commit: Hooks | None = None,
         on_rollback: Hooks | None = None,
+        on_commit: Hooks | None = None,
+        retry_condition_fn: Callable[..., Any] | None = None,
+        on_running: Hooks | None = None,
     ) -> None:
         self.require_function(fn, "task")
         own_name = getattr(fn, "__name__", None) or type(fn).__name__
@@ -295,14 +295,14 @@ class Task(Subject, Generic[P, R]):
         retries: int | type[NotSet] | None = NotSet,
         retry_delay_seconds: Delays | type[NotSet] | None = NotSet,
         retry_jitter_factor: float | type[NotSet] | None = NotSet,
-        retry_condition_fn: Callable[..., Any] | None = None,
         timeout_seconds: float | None = None,
         log_prints: bool | type[NotSet] | None = NotSet,
-        on_running: Hooks | None = None,
         on_completion: Hooks | None = None,
         on_failure: Hooks | None = None,
-        on_commit: Hooks | None = None,
         on_rollback: Hooks | None = None,
+        on_commit: Hooks | None = None,
+        retry_condition_fn: Callable[..., Any] | None = None,
+        on_running: Hooks | None = None,
     ) -> Task[P, R]:
         """A copy of this task with some options changed; the others are kept, hook lists copied.
 
@@ -322,14 +322,14 @@ class Task(Subject, Generic[P, R]):
             retries=keep(retries, self.retries),
             retry_delay_seconds=keep(retry_delay_seconds, self.retry_delay_seconds),
             retry_jitter_factor=keep(retry_jitter_factor, self.retry_jitter_factor),
-            retry_condition_fn=retry_condition_fn or self.retry_condition_fn,
             timeout_seconds=timeout_seconds or self.timeout_seconds,
             log_prints=keep(log_prints, self.log_prints),
-            on_running=on_running or self.on_running_hooks,
             on_completion=on_completion or self.on_completion_hooks,
             on_failure=on_failure or self.on_failure_hooks,
-            on_commit=on_commit or self.on_commit_hooks,
             on_rollback=on_rollback or self.on_rollback_hooks,
+            on_commit=on_commit or self.on_commit_hooks,
+            retry_condition_fn=retry_condition_fn or self.retry_condition_fn,
+            on_running=on_running or self.on_running_hooks,
         )
         changed._bound = self._bound
         return changed
@@ -381,14 +381,14 @@ def task(
     retries: int | None = None,
     retry_delay_seconds: Delays | None = None,
     retry_jitter_factor: float | None = None,
-    retry_condition_fn: Callable[..., Any] | None = None,
     timeout_seconds: float | None = None,
     log_prints: bool | None = None,
-    on_running: Hooks | None = None,
     on_completion: Hooks | None = None,
     on_failure: Hooks | None = None,
-    on_commit: Hooks | None = None,
     on_rollback: Hooks | None = None,
+    on_commit: Hooks | None = None,
+    retry_condition_fn: Callable[..., Any] | None = None,
+    on_running: Hooks | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
