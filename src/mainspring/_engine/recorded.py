@@ -12,7 +12,7 @@ from mainspring._core.policy import hook_name
 from mainspring._engine.inputs import resolve_parameters, resolve_value
 from mainspring._engine.subject import Subject
 from mainspring.annotations import NotSet
-from mainspring.exceptions import Abort, Pause, UpstreamTaskError
+from mainspring.exceptions import Abort, Pause, StoreError, UpstreamTaskError
 from mainspring.logging import engine_logs
 from mainspring.recording import Recorder
 from mainspring.runs import Run
@@ -42,6 +42,7 @@ class RecordedRun:
     _is_started: bool
     _named: bool
     _limit: Any
+    _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
 
     @property
     def subject(self) -> Subject:
@@ -82,7 +83,11 @@ class RecordedRun:
         run = self._require_run()
         self._stamp(state)
         transitions.enter(run, state)
-        self._recorder.enter(run, state, wait=state.type in TERMINAL_STATES)
+        try:
+            self._recorder.enter(run, state, wait=state.type in TERMINAL_STATES)
+        except StoreError:
+            self._unrecorded = True
+            raise
         return state
 
     def result(self, raise_on_failure: bool = True) -> Any:

@@ -46,7 +46,7 @@ class SyncRunScope:
             try:
                 if engine._must_crash(error):
                     engine.handle_crash(error)
-                if self.begins and engine.run is not None:
+                if self.begins and engine.run is not None and not engine._unrecorded:
                     engine.call_hooks()
             except BaseException as late:
                 if engine._must_crash(late):
@@ -131,7 +131,7 @@ class AsyncRunScope:
             try:
                 if engine._must_crash(error):
                     await engine.handle_crash(error)
-                if self.begins and engine.run is not None:
+                if self.begins and engine.run is not None and not engine._unrecorded:
                     await engine.call_hooks()
             except BaseException as late:
                 if engine._must_crash(late):

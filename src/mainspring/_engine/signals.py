@@ -28,18 +28,19 @@ def capture_sigterm() -> Iterator[None]:
     ):
         yield
         return
+    _received.clear()
     previous = signal.signal(signal.SIGTERM, _interrupt)
-    received = None
     try:
         yield
-    except TerminationSignal as termination:
-        received = termination.signal
-        raise
     finally:
         signal.signal(signal.SIGTERM, previous)
-        if received is not None:
-            os.kill(os.getpid(), received)
+        if _received:  # noted by the handler: an event loop turns the exception into a cancellation
+            os.kill(os.getpid(), _received.pop())
+
+
+_received: list[int] = []
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
+    _received.append(number)
     raise TerminationSignal(number)
