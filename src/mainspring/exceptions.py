@@ -219,8 +219,11 @@ class TerminationSignal(BaseException):
     """
 
     def __init__(self, signal: int) -> None:
-        super().__init__(f"Received signal {signal}.")
+        super().__init__(signal)  # what it is made from again in another process
         self.signal = signal
+
+    def __str__(self) -> str:
+        return f"Received signal {self.signal}."
 
 
 class RunCancelled(BaseException):
