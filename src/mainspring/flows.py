@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
-from mainspring._core.policy import RunPolicy, check_hooks
-from mainspring._engine.subject import Subject
+from mainspring._core.policy import Hooks, RunPolicy
+from mainspring._engine.subject import GivenHooks, Subject
 from mainspring.annotations import NotSet
 from mainspring.exceptions import InvalidNameError
 from mainspring.flow_engine import run_flow
 from mainspring.settings import get_current_settings
-from mainspring.states import State, StateType
+from mainspring.states import StateType
 from mainspring.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 __all__ = ["Flow", "flow"]
@@ -23,13 +23,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
-Hooks = Sequence[Callable[..., Any]]
 Runner = TaskRunner[Any] | type[TaskRunner[Any]]
 
 _FORBIDDEN_IN_NAMES = "/%&<>"
 
 
-class Flow(Subject, Generic[P, R]):
+class Flow(Subject[P, R]):
     """A function whose calls are flow runs. Immutable but for its hooks; safe to call from any thread.
 
     Args:
@@ -57,6 +56,9 @@ class Flow(Subject, Generic[P, R]):
         ReservedArgumentError: A parameter is named like an argument of calls.
     """
 
+    on_crashed_hooks: Hooks
+    on_cancellation_hooks: Hooks
+
     def __init__(
         self,
         fn: Callable[P, R],
@@ -69,15 +71,24 @@ class Flow(Subject, Generic[P, R]):
         description: str | None = None,
         timeout_seconds: float | None = None,
         log_prints: bool | None = None,
-        on_completion: Hooks | None = None,
-        on_failure: Hooks | None = None,
-        on_cancellation: Hooks | None = None,
-        on_crashed: Hooks | None = None,
-        on_running: Hooks | None = None,
+        on_completion: GivenHooks | None = None,
+        on_failure: GivenHooks | None = None,
+        on_cancellation: GivenHooks | None = None,
+        on_crashed: GivenHooks | None = None,
+        on_running: GivenHooks | None = None,
     ) -> None:
         self.require_function(fn, "flow")
         own_name = getattr(fn, "__name__", None) or type(fn).__name__
-        super().__init__(fn, "flow", _flow_name(name, own_name), description, flow_run_name, log_prints)
+        hooks = {
+            "on_running": on_running,
+            "on_completion": on_completion,
+            "on_failure": on_failure,
+            "on_crashed": on_crashed,
+            "on_cancellation": on_cancellation,
+        }
+        super().__init__(
+            fn, "flow", _flow_name(name, own_name), description, flow_run_name, log_prints, hooks
+        )
         if self.isgenerator:
             raise TypeError(
                 f"Flow {own_name!r} is a generator function, which flows cannot be. Make the part that yields a"
@@ -85,11 +96,6 @@ class Flow(Subject, Generic[P, R]):
             )
         self.version = version or _source_version(fn)
         self.task_runner = _task_runner(task_runner)
-        self.on_running_hooks = check_hooks("on_running", on_running, "flow")
-        self.on_completion_hooks = check_hooks("on_completion", on_completion, "flow")
-        self.on_failure_hooks = check_hooks("on_failure", on_failure, "flow")
-        self.on_crashed_hooks = check_hooks("on_crashed", on_crashed, "flow")
-        self.on_cancellation_hooks = check_hooks("on_cancellation", on_cancellation, "flow")
         defaults = get_current_settings().flows
         self.policy = RunPolicy.resolve(
             "Flow run",
@@ -112,53 +118,8 @@ class Flow(Subject, Generic[P, R]):
         """What runs are called."""
         return self.run_name
 
-    @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
-
-    @overload
-    def __call__(
-        self: Flow[..., Coroutine[Any, Any, T]],
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, State]: ...
-
-    @overload
-    def __call__(
-        self,
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> State: ...
-
-    @overload
-    def __call__(self, *args: Any, wait_for: Iterable[Any], **kwargs: Any) -> R: ...
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the flow here and now; inside another flow it is a subflow of it.
-
-        Args:
-            args: Arguments of the function; futures and states among them are replaced by their results.
-            kwargs: Likewise; besides, ``return_state=True`` gives the final state instead of the value, and
-                ``wait_for`` names futures and states that must be there first.
-
-        Returns:
-            What the function returns, futures in it replaced by states; a coroutine for an async flow.
-
-        Raises:
-            ParameterBindError: The arguments do not fit the function; no run is created.
-            UpstreamTaskError: An input's run did not complete.
-        """
-        return_state = kwargs.pop("return_state", False)
-        wait_for = kwargs.pop("wait_for", None)
-        return run_flow(
-            self,
-            parameters=self.bind(args, kwargs),
-            wait_for=wait_for,
-            return_type="state" if return_state else "result",
-        )
+    def _run(self, parameters: dict[str, Any], wait_for: Any, return_type: Literal["state", "result"]) -> Any:
+        return run_flow(self, parameters=parameters, wait_for=wait_for, return_type=return_type)
 
     def with_options(
         self,
@@ -172,11 +133,11 @@ class Flow(Subject, Generic[P, R]):
         description: str | None = None,
         timeout_seconds: float | None = None,
         log_prints: bool | type[NotSet] | None = NotSet,
-        on_completion: Hooks | None = None,
-        on_failure: Hooks | None = None,
-        on_cancellation: Hooks | None = None,
-        on_crashed: Hooks | None = None,
-        on_running: Hooks | None = None,
+        on_completion: GivenHooks | None = None,
+        on_failure: GivenHooks | None = None,
+        on_cancellation: GivenHooks | None = None,
+        on_crashed: GivenHooks | None = None,
+        on_running: GivenHooks | None = None,
     ) -> Flow[P, R]:
         """A copy of this flow with some options changed; None keeps an option, 0 unsets a number.
 
@@ -205,21 +166,6 @@ class Flow(Subject, Generic[P, R]):
         )
         changed._bound = self._bound
         return changed
-
-    def on_running(self, hook: H) -> H:
-        """Register a hook that is called when an attempt begins; usable as a decorator."""
-        self.on_running_hooks.append(hook)
-        return hook
-
-    def on_completion(self, hook: H) -> H:
-        """Register a hook that is called when a run has completed; usable as a decorator."""
-        self.on_completion_hooks.append(hook)
-        return hook
-
-    def on_failure(self, hook: H) -> H:
-        """Register a hook that is called when a run has failed for good; usable as a decorator."""
-        self.on_failure_hooks.append(hook)
-        return hook
 
     def on_crashed(self, hook: H) -> H:
         """Register a hook that is called when a run was ended from outside; usable as a decorator."""
@@ -254,11 +200,11 @@ def flow(
     description: str | None = None,
     timeout_seconds: float | None = None,
     log_prints: bool | None = None,
-    on_completion: Hooks | None = None,
-    on_failure: Hooks | None = None,
-    on_cancellation: Hooks | None = None,
-    on_crashed: Hooks | None = None,
-    on_running: Hooks | None = None,
+    on_completion: GivenHooks | None = None,
+    on_failure: GivenHooks | None = None,
+    on_cancellation: GivenHooks | None = None,
+    on_crashed: GivenHooks | None = None,
+    on_running: GivenHooks | None = None,
 ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from mainspring import clock, identifiers
-from mainspring._core.policy import MAX_RETRY_DELAYS, RunPolicy, check_hooks
+from mainspring._core.policy import MAX_RETRY_DELAYS, Hooks, RunPolicy
 from mainspring._engine.inputs import collect_inputs
-from mainspring._engine.subject import Subject
+from mainspring._engine.subject import GivenHooks, Subject
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.futures import Future, FutureList
@@ -27,10 +27,9 @@ R = TypeVar("R")
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
 Delays = float | Sequence[float] | Callable[[int], Sequence[float]]
-Hooks = Sequence[Callable[..., Any]]
 
 
-class Task(Subject, Generic[P, R]):
+class Task(Subject[P, R]):
     """A function whose calls are task runs. Immutable but for its hooks; safe to call from any thread.
 
     Calling it runs it here and now; ``submit`` and ``map`` run it on the task runner of the active flow run.
@@ -63,6 +62,9 @@ class Task(Subject, Generic[P, R]):
         ReservedArgumentError: A parameter is named like an argument of calls.
     """
 
+    on_commit_hooks: Hooks
+    on_rollback_hooks: Hooks
+
     def __init__(
         self,
         fn: Callable[P, R],
@@ -76,24 +78,26 @@ class Task(Subject, Generic[P, R]):
         retry_jitter_factor: float | None = None,
         timeout_seconds: float | None = None,
         log_prints: bool | None = None,
-        on_completion: Hooks | None = None,
-        on_failure: Hooks | None = None,
-        on_rollback: Hooks | None = None,
-        on_commit: Hooks | None = None,
+        on_completion: GivenHooks | None = None,
+        on_failure: GivenHooks | None = None,
+        on_rollback: GivenHooks | None = None,
+        on_commit: GivenHooks | None = None,
         retry_condition_fn: Callable[..., Any] | None = None,
-        on_running: Hooks | None = None,
+        on_running: GivenHooks | None = None,
     ) -> None:
         self.require_function(fn, "task")
         own_name = getattr(fn, "__name__", None) or type(fn).__name__
-        super().__init__(fn, "task", name or own_name, description, task_run_name, log_prints)
+        hooks = {
+            "on_running": on_running,
+            "on_completion": on_completion,
+            "on_failure": on_failure,
+            "on_commit": on_commit,
+            "on_rollback": on_rollback,
+        }
+        super().__init__(fn, "task", name or own_name, description, task_run_name, log_prints, hooks)
         self.tags = frozenset((tags,) if isinstance(tags, str) else tags or ())
         self.version = version
         self.task_key = _task_key(fn)
-        self.on_running_hooks = check_hooks("on_running", on_running, "task")
-        self.on_completion_hooks = check_hooks("on_completion", on_completion, "task")
-        self.on_failure_hooks = check_hooks("on_failure", on_failure, "task")
-        self.on_commit_hooks = check_hooks("on_commit", on_commit, "task")
-        self.on_rollback_hooks = check_hooks("on_rollback", on_rollback, "task")
         defaults = get_current_settings().tasks
         self.policy = RunPolicy.resolve(
             "Task run",
@@ -128,52 +132,8 @@ class Task(Subject, Generic[P, R]):
 
     # Calling
 
-    @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
-
-    @overload
-    def __call__(
-        self: Task[..., Coroutine[Any, Any, T]],
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, State]: ...
-
-    @overload
-    def __call__(
-        self,
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = None,
-        **kwargs: Any,
-    ) -> State: ...
-
-    @overload
-    def __call__(self, *args: Any, wait_for: Iterable[Any], **kwargs: Any) -> R: ...
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task here and now.
-
-        Args:
-            args: Arguments of the function; futures and states among them are replaced by their results.
-            kwargs: Likewise; besides, ``return_state=True`` gives the final state instead of the value, and
-                ``wait_for`` names futures and states that must be there first.
-
-        Returns:
-            What the function returns; a coroutine for an async task, an iterator for a generator task.
-
-        Raises:
-            ParameterBindError: The arguments do not fit the function; no run is created.
-            UpstreamTaskError: An input's run did not complete.
-        """
-        return_state, wait_for = _take_options(kwargs)
-        return run_task(
-            self,
-            parameters=self.bind(args, kwargs),
-            wait_for=wait_for,
-            return_type="state" if return_state else "result",
-        )
+    def _run(self, parameters: dict[str, Any], wait_for: Any, return_type: Literal["state", "result"]) -> Any:
+        return run_task(self, parameters=parameters, wait_for=wait_for, return_type=return_type)
 
     @overload
     def submit(
@@ -200,7 +160,7 @@ class Task(Subject, Generic[P, R]):
             RuntimeError: There is no active flow run.
             ParameterBindError: The arguments do not fit the function.
         """
-        return_state, wait_for = _take_options(kwargs)
+        return_state, wait_for = self.take_options(kwargs)
         parameters = self.bind(args, kwargs)
         future: Future[Any] = self._runner("submit").submit(self, parameters, wait_for)
         if return_state:
@@ -224,7 +184,7 @@ class Task(Subject, Generic[P, R]):
             MappingLengthMismatch: The iterables have different lengths.
             ParameterBindError: The arguments do not fit the function.
         """
-        return_state, wait_for = _take_options(kwargs)
+        return_state, wait_for = self.take_options(kwargs)
         given = self.arguments.given((*self._bound, *args), kwargs)
         futures: FutureList[Any] = self._runner("map").map(self, given, wait_for)
         if return_state:
@@ -297,12 +257,12 @@ class Task(Subject, Generic[P, R]):
         retry_jitter_factor: float | type[NotSet] | None = NotSet,
         timeout_seconds: float | None = None,
         log_prints: bool | type[NotSet] | None = NotSet,
-        on_completion: Hooks | None = None,
-        on_failure: Hooks | None = None,
-        on_rollback: Hooks | None = None,
-        on_commit: Hooks | None = None,
+        on_completion: GivenHooks | None = None,
+        on_failure: GivenHooks | None = None,
+        on_rollback: GivenHooks | None = None,
+        on_commit: GivenHooks | None = None,
         retry_condition_fn: Callable[..., Any] | None = None,
-        on_running: Hooks | None = None,
+        on_running: GivenHooks | None = None,
     ) -> Task[P, R]:
         """A copy of this task with some options changed; the others are kept, hook lists copied.
 
@@ -333,21 +293,6 @@ class Task(Subject, Generic[P, R]):
         )
         changed._bound = self._bound
         return changed
-
-    def on_running(self, hook: H) -> H:
-        """Register a hook that is called when an attempt begins; usable as a decorator."""
-        self.on_running_hooks.append(hook)
-        return hook
-
-    def on_completion(self, hook: H) -> H:
-        """Register a hook that is called when a run has completed; usable as a decorator."""
-        self.on_completion_hooks.append(hook)
-        return hook
-
-    def on_failure(self, hook: H) -> H:
-        """Register a hook that is called when a run has failed for good; usable as a decorator."""
-        self.on_failure_hooks.append(hook)
-        return hook
 
     def on_commit(self, hook: H) -> H:
         """Register a hook that is called when the run's transaction commits; usable as a decorator."""
@@ -383,12 +328,12 @@ def task(
     retry_jitter_factor: float | None = None,
     timeout_seconds: float | None = None,
     log_prints: bool | None = None,
-    on_completion: Hooks | None = None,
-    on_failure: Hooks | None = None,
-    on_rollback: Hooks | None = None,
-    on_commit: Hooks | None = None,
+    on_completion: GivenHooks | None = None,
+    on_failure: GivenHooks | None = None,
+    on_rollback: GivenHooks | None = None,
+    on_commit: GivenHooks | None = None,
     retry_condition_fn: Callable[..., Any] | None = None,
-    on_running: Hooks | None = None,
+    on_running: GivenHooks | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -422,13 +367,6 @@ def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
         return [backoff_factor * 2**retry for retry in range(min(retries, MAX_RETRY_DELAYS))]
 
     return delays
-
-
-def _take_options(kwargs: dict[str, Any]) -> tuple[bool, Any]:
-    """Take out of the arguments of a call what is meant for us."""
-    if not kwargs:
-        return False, None
-    return kwargs.pop("return_state", False), kwargs.pop("wait_for", None)
 
 
 def _task_key(fn: Callable[..., Any]) -> str:

@@ -45,7 +45,7 @@ class RecordedRun:
     _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> Subject[..., Any]:
         """The task or flow."""
         raise NotImplementedError
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import update_wrapper
-from typing import Any, Self, cast
+from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from mainspring._core.arguments import Arguments
-from mainspring._core.policy import RunPolicy
+from mainspring._core.policy import Hooks, RunPolicy, check_hooks
+from mainspring.states import State
 
-__all__ = ["Subject"]
+__all__ = ["GivenHooks", "Subject"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+H = TypeVar("H", bound=Callable[..., Any])
+GivenHooks = Sequence[Callable[..., Any]]
 
 
-class Subject:
+class Subject(ABC, Generic[P, R]):
     """A function whose calls are runs; the base of tasks and flows, and all that engines know of them.
 
     Args:
@@ -24,13 +32,17 @@ class Subject:
         description: What it does; the docstring by default.
         run_name: A template or function for the names of runs.
         log_prints: Whether prints go to the run logger, None to inherit.
+        hooks: The hooks given for each option, for example for ``on_failure``.
 
     Raises:
-        TypeError: ``fn`` is not callable, or ``run_name`` is neither text nor a function.
+        TypeError: ``run_name`` is neither text nor a function, or hooks are no functions.
         ReservedArgumentError: A parameter is named like an argument of calls.
     """
 
     policy: RunPolicy
+    on_running_hooks: Hooks
+    on_completion_hooks: Hooks
+    on_failure_hooks: Hooks
 
     def __init__(
         self,
@@ -40,6 +52,7 @@ class Subject:
         description: str | None,
         run_name: str | Callable[..., str] | None,
         log_prints: bool | None,
+        hooks: Mapping[str, GivenHooks | None],
     ) -> None:
         if run_name is not None and not isinstance(run_name, str) and not callable(run_name):
             raise TypeError(
@@ -58,6 +71,8 @@ class Subject:
         self.isgenerator = inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)
         self.isasync = inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
         self._bound: tuple[Any, ...] = ()
+        for option, given in hooks.items():
+            setattr(self, f"{option}_hooks", check_hooks(option, given, decorator))
 
     @staticmethod
     def require_function(fn: object, decorator: str) -> None:
@@ -95,6 +110,61 @@ class Subject:
         """How long an attempt may take."""
         return self.policy.timeout
 
+    # Calling
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    def __call__(
+        self: Subject[..., Coroutine[Any, Any, T]],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State]: ...
+
+    @overload
+    def __call__(
+        self,
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> State: ...
+
+    @overload
+    def __call__(self, *args: Any, wait_for: Iterable[Any], **kwargs: Any) -> R: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it here and now.
+
+        Args:
+            args: Arguments of the function; futures and states among them are replaced by their results.
+            kwargs: Likewise; besides, ``return_state=True`` gives the final state instead of the value, and
+                ``wait_for`` names futures and states that must be there first.
+
+        Returns:
+            What the function returns; a coroutine for an async function, an iterator for a generator task.
+
+        Raises:
+            ParameterBindError: The arguments do not fit the function; no run is created.
+            UpstreamTaskError: An input's run did not complete.
+        """
+        return_state, wait_for = self.take_options(kwargs)
+        return self._run(self.bind(args, kwargs), wait_for, "state" if return_state else "result")
+
+    @abstractmethod
+    def _run(self, parameters: dict[str, Any], wait_for: Any, return_type: Literal["state", "result"]) -> Any:
+        """Run it with the given parameters."""
+
+    @staticmethod
+    def take_options(kwargs: dict[str, Any]) -> tuple[bool, Any]:
+        """Take ``return_state`` and ``wait_for`` out of the arguments of a call."""
+        if not kwargs:
+            return False, None
+        return kwargs.pop("return_state", False), kwargs.pop("wait_for", None)
+
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The parameters of a call by name, the bound instance first, defaults applied.
 
@@ -102,6 +172,25 @@ class Subject:
             ParameterBindError: The arguments do not fit the function.
         """
         return self.arguments.bind((*self._bound, *args), kwargs)
+
+    # Hooks
+
+    def on_running(self, hook: H) -> H:
+        """Register a hook that is called when an attempt begins; usable as a decorator."""
+        self.on_running_hooks.append(hook)
+        return hook
+
+    def on_completion(self, hook: H) -> H:
+        """Register a hook that is called when a run has completed; usable as a decorator."""
+        self.on_completion_hooks.append(hook)
+        return hook
+
+    def on_failure(self, hook: H) -> H:
+        """Register a hook that is called when a run has failed for good; usable as a decorator."""
+        self.on_failure_hooks.append(hook)
+        return hook
+
+    # Methods
 
     def bound_to(self, instance: object | None) -> Self:
         """This task or flow as a method of ``instance``; the original is not touched."""
