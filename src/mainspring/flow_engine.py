@@ -17,14 +17,12 @@ import msgspec
 
 from mainspring import clock, identifiers
 from mainspring._core import transitions
-from mainspring._core.outcomes import Returned
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.inputs import collect_inputs, find_unfinished
 from mainspring._engine.recorded import RecordedRun
-from mainspring._engine.scopes import AsyncAttemptScope, AsyncRunScope, SyncAttemptScope, SyncRunScope
+from mainspring._engine.scopes import AsyncRunScope, SyncRunScope
 from mainspring._engine.signals import capture_sigterm
 from mainspring.annotations import NotSet
-from mainspring.client import AsyncClient, Client
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.futures import resolve_futures_to_states
 from mainspring.logging import engine_logs, enter_context, flow_run_logger, get_logger, should_log_prints
@@ -70,15 +68,9 @@ class BaseFlowRunEngine(RecordedRun):
     wait_for: Iterable[Any] | None = None
     retries: int = 0
     logger: Any = field(default=_engine_logger)
-    _return_value: Any = NotSet
-    _raised: Any = NotSet
-    _is_started: bool = False
-    _named: bool = False
-    _limit: Any = None
-    _outer: Any = None
-    _recorder: Any = None
-    _stand_in: TaskRun | None = None
-    _scope: Any = None
+
+    _stand_in: TaskRun | None = field(default=None, init=False, repr=False)
+    _scope: Any = field(default=None, init=False, repr=False)
 
     run_option: ClassVar[str] = "flow_run_name"
     timeout_error: ClassVar[type[TimeoutError]] = FlowRunTimeoutError
@@ -222,17 +214,6 @@ class _FlowScope:
 class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
     """Runs a sync flow in the calling thread."""
 
-    @property
-    def client(self) -> Client:
-        """A client of the run store.
-
-        Raises:
-            RuntimeError: The engine has not started, or is done.
-        """
-        if not self._is_started:
-            raise RuntimeError("Engine has not started.")
-        return Client(self._recorder.store)
-
     def start(self, flow_run_id: UUID | None = None) -> SyncRunScope:
         """The scope around a run: it is created and begun on entering, its hooks run on leaving.
 
@@ -240,10 +221,6 @@ class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
             flow_run_id: The id for a new run; random when omitted.
         """
         return SyncRunScope(self, flow_run_id, None, begins=True)
-
-    def run_context(self) -> SyncAttemptScope:
-        """The scope around an attempt: an exception leaving it becomes a retry or the final state."""
-        return SyncAttemptScope(self)
 
     def call_flow_fn(self) -> Any:
         """Call the flow's function once with a started task runner and settle what it returns (F-20, F-21)."""
@@ -258,26 +235,12 @@ class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
 
     def handle_success(self, result: Any) -> Any:
         """Enter the state that the result means; a failed one may be retried."""
-        self._return_value = result
-        if self.drive(self._settle(Returned(result))):
-            self._return_value = NotSet
-        return result
+        return self._succeed(result)
 
 
 @dataclass
 class AsyncFlowRunEngine(BaseFlowRunEngine, AsyncDriver):
     """Runs an async flow in the calling asyncio task."""
-
-    @property
-    def client(self) -> AsyncClient:
-        """A client of the run store.
-
-        Raises:
-            RuntimeError: The engine has not started, or is done.
-        """
-        if not self._is_started:
-            raise RuntimeError("Engine has not started.")
-        return AsyncClient(self._recorder.store)
 
     def start(self, flow_run_id: UUID | None = None) -> AsyncRunScope:
         """The scope around a run: it is created and begun on entering, its hooks run on leaving.
@@ -286,10 +249,6 @@ class AsyncFlowRunEngine(BaseFlowRunEngine, AsyncDriver):
             flow_run_id: The id for a new run; random when omitted.
         """
         return AsyncRunScope(self, flow_run_id, None, begins=True)
-
-    def run_context(self) -> AsyncAttemptScope:
-        """The scope around an attempt: an exception leaving it becomes a retry or the final state."""
-        return AsyncAttemptScope(self)
 
     async def call_flow_fn(self) -> Any:
         """Call the flow's function once with a started task runner and settle what it returns (F-20, F-21)."""
@@ -304,10 +263,7 @@ class AsyncFlowRunEngine(BaseFlowRunEngine, AsyncDriver):
 
     async def handle_success(self, result: Any) -> Any:
         """Enter the state that the result means; a failed one may be retried."""
-        self._return_value = result
-        if await self.drive(self._settle(Returned(result))):
-            self._return_value = NotSet
-        return result
+        return await self._succeed(result)
 
 
 def leave(runner: Any) -> None:

@@ -21,13 +21,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
-from mainspring._core.outcomes import Returned
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.recorded import RecordedRun
-from mainspring._engine.scopes import AsyncAttemptScope, AsyncRunScope, SyncAttemptScope, SyncRunScope
+from mainspring._engine.scopes import AsyncRunScope, SyncRunScope
 from mainspring._engine.suspension import Suspension
-from mainspring.annotations import NotSet
-from mainspring.client import AsyncClient, Client
 from mainspring.context import RunContext, TaskRunContext
 from mainspring.exceptions import RunCancelled
 from mainspring.logging import (
@@ -88,14 +85,6 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     retries: int = 0
     wait_for: Iterable[Any] | None = None
     context: dict[str, Any] | None = None
-    _return_value: Any = NotSet
-    _raised: Any = NotSet
-    _is_started: bool = False
-    _named: bool = False
-    _limit: Any = None
-    _context: Any = None
-    _outer: Any = None
-    _recorder: Any = None
 
     run_option: ClassVar[str] = "task_run_name"
     timeout_error: ClassVar[type[TimeoutError]] = TaskRunTimeoutError
@@ -197,17 +186,6 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
     """Runs a sync task in the calling thread."""
 
-    @property
-    def client(self) -> Client:
-        """A client of the run store.
-
-        Raises:
-            RuntimeError: The engine has not started, or is done.
-        """
-        if not self._is_started:
-            raise RuntimeError("The engine has not started.")
-        return Client(self._recorder.store)
-
     def initialize_run(
         self, task_run_id: UUID | None = None, dependencies: Dependencies | None = None
     ) -> SyncRunScope:
@@ -224,10 +202,6 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
             dependencies: Further inputs of a new run by parameter name.
         """
         return SyncRunScope(self, task_run_id, dependencies, begins=True)
-
-    def run_context(self) -> SyncAttemptScope:
-        """The scope around an attempt: an exception leaving it becomes a retry or the final state."""
-        return SyncAttemptScope(self)
 
     def transaction_context(self) -> Transaction:
         """The transaction of an attempt; it commits or rolls back with the one around it, if any."""
@@ -246,26 +220,12 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
     def handle_success(self, result: Any, transaction: Transaction) -> Any:
         """Stage the result and enter the state that it means; a failed one may be retried (E-60 to E-64)."""
         self._stage(transaction, result)
-        self._return_value = result
-        if self.drive(self._settle(Returned(result))):
-            self._return_value = NotSet
-        return result
+        return self._succeed(result)
 
 
 @dataclass
 class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
     """Runs an async task in the calling asyncio task."""
-
-    @property
-    def client(self) -> AsyncClient:
-        """A client of the run store.
-
-        Raises:
-            RuntimeError: The engine has not started, or is done.
-        """
-        if not self._is_started:
-            raise RuntimeError("The engine has not started.")
-        return AsyncClient(self._recorder.store)
 
     def initialize_run(
         self, task_run_id: UUID | None = None, dependencies: Dependencies | None = None
@@ -284,10 +244,6 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
         """
         return AsyncRunScope(self, task_run_id, dependencies, begins=True)
 
-    def run_context(self) -> AsyncAttemptScope:
-        """The scope around an attempt: an exception leaving it becomes a retry or the final state."""
-        return AsyncAttemptScope(self)
-
     def transaction_context(self) -> AsyncTransactionScope:
         """The transaction of an attempt; it commits or rolls back with the one around it, if any."""
         return AsyncTransactionScope(self.compute_transaction_key(), None, self.logger)
@@ -305,10 +261,7 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
     async def handle_success(self, result: Any, transaction: Transaction) -> Any:
         """Stage the result and enter the state that it means; a failed one may be retried (E-60 to E-64)."""
         self._stage(transaction, result)
-        self._return_value = result
-        if await self.drive(self._settle(Returned(result))):
-            self._return_value = NotSet
-        return result
+        return await self._succeed(result)
 
 
 def run_task(

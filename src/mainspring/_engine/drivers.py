@@ -11,9 +11,12 @@ from typing import Any
 from mainspring import _portal, clock
 from mainspring._core import lifecycle
 from mainspring._core.effects import Ask, Enter, Prepare, RunHooks, SleepUntil
-from mainspring._core.outcomes import Outcome, Raised
+from mainspring._core.outcomes import Outcome, Raised, Returned
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.recorded import RecordedRun
+from mainspring._engine.scopes import AsyncAttemptScope, SyncAttemptScope
+from mainspring.annotations import NotSet
+from mainspring.client import AsyncClient, Client
 from mainspring.states import Failed, State
 
 __all__ = ["AsyncDriver", "SyncDriver"]
@@ -21,6 +24,21 @@ __all__ = ["AsyncDriver", "SyncDriver"]
 
 class SyncDriver(RecordedRun):
     """The driver for sync functions: whatever waits blocks the calling thread."""
+
+    @property
+    def client(self) -> Client:
+        """A client of the run store.
+
+        Raises:
+            RuntimeError: The engine has not started, or is done.
+        """
+        if not self._is_started:
+            raise RuntimeError("Engine has not started.")
+        return Client(self._recorder.store)
+
+    def run_context(self) -> SyncAttemptScope:
+        """The scope around an attempt: an exception leaving it becomes a retry or the final state."""
+        return SyncAttemptScope(self)
 
     def drive(self, phase: lifecycle.Phase) -> Any:
         """Perform the effects of a phase one after the other; returns what the phase returns."""
@@ -98,6 +116,13 @@ class SyncDriver(RecordedRun):
         message = f"{policy.noun} encountered unexpected exception: {exc!r}"
         return self.ask(policy.retry_condition, Failed(data=exc, message=message))
 
+    def _succeed(self, result: Any) -> Any:
+        """Enter the state that a returned value means; a failed one may be retried."""
+        self._return_value = result
+        if self.drive(self._settle(Returned(result))):
+            self._return_value = NotSet
+        return result
+
     def handle_retry(self, exc: Exception) -> bool:
         """Grant a retry if one is left and the condition agrees, and enter the state for it (E-75 to E-80).
 
@@ -132,6 +157,21 @@ class SyncDriver(RecordedRun):
 
 class AsyncDriver(RecordedRun):
     """The driver for async functions: whatever waits suspends the calling asyncio task."""
+
+    @property
+    def client(self) -> AsyncClient:
+        """A client of the run store.
+
+        Raises:
+            RuntimeError: The engine has not started, or is done.
+        """
+        if not self._is_started:
+            raise RuntimeError("Engine has not started.")
+        return AsyncClient(self._recorder.store)
+
+    def run_context(self) -> AsyncAttemptScope:
+        """The scope around an attempt: an exception leaving it becomes a retry or the final state."""
+        return AsyncAttemptScope(self)
 
     async def drive(self, phase: lifecycle.Phase) -> Any:
         """Perform the effects of a phase one after the other; returns what the phase returns."""
@@ -208,6 +248,13 @@ class AsyncDriver(RecordedRun):
             return True
         message = f"{policy.noun} encountered unexpected exception: {exc!r}"
         return await self.ask(policy.retry_condition, Failed(data=exc, message=message))
+
+    async def _succeed(self, result: Any) -> Any:
+        """Enter the state that a returned value means; a failed one may be retried."""
+        self._return_value = result
+        if await self.drive(self._settle(Returned(result))):
+            self._return_value = NotSet
+        return result
 
     async def handle_retry(self, exc: Exception) -> bool:
         """Grant a retry if one is left and the condition agrees, and enter the state for it (E-75 to E-80).

@@ -36,12 +36,16 @@ class RecordedRun:
     wait_for: Any
     retries: int
     logger: Any
+
+    # What the engine knows while it works; public fields are those of the dataclasses.
     _recorder: Recorder
-    _return_value: Any
-    _raised: Any
-    _is_started: bool
-    _named: bool
-    _limit: Any
+    _return_value: Any = NotSet
+    _raised: Any = NotSet
+    _is_started = False
+    _named = False
+    _context: Any = None  # of the whole run
+    _outer: Any = None  # the scope in which that context is active
+    _limit: Any = None  # of the attempt, while there is one
     _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
 
     @property
