@@ -223,9 +223,10 @@ def test_damage_found_later(path: Path) -> None:
         for _ in range(50):
             finished_task_run(store)
     with closing(sqlite3.connect(path)) as db:
+        (size,) = db.execute("PRAGMA page_size").fetchone()
         (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'task_runs'").fetchone()
     content = bytearray(path.read_bytes())
-    content[(page - 1) * 4096 : page * 4096] = b"\xff" * 4096
+    content[(page - 1) * size : page * size] = b"\xff" * size
     path.write_bytes(content)
     with closing(open_store(path)) as store, pytest.raises(StoreCorrupt, match="damaged"):
         store.read_task_runs(RunFilter())

@@ -63,24 +63,33 @@ def test_written_is_visible_elsewhere(path: Path) -> None:
 
 
 def test_checkpoint_keeps_the_log_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The write-ahead log grows until a checkpoint is due, and starts over after it."""
-    monkeypatch.setattr(sqlite, "CHECKPOINT_BYTES", 200_000)
+    """The write-ahead log grows until a checkpoint is due; after it the same space is used again."""
+    monkeypatch.setattr(sqlite, "CHECKPOINT_ROWS", 200)
     log = Path(f"{path}-wal")
     with closing(open_store(path)) as store:
-        while log.stat().st_size < 200_000:
-            before = log.stat().st_size
-            store.checkpoint()
+        for _ in range(51):
             finished_task_run(store)
-            assert log.stat().st_size >= before
-        store.checkpoint()
-        finished_task_run(store)
-        assert log.stat().st_size < 50_000
+        grown = log.stat().st_size
+        for _ in range(10):
+            store.checkpoint()
+            for _ in range(51):
+                finished_task_run(store)
+        assert log.stat().st_size < 1.5 * grown
+
+
+def test_checkpoint_does_not_come_too_often(path: Path) -> None:
+    """As long as little was written there is nothing to do, and no disk is kept busy."""
+    with closing(open_store(path)) as store:
+        for _ in range(100):
+            finished_task_run(store)
+            store.checkpoint()
+        assert store._maintenance.db is None  # type: ignore[attr-defined]
 
 
 def test_checkpoint_catches_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log that outgrew the ordinary checkpoint is copied while writers wait, once readers let go of it."""
-    monkeypatch.setattr(sqlite, "CHECKPOINT_BYTES", 1)
-    monkeypatch.setattr(sqlite, "CATCH_UP_BYTES", 1)
+    """A log that outgrew the ordinary checkpoint starts over once readers let go of it; then it is patient."""
+    monkeypatch.setattr(sqlite, "CHECKPOINT_ROWS", 1)
+    monkeypatch.setattr(sqlite, "CATCH_UP_PAGES", 1)
     log = Path(f"{path}-wal")
     with closing(open_store(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as reader:
         finished_task_run(store)
@@ -90,12 +99,15 @@ def test_checkpoint_catches_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             finished_task_run(store)
         grown = log.stat().st_size
         store.checkpoint()
+        assert store._catch_up_at > 1  # type: ignore[attr-defined]
         finished_task_run(store)
         assert log.stat().st_size > grown
         reader.execute("COMMIT")
         store.checkpoint()
-        finished_task_run(store)
-        assert log.stat().st_size < grown
+        grown = log.stat().st_size
+        for _ in range(10):
+            finished_task_run(store)
+        assert log.stat().st_size == grown
 
 
 def test_reading_does_not_block_writing(path: Path) -> None:

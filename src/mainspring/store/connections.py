@@ -19,8 +19,9 @@ MEMORY = ":memory:"
 # A commit without a sync is in the page cache of the system, which outlives the process.
 _SYNCHRONOUS: dict[Durability, str] = {"process": "NORMAL", "disk": "FULL", "relaxed": "NORMAL"}
 
-# A transaction must never pay for a checkpoint; this bound (256 MB) holds if nobody calls for one.
+# A transaction must never pay for a checkpoint; this bound (128 MB) holds if nobody calls for one.
 _AUTOCHECKPOINT_PAGES = 65_536
+_PAGE_SIZE = 2048
 
 _abandoned: list[sqlite3.Connection | None] = []
 
@@ -50,6 +51,8 @@ class Database:
             db = self.connect()
             try:
                 is_behind = schema.needs_migration(db, self.path)
+                # Each commit puts whole pages into the log; rows are small. For new databases only.
+                db.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
                 self._use_wal(db)
                 if is_behind:
                     schema.apply_migrations(db, self.path)
@@ -72,19 +75,10 @@ class Database:
             if self.durability == "disk":
                 db.execute("PRAGMA fullfsync = 1")  # macOS: through the cache of the drive, too
             db.execute(f"PRAGMA wal_autocheckpoint = {_AUTOCHECKPOINT_PAGES}")
-            # When the log starts over its file shrinks, so that its size says what is in it.
-            db.execute("PRAGMA journal_size_limit = 0")
         except BaseException:
             db.close()
             raise
         return db
-
-    def wal_size(self) -> int:
-        """The bytes in the write-ahead log."""
-        try:
-            return Path(f"{self.path}-wal").stat().st_size
-        except OSError:
-            return 0
 
     def _check_path(self, create: bool) -> None:
         path = Path(self.path)

@@ -23,8 +23,8 @@ from mainspring.store.writing import write_changes, write_logs
 
 __all__ = ["SQLiteRunStore"]
 
-CHECKPOINT_BYTES = 4 * 1024 * 1024
-CATCH_UP_BYTES = 16 * CHECKPOINT_BYTES
+CHECKPOINT_ROWS = 2_000  # of 500 tasks that each had a commit of its own: about 6 MB of log
+CATCH_UP_PAGES = 8_192  # 16 MB
 _CATCH_UP_SECONDS = 0.2
 _CLOSE_WAIT_MILLISECONDS = 100
 _FORK_WAIT_SECONDS = 5.0
@@ -64,6 +64,8 @@ class SQLiteRunStore:
             # In the order in which locks are taken: catching up holds the last two.
             self._links = [self._reader, self._maintenance, self._writer]
         self._owner: Owner | None = None
+        self._rows_copied = 0
+        self._catch_up_at = CATCH_UP_PAGES
         self._resting: list[Link] = []
         forks.watch(self)
 
@@ -181,18 +183,25 @@ class SQLiteRunStore:
 
         Writers go on meanwhile. If they outrun the copying they wait until it has caught up.
         """
-        if self._database.in_memory or self._database.wal_size() < CHECKPOINT_BYTES:
+        if self._database.in_memory or self._rows_written() - self._rows_copied < CHECKPOINT_ROWS:
             return
         link = self._maintenance
         try:
             with link.lock:
                 db = link.db or link.open()
-                _, pages, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                if copied < pages and self._database.wal_size() > CATCH_UP_BYTES:
+                self._rows_copied = self._rows_written()
+                _, pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if pages > self._catch_up_at:
                     with self._writer.lock:  # our own writers queue up here instead of polling
-                        db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                        busy, _, _ = db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                    # If somebody reads for long, waiting for it each time would help nobody.
+                    self._catch_up_at = 2 * pages if busy else CATCH_UP_PAGES
         except sqlite3.Error as error:
             raise translated(error, self._database.path) from error
+
+    def _rows_written(self) -> int:
+        db = self._writer.db
+        return 0 if db is None else db.total_changes
 
     def close(self) -> None:
         """See `RunStore.close`. May be called twice; any other method raises from then on."""
@@ -235,6 +244,7 @@ class SQLiteRunStore:
         if self._owner is not None:
             self._owner.abandon()
             self._owner = None
+        self._rows_copied = 0
 
 
 def _settle(db: sqlite3.Connection, owner: DeadOwner) -> list[TaskRun | FlowRun]:
