@@ -163,7 +163,7 @@ def report(summaries: dict[str, pl.DataFrame], folder: Path) -> Path:
     return draw_chart(summaries["month-hour"], summaries["hour"], folder / "flights.svg")
 
 
-@task
+@task(task_run_name="write {path.name}")
 def write_table(table: pl.DataFrame, path: Path) -> None:
     """Write one summary for whoever wants to go on with a spreadsheet."""
     table.write_csv(path, float_precision=2)
