@@ -149,6 +149,6 @@ class RunStore(Protocol):
         """Release everything, and declare this process's ownership of its runs ended.
 
         If some of its runs are not finished the ownership stays, and the next opener settles them. May be
-        called twice; any other method raises `StoreUnavailable` from then on.
+        called twice; whoever reads or writes from then on gets `StoreUnavailable`.
         """
         ...

@@ -183,10 +183,12 @@ class SQLiteRunStore:
 
         Writers go on meanwhile. If they outrun the copying they wait until it has caught up.
         """
-        if self._database.in_memory or self._rows_written() - self._rows_copied < CHECKPOINT_ROWS:
+        if self._database.in_memory:
             return
         link = self._maintenance
         try:
+            if self._rows_written() - self._rows_copied < CHECKPOINT_ROWS:
+                return
             with link.lock:
                 db = link.db or link.open()
                 self._rows_copied = self._rows_written()
@@ -204,7 +206,7 @@ class SQLiteRunStore:
         return 0 if db is None else db.total_changes
 
     def close(self) -> None:
-        """See `RunStore.close`. May be called twice; any other method raises from then on."""
+        """See `RunStore.close`. May be called twice; reading or writing raises from then on."""
         for link in self._links[:-1]:
             link.close()
         writer = self._writer
