@@ -1,0 +1,50 @@
+"""The command ``mainspring``.
+
+What a command looks like from outside is in the modules named after its noun, which import next to nothing, so that
+the command answers at once; what it does is one step below and loaded when it is called for::
+
+    run          mainspring run              execution, on top of
+                                             entrypoints    from FILE.py:flow to the flow
+                                             progress       what the runs of this process are up to
+                                             reports        progress for people: live, or line by line
+                                             streams        prints of the flow above the live display
+                                             failures       an exception without our frames
+    runs         mainspring runs ls          listing
+                 mainspring runs show        showing, on top of trees and timeline
+                 mainspring runs logs        logbook
+    version      mainspring version
+    records      runs as JSON; its fields are a public format
+    rendering    consoles, tables, times; piped output is plain
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from mainspring.cli.errors import catch_errors
+from mainspring.cli.run import run
+from mainspring.cli.runs import runs
+from mainspring.cli.version import version
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="mainspring",
+    help="Run flows of plain Python functions and read their history.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.add_typer(runs, name="runs")
+app.command()(version)
+
+
+def main() -> None:
+    """Run the command line and leave the process with its exit code."""
+    with catch_errors():
+        app(prog_name="mainspring")
+    sys.exit(0)

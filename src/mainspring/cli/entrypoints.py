@@ -1,0 +1,135 @@
+"""From ``FILE.py:flow`` to the flow."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from mainspring import clock
+from mainspring.client import get_client
+from mainspring.exceptions import EntrypointError
+from mainspring.flows import Flow
+from mainspring.tasks import Task
+
+__all__ = ["load_flow"]
+
+AnyFlow = Flow[..., object]
+
+_STORE_IN_USE = "mainspring.store.sqlite"  # imported when the first store is opened
+
+
+def load_flow(target: str) -> AnyFlow:
+    """The flow that ``FILE.py`` or ``FILE.py:flow`` names; its file is loaded, as a module.
+
+    Raises:
+        EntrypointError: There is no such file or flow, or no one flow to choose, or loading the file failed,
+            in which case the cause is the exception that came out of it.
+    """
+    path, name = _split(target)
+    began = clock.current().now()
+    module = _load(path)
+    flows = _flows_in(module)
+    _refuse_what_ran_already(path, {flow.name for flow in flows.values()}, began)
+    if name:
+        return _named(path, name, module, flows)
+    own = {key: flow for key, flow in flows.items() if flow.fn.__module__ == module.__name__}
+    if len(own) == 1:
+        return next(iter(own.values()))
+    if not own:
+        raise EntrypointError(f"{path} defines no flow. Put @flow on the function that is to run.")
+    raise EntrypointError(f"{path} defines {len(own)} flows. Say which one: {_choices(path, own)}.")
+
+
+def _split(target: str) -> tuple[Path, str]:
+    name = ""
+    path = Path(target)
+    if not path.exists() and ":" in target:
+        file, _, name = target.rpartition(":")
+        path = Path(file)
+    if path.is_dir():
+        raise EntrypointError(f"{path} is a directory. Name a Python file in it.")
+    if not path.is_file():
+        raise EntrypointError(f"There is no file {str(path)!r}{_similar_file(path)}.")
+    return path, name
+
+
+def _similar_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f": there is no directory {str(path.parent)!r}"
+    names = [each.name for each in path.parent.glob("*.py")]
+    similar = difflib.get_close_matches(path.name, names, 1)
+    return f" (did you mean {str(path.parent / similar[0])!r}?)" if similar else ""
+
+
+def _load(path: Path) -> ModuleType:
+    """Run the file as a module under its own name, so that other processes find what it defines."""
+    folder = str(path.parent.resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    name = path.stem
+    if name in sys.modules or name in sys.stdlib_module_names or "." in name:
+        name = f"__flow_file_{name.replace('.', '_')}"
+    spec = spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise EntrypointError(f"{path} is no Python file: its name has to end with '.py'.")
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        if isinstance(error, SystemExit):
+            raise EntrypointError(f"{path} called sys.exit() while it was loaded. {_GUARD}") from None
+        raise EntrypointError(f"{path} raised {type(error).__name__} while it was loaded.") from error
+    return module
+
+
+_GUARD = 'What a script does when it is started belongs below `if __name__ == "__main__":`.'
+
+
+def _flows_in(module: ModuleType) -> dict[str, AnyFlow]:
+    """The flows of a module by variable name, each once."""
+    found: dict[str, AnyFlow] = {}
+    for name, value in vars(module).items():
+        if isinstance(value, Flow) and not any(value is flow for flow in found.values()):
+            found[name] = value
+    return found
+
+
+def _refuse_what_ran_already(path: Path, names: Iterable[str], began: int) -> None:
+    """A file that calls its flow when it is loaded would run it twice.
+
+    Raises:
+        EntrypointError: One of its flows ran while it was loaded.
+    """
+    if _STORE_IN_USE not in sys.modules:
+        return  # nobody can have run anything
+    for run in get_client().read_flow_runs(top_level=True, limit=20):
+        if run.created_at >= began and run.flow_name in names:
+            raise EntrypointError(
+                f"{path} runs the flow {run.flow_name!r} when it is loaded, so it has run already: see"
+                f" `mainspring runs show {run.id.hex[-8:]}`. {_GUARD}"
+            )
+
+
+def _named(path: Path, name: str, module: ModuleType, flows: dict[str, AnyFlow]) -> AnyFlow:
+    found = getattr(module, name, None)
+    if isinstance(found, Flow):
+        return found
+    for flow in flows.values():
+        if flow.name == name:
+            return flow
+    if isinstance(found, Task):
+        what = f"{name!r} in {path} is a task, not a flow. Call it from a flow"
+    elif found is not None:
+        what = f"{name!r} in {path} is no flow but a {type(found).__name__}. Put @flow on it"
+    else:
+        what = f"{path} has no flow {name!r}"
+    raise EntrypointError(f"{what}{f'; it has {_choices(path, flows)}' if flows else ''}.")
+
+
+def _choices(path: Path, flows: dict[str, AnyFlow]) -> str:
+    return ", ".join(f"{path}:{name}" for name in flows)

@@ -1,0 +1,79 @@
+"""What a user sees when a command cannot do its work: one line that says why, and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mainspring.exceptions import EntrypointError, MainspringError
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+__all__ = ["BAD_INPUT", "FAILED", "INTERRUPTED", "TERMINATED", "catch_errors", "report_error"]
+
+FAILED = 1
+"""The run did not complete."""
+
+BAD_INPUT = 2
+"""What was asked for cannot be done: wrong usage, a missing file, a database that cannot be used."""
+
+INTERRUPTED = 130
+"""Ctrl-C, as shells count: 128 and the number of the signal."""
+
+TERMINATED = 143
+"""SIGTERM, likewise."""
+
+
+@contextmanager
+def catch_errors() -> Iterator[None]:
+    """Turn what comes out of the block into a message and an exit code.
+
+    Anything but our own errors, Ctrl-C and a closed pipe is a bug, and shown as Python shows it.
+    """
+    excepthook = sys.excepthook
+    try:
+        with _quiet_pipes():
+            yield
+    except MainspringError as error:
+        report_error(error)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception:
+        sys.excepthook = excepthook  # the command line library has put its own there
+        raise
+
+
+def report_error(error: MainspringError) -> None:
+    """Print the one line about ``error``; a file that raised while it was loaded shows where."""
+    message = " ".join(str(error).split())
+    sys.stderr.write(f"Error: {message}\n")
+    if isinstance(error, EntrypointError) and error.__cause__ is not None:
+        # Loaded here, as it is on the way to an error only.
+        from mainspring.cli.failures import describe_failure
+        from mainspring.cli.rendering import open_console
+
+        open_console(sys.stderr).print(describe_failure(error.__cause__), soft_wrap=True)
+
+
+@contextmanager
+def _quiet_pipes() -> Iterator[None]:
+    """Leave without a word when the reader of our output has gone, as with ``| head``."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _discard(sys.stdout)  # what is still buffered would raise again while Python shuts down
+        sys.exit(FAILED)
+
+
+def _discard(stream: TextIO) -> None:
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), stream.fileno())

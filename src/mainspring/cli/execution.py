@@ -1,0 +1,205 @@
+"""What ``mainspring run`` does: load the flow, run it under a report, and tell how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from mainspring import identifiers
+from mainspring.cli.entrypoints import AnyFlow, load_flow
+from mainspring.cli.errors import FAILED, INTERRUPTED, TERMINATED, report_error
+from mainspring.cli.failures import describe_failure
+from mainspring.cli.live import LiveReport
+from mainspring.cli.loglines import show_run_logs
+from mainspring.cli.progress import FlowProgress, Progress
+from mainspring.cli.rendering import (
+    STYLES,
+    can_show,
+    describe_counts,
+    format_duration,
+    is_terminal,
+    one_line,
+    open_console,
+)
+from mainspring.cli.reports import LineReport, Report
+from mainspring.cli.streams import GuardedStream, guard_streams
+from mainspring.exceptions import ConfigurationError, MainspringError, ParameterBindError, TerminationSignal
+from mainspring.recording import current_recorder
+from mainspring.states import State
+
+__all__ = ["execute"]
+
+_COMPLETED = 0
+
+
+def execute(target: str, assignments: Sequence[str], plain: bool) -> int:
+    """Run the flow that ``target`` names and return the exit code of the command.
+
+    Args:
+        target: ``FILE.py`` or ``FILE.py:flow``.
+        assignments: Parameters as ``name=json``.
+        plain: Report line by line even on a terminal.
+
+    Raises:
+        MainspringError: The flow cannot be found, loaded or called like this, or the store not be opened.
+    """
+    parameters = parse_parameters(assignments)
+    terminal = sys.stderr
+    live = is_terminal(terminal) and not plain
+    with _sigterm_raises(), guard_streams() if live else _no_guards() as guards:
+        flow = load_flow(target)
+        _check_arguments(flow, parameters)
+        progress = Progress()
+        console = open_console(terminal)
+        report: Report = LiveReport(progress, console, guards) if live else LineReport(progress, console)
+        recorder = current_recorder()
+        with show_run_logs(live, report.catch_up), recorder.listen(progress.note), report:
+            outcome = _call(flow, parameters)
+        for _ in progress.take_in():
+            pass
+    return _conclude(outcome, progress, console)
+
+
+def parse_parameters(assignments: Sequence[str]) -> dict[str, Any]:
+    """The parameters that ``name=json`` assignments give.
+
+    Raises:
+        ConfigurationError: One is no assignment, its value is not JSON, or a name is given twice.
+    """
+    parameters: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name.isidentifier():
+            raise ConfigurationError(
+                f"--param {assignment!r} is not of the form NAME=JSON, for example --param days=7."
+            )
+        if name in parameters:
+            raise ConfigurationError(f"The parameter {name!r} is given twice.")
+        try:
+            parameters[name] = msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            text = msgspec.json.encode(value).decode()
+            raise ConfigurationError(
+                f"The value of --param {assignment} is not JSON ({error}). If it is meant as text, put it in"
+                f" double quotes, and those in single quotes for the shell: --param '{name}={text}'"
+            ) from None
+    return parameters
+
+
+def _check_arguments(flow: AnyFlow, parameters: dict[str, Any]) -> None:
+    """Refuse parameters that do not fit, in the words of the command line.
+
+    Raises:
+        ParameterBindError: A parameter is unknown or missing.
+    """
+    try:
+        flow.arguments.bind((), parameters)
+    except ParameterBindError:
+        known = flow.arguments.signature.parameters
+        takes = f"It takes ({', '.join(map(str, known.values()))})." if known else "It takes none."
+        for name in parameters:
+            if name not in known and not flow.arguments.variadic_keyword:
+                raise ParameterBindError(
+                    f"The flow {flow.name!r} has no parameter {name!r}. {takes}"
+                ) from None
+        for name, parameter in known.items():
+            if name not in parameters and parameter.default is parameter.empty:
+                raise ParameterBindError(
+                    f"The flow {flow.name!r} needs the parameter {name!r}: add --param {name}=... {takes}"
+                ) from None
+        raise
+
+
+def _call(flow: AnyFlow, parameters: dict[str, Any]) -> State | BaseException:
+    """Run the flow to its end: its final state, or what came out of it instead."""
+    call: Any = flow
+    try:
+        if flow.isasync:
+            state: State = asyncio.run(call(**parameters, return_state=True))
+        else:
+            state = call(**parameters, return_state=True)
+    except (Exception, KeyboardInterrupt, SystemExit, TerminationSignal) as error:
+        return error
+    return state
+
+
+def _conclude(outcome: State | BaseException, progress: Progress, console: Console) -> int:
+    """Tell how it ended, and return the exit code."""
+    with contextlib.suppress(OSError):  # nobody may read it any more
+        if isinstance(outcome, MainspringError):
+            report_error(outcome)
+        elif isinstance(outcome, Exception):
+            console.print(describe_failure(outcome), soft_wrap=True)
+        if progress.first is not None:
+            for line in _summary(progress.first, progress, console):
+                console.print(line, soft_wrap=True)
+    if isinstance(outcome, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(outcome, TerminationSignal):
+        return TERMINATED
+    return _COMPLETED if isinstance(outcome, State) and outcome.is_completed() else FAILED
+
+
+def _summary(flow: FlowProgress, progress: Progress, console: Console) -> Iterator[Text]:
+    """How the run ended: its exception, its name, state and duration, what ran, what to type next."""
+    run, state = flow.run, flow.state
+    error = state.data
+    failed = state.is_failed() and isinstance(error, BaseException)
+    if failed:
+        yield Text()
+        yield describe_failure(error)
+    yield Text()
+    sign = "" if not console.is_terminal else "\u2713 " if state.is_completed() else "\u2717 "
+    yield Text.assemble(
+        (sign if can_show(console, sign) else "", STYLES[state.type]),
+        (one_line(run.name), "bold"),
+        "  ",
+        (one_line(state.name), STYLES[state.type]),
+        f" in {format_duration(state.at - (run.started_at or state.at))}",
+    )
+    if state.message and not failed:
+        yield Text(f"  {one_line(state.message)}")
+    counts, retries = progress.totals()
+    total = sum(counts.values())
+    ran = Text(f"  {total} task run{'' if total == 1 else 's'}")
+    if len(progress.flows) > 1:
+        ran.append(f" in {len(progress.flows)} flow runs")
+    if total:
+        ran.append(": ").append_text(describe_counts(counts))
+    if retries:
+        ran.append(f"; {retries} {'retry' if retries == 1 else 'retries'}")
+    yield ran
+    yield Text(f"  mainspring runs show {identifiers.shorten(run.key)}", "dim")
+
+
+@contextmanager
+def _no_guards() -> Iterator[list[GuardedStream]]:
+    yield []
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM end what is in the block in order: the run is recorded, the terminal left as it was."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, _: FrameType | None) -> None:
+        raise TerminationSignal(number)
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

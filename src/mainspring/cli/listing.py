@@ -1,0 +1,152 @@
+"""What ``mainspring runs ls`` does."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from rich.text import Text
+
+from mainspring import clock
+from mainspring.cli.histories import NO_RUNS, open_history
+from mainspring.cli.records import flow_run_record, print_json, task_run_record
+from mainspring.cli.rendering import (
+    Column,
+    describe_types,
+    format_age,
+    format_duration,
+    one_line,
+    open_console,
+    short_ids,
+    show,
+    state_text,
+    table,
+)
+from mainspring.client import Client
+from mainspring.exceptions import MainspringError
+from mainspring.runs import FlowRun, Run, TaskRun
+from mainspring.states import StateType
+
+__all__ = ["Selection", "complete_id", "list_selected"]
+
+_COMPLETIONS = 50
+
+_COLUMNS = [
+    Column("id"),
+    Column("name", most=34),
+    Column("kind"),
+    Column("state"),
+    Column("started"),
+    Column("duration", right=True),
+    Column("task runs"),
+]
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """Which runs to list.
+
+    Args:
+        states: Types or names of states, in any case; None for all.
+        limit: At most so many runs, the newest.
+        kind: Only runs of flows or only of tasks.
+        everything: Also what ran inside of flow runs.
+    """
+
+    states: Sequence[str] | None = None
+    limit: int = 20
+    kind: Literal["flow", "task"] | None = None
+    everything: bool = False
+
+
+def list_selected(selection: Selection, as_json: bool) -> None:
+    """Print the runs that fit, newest first.
+
+    Raises:
+        StoreError: The run store cannot be read.
+    """
+    with open_history() as client:
+        runs = [] if client is None else _select(client, selection)
+        shown = runs[: selection.limit]
+        flow_run_ids = [run.id for run in shown if isinstance(run, FlowRun)]
+        if as_json:
+            task_runs = _task_runs(client, flow_run_ids)
+            print_json([_record(run, task_runs) for run in shown])
+            return
+        console = open_console()
+        if client is None or not shown:
+            show(console, Text(NO_RUNS if not selection.states else _none_in(selection.states)))
+            return
+        counts = client.count_task_runs(flow_run_ids)
+    show(console, table(console, _COLUMNS, _rows(shown, counts)))
+    if len(runs) > len(shown) and console.is_terminal:
+        show(console, Text(f"\nThe newest {len(shown)} of more; --limit N shows more.", "dim"))
+
+
+def complete_id(incomplete: str) -> list[tuple[str, str]]:
+    """Short ids of the newest runs that begin with what was typed, each with the run's name."""
+    try:
+        with open_history() as client:
+            runs = [] if client is None else _select(client, Selection(limit=_COMPLETIONS))
+    except MainspringError:
+        return []  # whoever runs the command is told
+    ends = short_ids([run.id for run in runs])
+    return [(ends[run.id], run.name) for run in runs if ends[run.id].startswith(incomplete.lower())]
+
+
+def _select(client: Client, selection: Selection) -> list[Run]:
+    """The runs that fit, newest first, and one more than asked for if there are more."""
+    where: dict[str, Any] = {
+        "states": selection.states,
+        "top_level": not selection.everything,
+        "limit": selection.limit + 1,
+    }
+    found: list[Run] = []
+    if selection.kind != "task":
+        found += client.read_flow_runs(**where)
+    if selection.kind != "flow":
+        found += client.read_task_runs(**where)
+    return sorted(found, key=lambda run: run.key, reverse=True)[: selection.limit + 1]
+
+
+def _task_runs(client: Client | None, flow_run_ids: Iterable[UUID]) -> Mapping[bytes, list[TaskRun]]:
+    """The task runs of flow runs by the key of the flow run, oldest first."""
+    found: defaultdict[bytes, list[TaskRun]] = defaultdict(list)
+    if client is not None:
+        for run in reversed(client.read_task_runs(flow_run_ids=flow_run_ids, limit=None)):
+            found[run.flow_run_key or b""].append(run)
+    return found
+
+
+def _record(run: Run, task_runs: Mapping[bytes, list[TaskRun]]) -> dict[str, Any]:
+    if isinstance(run, FlowRun):
+        return flow_run_record(run, task_runs.get(run.key, []))
+    assert isinstance(run, TaskRun)
+    return task_run_record(run)
+
+
+def _none_in(states: Sequence[str]) -> str:
+    wanted = " or ".join(repr(state) for state in states)
+    types = {kind.value for kind in StateType}
+    if all(state.upper() in types for state in states):
+        return f"No runs in state {wanted}."
+    return f"No runs in state {wanted}. The types of states are {', '.join(sorted(types)).lower()}."
+
+
+def _rows(runs: Sequence[Run], counts: Mapping[UUID, Mapping[str, int]]) -> Iterable[list[Text | str]]:
+    ids = short_ids([run.id for run in runs])
+    now = clock.current().now()
+    for run in runs:
+        began = run.started_at or run.created_at
+        ended = now if run.state.is_running() else run.ended_at
+        yield [
+            Text(ids[run.id], "bold"),
+            Text(one_line(run.name)),
+            "flow" if isinstance(run, FlowRun) else "task",
+            state_text(run.state),
+            format_age(began, now),
+            "" if ended is None else format_duration(ended - began),
+            describe_types(counts.get(run.id, {})),
+        ]

@@ -1,0 +1,206 @@
+"""How things look: consoles, states, times and tables. Colours only on a terminal, plain text in a pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TextIO
+from uuid import UUID
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mainspring import clock, identifiers
+from mainspring.clock import MICROSECONDS
+from mainspring.states import State, StateType
+
+__all__ = [
+    "STYLES",
+    "Column",
+    "can_show",
+    "describe_counts",
+    "describe_types",
+    "format_age",
+    "format_duration",
+    "is_terminal",
+    "one_line",
+    "open_console",
+    "short_ids",
+    "show",
+    "state_text",
+    "table",
+]
+
+STYLES: dict[StateType, str] = {
+    StateType.SCHEDULED: "yellow",
+    StateType.PENDING: "yellow",
+    StateType.RUNNING: "cyan",
+    StateType.COMPLETED: "green",
+    StateType.FAILED: "red",
+    StateType.CANCELLED: "magenta",
+    StateType.CRASHED: "bold red",
+    StateType.PAUSED: "yellow",
+    StateType.CANCELLING: "magenta",
+}
+
+_PLAIN_WIDTH = 10_000  # in a pipe nothing is cut off or wrapped
+_MINUTE, _HOUR, _DAY, _MONTH = 60, 3600, 86_400, 30 * 86_400
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """True if somebody looks at the stream on a terminal that can do more than print lines."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def open_console(stream: TextIO | None = None) -> Console:
+    """A console on ``stream``, standard output by default: in colour on a terminal unless NO_COLOR is set."""
+    stream = stream or sys.stdout
+    terminal = is_terminal(stream)
+    return Console(
+        file=stream,
+        force_terminal=terminal,
+        width=None if terminal else _PLAIN_WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def can_show(console: Console, glyphs: str) -> bool:
+    """Whether the console's encoding has all of these characters."""
+    try:
+        glyphs.encode(console.encoding)
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
+
+
+def show(console: Console, content: RenderableType) -> None:
+    """Print to the console; in a pipe, lines end where their text ends."""
+    if console.is_terminal:
+        console.print(content)
+        return
+    with console.capture() as captured:
+        console.print(content)
+    text = "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    encoding = console.encoding
+    console.file.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+# Tables
+
+
+class Column:
+    """A column: its heading, how it is aligned, and the most room it may take on a terminal."""
+
+    def __init__(self, heading: str, *, right: bool = False, most: int | None = None) -> None:
+        self.heading = heading
+        self.right = right
+        self.most = most
+
+
+def table(console: Console, columns: Sequence[Column], rows: Iterable[Sequence[Text | str]]) -> Table:
+    """Columns that are aligned by spaces alone, under dim headings."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        made.add_column(
+            column.heading,
+            justify="right" if column.right else "left",
+            no_wrap=True,
+            overflow="ellipsis" if can_show(console, "…") else "crop",
+            max_width=column.most if console.is_terminal else None,
+        )
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+# Values
+
+
+def one_line(text: str) -> str:
+    """``text`` without line ends and control characters, for a place that has one line."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+def state_text(state: State) -> Text:
+    """The name of a state in the colour of its type."""
+    return Text(one_line(state.name), STYLES[state.type])
+
+
+def short_ids(ids: Collection[UUID]) -> dict[UUID, str]:
+    """The end of each id, long enough to tell it from the others."""
+    shortened = {}
+    for length in range(identifiers.SHORT_LENGTH, 33):
+        left = [each for each in ids if each not in shortened]
+        ends = Counter(identifiers.shorten(each, length) for each in ids)
+        for each in left:
+            end = identifiers.shorten(each, length)
+            if ends[end] == 1 or length == 32:
+                shortened[each] = end
+        if len(shortened) == len(ids):
+            break
+    return shortened
+
+
+def format_duration(microseconds: int) -> str:
+    """A duration with about three digits: ``0.4ms``, ``412ms``, ``4.2s``, ``3m 12s``, ``2h 5m``, ``4d 3h``."""
+    seconds = max(microseconds, 0) / MICROSECONDS
+    if seconds < 0.0095:
+        return f"{seconds * 1000:.1f}ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 9.995:
+        return f"{seconds:.2f}s"
+    if seconds < 59.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < _HOUR:
+        return f"{whole // 60}m {whole % 60}s"
+    if whole < _DAY:
+        return f"{whole // _HOUR}h {whole % _HOUR // 60}m"
+    return f"{whole // _DAY}d {whole % _DAY // _HOUR}h"
+
+
+def format_age(at: int, now: int) -> str:
+    """How long ago a moment was, for people: ``2 min ago``; the date if it is more than a month."""
+    seconds = (now - at) // MICROSECONDS
+    if seconds < 0:
+        return f"in {format_duration(at - now)}"
+    if seconds < 5:
+        return "just now"
+    for limit, unit, name in ((_MINUTE, 1, "sec"), (_HOUR, _MINUTE, "min"), (_DAY, _HOUR, "hour")):
+        if seconds < limit:
+            count = seconds // unit
+            return f"{count} {name}{'s' if name == 'hour' and count > 1 else ''} ago"
+    if seconds < _MONTH:
+        days = seconds // _DAY
+        return "yesterday" if days == 1 else f"{days} days ago"
+    return f"{clock.to_datetime(at).astimezone():%Y-%m-%d}"
+
+
+_COUNTED = ["completed", "running", "waiting", "not ready", "failed", "crashed", "cancelled"]
+_COUNT_STYLES = {"failed": "red", "crashed": "bold red", "cancelled": "magenta", "running": "cyan"}
+
+
+def describe_counts(counts: Mapping[str, int]) -> Text:
+    """``28 completed, 1 failed``, from numbers of runs by what they are."""
+    parts = [
+        Text(f"{counts[what]} {what}", _COUNT_STYLES.get(what, "")) for what in _COUNTED if counts.get(what)
+    ]
+    return Text(", ").join(parts)
+
+
+def describe_types(counts: Mapping[str, int]) -> Text:
+    """``31``, and how many of them did not complete: ``31 (1 failed)``."""
+    total = sum(counts.values())
+    others = [
+        Text(f"{count} {kind.lower()}", STYLES[StateType(kind)])
+        for kind, count in sorted(counts.items())
+        if kind != StateType.COMPLETED.value
+    ]
+    text = Text(str(total) if total else "")
+    return text.append(" (").append_text(Text(", ").join(others)).append(")") if others else text

@@ -1,0 +1,51 @@
+"""``mainspring run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["run"]
+
+
+def _complete_target(incomplete: str) -> list[str]:
+    """Folders and Python files that begin with what was typed; the shell adds nothing by itself."""
+    typed = Path(incomplete)
+    folder, start = (typed, "") if incomplete.endswith("/") else (typed.parent, typed.name)
+    found = [each for each in folder.glob(f"{start}*") if each.is_dir() or each.suffix == ".py"]
+    return sorted(f"{each}/" if each.is_dir() else str(each) for each in found)
+
+
+def run(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py[:flow]",
+            help="The file and, if it defines several flows, the name of one.",
+            show_default=False,
+            autocompletion=_complete_target,
+        ),
+    ],
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param",
+            "-p",
+            metavar="NAME=JSON",
+            help="A parameter of the flow, its value as JSON: -p days=7 -p 'city=\"Oslo\"'. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Report progress line by line, as in a pipe.")
+    ] = False,
+) -> None:
+    """Run a flow and follow its progress.
+
+    Exits with 0 if the run completed, 1 if not, 2 if it could not be started.
+    """
+    from mainspring.cli.execution import execute  # start-up: the engines and what goes with them
+
+    raise typer.Exit(execute(target, param or [], plain))

@@ -1,0 +1,91 @@
+"""``mainspring runs``: the history of runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = ["runs"]
+
+runs = typer.Typer(
+    help="Read the history of runs.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _complete_id(incomplete: str) -> list[tuple[str, str]]:
+    """Short ids of the newest runs that begin with what was typed, each with the run's name."""
+    from mainspring.cli.listing import complete_id  # start-up
+
+    return complete_id(incomplete)
+
+
+def _complete_state(incomplete: str) -> list[str]:
+    """Types of states."""
+    from mainspring.states import StateType  # start-up
+
+    return [kind.value.lower() for kind in StateType if kind.value.lower().startswith(incomplete.lower())]
+
+
+RunId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="The id of a flow run or task run, or the beginning or end of it.",
+        show_default=False,
+        autocompletion=_complete_id,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@runs.command("ls")
+def list_runs(
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--state",
+            "-s",
+            metavar="STATE",
+            help="Only runs whose state has this type or name, in any case: failed, TimedOut. May be repeated.",
+            show_default=False,
+            autocompletion=_complete_state,
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most so many.")] = 20,
+    kind: Annotated[
+        Literal["flow", "task"] | None,
+        typer.Option("--kind", "-k", help="Only flow runs or only task runs.", show_default=False),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Also what ran inside of flow runs: task runs and subflows.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the newest runs: flow runs, and task runs outside of flows."""
+    from mainspring.cli.listing import Selection, list_selected  # start-up
+
+    list_selected(Selection(state, limit, kind, everything), as_json)
+
+
+@runs.command("show")
+def show_run(
+    run_id: RunId,
+    full: Annotated[bool, typer.Option("--full", help="Every task run, even if there are hundreds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run: what ran inside of it, when, and how it ended."""
+    from mainspring.cli.showing import show_found  # start-up
+
+    show_found(run_id, full, as_json)
+
+
+@runs.command("logs")
+def show_logs(run_id: RunId, as_json: AsJson = False) -> None:
+    """Show what a run has logged, together with what ran inside of it."""
+    from mainspring.cli.logbook import show_logbook  # start-up
+
+    show_logbook(run_id, as_json)
