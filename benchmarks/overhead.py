@@ -105,14 +105,15 @@ def submitted() -> float:
 
 
 def yardstick() -> float:
-    """Seconds per trivial call submitted to a thread pool and collected."""
-    with ThreadPoolExecutor(8) as pool:
-
-        def submit_and_collect() -> None:
+    """Seconds per trivial call submitted to a fresh thread pool and collected."""
+    rounds = []
+    for _ in range(ROUNDS):
+        with ThreadPoolExecutor(8) as pool:
+            start = time.perf_counter()
             for future in [pool.submit(nothing) for _ in range(CALLS)]:
                 future.result()
-
-        return best(submit_and_collect) / CALLS
+            rounds.append(time.perf_counter() - start)
+    return min(rounds) / CALLS
 
 
 def best(work: Callable[[], object]) -> float:

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from typing import Protocol
 from uuid import UUID
 
-__all__ = ["IdSource", "SystemIdSource", "new_id", "use_id_source"]
+__all__ = ["IdSource", "SystemIdSource", "new_id", "shorten", "to_bytes", "to_uuid", "use_id_source"]
 
 SHORT_LENGTH = 8
 

@@ -212,11 +212,10 @@ class Recorder:
                 continue
             self._closing.wait(self._interval)
             rounds += 1
-            if not self._changes and not self._logs:
-                continue
-            rounds = 0
             try:
-                self.flush()
+                if self._changes or self._logs:
+                    rounds = 0
+                    self.flush()
                 self.store.checkpoint()
                 complained = False
             except Exception as error:

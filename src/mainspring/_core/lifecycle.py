@@ -97,8 +97,9 @@ def retry(
 ) -> Phase:
     """Grant another attempt instead of entering the state ``failure``, if the policy has one left.
 
-    A failed state that the function made itself is retried like an exception (V-5). Returns True if
-    the retry was granted; the arguments are those of `settle`.
+    A failed state that the function made itself is retried like an exception (V-5). The state entered
+    says in its message why there is a retry. Returns True if it was granted; the arguments are those of
+    `settle`.
     """
     if retries >= policy.retries:
         return False
@@ -108,9 +109,9 @@ def retry(
     delay = retry_delay(policy, retries, random())
     if delay:
         due = at + round(delay * MICROSECONDS)
-        yield Enter(next_state(run, Move.AWAIT_RETRY, at, scheduled_at=due))
+        yield Enter(next_state(run, Move.AWAIT_RETRY, at, failure.message, scheduled_at=due))
     else:
-        state = yield Enter(next_state(run, Move.RETRY, at))
+        state = yield Enter(next_state(run, Move.RETRY, at, failure.message))
         if policy.on_running:
             yield RunHooks(policy.on_running, state)
     return True

@@ -37,6 +37,8 @@ class Move(Enum):
     ROLL_BACK = "the transaction around a completed run was rolled back"
     CRASH = "the run was ended from outside"
 
+    __hash__ = object.__hash__  # members are unique, and the default hashes their names in Python
+
 
 _S = StateType
 _BEGIN = (_S.RUNNING, "Running")

@@ -147,9 +147,11 @@ def short_ids(ids: Collection[UUID]) -> dict[UUID, str]:
 
 
 def format_duration(microseconds: int) -> str:
-    """A duration with about three digits: ``0.4ms``, ``412ms``, ``4.2s``, ``3m 12s``, ``2h 5m``, ``4d 3h``."""
+    """A duration with about three digits: ``0.03ms``, ``412ms``, ``4.2s``, ``3m 12s``, ``2h 5m``, ``4d 3h``."""
     seconds = max(microseconds, 0) / MICROSECONDS
-    if seconds < 0.0095:
+    if seconds < 0.000995:
+        return f"{seconds * 1000:.2f}ms"
+    if seconds < 0.00995:
         return f"{seconds * 1000:.1f}ms"
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f}ms"

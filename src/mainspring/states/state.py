@@ -109,7 +109,8 @@ class State:
         at: int | None = None,
         id: UUID | None = None,  # noqa: A002 - the field's name in the contract
     ) -> None:
-        self.type = kind = type if type.__class__ is StateType else StateType(type)
+        kind: StateType = type if isinstance(type, StateType) else StateType(type)
+        self.type: StateType = kind
         self.name = DEFAULT_NAMES[kind] if name is None else name
         self.message = message
         self._data = data
