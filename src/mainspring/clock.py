@@ -11,7 +11,7 @@ simulation replaces with :func:`use_clock`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
@@ -83,7 +83,7 @@ current = _current.get
 
 
 @contextmanager
-def use_clock(clock: Clock) -> Iterator[Clock]:
+def use_clock(clock: Clock) -> Generator[Clock]:
     """Make ``clock`` the current one inside the block, in this context and copies of it."""
     token = _current.set(clock)
     try:

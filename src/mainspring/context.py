@@ -6,7 +6,7 @@ by protocol. Context variables follow asyncio tasks by themselves, and threads w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -157,7 +157,7 @@ _NO_TAGS = TagsContext()
 
 
 @contextmanager
-def tags(*names: str) -> Iterator[frozenset[str]]:
+def tags(*names: str) -> Generator[frozenset[str]]:
     """Add tags to all task and flow runs created inside the block, on top of those active already.
 
     Args:

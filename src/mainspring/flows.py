@@ -221,7 +221,11 @@ def flow(__fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """
     if __fn is not None:
         return Flow(__fn, **options)
-    return lambda fn: Flow(fn, **options)
+
+    def decorate(fn: Callable[..., Any]) -> Flow[..., Any]:
+        return Flow(fn, **options)
+
+    return decorate
 
 
 def _flow_name(name: object, function_name: str) -> str:

@@ -148,7 +148,7 @@ class FutureList(list[F], Generic[F]):
         """
         now = clock.current().monotonic
         end = None if timeout is None else now() + timeout
-        results = []
+        results: list[Any] = []
         for future in self:
             left = None if end is None else max(0.0, end - now())
             future.wait(left)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
@@ -67,7 +67,7 @@ def new_id() -> bytes:
 
 
 @contextmanager
-def use_id_source(source: IdSource) -> Iterator[IdSource]:
+def use_id_source(source: IdSource) -> Generator[IdSource]:
     """Take new ids and random numbers from ``source`` inside the block."""
     token = _current.set(source)
     try:

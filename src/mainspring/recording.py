@@ -15,7 +15,7 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -119,7 +119,7 @@ class Recorder:
         self._commit(self._entered)
 
     @contextmanager
-    def listen(self, listener: Listener) -> Iterator[None]:
+    def listen(self, listener: Listener) -> Generator[None]:
         """Call ``listener`` for each state entered inside the block, in the entering thread."""
         self._listeners = (*self._listeners, listener)
         try:
@@ -273,7 +273,7 @@ def current_recorder() -> Recorder:
 
 
 @contextmanager
-def use_recorder(recorder: Recorder) -> Iterator[Recorder]:
+def use_recorder(recorder: Recorder) -> Generator[Recorder]:
     """Record to ``recorder`` inside the block, whatever the settings say."""
     token = _use.set(recorder)
     try:
@@ -293,7 +293,7 @@ def close_recorders() -> None:
         recorders = list(_recorders.values())
         _recorders.clear()
         _latest = (None, None)
-    errors = []
+    errors: list[MainspringError] = []
     for recorder in recorders:
         try:
             recorder.close()

@@ -173,7 +173,12 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         assert run is not None
         state.belong_to(run.key, run.flow_run_key)
 
-    def _check_cancelled(self) -> None:
+    def check_cancelled(self) -> None:
+        """Leave the run at once if whoever runs it has cancelled it.
+
+        Raises:
+            RunCancelled: It was cancelled.
+        """
         if self.context and self.is_cancelled():
             raise RunCancelled(f"The task runner cancelled task run {self.task_run!r}.")
 
@@ -213,7 +218,7 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
         Raises:
             RunCancelled: The task runner has cancelled the run.
         """
-        self._check_cancelled()
+        self.check_cancelled()
         result = self.task.arguments.call(self.parameters)
         return self.handle_success(result, transaction)
 
@@ -254,7 +259,7 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
         Raises:
             RunCancelled: The task runner has cancelled the run.
         """
-        self._check_cancelled()
+        self.check_cancelled()
         result = await self.task.arguments.call(self.parameters)
         return await self.handle_success(result, transaction)
 
@@ -360,7 +365,7 @@ def run_generator_task_sync(
     with engine.start(task_run_id, dependencies):
         while engine.is_running():
             with engine.run_context(), engine.transaction_context() as txn:
-                engine._check_cancelled()
+                engine.check_cancelled()
                 generator = task.arguments.call(engine.parameters)
                 step, argument, result = generator.send, None, None
                 while True:
@@ -405,7 +410,7 @@ async def run_generator_task_async(
     async with engine.start(task_run_id, dependencies):
         while engine.is_running():
             async with engine.run_context(), engine.transaction_context() as txn:
-                engine._check_cancelled()
+                engine.check_cancelled()
                 generator = task.arguments.call(engine.parameters)
                 step, argument, result = generator.asend, None, None
                 while True:

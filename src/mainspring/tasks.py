@@ -350,7 +350,11 @@ def task(__fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """
     if __fn is not None:
         return Task(__fn, **options)
-    return lambda fn: Task(fn, **options)
+
+    def decorate(fn: Callable[..., Any]) -> Task[..., Any]:
+        return Task(fn, **options)
+
+    return decorate
 
 
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:

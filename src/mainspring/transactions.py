@@ -9,7 +9,7 @@ of the same block fails.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
@@ -123,6 +123,11 @@ class Transaction:
     def add_child(self, child: Transaction) -> None:
         """Let this transaction's end decide about ``child``."""
         self.children.append(child)
+
+    @classmethod
+    def current(cls) -> Transaction | None:
+        """The innermost open transaction of the calling context."""
+        return cls._current.get()
 
     @classmethod
     def activate(cls, active: Transaction | None) -> Transaction | None:
@@ -295,7 +300,7 @@ class AsyncTransactionScope:
 
 def get_transaction() -> Transaction | None:
     """The innermost open transaction of the calling context."""
-    return Transaction._current.get()
+    return Transaction.current()
 
 
 @contextmanager
@@ -303,7 +308,7 @@ def transaction(
     key: str | None = None,
     commit_mode: CommitMode | str | None = None,
     logger: Logger | None = None,
-) -> Iterator[Transaction]:
+) -> Generator[Transaction]:
     """Open a transaction for the block: left normally it commits, left by an error it rolls back.
 
     Args:

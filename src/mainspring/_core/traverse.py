@@ -78,15 +78,15 @@ class _Walk:
         self.seen: dict[int, tuple[Any, Any]] = {}
 
     def visit(self, value: Any, around: tuple[Annotation[Any], ...]) -> Any:
-        kind = type(value)
+        kind = _type(value)
         if kind in ATOMS:
             return value
-        if isinstance(value, Annotation):
+        if issubclass(kind, Annotation):
             return self.visit_annotation(value, around)
         rebuild = _rebuilder(kind)
         if rebuild is None:
             replacement = self.leaf(value, around)
-            if replacement is value or any(isinstance(a, opaque) for a in around):
+            if replacement is value or any(type(annotation) is opaque for annotation in around):
                 return replacement
             return self.visit(replacement, around)
         if id(value) in self.seen:
@@ -123,21 +123,21 @@ def _rebuild_sequence(value: Any, visit: Visit) -> Any:
     items = [item if type(item) in ATOMS else visit(item) for item in value]
     if all(new is old for new, old in zip(items, value, strict=False)):
         return value
-    kind = type(value)
-    if kind in (list, tuple, set):
-        return kind(items)
-    if isinstance(value, list):
+    kind = _type(value)
+    if kind is list or kind is tuple or kind is set:
+        return _type(value)(items)
+    if issubclass(kind, list):
         result = copy.copy(value)
         result[:] = items
         return result
     return kind(*items) if hasattr(kind, "_fields") else kind(items)
 
 
-def _rebuild_dict(value: dict[Any, Any], visit: Visit) -> dict[Any, Any]:
+def _rebuild_dict(value: Any, visit: Visit) -> Any:
     items = [(visit(key), visit(item)) for key, item in value.items()]
     if all(k is key and i is item for (k, i), (key, item) in zip(items, value.items(), strict=True)):
         return value
-    return type(value)(items)
+    return _type(value)(items)
 
 
 def _rebuild_fields(value: Any, visit: Visit) -> Any:
@@ -160,7 +160,7 @@ def _rebuild_fields(value: Any, visit: Visit) -> Any:
     return result
 
 
-def _field_names(kind: type) -> tuple[str, ...] | None:
+def _field_names(kind: Any) -> tuple[str, ...] | None:
     """The names of the fields of a record type, None for a type without declared fields."""
     if hasattr(kind, "__dataclass_fields__"):
         return tuple(kind.__dataclass_fields__)
@@ -171,3 +171,8 @@ def _field_names(kind: type) -> tuple[str, ...] | None:
     if hasattr(kind, "__attrs_attrs__"):
         return tuple(attribute.name for attribute in kind.__attrs_attrs__)
     return None
+
+
+def _type(value: object) -> Any:
+    """The type of ``value``, without the claim that nothing is known of its members."""
+    return type(value)

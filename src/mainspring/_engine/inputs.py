@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 from mainspring._core.traverse import is_atomic, transform
@@ -20,8 +20,8 @@ def find_unfinished(value: Any) -> list[Future[Any]]:
     """The futures in ``value`` that are not done, in the order in which they are met."""
     found: list[Future[Any]] = []
 
-    def note(leaf: Any, _: object) -> Any:
-        if isinstance(leaf, Future) and not leaf.is_done():
+    def note(leaf: object, _: object) -> object:
+        if _is_future(leaf) and not leaf.is_done():
             found.append(leaf)
         return leaf
 
@@ -38,7 +38,7 @@ def resolve_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """
     if is_atomic(parameters.values()):
         return dict(parameters)
-    resolved = {}
+    resolved: dict[str, Any] = {}
     for name, value in parameters.items():
         try:
             resolved[name] = resolve_value(value)
@@ -61,8 +61,8 @@ def resolve_value(value: Any) -> Any:
     return transform(value, _to_result)
 
 
-def _to_result(leaf: Any, around: tuple[Annotation[Any], ...]) -> Any:
-    if isinstance(leaf, Future):
+def _to_result(leaf: object, around: tuple[Annotation[Any], ...]) -> Any:
+    if _is_future(leaf):
         leaf.wait()
         state: State = leaf.state
         run_id: UUID | None = leaf.task_run_id
@@ -104,8 +104,8 @@ def collect_inputs(
 def _upstreams(value: Any) -> list[RunInput]:
     found: dict[RunInput, None] = {}
 
-    def note(leaf: Any, _: object) -> Any:
-        if isinstance(leaf, Future):
+    def note(leaf: object, _: object) -> object:
+        if _is_future(leaf):
             found[TaskRunResult(id=leaf.task_run_id)] = None
         elif isinstance(leaf, State) and leaf.state_details.task_run_id is not None:
             found[TaskRunResult(id=leaf.state_details.task_run_id)] = None
@@ -113,3 +113,7 @@ def _upstreams(value: Any) -> list[RunInput]:
 
     transform(value, note, unwrap=False)
     return list(found)
+
+
+def _is_future(value: object) -> TypeGuard[Future[Any]]:
+    return isinstance(value, Future)

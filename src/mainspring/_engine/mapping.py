@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 from mainspring._core.arguments import Arguments
 from mainspring._engine.inputs import resolve_value
@@ -33,7 +33,7 @@ def split_parameters(arguments: Arguments, given: Mapping[str, Any]) -> Iterator
     """
     variadic = arguments.variadic_keyword
     flat = {name: value for name, value in given.items() if name != variadic}
-    extra = given.get(variadic, {}) if variadic is not None else {}
+    extra: dict[str, Any] = {} if variadic is None else given.get(variadic, {})
     split: dict[str, list[Any]] = {}
     constant: dict[str, Any] = {}
     for name, value in (*flat.items(), *extra.items()):
@@ -56,17 +56,14 @@ def _elements(value: Any) -> list[Any] | None:
     if isinstance(value, unmapped):
         return None
     if isinstance(value, quote | allow_failure):
-        inner = _elements(value.unwrap())
-        return None if inner is None else [_rewrap(value, element) for element in inner]
+        around = cast("Annotation[Any]", value)
+        inner = _elements(around.unwrap())
+        return None if inner is None else [around.rewrap(element) for element in inner]
     if isinstance(value, Future | State):
         value = resolve_value(value)
-    if isinstance(value, str | bytes | bytearray | io.IOBase | Mapping) or not isinstance(value, Iterable):
+    if isinstance(value, str | bytes | bytearray | io.IOBase | Mapping) or not hasattr(value, "__iter__"):
         return None
     return list(value)
-
-
-def _rewrap(around: Annotation[Any], element: Any) -> Any:
-    return around.rewrap(element)
 
 
 def _common_length(name: str, split: Mapping[str, list[Any]]) -> int:

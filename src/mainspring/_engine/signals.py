@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -15,7 +15,7 @@ __all__ = ["capture_sigterm"]
 
 
 @contextmanager
-def capture_sigterm() -> Iterator[None]:
+def capture_sigterm() -> Generator[None]:
     """Raise `TerminationSignal` in the block when SIGTERM comes, then hand the signal on.
 
     After the block the previous handler is back in place, and if the signal has come it is sent again, so the

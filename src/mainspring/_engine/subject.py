@@ -82,7 +82,7 @@ class Subject(ABC, Generic[P, R]):
             TypeError: ``fn`` is a classmethod or staticmethod object, or not callable at all.
         """
         if isinstance(fn, classmethod | staticmethod):
-            kind = type(fn).__name__
+            kind = "classmethod" if isinstance(fn, classmethod) else "staticmethod"
             raise TypeError(f"@{kind} should be applied on top of @{decorator}, not below it.")
         if not callable(fn):
             raise TypeError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 from uuid import UUID
@@ -165,7 +165,7 @@ def get_client() -> Client:
 
 
 @contextmanager
-def open_client() -> Iterator[Client]:
+def open_client() -> Generator[Client]:
     """A client of a run store opened for reading only in the block; nothing is created.
 
     Raises:

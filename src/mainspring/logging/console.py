@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TextIO
 
 from mainspring.settings import get_current_settings
 
@@ -15,21 +14,20 @@ RUN_LOGGERS = ("mainspring.task_runs", "mainspring.flow_runs")
 _ready = False
 
 
-class ConsoleHandler(logging.StreamHandler[TextIO]):
+class ConsoleHandler(logging.Handler):
     """Writes to whatever ``sys.stderr`` is when a line comes, so that redirection works."""
 
     def __init__(self) -> None:
-        logging.Handler.__init__(self)
+        super().__init__()
         self.setFormatter(_RunFormatter("%(asctime)s | %(levelname)-7s | %(run)s - %(message)s", "%H:%M:%S"))
 
-    @property
-    def stream(self) -> TextIO:
-        """The current standard error."""
-        return sys.stderr
-
-    @stream.setter
-    def stream(self, _: TextIO) -> None:
-        raise AttributeError("The console handler always writes to the current sys.stderr.")
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record as a line."""
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except Exception:  # logging must never break the code that logs: the standard library's rule
+            self.handleError(record)
 
 
 class _RunFormatter(logging.Formatter):

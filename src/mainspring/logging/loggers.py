@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Generator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -164,7 +164,7 @@ def engine_logs(level: int) -> bool:
 
 
 @contextmanager
-def disable_logger(name: str) -> Iterator[None]:
+def disable_logger(name: str) -> Generator[None]:
     """Silence a logger inside the block and leave it as it was."""
     logger = logging.getLogger(name)
     before = logger.disabled
@@ -176,7 +176,7 @@ def disable_logger(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def disable_run_logger() -> Iterator[None]:
+def disable_run_logger() -> Generator[None]:
     """Silence the loggers of all runs inside the block, and let `get_run_logger` work outside of runs."""
     with disable_logger(RUN_LOGGERS[0]), disable_logger(RUN_LOGGERS[1]):
         yield

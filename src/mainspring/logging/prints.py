@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -29,7 +29,7 @@ def should_log_prints(choice: bool | None) -> bool:
 
 
 @contextmanager
-def patch_print() -> Iterator[None]:
+def patch_print() -> Generator[None]:
     """Let ``print`` log inside the block, where the active run wants it to.
 
     The builtin is one per process: it is replaced as long as anybody is inside such a block, and the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -33,7 +33,7 @@ def reload_settings() -> Settings:
 
 
 @contextmanager
-def temporary_settings(updates: Mapping[str, Any]) -> Iterator[Settings]:
+def temporary_settings(updates: Mapping[str, Any]) -> Generator[Settings]:
     """Override some settings inside the block, for this context and copies of it.
 
     Args:

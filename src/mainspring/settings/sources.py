@@ -39,7 +39,7 @@ def get_settings_from_env(environ: Mapping[str, str] | None = None) -> Settings:
     given = {variable: value for variable, value in environ.items() if variable.startswith(PREFIX)}
     if not given:
         return Settings()
-    changes = {}
+    changes: dict[str, Any] = {}
     for name, kind in setting_names():
         variable = PREFIX + name.replace(".", "_").upper()
         if variable in given:
