@@ -14,7 +14,7 @@ PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: bench check clean constraints demo format help test test-oldest
+.PHONY: bench check clean constraints demo docs format help test test-oldest
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ help: ## list the targets
 demo: $(VENV)/.demo ## run the example pipeline over the flights of 2013
 	@$(BIN)/python examples/flights.py
 
-test: $(VENV)/.test $(VENV)/.demo ## run the tests (PYTEST_ARGS="-n 2" by default)
+test: $(VENV)/.test $(VENV)/.demo $(VENV)/.docs ## run the tests (PYTEST_ARGS="-n 2" by default)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/.check $(VENV)/.test $(VENV)/.demo ## check format, lint, types and architecture
@@ -35,6 +35,11 @@ check: $(VENV)/.check $(VENV)/.test $(VENV)/.demo ## check format, lint, types a
 format: $(VENV)/.check ## format the code and apply the safe fixes of the linter
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
+
+docs: $(VENV)/.docs ## build the documentation into build/docs
+	@$(BIN)/python tools/lifecycle.py
+	@$(BIN)/sphinx-build --fail-on-warning --quiet docs build/docs
+	@echo "open build/docs/index.html"
 
 bench: $(VENV)/.package ## measure what a task costs
 	@$(BIN)/python benchmarks/overhead.py
@@ -68,7 +73,7 @@ $(VENV)/.package: $(VENV)/.made pyproject.toml constraints.txt
 	@touch $@
 
 # One dependency group.
-$(VENV)/.check $(VENV)/.demo $(VENV)/.test: $(VENV)/.%: $(VENV)/.package
+$(VENV)/.check $(VENV)/.demo $(VENV)/.docs $(VENV)/.test: $(VENV)/.%: $(VENV)/.package
 	@echo "installing the tools of the group '$*'"
 	@$(PIP_INSTALL) --group $*
 	@touch $@
@@ -76,5 +81,5 @@ $(VENV)/.check $(VENV)/.demo $(VENV)/.test: $(VENV)/.%: $(VENV)/.package
 $(OLDEST)/.test: $(OLDEST)/.made pyproject.toml constraints-oldest.txt
 	@echo "installing mainspring with its oldest dependencies"
 	@$(OLDEST)/bin/python $(PIP) install --constraint constraints-oldest.txt \
-		--build-constraint constraints.txt --group test --group demo --editable .
+		--build-constraint constraints.txt --group test --group demo --group docs --editable .
 	@touch $@
