@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 from mainspring import clock
 from mainspring.client import get_client
@@ -116,9 +117,9 @@ def _refuse_what_ran_already(path: Path, names: Iterable[str], began: int) -> No
 
 
 def _named(path: Path, name: str, module: ModuleType, flows: dict[str, AnyFlow]) -> AnyFlow:
-    found = getattr(module, name, None)
+    found: object = getattr(module, name, None)
     if isinstance(found, Flow):
-        return found
+        return cast(AnyFlow, found)
     for flow in flows.values():
         if flow.name == name:
             return flow

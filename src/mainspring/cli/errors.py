@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ TERMINATED = 143
 
 
 @contextmanager
-def catch_errors() -> Iterator[None]:
+def catch_errors() -> Generator[None]:
     """Turn what comes out of the block into a message and an exit code.
 
     Anything but our own errors, Ctrl-C and a closed pipe is a bug, and shown as Python shows it.
@@ -62,7 +62,7 @@ def report_error(error: MainspringError) -> None:
 
 
 @contextmanager
-def _quiet_pipes() -> Iterator[None]:
+def _quiet_pipes() -> Generator[None]:
     """Leave without a word when the reader of our output has gone, as with ``| head``."""
     try:
         try:

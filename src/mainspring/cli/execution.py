@@ -7,7 +7,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -184,12 +184,12 @@ def _summary(flow: FlowProgress, progress: Progress, console: Console) -> Iterat
 
 
 @contextmanager
-def _no_guards() -> Iterator[list[GuardedStream]]:
+def _no_guards() -> Generator[list[GuardedStream]]:
     yield []
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def _sigterm_raises() -> Generator[None]:
     """Let SIGTERM end what is in the block in order: the run is recorded, the terminal left as it was."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ NO_RUNS = "No runs yet. Run a flow with `mainspring run FILE.py`, or call one fr
 
 
 @contextmanager
-def open_history() -> Iterator[Client | None]:
+def open_history() -> Generator[Client | None]:
     """A client of the run store; None if there is no run store yet.
 
     Raises:

@@ -77,7 +77,7 @@ def list_selected(selection: Selection, as_json: bool) -> None:
             return
         console = open_console()
         if client is None or not shown:
-            show(console, Text(NO_RUNS if not selection.states else _none_in(selection.states)))
+            show(console, Text(_why_none(selection)))
             return
         counts = client.count_task_runs(flow_run_ids)
     show(console, table(console, _COLUMNS, _rows(shown, counts)))
@@ -127,12 +127,18 @@ def _record(run: Run, task_runs: Mapping[bytes, list[TaskRun]]) -> dict[str, Any
     return task_run_record(run)
 
 
-def _none_in(states: Sequence[str]) -> str:
-    wanted = " or ".join(repr(state) for state in states)
-    types = {kind.value for kind in StateType}
-    if all(state.upper() in types for state in states):
-        return f"No runs in state {wanted}."
-    return f"No runs in state {wanted}. The types of states are {', '.join(sorted(types)).lower()}."
+def _why_none(selection: Selection) -> str:
+    """What to say when nothing fits."""
+    kind = f"{selection.kind} runs" if selection.kind else "runs"
+    if selection.states:
+        wanted = " or ".join(repr(state) for state in selection.states)
+        types = sorted(each.value for each in StateType)
+        known = all(state.upper() in types for state in selection.states)
+        more = "" if known else f" The types of states are {', '.join(types).lower()}."
+        return f"No {kind} in state {wanted}.{more}"
+    if selection.kind == "task" and not selection.everything:
+        return "No task runs outside of flows. Those inside are listed with --all."
+    return NO_RUNS
 
 
 def _rows(runs: Sequence[Run], counts: Mapping[UUID, Mapping[str, int]]) -> Iterable[list[Text | str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -21,7 +21,7 @@ _LEVEL_COLOURS = ((logging.ERROR, "31"), (logging.WARNING, "33"))
 
 
 @contextmanager
-def show_run_logs(colour: bool, catch_up: Callable[[], None]) -> Iterator[None]:
+def show_run_logs(colour: bool, catch_up: Callable[[], None]) -> Generator[None]:
     """Write what runs log to ``sys.stderr`` in the block, unless the program has handlers of its own.
 
     Args:

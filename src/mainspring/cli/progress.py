@@ -6,6 +6,7 @@ to a queue, which needs no lock. Counting is done by whoever reports, some times
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ _KINDS = {
     StateType.CRASHED: "crashed",
     StateType.CANCELLED: "cancelled",
 }
+
+_LONG_WORDS = re.compile(r"^\w+ run encountered an exception: ")  # whose run and what happened is told anyway
 
 
 class FlowProgress:
@@ -152,7 +155,7 @@ def _is_retry(state: State, before: str) -> bool:
 def _retry(run: Run, state: State, depth: int) -> Notice:
     due = state.scheduled_at
     again = "trying again" if due is None else f"trying again in {format_duration(due - state.at)}"
-    reason = f": {one_line(state.message)}" if state.message else ""
+    reason = f": {one_line(_LONG_WORDS.sub('', state.message))}" if state.message else ""
     return Notice("retried", state.at, run.name, f"attempt failed, {again}{reason}", depth)
 
 

@@ -57,10 +57,10 @@ def is_terminal(stream: TextIO) -> bool:
 
 def open_console(stream: TextIO | None = None) -> Console:
     """A console on ``stream``, standard output by default: in colour on a terminal unless NO_COLOR is set."""
-    stream = stream or sys.stdout
-    terminal = is_terminal(stream)
+    file = stream or sys.stdout
+    terminal = is_terminal(file)
     return Console(
-        file=stream,
+        file=file,
         force_terminal=terminal,
         width=None if terminal else _PLAIN_WIDTH,
         highlight=False,
@@ -133,7 +133,7 @@ def state_text(state: State) -> Text:
 
 def short_ids(ids: Collection[UUID]) -> dict[UUID, str]:
     """The end of each id, long enough to tell it from the others."""
-    shortened = {}
+    shortened: dict[UUID, str] = {}
     for length in range(identifiers.SHORT_LENGTH, 33):
         left = [each for each in ids if each not in shortened]
         ends = Counter(identifiers.shorten(each, length) for each in ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -59,7 +59,7 @@ class GuardedStream:
             self._stream.flush()
 
     @contextmanager
-    def divert(self, write_line: Callable[[str], None]) -> Iterator[None]:
+    def divert(self, write_line: Callable[[str], None]) -> Generator[None]:
         """Give whole lines to ``write_line`` inside the block."""
         self._write_line = write_line
         try:
@@ -85,15 +85,14 @@ class GuardedStream:
 
 
 @contextmanager
-def guard_streams() -> Iterator[list[GuardedStream]]:
+def guard_streams() -> Generator[list[GuardedStream]]:
     """Put guards in the place of ``sys.stdout``, if it is a terminal, and ``sys.stderr`` inside the block.
 
     Early, so that log handlers which keep a stream from when they were made keep a guard.
     """
     before = sys.stdout, sys.stderr
-    guards = []
     error = GuardedStream(sys.stderr)
-    guards.append(error)
+    guards = [error]
     sys.stderr = error
     if sys.stdout.isatty():
         output = GuardedStream(sys.stdout)
