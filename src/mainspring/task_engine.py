@@ -382,6 +382,7 @@ def run_generator_task_sync(
                         except BaseException as error:  # for the user's generator to handle
                             step, argument = generator.throw, error
                     if step is None:
+                        engine._is_closing = True
                         generator.close()
                         break
                 engine.handle_success(result, txn)
@@ -426,6 +427,7 @@ async def run_generator_task_async(
                         except BaseException as error:  # for the user's generator to handle
                             step, argument = generator.athrow, error
                     if step is None:
+                        engine._is_closing = True
                         await generator.aclose()
                         break
                 await engine.handle_success(result, txn)

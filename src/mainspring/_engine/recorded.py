@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from mainspring import clock, identifiers
@@ -26,6 +27,14 @@ _READY = Ready()
 _LOOPING = frozenset({StateType.RUNNING, StateType.SCHEDULED})
 
 
+def _read_clock() -> int:
+    return clock.current().now()
+
+
+def _draw() -> float:
+    return identifiers.current().uniform()
+
+
 class RecordedRun:
     """A run and its engine's bookkeeping. One engine is used by one thread or asyncio task at a time."""
 
@@ -38,6 +47,8 @@ class RecordedRun:
     logger: Any
 
     # What the engine knows while it works; public fields are those of the dataclasses.
+    _now: Callable[[], int] = staticmethod(_read_clock)
+    _random: Callable[[], float] = staticmethod(_draw)
     _recorder: Recorder
     _return_value: Any = NotSet
     _raised: Any = NotSet
@@ -46,6 +57,7 @@ class RecordedRun:
     _context: Any = None  # of the whole run
     _outer: Any = None  # the scope in which that context is active
     _limit: Any = None  # of the attempt, while there is one
+    _is_closing = False  # a generator is being closed: whatever comes of it, nobody wants another attempt
     _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
 
     @property
@@ -119,12 +131,6 @@ class RecordedRun:
 
     # What the phases of the core need
 
-    def _now(self) -> int:
-        return clock.current().now()
-
-    def _random(self) -> float:
-        return identifiers.current().uniform()
-
     def _resolve_inputs(self) -> Outcome:
         """Parameters resolved and the run named, as the outcome of preparing; waits for nothing that is done."""
         try:
@@ -172,7 +178,8 @@ class RecordedRun:
     def _settle(self, outcome: Outcome) -> lifecycle.Phase:
         """The core's decision about an outcome, with the bookkeeping and the log lines that belong to it."""
         policy, run = self.subject.policy, self.run
-        granted = yield from lifecycle.settle(policy, run, outcome, self.retries, self._now, self._random)
+        retries = policy.retries if self._is_closing else self.retries
+        granted = yield from lifecycle.settle(policy, run, outcome, retries, self._now, self._random)
         self._note_decision(outcome, granted)
         return granted
 
@@ -217,7 +224,7 @@ class RecordedRun:
         if isinstance(outcome, Raised):
             if final:
                 self._raised = outcome.error
-            if self.retries >= policy.retries and engine_logs(logging.ERROR):
+            if (self._is_closing or self.retries >= policy.retries) and engine_logs(logging.ERROR):
                 self._log_failure(outcome)
 
     def _log_failure(self, outcome: Raised) -> None:
@@ -225,7 +232,7 @@ class RecordedRun:
         if outcome.own_limit:
             self.logger.error("%s exceeded timeout of %s second(s)", policy.noun, policy.timeout)
             return
-        exhausted = " - Retries are exhausted" if policy.retries else ""
+        exhausted = " - Retries are exhausted" if 0 < policy.retries <= self.retries else ""
         self.logger.error(
             "%s failed with exception: %r%s", policy.noun, outcome.error, exhausted, exc_info=outcome.error
         )
