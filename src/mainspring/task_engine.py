@@ -21,10 +21,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
+from mainspring._core.transitions import Move, next_state
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.recorded import RecordedRun
 from mainspring._engine.scopes import AsyncRunScope, SyncRunScope
 from mainspring._engine.suspension import Suspension
+from mainspring.annotations import NotSet
 from mainspring.context import RunContext, TaskRunContext
 from mainspring.exceptions import RunCancelled
 from mainspring.logging import (
@@ -37,7 +39,7 @@ from mainspring.logging import (
 )
 from mainspring.recording import current_recorder
 from mainspring.runs import RunInput, TaskRun
-from mainspring.states import Completed, State
+from mainspring.states import State
 from mainspring.transactions import AsyncTransactionScope, Transaction
 
 __all__ = [
@@ -122,7 +124,12 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     def handle_rollback(self, txn: Transaction) -> None:
         """Record that the transaction around the completed run was rolled back (E-74, E-105)."""
-        self.set_state(Completed(name="RolledBack", message="The task's transaction was rolled back."))
+        run = self._require_run()
+        before = run.state
+        if before.is_completed():  # a run that failed by returning a state did not become anything else
+            message = "The task's transaction was rolled back."
+            data = before.data if before.has_data else NotSet
+            self.set_state(next_state(run, Move.ROLL_BACK, self._now(), message, data))
 
     handle_rollback.log_on_run = False  # type: ignore[attr-defined]
 
@@ -186,6 +193,13 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         task = self.task
         transaction.stage(result, (self.handle_rollback, *task.on_rollback_hooks), task.on_commit_hooks)
 
+    def _stage_if_settled(self, transaction: Transaction, result: Any) -> None:
+        """Stage the result of the attempt that counts; one that is to be repeated leaves nothing behind."""
+        if self.is_running():
+            transaction.rollback()
+        else:
+            self._stage(transaction, result)
+
 
 @dataclass
 class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
@@ -223,9 +237,14 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
         return self.handle_success(result, transaction)
 
     def handle_success(self, result: Any, transaction: Transaction) -> Any:
-        """Stage the result and enter the state that it means; a failed one may be retried (E-60 to E-64)."""
-        self._stage(transaction, result)
-        return self._succeed(result)
+        """Enter the state that the result means and stage it; a failed one may be retried (E-60 to E-64)."""
+        try:
+            self._succeed(result)
+        except BaseException:
+            self._stage(transaction, result)  # to be rolled back on the way out
+            raise
+        self._stage_if_settled(transaction, result)
+        return result
 
 
 @dataclass
@@ -264,9 +283,14 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
         return await self.handle_success(result, transaction)
 
     async def handle_success(self, result: Any, transaction: Transaction) -> Any:
-        """Stage the result and enter the state that it means; a failed one may be retried (E-60 to E-64)."""
-        self._stage(transaction, result)
-        return await self._succeed(result)
+        """Enter the state that the result means and stage it; a failed one may be retried (E-60 to E-64)."""
+        try:
+            await self._succeed(result)
+        except BaseException:
+            self._stage(transaction, result)  # to be rolled back on the way out
+            raise
+        self._stage_if_settled(transaction, result)
+        return result
 
 
 def run_task(
@@ -382,7 +406,7 @@ def run_generator_task_sync(
                         except BaseException as error:  # for the user's generator to handle
                             step, argument = generator.throw, error
                     if step is None:
-                        engine._is_closing = True
+                        engine.closing = True
                         generator.close()
                         break
                 engine.handle_success(result, txn)
@@ -427,7 +451,7 @@ async def run_generator_task_async(
                         except BaseException as error:  # for the user's generator to handle
                             step, argument = generator.athrow, error
                     if step is None:
-                        engine._is_closing = True
+                        engine.closing = True
                         await generator.aclose()
                         break
                 await engine.handle_success(result, txn)

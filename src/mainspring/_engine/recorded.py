@@ -57,7 +57,7 @@ class RecordedRun:
     _context: Any = None  # of the whole run
     _outer: Any = None  # the scope in which that context is active
     _limit: Any = None  # of the attempt, while there is one
-    _is_closing = False  # a generator is being closed: whatever comes of it, nobody wants another attempt
+    closing = False  # a generator is being closed: whatever comes of it, nobody wants another attempt
     _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
 
     @property
@@ -178,7 +178,7 @@ class RecordedRun:
     def _settle(self, outcome: Outcome) -> lifecycle.Phase:
         """The core's decision about an outcome, with the bookkeeping and the log lines that belong to it."""
         policy, run = self.subject.policy, self.run
-        retries = policy.retries if self._is_closing else self.retries
+        retries = policy.retries if self.closing else self.retries
         granted = yield from lifecycle.settle(policy, run, outcome, retries, self._now, self._random)
         self._note_decision(outcome, granted)
         return granted
@@ -224,7 +224,7 @@ class RecordedRun:
         if isinstance(outcome, Raised):
             if final:
                 self._raised = outcome.error
-            if (self._is_closing or self.retries >= policy.retries) and engine_logs(logging.ERROR):
+            if (self.closing or self.retries >= policy.retries) and engine_logs(logging.ERROR):
                 self._log_failure(outcome)
 
     def _log_failure(self, outcome: Raised) -> None:
