@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections import Counter
@@ -59,7 +60,7 @@ def open_console(stream: TextIO | None = None) -> Console:
     """A console on ``stream``, standard output by default: in colour on a terminal unless NO_COLOR is set."""
     file = stream or sys.stdout
     terminal = is_terminal(file)
-    return Console(
+    return _Console(
         file=file,
         force_terminal=terminal,
         width=None if terminal else _PLAIN_WIDTH,
@@ -67,6 +68,12 @@ def open_console(stream: TextIO | None = None) -> Console:
         markup=False,
         emoji=False,
     )
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the caller know, instead of leaving the program: a run goes on when nobody looks any more."""
+        raise BrokenPipeError(errno.EPIPE, "Nobody reads the output any more.")
 
 
 def can_show(console: Console, glyphs: str) -> bool:

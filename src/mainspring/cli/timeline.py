@@ -37,11 +37,11 @@ class Timeline:
         self._width = width
         self._glyphs = _GLYPHS if fancy else _ASCII
 
-    def axis(self) -> Text:
-        """The heading: where the scale begins, and how long it is."""
+    def axis(self, ruled: bool) -> str:
+        """The heading: where the scale begins and how long it is, with a line in between if it is ``ruled``."""
         total = format_duration(self._length)
-        rule = self._glyphs["axis"] * (self._width - len(total) - 4)
-        return Text(f"0 {rule} {total}" if rule else total.rjust(self._width))
+        rule = (self._glyphs["axis"] if ruled else " ") * (self._width - len(total) - 3)
+        return f"0 {rule} {total}" if rule else total.rjust(self._width)
 
     def bar(self, spans: Iterable[Span], style: str) -> Text:
         """The bar of something that ran in some spans; each shows, however short."""

@@ -72,7 +72,7 @@ def tree_table(client: Client, tree: RunTree, console: Console, full: bool) -> R
     ]
     if width >= LEAST_TIMELINE:
         bars = Bars(client, tree, width, can_show(console, Timeline.GLYPHS))
-        columns.append(Column(bars.axis))
+        columns.append(Column(bars.timeline.axis(ruled=console.is_terminal)))
         facts = [[*cells, bars.of(row)] for cells, row in zip(facts, rows, strict=True)]
     shown = table(console, columns, facts)
     if not any(row.is_folded for row in rows):
@@ -136,19 +136,14 @@ class Bars:
         self._now = clock.current().now()
         root = tree.flow_runs[0]
         begin = root.started_at or root.created_at
-        self._timeline = Timeline(begin, max(_end(root, self._now), begin), width, fancy)
+        self.timeline = Timeline(begin, max(_end(root, self._now), begin), width, fancy)
         self._client = client
         self._histories = 0
-
-    @property
-    def axis(self) -> str:
-        """The heading of the column."""
-        return self._timeline.axis().plain
 
     def of(self, row: Row) -> Text:
         """The bar of a row: one for all of its runs."""
         spans = [span for run in row.runs for span in self._spans(run)]
-        return self._timeline.bar(spans, STYLES[row.state.type])
+        return self.timeline.bar(spans, STYLES[row.state.type])
 
     def _spans(self, run: Run) -> list[Span]:
         if run.started_at is None:
