@@ -124,6 +124,9 @@ class BaseFlowRunEngine(RecordedRun):
             self._create_stand_in(run)
             self._stamp(pending)
             self._recorder.enter(run, pending, wait=False)
+        elif not self._recorder.has(run):  # made by hand: its history begins here
+            self._stamp(run.state)
+            self._recorder.enter(run, run.state, wait=False)
         self.logger = flow_run_logger(run, flow)
         if engine_logs(logging.INFO):
             self.logger.info("Created flow run %r for flow %r", run.name, flow.name)

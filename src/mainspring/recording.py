@@ -103,6 +103,10 @@ class Recorder:
         else:
             self._leave_to_flusher()
 
+    def has(self, run: Run) -> bool:
+        """True if the history of ``run`` has begun: a state of it is on disk or in the buffer."""
+        return run.recorded is not None or run.key in self._changes
+
     def log(self, entry: LogEntry) -> None:
         """Record a log line; it is written with the next commit or within `VISIBLE_AFTER`."""
         with self._buffer_lock:

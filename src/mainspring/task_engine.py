@@ -158,6 +158,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             )
             self._stamp(run.state)
             self._recorder.enter(run, run.state, wait=False)
+        elif not self._recorder.has(run):  # made by `create_local_run`: its history begins here
+            self._stamp(run.state)
+            self._recorder.enter(run, run.state, wait=False)
         self.logger = task_run_logger(run, self.task)
         if engine_logs(logging.DEBUG):
             self.logger.debug("Created task run %r for task %r", run.name, self.task.name)

@@ -66,6 +66,8 @@ class SyncDriver(RecordedRun):
         """Wait for the upstream runs, then resolve the parameters and name the run."""
         if self.parameters or self.wait_for is not None:
             for future in find_unfinished((self.parameters, self.wait_for)):
+                if future.task_run_key == self.run.key:
+                    return self._refuse_itself()
                 future.wait()
         return self._resolve_inputs()
 
@@ -199,6 +201,8 @@ class AsyncDriver(RecordedRun):
         """Wait for the upstream runs, then resolve the parameters and name the run."""
         if self.parameters or self.wait_for is not None:
             for future in find_unfinished((self.parameters, self.wait_for)):
+                if future.task_run_key == self.run.key:
+                    return self._refuse_itself()
                 await future.wait_async()
         return self._resolve_inputs()
 

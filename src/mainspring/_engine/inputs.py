@@ -13,7 +13,7 @@ from mainspring.futures import Future
 from mainspring.runs import RunInput, TaskRun, TaskRunResult
 from mainspring.states import State
 
-__all__ = ["collect_inputs", "find_unfinished", "resolve_parameters", "resolve_value"]
+__all__ = ["collect_inputs", "find_unfinished", "is_among", "resolve_parameters", "resolve_value"]
 
 
 def find_unfinished(value: Any) -> list[Future[Any]]:
@@ -99,6 +99,11 @@ def collect_inputs(
     for parent in parents:
         inputs.setdefault("__parents__", []).append(TaskRunResult(id=parent.id))
     return inputs
+
+
+def is_among(run_id: UUID, value: Any) -> bool:
+    """True if a future or state in ``value`` is of the given task run."""
+    return TaskRunResult(id=run_id) in _upstreams(value)
 
 
 def _upstreams(value: Any) -> list[RunInput]:

@@ -10,7 +10,7 @@ from mainspring import clock, identifiers
 from mainspring._core import lifecycle, transitions
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready
 from mainspring._core.policy import hook_name
-from mainspring._engine.inputs import resolve_parameters, resolve_value
+from mainspring._engine.inputs import is_among, resolve_parameters, resolve_value
 from mainspring._engine.subject import Subject
 from mainspring.annotations import NotSet
 from mainspring.exceptions import Abort, Pause, StoreError, UpstreamTaskError
@@ -135,7 +135,8 @@ class RecordedRun:
         """Parameters resolved and the run named, as the outcome of preparing; waits for nothing that is done."""
         try:
             if self.wait_for is not None:
-                self._check_wait_for()
+                if is_among(self.run.id, self.wait_for):
+                    return self._refuse_itself()
                 resolve_value(list(self.wait_for))
             if self.parameters:
                 self.parameters = resolve_parameters(self.parameters)
@@ -148,8 +149,13 @@ class RecordedRun:
             return Raised(error)
         return _READY
 
-    def _check_wait_for(self) -> None:
-        """A place for engines to refuse what can never come."""
+    def _refuse_itself(self) -> Outcome:
+        """The outcome of preparing a run that is among its own inputs and would wait for ever (E-46)."""
+        self._raised = error = ValueError(
+            f"{self.run!r} is depending on itself: it is among its own inputs or `wait_for`, and waiting for it"
+            f" is a deadlock. Did a list in `wait_for` grow after the call? Pass a copy of it."
+        )
+        return Raised(error)
 
     def _name_run(self) -> None:
         """Give the run the name its task or flow wants, once per engine (E-35)."""
