@@ -164,7 +164,8 @@ class BaseFlowRunEngine(RecordedRun):
         self._recorder.enter(stand_in, copy, wait=False)
 
     def _enter_run(self) -> None:
-        self._outer = self._enter_attempt()
+        self._outer = scope = self._enter_attempt()
+        self._context = scope.context
 
     def _enter_attempt(self) -> _FlowScope:
         scope = self._scope = _FlowScope(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -140,6 +141,8 @@ class RecordedRun:
                 resolve_value(list(self.wait_for))
             if self.parameters:
                 self.parameters = resolve_parameters(self.parameters)
+                if self._context is not None:  # names and hooks look at them there
+                    self._context.parameters = self.parameters
             self._name_run()
         except UpstreamTaskError as error:
             self._raised = error
@@ -165,7 +168,7 @@ class RecordedRun:
         if isinstance(wanted, str):
             name = wanted.format(**(self.parameters or {}))
         elif callable(wanted):
-            name = wanted()
+            name = wanted(parameters=self.parameters) if _takes_parameters(wanted) else wanted()
         else:
             raise TypeError(
                 f"Expected string or callable for '{self.run_option}'; got {type(wanted).__name__} instead."
@@ -303,3 +306,11 @@ class RecordedRun:
             and not isinstance(error, Pause | Abort | GeneratorExit)
             and not self.run.state.is_final()
         )
+
+
+def _takes_parameters(name: Callable[..., Any]) -> bool:
+    """Whether a function that names runs wants to be given the parameters (V-4)."""
+    try:
+        return "parameters" in inspect.signature(name).parameters
+    except ValueError:  # some builtins do not tell
+        return False
