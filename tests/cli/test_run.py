@@ -100,6 +100,14 @@ def test_a_failed_task_is_told_in_one_line(tmp_path: Path) -> None:
     assert line.endswith("failed: ZeroDivisionError: division by zero (pipeline.py:5)")
 
 
+def test_a_long_reason_is_cut_in_its_line(tmp_path: Path) -> None:
+    """The line about a failed task has the beginning of a long message; the exception has all of it."""
+    text = "@task\ndef fail(): raise ValueError('first\\n' + 'x' * 500)\n\n@flow\ndef pipeline(): fail()\n"
+    told = command("run", str(write_flow_file(tmp_path, text))).stderr
+    assert "failed: ValueError: first ... (pipeline.py:4)" in told
+    assert "x" * 500 in told
+
+
 def test_causes_of_an_exception_are_shown(tmp_path: Path) -> None:
     """An exception raised from another one is shown after it."""
     text = """
@@ -246,6 +254,8 @@ def test_a_forked_child_may_print_and_log(tmp_path: Path) -> None:
     """Processes that a flow forks are not held up by locks of the report."""
     text = """
         import os
+        import warnings
+        warnings.simplefilter("ignore")  # forking with threads around is what this is about
 
         @flow
         def pipeline():

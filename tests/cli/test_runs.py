@@ -244,6 +244,12 @@ def test_show_names_where_inputs_came_from() -> None:
 
 
 @pytest.mark.usefixtures("history")
+def test_show_tells_why_runs_failed() -> None:
+    """Below the tree each failed run says why, the innermost ones only."""
+    assert re.search(r"\n\nfail-\w+  ValueError: no \.\.\.\n$", out("show", run_called("failing")["id"]))
+
+
+@pytest.mark.usefixtures("history")
 def test_messages_stay_on_one_line() -> None:
     """A message with line ends is shown on one line."""
     run = run_called("fail-")
@@ -280,7 +286,7 @@ def test_many_alike_are_folded() -> None:
     many(300)
     run_id = run_called("many")["id"]
     text = out("show", run_id)
-    assert re.search(r"\ndouble . 300 +Completed +\S+ · \S+ · \S+ +█", text)
+    assert re.search(r"\ndouble . 300 +Completed +\S+ · \S+ · \S+ +[█▌▐]", text)
     assert re.search(r"\nfail-\w+ +\w{8} +Failed", text)
     assert text.count("\ndouble-") == 0
     assert out("show", run_id, "--full").count("\ndouble-") == 300

@@ -1,20 +1,25 @@
 """The command ``mainspring``.
 
-What a command looks like from outside is in the modules named after its noun, which import next to nothing, so that
-the command answers at once; what it does is one step below and loaded when it is called for::
+What a command looks like from outside is in the modules named after its noun, which import next to nothing, so
+that the command answers at once; what it does is in the modules below them, loaded when it is called for::
 
-    run          mainspring run              execution, on top of
-                                             entrypoints    from FILE.py:flow to the flow
-                                             progress       what the runs of this process are up to
-                                             reports        progress for people: live, or line by line
-                                             streams        prints of the flow above the live display
-                                             failures       an exception without our frames
-    runs         mainspring runs ls          listing
-                 mainspring runs show        showing, on top of trees and timeline
-                 mainspring runs logs        logbook
-    version      mainspring version
-    records      runs as JSON; its fields are a public format
-    rendering    consoles, tables, times; piped output is plain
+    run         mainspring run           execution, on top of
+                                         entrypoints   from FILE.py:flow to the flow
+                                         progress      what the runs of this process are up to, counted
+                                         reports       progress as lines
+                                         live          progress as bars on a terminal
+                                         streams       what the flow prints, above the bars
+                                         loglines      what runs log, likewise
+    runs        mainspring runs ls       listing
+                mainspring runs show     showing, on top of trees, folding, timeline and treetable
+                mainspring runs logs     logbook
+    version     mainspring version
+
+    histories   the run store as reading commands open it: nothing is made
+    records     runs as JSON; its fields are a public format
+    rendering   consoles, tables, times; plain text in a pipe
+    failures    an exception without our frames
+    errors      from an exception to a line and an exit code
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
@@ -36,13 +36,14 @@ _COMPLETIONS = 50
 
 _COLUMNS = [
     Column("id"),
-    Column("name", most=34),
+    Column("name", yields=True),
     Column("kind"),
     Column("state"),
     Column("started"),
     Column("duration", right=True),
     Column("task runs"),
 ]
+_KIND = 2
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -80,7 +81,12 @@ def list_selected(selection: Selection, as_json: bool) -> None:
             show(console, Text(_why_none(selection)))
             return
         counts = client.count_task_runs(flow_run_ids)
-    show(console, table(console, _COLUMNS, _rows(shown, counts)))
+    columns, rows = list(_COLUMNS), list(_rows(shown, counts))
+    if console.is_terminal and len({type(run) for run in shown}) == 1:  # room is scarce there
+        del columns[_KIND]
+        for row in rows:
+            del row[_KIND]
+    show(console, table(console, columns, rows))
     if len(runs) > len(shown) and console.is_terminal:
         show(console, Text(f"\nThe newest {len(shown)} of more; --limit N shows more.", "dim"))
 
@@ -141,7 +147,7 @@ def _why_none(selection: Selection) -> str:
     return NO_RUNS
 
 
-def _rows(runs: Sequence[Run], counts: Mapping[UUID, Mapping[str, int]]) -> Iterable[list[Text | str]]:
+def _rows(runs: Sequence[Run], counts: Mapping[UUID, Mapping[str, int]]) -> Iterator[list[Text | str]]:
     ids = short_ids([run.id for run in runs])
     now = clock.current().now()
     for run in runs:

@@ -75,8 +75,10 @@ class LiveReport:
     def catch_up(self) -> None:
         """See `Report.catch_up`."""
         with self._progress.lock:
-            for line in self._announcer.lines(self._progress.take_in()):
-                self._console.print(line, soft_wrap=True)
+            lines = list(self._announcer.lines(self._progress.take_in()))
+        # Without the lock: printing waits for the display, whose refreshing thread waits for the lock.
+        for line in lines:
+            self._console.print(line, soft_wrap=True)
 
     def _write_line(self, line: str) -> None:
         self._console.print(_Raw(line), soft_wrap=True)

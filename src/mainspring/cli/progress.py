@@ -6,14 +6,13 @@ to a queue, which needs no lock. Counting is done by whoever reports, some times
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Literal
 
 from mainspring.cli.failures import innermost_place
-from mainspring.cli.rendering import format_duration, one_line
+from mainspring.cli.rendering import brief, format_duration
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
 from mainspring.states.conversion import describe_exception
@@ -31,8 +30,6 @@ _KINDS = {
     StateType.CRASHED: "crashed",
     StateType.CANCELLED: "cancelled",
 }
-
-_LONG_WORDS = re.compile(r"^\w+ run encountered an exception: ")  # whose run and what happened is told anyway
 
 
 class FlowProgress:
@@ -155,7 +152,7 @@ def _is_retry(state: State, before: str) -> bool:
 def _retry(run: Run, state: State, depth: int) -> Notice:
     due = state.scheduled_at
     again = "trying again" if due is None else f"trying again in {format_duration(due - state.at)}"
-    reason = f": {one_line(_LONG_WORDS.sub('', state.message))}" if state.message else ""
+    reason = f": {brief(state.message)}" if state.message else ""
     return Notice("retried", state.at, run.name, f"attempt failed, {again}{reason}", depth)
 
 
@@ -167,5 +164,5 @@ def _failure(run: Run, state: State, depth: int) -> Notice:
         place = innermost_place(error)
         if state.name == "Failed":  # its message says the same with more words
             reason = describe_exception(error)
-    told = f"{state.name.lower()}{f': {one_line(reason)}' if reason else ''}{f' ({place})' if place else ''}"
+    told = f"{state.name.lower()}{f': {brief(reason)}' if reason else ''}{f' ({place})' if place else ''}"
     return Notice("failed", state.at, run.name, told, depth)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from mainspring.states import State, StateType
 __all__ = [
     "STYLES",
     "Column",
+    "brief",
     "can_show",
     "describe_counts",
     "describe_types",
@@ -48,6 +50,8 @@ STYLES: dict[StateType, str] = {
 }
 
 _PLAIN_WIDTH = 10_000  # in a pipe nothing is cut off or wrapped
+_MOST_LETTERS = 100
+_LONG_WORDS = re.compile(r"^\w+ run encountered an exception: ")  # whose run it was is told beside it
 _MINUTE, _HOUR, _DAY, _MONTH = 60, 3600, 86_400, 30 * 86_400
 
 
@@ -101,26 +105,39 @@ def show(console: Console, content: RenderableType) -> None:
 
 
 class Column:
-    """A column: its heading, how it is aligned, and the most room it may take on a terminal."""
+    """A column of a table.
 
-    def __init__(self, heading: str, *, right: bool = False, most: int | None = None) -> None:
+    Args:
+        heading: What stands above it.
+        right: Aligned to the right.
+        most: The most room it takes on a terminal.
+        yields: On a terminal that is too narrow for the table, this one gives way.
+    """
+
+    def __init__(
+        self, heading: str, *, right: bool = False, most: int | None = None, yields: bool = False
+    ) -> None:
         self.heading = heading
         self.right = right
         self.most = most
+        self.yields = yields
 
 
 def table(console: Console, columns: Sequence[Column], rows: Iterable[Sequence[Text | str]]) -> Table:
     """Columns that are aligned by spaces alone, under dim headings."""
+    cells = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in columns:
+    for index, column in enumerate(columns):
+        width = max(len(column.heading), *(row[index].cell_len for row in cells), 0)
         made.add_column(
             column.heading,
             justify="right" if column.right else "left",
             no_wrap=True,
             overflow="ellipsis" if can_show(console, "…") else "crop",
+            min_width=None if column.yields or column.most is not None else width,
             max_width=column.most if console.is_terminal else None,
         )
-    for row in rows:
+    for row in cells:
         made.add_row(*row)
     return made
 
@@ -131,6 +148,15 @@ def table(console: Console, columns: Sequence[Column], rows: Iterable[Sequence[T
 def one_line(text: str) -> str:
     """``text`` without line ends and control characters, for a place that has one line."""
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+def brief(reason: str) -> str:
+    """What a state says, in some words on one line; all of it is shown with the run itself."""
+    first, *more = _LONG_WORDS.sub("", reason.strip()).splitlines() or [""]
+    text = one_line(first)
+    if len(text) > _MOST_LETTERS:
+        return f"{text[:_MOST_LETTERS]} ..."
+    return f"{text} ..." if more else text
 
 
 def state_text(state: State) -> Text:

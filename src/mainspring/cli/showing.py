@@ -173,7 +173,7 @@ _STATE_COLUMNS = [
     Column("state"),
     Column("attempt", right=True),
     Column("lasted", right=True),
-    Column("message"),
+    Column("message", yields=True),
 ]
 
 

@@ -12,6 +12,7 @@ from mainspring.cli.folding import Row, tree_rows
 from mainspring.cli.rendering import (
     STYLES,
     Column,
+    brief,
     can_show,
     format_duration,
     one_line,
@@ -28,10 +29,11 @@ __all__ = ["tree_table"]
 
 PLAIN_TIMELINE = 40
 LEAST_TIMELINE = 12
-FAIR_TIMELINE = 24
+FAIR_TIMELINE = 18
 
 _LEAST_NAME = 14
 _GAP = 2
+_MOST_REASONS = 10
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _MOST_HISTORIES = 500  # retried runs whose states are read, to draw the waits between their attempts
 
@@ -74,11 +76,26 @@ def tree_table(client: Client, tree: RunTree, console: Console, full: bool) -> R
         bars = Bars(client, tree, width, can_show(console, Timeline.GLYPHS))
         columns.append(Column(bars.timeline.axis(ruled=console.is_terminal)))
         facts = [[*cells, bars.of(row)] for cells, row in zip(facts, rows, strict=True)]
-    shown = table(console, columns, facts)
-    if not any(row.is_folded for row in rows):
-        return shown
-    note = "Of runs alike the shortest, median and longest duration is shown; --full shows each run."
-    return Group(shown, Text(f"\n{note}", "dim"))
+    parts: list[RenderableType] = [table(console, columns, facts)]
+    if any(row.is_folded for row in rows):
+        note = "Of runs alike the shortest, median and longest duration is shown; --full shows each run."
+        parts.append(Text(f"\n{note}", "dim"))
+    if reasons := _reasons(rows):
+        parts += [Text(), *reasons]
+    return Group(*parts)
+
+
+def _reasons(rows: Sequence[Row]) -> list[Text]:
+    """Why runs did not complete, a line each; of a run and the runs inside of it, the innermost tells."""
+    lines: list[Text] = []
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
+        is_innermost = following is None or following.depth <= row.depth
+        if row.state.message and is_innermost and not row.state.is_completed():
+            name = one_line(row.runs[0].name)
+            lines.append(Text.assemble((name, STYLES[row.state.type]), "  ", brief(row.state.message)))
+    left_out = len(lines) - _MOST_REASONS
+    more = [Text(f"... and {left_out} more", "dim")] if left_out > 0 else []
+    return lines[:_MOST_REASONS] + more
 
 
 def _facts(rows: Sequence[Row], console: Console) -> list[Cells]:
