@@ -157,7 +157,7 @@ def test_what_a_file_defines_can_be_pickled(tmp_path: Path) -> None:
             subprocess.run(
                 [sys.executable, "-c", program],
                 input=pickle.dumps(Point()),
-                env={"PYTHONPATH": sys.path[0]},
+                env={"PYTHONPATH": ":".join(sys.path)},
                 check=True,
             )
     """
