@@ -234,14 +234,12 @@ def flights(late_after: int = 15) -> Path:
 
 
 def print_result(summaries: dict[str, pl.DataFrame], read: int, chart: Path) -> None:
-    """What came out, and where to look next."""
+    """What came out."""
     for name in ("airline", "weather"):
         print("\n{:28}{:>9}{:>13}{:>10}{:>13}".format(*summaries[name].columns))
         for row in summaries[name].sort("minutes late").rows():
             print("{:28}{:9,}{:13.1f}{:10.1f}{:13.1f}".format(*row))
-    run_id = runtime.flow_run.id
-    assert run_id is not None  # `flights` calls this while it runs
-    print(f"\n{read:,} flights\nchart: {chart}\nnext:  {command()} runs show {shorten(run_id)}")
+    print(f"\n{read:,} flights\nchart: {chart}")
 
 
 def command() -> str:
@@ -251,4 +249,8 @@ def command() -> str:
 
 
 if __name__ == "__main__":
-    flights()
+    state = flights(return_state=True)
+    state.result()  # raises what the flow raised, if it did
+    run_id = state.state_details.flow_run_id
+    assert run_id is not None  # every state of a flow run knows it
+    print(f"next:  {command()} runs show {shorten(run_id)}")

@@ -25,6 +25,7 @@
     ├── EntrypointError                 a file or a flow in it cannot be found or loaded
     └── StoreError                      the run store could not do its work
         ├── StoreUnavailable            it cannot be opened, read or written at all
+        │   └── StoreMissing            there is none yet, and none was to be made
         ├── StoreCorrupt                the file is no database, or a damaged one
         ├── StoreTooNew                 written by a newer version
         └── SupersededRun               a write came from an attempt that no longer counts
@@ -71,6 +72,7 @@ __all__ = [
     "RunError",
     "StoreCorrupt",
     "StoreError",
+    "StoreMissing",
     "StoreTooNew",
     "StoreUnavailable",
     "SupersededRun",
@@ -193,6 +195,10 @@ class StoreError(MainspringError):
 
 class StoreUnavailable(StoreError):  # noqa: N818 - names a situation
     """The database cannot be opened, read or written: path, permissions, disk space, locks."""
+
+
+class StoreMissing(StoreUnavailable):
+    """There is no run store yet: nothing has run with these settings."""
 
 
 class StoreCorrupt(StoreError):  # noqa: N818 - names a situation

@@ -52,6 +52,12 @@ def test_several_flows_ask_for_a_choice(file: Path) -> None:
     assert f"{file}:report, {file}:load" in refusal("run", str(file))
 
 
+def test_the_flow_named_after_its_file_needs_no_name(tmp_path: Path) -> None:
+    """Of several flows in a file, the one in the variable called like the file is what the file is for."""
+    text = "@flow\ndef part(): ...\n\n@flow\ndef whole(): print('whole')\n"
+    assert command("run", str(write_flow_file(tmp_path, text, "whole.py"))).stdout == "whole\n"
+
+
 def test_flows_from_elsewhere_are_no_candidates(tmp_path: Path) -> None:
     """A flow that a file imports does not make the one it defines ambiguous."""
     write_flow_file(tmp_path, "@flow\ndef other(): ...\n", "neighbour.py")

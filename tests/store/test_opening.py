@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.exceptions import StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable
+from mainspring.exceptions import StoreCorrupt, StoreError, StoreMissing, StoreTooNew, StoreUnavailable
 from mainspring.identifiers import to_uuid
 from mainspring.states import State
 from mainspring.store import LogEntry, RunFilter, open_store, schema
@@ -256,7 +256,7 @@ def test_nothing_there_to_read(path: Path, exists: bool) -> None:
     with pytest.raises(StoreUnavailable, match=f"no run store at {path}"):
         open_store(path if exists else path.parent / "runs.db", create=False)
     assert path.exists() is exists
-    with pytest.raises(StoreUnavailable, match="no run store at"):
+    with pytest.raises(StoreMissing, match="no run store at"):
         open_store(path.parent / "deep" / "runs.db", create=False)
     assert not (path.parent / "deep").exists()
 

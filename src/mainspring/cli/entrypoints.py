@@ -26,6 +26,8 @@ _STORE_IN_USE = "mainspring.store.sqlite"  # imported when the first store is op
 def load_flow(target: str) -> AnyFlow:
     """The flow that ``FILE.py`` or ``FILE.py:flow`` names; its file is loaded, as a module.
 
+    Without a name it is the only flow defined in the file, or the one whose variable is called like the file.
+
     Raises:
         EntrypointError: There is no such file or flow, or no one flow to choose, or loading the file failed,
             in which case the cause is the exception that came out of it.
@@ -40,6 +42,8 @@ def load_flow(target: str) -> AnyFlow:
     own = {key: flow for key, flow in flows.items() if flow.fn.__module__ == module.__name__}
     if len(own) == 1:
         return next(iter(own.values()))
+    if path.stem in own:  # the flow that the file is named after
+        return own[path.stem]
     if not own:
         raise EntrypointError(f"{path} defines no flow. Put @flow on the function that is to run.")
     raise EntrypointError(f"{path} defines {len(own)} flows. Say which one: {_choices(path, own)}.")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from mainspring.client import Client, open_client
-from mainspring.exceptions import StoreUnavailable
-from mainspring.settings import get_current_settings
+from mainspring.exceptions import StoreMissing
 
 __all__ = ["NO_RUNS", "open_history"]
 
@@ -25,16 +23,6 @@ def open_history() -> Generator[Client | None]:
     with ExitStack() as scopes:
         try:
             client = scopes.enter_context(open_client())
-        except StoreUnavailable:
-            if not _is_missing():
-                raise
+        except StoreMissing:
             client = None
         yield client
-
-
-def _is_missing() -> bool:
-    path = Path(get_current_settings().run_store_url.removeprefix("sqlite:///")).expanduser()
-    try:
-        return not path.exists() or (path.is_file() and not path.stat().st_size)
-    except OSError:
-        return False  # out of reach, which is not the same

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from mainspring import clock
-from mainspring.exceptions import StoreCorrupt, StoreError, StoreUnavailable
+from mainspring.exceptions import StoreCorrupt, StoreError, StoreMissing, StoreUnavailable
 from mainspring.store import schema
 from mainspring.store.protocol import Durability
 
@@ -88,7 +88,7 @@ class Database:
                     f"The run store {path} is a directory. Set MAINSPRING_DATABASE_URL to a file."
                 )
             if not create and (not path.exists() or not path.stat().st_size):
-                raise StoreUnavailable(
+                raise StoreMissing(
                     f"There is no run store at {path}. It is made by the first run; if yours is"
                     f" elsewhere, set MAINSPRING_DATABASE_URL or MAINSPRING_HOME."
                 )
