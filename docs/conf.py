@@ -20,7 +20,6 @@ exclude_patterns = ["conf.py"]
 
 # Pages are Markdown that reads well without a build; links to headings are checked.
 myst_heading_anchors = 3
-suppress_warnings = ["misc.highlighting_failure"]
 
 html_theme = "furo"
 html_title = "mainspring"

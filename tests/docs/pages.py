@@ -3,6 +3,7 @@
 ``python``                    run, in one namespace for the whole page
 ``python`` with a title       saved under that name, for commands further down
 ``output``                    what the block before it prints; ``...`` stands for anything
+``sql``                       run on the history that the page has made
 ``console``                   lines with ``$`` are run if they are about mainspring; the others are what they print
 """
 
@@ -10,6 +11,7 @@ import io
 import os
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,12 +25,13 @@ from sybil.parsers.markdown import SkipParser
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
 from mainspring.client import get_client
+from mainspring.settings import get_current_settings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
-INFO = re.compile(r'(?P<language>python|output|console)(?: title="(?P<title>[^"]+)")?$\n', re.MULTILINE)
+INFO = re.compile(r'(?P<language>python|output|sql|console)(?: title="(?P<title>[^"]+)")?$\n', re.MULTILINE)
 PROGRAMS = ("mainspring", "python", "sqlite3")
 ID = re.compile(r"\b[0-9a-f]{8}\b")
 
@@ -57,9 +60,7 @@ def parse(path: Path) -> list[Example]:
 def _blocks(document: Document) -> Iterator[Region]:
     for region in RawFencedCodeBlockLexer(INFO)(document):
         region.parsed = region.lexemes["source"]
-        region.evaluator = {"python": _run_python, "output": _compare, "console": _run_console}[
-            region.lexemes["language"]
-        ]
+        region.evaluator = _EVALUATORS[region.lexemes["language"]]
         yield region
 
 
@@ -78,6 +79,12 @@ def _compare(example: Example) -> str | None:
     return difference(example.parsed, example.namespace.pop("_printed"))
 
 
+def _run_sql(example: Example) -> None:
+    database = sqlite3.connect(get_current_settings().home / "mainspring.db")
+    database.executescript(example.parsed)
+    database.close()
+
+
 def _run_console(example: Example) -> str | None:
     for command, printed in sessions(example.parsed):
         if any(word in PROGRAMS for word in shlex.split(command)[:2]):
@@ -85,6 +92,9 @@ def _run_console(example: Example) -> str | None:
             if printed and (found := difference(printed, got)):
                 return f"$ {command}\n{found}"
     return None
+
+
+_EVALUATORS = {"python": _run_python, "output": _compare, "sql": _run_sql, "console": _run_console}
 
 
 def sessions(block: str) -> Iterator[tuple[str, str]]:
