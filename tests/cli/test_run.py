@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -34,13 +35,23 @@ FAILING = """
 
 def test_a_completed_run_exits_with_0(tmp_path: Path) -> None:
     """The command tells name, state, duration and task runs of the run, and what to type next."""
-    done = command("run", str(write_flow_file(tmp_path, WORKING)))
+    beside_python = {"PATH": str(Path(sys.executable).parent)}
+    done = command("run", str(write_flow_file(tmp_path, WORKING)), environment=beside_python)
     (run,) = answer("runs", "ls")
     assert done.returncode == 0
     first, ran, following = done.stderr.splitlines()[-3:]
     assert first.startswith(f"{run['name']}  Completed in ")
     assert ran == "  2 task runs: 2 completed"
     assert following == f"  mainspring runs show {run['id'][-8:]}"
+
+
+@pytest.mark.skipif(not Path(sys.executable).with_name("mainspring").exists(), reason="not installed here")
+def test_what_to_type_next_can_be_typed(tmp_path: Path) -> None:
+    """Where the PATH does not lead to the command, the line to type next says where it is."""
+    done = command("run", str(write_flow_file(tmp_path, WORKING)), environment={"PATH": str(tmp_path)})
+    following = done.stderr.splitlines()[-1].split()
+    assert following[1:3] == ["runs", "show"]
+    assert Path(following[0]).resolve() == Path(sys.executable).with_name("mainspring").resolve()
 
 
 def test_standard_output_belongs_to_the_flow(tmp_path: Path) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shlex
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -180,7 +184,15 @@ def _summary(flow: FlowProgress, progress: Progress, console: Console) -> Iterat
     if retries:
         ran.append(f"; {retries} {'retry' if retries == 1 else 'retries'}")
     yield ran
-    yield Text(f"  mainspring runs show {identifiers.shorten(run.key)}", "dim")
+    yield Text(f"  {_command()} runs show {identifiers.shorten(run.key)}", "dim")
+
+
+def _command() -> str:
+    """How to call this command again: its name, if the PATH leads to this very one, else where it is."""
+    own = Path(sys.executable).with_name("mainspring")
+    if not own.exists() or shutil.which("mainspring") == str(own):
+        return "mainspring"
+    return shlex.quote(min(os.path.relpath(own), str(own), key=len))
 
 
 @contextmanager
