@@ -107,7 +107,11 @@ class ConcurrentFuture(Future[R]):
 
     def wait(self, timeout: float | None = None) -> None:
         """See `Future.wait`."""
-        concurrent.futures.wait([self.wrapped_future], timeout)
+        # Not `concurrent.futures.wait`: it waits for ever for what a pool cancelled before it began.
+        try:
+            self.wrapped_future.exception(timeout)
+        except (TimeoutError, concurrent.futures.CancelledError):
+            pass  # the state tells
 
     async def wait_async(self, timeout: float | None = None) -> None:
         """See `Future.wait_async`."""

@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 from uuid import UUID
 
 from mainspring import _portal, identifiers
-from mainspring._engine.mapping import split_parameters
+from mainspring._engine.mapping import common_upstreams, split_parameters
 from mainspring.futures import ConcurrentFuture, Future, FutureList
 from mainspring.logging import get_logger
 from mainspring.runs import RunInput
@@ -80,7 +80,8 @@ class TaskRunner(ABC, Generic[F]):
         """
         self._require_started()
         children = split_parameters(task.arguments, parameters)
-        return FutureList([self.submit(task, child, wait_for) for child in children])
+        dependencies = common_upstreams(task.arguments, parameters)
+        return FutureList([self.submit(task, child, wait_for, dependencies) for child in children])
 
     def cancel_all(self) -> None:
         """Cancel what has not begun, as far as the runner can."""

@@ -13,7 +13,14 @@ from mainspring.futures import Future
 from mainspring.runs import RunInput, TaskRun, TaskRunResult
 from mainspring.states import State
 
-__all__ = ["collect_inputs", "find_unfinished", "is_among", "resolve_parameters", "resolve_value"]
+__all__ = [
+    "collect_inputs",
+    "find_unfinished",
+    "is_among",
+    "resolve_parameters",
+    "resolve_value",
+    "upstreams_of",
+]
 
 
 def find_unfinished(value: Any) -> list[Future[Any]]:
@@ -93,9 +100,9 @@ def collect_inputs(
     if is_atomic(parameters.values()):
         inputs: dict[str, list[RunInput]] = {name: [] for name in parameters}
     else:
-        inputs = {name: _upstreams(value) for name, value in parameters.items()}
+        inputs = {name: upstreams_of(value) for name, value in parameters.items()}
     if wait_for is not None:
-        inputs["wait_for"] = _upstreams(wait_for)
+        inputs["wait_for"] = upstreams_of(wait_for)
     for parent in parents:
         inputs.setdefault("__parents__", []).append(TaskRunResult(id=parent.id))
     return inputs
@@ -103,10 +110,11 @@ def collect_inputs(
 
 def is_among(run_id: UUID, value: Any) -> bool:
     """True if a future or state in ``value`` is of the given task run."""
-    return TaskRunResult(id=run_id) in _upstreams(value)
+    return TaskRunResult(id=run_id) in upstreams_of(value)
 
 
-def _upstreams(value: Any) -> list[RunInput]:
+def upstreams_of(value: Any) -> list[RunInput]:
+    """The task runs whose futures or states are in ``value``, each once."""
     found: dict[RunInput, None] = {}
 
     def note(leaf: object, _: object) -> object:

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from mainspring._core.arguments import Arguments
-from mainspring._engine.inputs import resolve_value
+from mainspring._engine.inputs import resolve_value, upstreams_of
 from mainspring.annotations import Annotation, allow_failure, quote, unmapped
 from mainspring.exceptions import MappingLengthMismatch, MappingMissingIterable
 from mainspring.futures import Future
+from mainspring.runs import RunInput
 from mainspring.states import State
 
-__all__ = ["split_parameters"]
+__all__ = ["common_upstreams", "split_parameters"]
 
 
 def split_parameters(arguments: Arguments, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -49,6 +50,30 @@ def split_parameters(arguments: Arguments, given: Mapping[str, Any]) -> Iterator
         if variadic is not None:
             child[variadic] = collapsed
         yield arguments.complete(child)
+
+
+def common_upstreams(arguments: Arguments, given: Mapping[str, Any]) -> dict[str, list[RunInput]]:
+    """The inputs of every child of a map by parameter name: what is resolved as a whole before it is split.
+
+    The arguments are those of `split_parameters`.
+    """
+    common: dict[str, list[RunInput]] = {}
+    for name, value in given.items():
+        values = value.values() if name == arguments.variadic_keyword else (value,)
+        whole = list(filter(_is_resolved, map(_content, values)))
+        if whole:
+            common[name] = upstreams_of(whole)
+    return common
+
+
+def _is_resolved(value: object) -> bool:
+    return isinstance(value, Future | State)
+
+
+def _content(value: object) -> object:
+    while isinstance(value, quote | allow_failure):
+        value = cast("Annotation[object]", value).unwrap()
+    return value
 
 
 def _elements(value: Any) -> list[Any] | None:
