@@ -19,6 +19,7 @@ from mainspring.exceptions import (
     TerminationSignal,
     UnfinishedRun,
 )
+from mainspring.futures import FutureList
 from mainspring.states import (
     TERMINAL_STATES,
     AwaitingRetry,
@@ -385,7 +386,7 @@ def test_raising_the_exception_of_a_state(kind: str) -> None:
 def test_collections_of_states() -> None:
     """Non-empty lists, sets and tuples of states alone count; annotations, dicts and mixtures do not."""
     state = Completed()
-    assert all(map(is_state_iterable, ([state], {state}, (state, state))))
+    assert all(map(is_state_iterable, ([state], {state}, (state, state), FutureList([state]))))
     others: list[Any] = [
         [],
         set(),

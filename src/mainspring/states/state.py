@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Any, cast
@@ -352,7 +352,7 @@ def raise_state_exception(state: State) -> None:
 
 def is_state_iterable(value: object) -> bool:
     """True for a non-empty list, set or tuple that holds nothing but states."""
-    if type(value) not in (list, set, tuple):
+    if not isinstance(value, list | set | tuple):
         return False
-    members = cast("Iterable[object]", value)
-    return bool(value) and all(isinstance(member, State) for member in members)
+    members = cast("Collection[object]", value)
+    return bool(members) and all(isinstance(member, State) for member in members)
