@@ -72,11 +72,12 @@ class ContextModel:
 class RunContext(ContextModel):
     """What the contexts of task and flow runs share: when this attempt started."""
 
-    __slots__ = ("log_prints", "parameters", "started_at")
+    __slots__ = ("log_prints", "parameters", "reported", "started_at")
 
     def __init__(self, parameters: Mapping[str, Any] | None, log_prints: bool) -> None:
         self.parameters = parameters
         self.log_prints = log_prints
+        self.reported: BaseException | None = None  # the latest failure that a run inside has told of
         self.started_at = clock.current().now()
 
     @property

@@ -150,6 +150,7 @@ _STARS: dict[object, str] = {_KINDS.VAR_POSITIONAL: "*", _KINDS.VAR_KEYWORD: "**
 
 
 def _compile(name: str, header: Iterable[str], result: str) -> FunctionType:
-    namespace: dict[str, FunctionType] = {}
+    namespace: dict[str, Any] = {"__name__": __name__}  # so that tracebacks know whose code it is
     exec(f"def {name}({', '.join(header)}):\n    return {result}", namespace)  # noqa: S102 - names from a signature are identifiers
-    return namespace[name]
+    compiled: FunctionType = namespace[name]
+    return compiled

@@ -8,5 +8,6 @@
 ``inputs``     what a run is made from: upstream runs waited for, parameters resolved, inputs noted
 ``mapping``    splitting the arguments of a map
 ``timeouts``   time limits: main thread, worker thread, event loop
+``tracebacks`` exceptions that show the user's code and not ours
 ``signals``    SIGTERM while a flow runs
 """

@@ -13,9 +13,10 @@ from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready
 from mainspring._core.policy import hook_name
 from mainspring._engine.inputs import is_among, resolve_parameters, resolve_value
 from mainspring._engine.subject import Subject
+from mainspring._engine.tracebacks import first_report, hide_own_frames
 from mainspring.annotations import NotSet
 from mainspring.exceptions import Abort, Pause, StoreError, UpstreamTaskError
-from mainspring.logging import engine_logs
+from mainspring.logging import TELLS_AGAIN, TELLS_FAILURE, engine_logs
 from mainspring.recording import Recorder
 from mainspring.runs import Run
 from mainspring.settings import get_current_settings
@@ -59,6 +60,7 @@ class RecordedRun:
     _outer: Any = None  # the scope in which that context is active
     _limit: Any = None  # of the attempt, while there is one
     closing = False  # a generator is being closed: whatever comes of it, nobody wants another attempt
+    _failure_told = False  # a line has said why the run failed
     _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
 
     @property
@@ -187,6 +189,8 @@ class RecordedRun:
     def _settle(self, outcome: Outcome) -> lifecycle.Phase:
         """The core's decision about an outcome, with the bookkeeping and the log lines that belong to it."""
         policy, run = self.subject.policy, self.run
+        if isinstance(outcome, Raised):
+            hide_own_frames(outcome.error)
         retries = policy.retries if self.closing else self.retries
         granted = yield from lifecycle.settle(policy, run, outcome, retries, self._now, self._random)
         self._note_decision(outcome, granted)
@@ -206,7 +210,8 @@ class RecordedRun:
         if crashed:
             self._raised = error
             if engine_logs(logging.ERROR):
-                self.logger.error("Crash detected! %s", self.state.message)
+                self._failure_told = True
+                self.logger.error("Crash detected! %s", self.state.message, extra=TELLS_FAILURE)
             if engine_logs(logging.DEBUG):
                 self.logger.debug("Crash details:", exc_info=error)
 
@@ -237,14 +242,16 @@ class RecordedRun:
                 self._log_failure(outcome)
 
     def _log_failure(self, outcome: Raised) -> None:
-        policy = self.subject.policy
+        policy, error = self.subject.policy, outcome.error
+        self._failure_told = True
         if outcome.own_limit:
-            self.logger.error("%s exceeded timeout of %s second(s)", policy.noun, policy.timeout)
+            message = "%s exceeded timeout of %s second(s)"
+            self.logger.error(message, policy.noun, policy.timeout, extra=TELLS_FAILURE)
             return
         exhausted = " - Retries are exhausted" if 0 < policy.retries <= self.retries else ""
-        self.logger.error(
-            "%s failed with exception: %r%s", policy.noun, outcome.error, exhausted, exc_info=outcome.error
-        )
+        message = "%s failed with exception: %r%s"
+        details = error if first_report(error) else None
+        self.logger.error(message, policy.noun, error, exhausted, exc_info=details, extra=TELLS_FAILURE)
 
     def log_finished_message(self) -> None:
         """Log the state in which the run was left: INFO if completed, else ERROR (E-17, E-18)."""
@@ -262,7 +269,7 @@ class RecordedRun:
                 "\nPlease wait for all submitted tasks to complete before leaving the flow: call `.wait()` on"
                 " the future that `.submit()` returns."
             )
-        self.logger.log(level, message)
+        self.logger.log(level, message, extra=TELLS_AGAIN if self._failure_told else None)
 
     def _log_hook(self, hook: Any, state: State) -> None:
         if engine_logs(logging.INFO):

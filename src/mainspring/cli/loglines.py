@@ -9,13 +9,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import datetime
 
-from mainspring._engine import recorded
 from mainspring.cli.failures import describe_failure
 
 __all__ = ["show_run_logs"]
-
-# What the engine logs about failures, which the report tells in one line by itself.
-_REPORTED = frozenset({"_log_failure", "log_finished_message", "_crash"})
 
 _LEVEL_COLOURS = ((logging.ERROR, "31"), (logging.WARNING, "33"))
 
@@ -81,8 +77,5 @@ class RunLogHandler(logging.Handler):
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    return not (
-        record.levelno >= logging.ERROR
-        and record.funcName in _REPORTED
-        and record.pathname == recorded.__file__
-    )
+    """The report tells in one line by itself what engines log about failures."""
+    return not hasattr(record, "tells")

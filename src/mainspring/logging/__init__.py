@@ -9,7 +9,7 @@ those of runs ``mainspring.task_runs`` and ``mainspring.flow_runs``. Handlers an
 business; only where there are no handlers at all, lines go to standard error.
 """
 
-from mainspring.logging.console import RUN_LOGGERS, ensure_output
+from mainspring.logging.console import RUN_LOGGERS, TELLS_AGAIN, TELLS_FAILURE, ensure_output
 from mainspring.logging.loggers import (
     RunLogger,
     disable_logger,
@@ -25,6 +25,8 @@ from mainspring.logging.prints import LoggedPrints, enter_context, patch_print, 
 
 __all__ = [
     "RUN_LOGGERS",
+    "TELLS_AGAIN",
+    "TELLS_FAILURE",
     "LoggedPrints",
     "RunLogger",
     "disable_logger",

@@ -7,15 +7,22 @@ import sys
 
 from mainspring.settings import get_current_settings
 
-__all__ = ["RUN_LOGGERS", "ConsoleHandler", "ensure_output"]
+__all__ = ["RUN_LOGGERS", "TELLS_AGAIN", "TELLS_FAILURE", "ConsoleHandler", "ensure_output"]
 
 RUN_LOGGERS = ("mainspring.task_runs", "mainspring.flow_runs")
+
+# Marks on lines that engines write, for handlers that tell how runs end in their own way.
+TELLS_FAILURE = {"tells": "failure"}  # why a run failed
+TELLS_AGAIN = {"tells": "again"}  # the state of a run of which that was told
 
 _ready = False
 
 
 class ConsoleHandler(logging.Handler):
-    """Writes to whatever ``sys.stderr`` is when a line comes, so that redirection works."""
+    """Writes to whatever ``sys.stderr`` is when a line comes, so that redirection works.
+
+    Of each failure it tells once: the line that only names the final state is left out.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,6 +30,8 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record as a line."""
+        if getattr(record, "tells", None) == "again":
+            return
         try:
             sys.stderr.write(self.format(record) + "\n")
             sys.stderr.flush()
