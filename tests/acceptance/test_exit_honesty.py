@@ -28,7 +28,6 @@ def run_program(end: str, home: Path) -> tuple[int, int]:
     """Run the program to its end; returns its exit code and how many values it was handed."""
     handed_out = home.with_name("handed-out")
     with handed_out.open("wb") as file:
-
         command = [sys.executable, str(PROGRAM), end, str(file.fileno())]
         done = subprocess.run(
             command, pass_fds=(file.fileno(),), capture_output=True, timeout=60, check=False
