@@ -239,6 +239,8 @@ class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
 
     def handle_success(self, result: Any) -> Any:
         """Enter the state that the result means; a failed one may be retried."""
+        if self._limit is not None:
+            self._limit.end()
         return self._succeed(result)
 
 
@@ -267,6 +269,8 @@ class AsyncFlowRunEngine(BaseFlowRunEngine, AsyncDriver):
 
     async def handle_success(self, result: Any) -> Any:
         """Enter the state that the result means; a failed one may be retried."""
+        if self._limit is not None:
+            self._limit.end()
         return await self._succeed(result)
 
 

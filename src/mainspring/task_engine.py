@@ -241,6 +241,8 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
 
     def handle_success(self, result: Any, transaction: Transaction) -> Any:
         """Enter the state that the result means and stage it; a failed one may be retried (E-60 to E-64)."""
+        if self._limit is not None:
+            self._limit.end()
         try:
             self._succeed(result)
         except BaseException:
@@ -287,6 +289,8 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
 
     async def handle_success(self, result: Any, transaction: Transaction) -> Any:
         """Enter the state that the result means and stage it; a failed one may be retried (E-60 to E-64)."""
+        if self._limit is not None:
+            self._limit.end()
         try:
             await self._succeed(result)
         except BaseException:

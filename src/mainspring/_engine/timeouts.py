@@ -62,13 +62,20 @@ class SyncTimeout(_Timeout):
     ) -> None:
         self.active = False
         try:
+            self.end()
+        except self.kind as expiry:
+            raise expiry from None
+
+    def end(self) -> None:
+        """Stop watching for good: what follows is not the user's code. An expiry that it swallowed counts."""
+        try:
             self._guard.disarm()
         except TimeoutError:  # a limit, ours or one further out, expired in this very moment
             self._guard.disarm()
             if not self._guard.fired:
                 raise
         if self._guard.fired:
-            raise (self.error or self.expire()) from None
+            raise self.error or self.expire()
 
     def suspend(self) -> None:
         """Stop watching while a generator is suspended; time goes on."""
@@ -101,12 +108,18 @@ class AsyncTimeout(_Timeout):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.active = False
-        if self.error is not None:
+        if self.error is not None and not self._limit.expired():
             self._limit.reschedule(None)
         try:
             await self._limit.__aexit__(kind, error, trace)
         except TimeoutError:
             raise self.expire() from None
+
+    def end(self) -> None:
+        """Stop watching for good: what follows is not the user's code. An expiry that it swallowed counts."""
+        if self._limit.expired():
+            raise self.error or self.expire()
+        self._limit.reschedule(None)
 
     def suspend(self) -> None:
         """Stop watching while a generator is suspended; time goes on."""
