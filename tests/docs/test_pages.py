@@ -23,8 +23,8 @@ def test_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_language_is_meant() -> None:
-    """Each block is in a language that is run, or makes the site."""
-    known = {"python", "output", "sql", "console", "{toctree}", "{eval-rst}"}
+    """Each block is in a language that is run, makes the site, or is a part of some output."""
+    known = {"python", "output", "sql", "console", "text", "{toctree}", "{eval-rst}"}
     found = {
         line.removeprefix("```").split()[0]
         for path in pages.PAGES
