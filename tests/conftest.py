@@ -1,5 +1,6 @@
 """What every test gets: a home of its own and a process without a past."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,0 +1,498 @@
+"""Time limits: in the main thread, in other threads, in event loops, nested, and told from other timeouts."""
+
+import asyncio
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from mainspring import flow, task
+from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout
+from mainspring.task_engine import TaskRunTimeoutError
+from tests.engine.history import only_task_run, sequence, task_runs
+from tests.engine.scenarios import BoomError
+
+LIMIT = 0.02
+LONG = 5.0
+
+
+class OwnTimeoutError(TimeoutError):
+    pass
+
+
+def in_thread(body: Any) -> Any:
+    """Run something in another thread and return what it returns, or raise what it raises."""
+    results: list[Any] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(body())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+PLACES = pytest.mark.parametrize("run", [lambda body: body(), in_thread], ids=["main thread", "other thread"])
+
+
+def busy(seconds: float) -> None:
+    """Keep a thread busy without one long blocking call."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.001)
+
+
+@pytest.mark.contract("X-3", "X-4", "X-5")
+@PLACES
+def test_a_block_that_takes_too_long(run: Any) -> None:
+    """Expiry raises the given type with the number of seconds, and leaves nothing armed."""
+
+    def body() -> None:
+        with SyncTimeout(LIMIT, OwnTimeoutError):
+            busy(LONG)
+
+    started = time.monotonic()
+    with pytest.raises(OwnTimeoutError, match=rf"timed out after {LIMIT} second\(s\)"):
+        run(body)
+    assert time.monotonic() - started < LONG / 2
+    busy(LIMIT * 2)
+
+
+@pytest.mark.contract("X-4")
+def test_a_blocking_call_in_the_main_thread_is_interrupted() -> None:
+    """The alarm ends a sleep at once."""
+    started = time.monotonic()
+    with pytest.raises(OwnTimeoutError), SyncTimeout(LIMIT, OwnTimeoutError):
+        time.sleep(LONG)
+    assert time.monotonic() - started < LONG / 2
+
+
+@pytest.mark.contract("X-5")
+def test_a_blocking_call_in_another_thread_ends_first() -> None:
+    """Off the main thread the limit shows when the blocking call returns, and is a timeout all the same."""
+
+    def body() -> None:
+        with SyncTimeout(LIMIT, OwnTimeoutError):
+            time.sleep(LIMIT * 3)
+
+    started = time.monotonic()
+    with pytest.raises(OwnTimeoutError):
+        in_thread(body)
+    assert time.monotonic() - started >= LIMIT * 3
+
+
+@PLACES
+def test_a_block_in_time(run: Any) -> None:
+    """Nothing is raised, then or later, and the value is kept."""
+
+    def body() -> int:
+        with SyncTimeout(LIMIT, OwnTimeoutError):
+            value = 1
+        busy(LIMIT * 2)
+        return value
+
+    assert run(body) == 1
+
+
+@PLACES
+def test_an_error_in_time_is_passed_on(run: Any) -> None:
+    """Only the limit's own expiry is turned into its error."""
+
+    def body() -> None:
+        with SyncTimeout(LIMIT, OwnTimeoutError):
+            raise BoomError
+
+    with pytest.raises(BoomError):
+        run(body)
+
+
+@pytest.mark.contract("X-4", "W-25")
+def test_nested_limits_in_the_main_thread() -> None:
+    """An inner limit ends its block alone; the outer one still holds afterwards, and ends everything inside."""
+
+    def nest(outer: float, inner: float, inside: float, after: float) -> None:
+        with SyncTimeout(outer, OwnTimeoutError):
+            with SyncTimeout(inner, OwnTimeoutError):
+                time.sleep(inside)
+            time.sleep(after)
+
+    started = time.monotonic()
+    for outer, inner, inside, after, expired in (
+        (LONG, LIMIT, LONG, 0, LIMIT),
+        (LIMIT, LONG, LONG, 0, LIMIT),
+        (LIMIT, LONG, 0, LONG, LIMIT),
+    ):
+        with pytest.raises(OwnTimeoutError, match=str(expired)):
+            nest(outer, inner, inside, after)
+    assert time.monotonic() - started < LONG / 2
+
+
+@pytest.mark.contract("X-4", "X-5")
+def test_somebody_elses_alarm_is_left_alone() -> None:
+    """With a foreign handler for the alarm signal the limit is kept by a watcher, and the handler stays."""
+    rung = []
+
+    def ring(*_: object) -> None:
+        rung.append(1)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        with pytest.raises(OwnTimeoutError), SyncTimeout(LIMIT, OwnTimeoutError):
+            busy(LONG)
+        assert signal.getsignal(signal.SIGALRM) is ring
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert rung == []
+
+
+@pytest.mark.contract("X-4")
+def test_the_timer_is_off_afterwards() -> None:
+    """Neither timer nor handler is left behind, whichever way the block ended."""
+    for error in (None, BoomError):
+        try:
+            with SyncTimeout(LONG, OwnTimeoutError):
+                if error:
+                    raise error
+        except BoomError:
+            pass
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+        assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+
+
+def test_limits_that_just_fit() -> None:
+    """Whether a block ends just before or just after its limit, it ends in one of two ways, and nothing leaks."""
+    ended = {"in time": 0, "late": 0}
+    for number in range(60):
+        try:
+            with SyncTimeout(0.001, OwnTimeoutError):
+                end = time.monotonic() + 0.0007 + number * 0.00001
+                while time.monotonic() < end:
+                    pass
+            ended["in time"] += 1
+        except OwnTimeoutError:
+            ended["late"] += 1
+    assert sum(ended.values()) == 60
+    busy(0.01)
+
+
+@pytest.mark.contract("X-7")
+def test_an_async_limit() -> None:
+    """It fires at the next await, with its own type and text."""
+
+    async def main() -> None:
+        async with AsyncTimeout(LIMIT, OwnTimeoutError):
+            await asyncio.sleep(LONG)
+
+    with pytest.raises(OwnTimeoutError, match=rf"timed out after {LIMIT} second\(s\)"):
+        asyncio.run(main())
+
+
+@pytest.mark.contract("V-26", "X-12")
+def test_a_foreign_cancellation_under_a_limit() -> None:
+    """A cancellation from outside stays one, although there is a limit."""
+
+    async def main() -> None:
+        async def body() -> None:
+            async with AsyncTimeout(LONG, OwnTimeoutError):
+                await asyncio.sleep(LONG)
+
+        running = asyncio.create_task(body())
+        await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(main())
+
+
+# Tasks
+
+
+@pytest.mark.contract("X-10", "X-25", "E-71", "E-101", "T-121")
+@pytest.mark.parametrize("place", ["called", "in a flow", "submitted"])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_task_that_takes_too_long(place: str, is_async: bool) -> None:
+    """Wherever it runs, it is FAILED, not crashed, named TimedOut, and its result raises a TimeoutError."""
+
+    @task(timeout_seconds=LIMIT)
+    def slow() -> None:
+        busy(LONG)
+
+    @task(timeout_seconds=LIMIT)
+    async def aslow() -> None:
+        await asyncio.sleep(LONG)
+
+    @flow(name="pipeline")
+    def pipeline() -> Any:
+        if place == "submitted":
+            return [(aslow if is_async else slow).submit().state for _ in range(1)] and (
+                (aslow if is_async else slow).submit(return_state=True)
+            )
+        return asyncio.run(aslow(return_state=True)) if is_async else slow(return_state=True)
+
+    if place == "called":
+        state = asyncio.run(aslow(return_state=True)) if is_async else slow(return_state=True)
+    else:
+        state = pipeline(return_state=True).data
+    assert state.is_failed()
+    assert not state.is_crashed()
+    assert state.name == "TimedOut"
+    assert state.message == f"Task run exceeded timeout of {LIMIT} second(s)"
+    with pytest.raises(TaskRunTimeoutError):
+        state.result()
+
+
+@pytest.mark.contract("E-90", "X-26")
+@pytest.mark.parametrize("is_async", [False, True])
+def test_each_attempt_has_the_whole_limit(is_async: bool) -> None:
+    """A task that is too slow twice completes at its third attempt."""
+    attempts = []
+
+    @task(timeout_seconds=LIMIT, retries=2)
+    def work() -> int:
+        attempts.append(1)
+        if len(attempts) < 3:
+            time.sleep(LONG)
+        return len(attempts)
+
+    @task(timeout_seconds=LIMIT, retries=2)
+    async def awork() -> int:
+        attempts.append(1)
+        if len(attempts) < 3:
+            await asyncio.sleep(LONG)
+        return len(attempts)
+
+    assert (asyncio.run(awork()) if is_async else work()) == 3
+    assert sequence() == "Pending Running Retrying Retrying Completed"
+
+
+@pytest.mark.contract("X-8")
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_the_limit_does_not_cover(is_async: bool) -> None:
+    """Hooks and retry delays may take longer than the limit."""
+
+    def slow_hook(*_: object) -> None:
+        time.sleep(LIMIT * 2)
+
+    attempts = []
+
+    def fail_once() -> None:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise BoomError
+
+    async def afail_once() -> None:
+        fail_once()
+
+    work: Any = task(
+        timeout_seconds=LIMIT,
+        retries=1,
+        retry_delay_seconds=LIMIT * 2,
+        on_running=[slow_hook],
+        on_completion=[slow_hook],
+    )(afail_once if is_async else fail_once)
+    asyncio.run(work()) if is_async else work()
+    assert sequence() == "Pending Running AwaitingRetry Retrying Completed"
+
+
+@pytest.mark.contract("W-25", "X-4")
+@pytest.mark.parametrize("is_async", [False, True])
+def test_nested_limits_of_tasks(is_async: bool) -> None:
+    """The limit of an outer task ends the inner one with it; the inner one is not retried, the outer one is."""
+    calls = []
+
+    def inner_body() -> None:
+        calls.append("inner")
+        time.sleep(LONG)
+
+    async def ainner_body() -> None:
+        calls.append("inner")
+        await asyncio.sleep(LONG)
+
+    inner: Any = task(name="inner", retries=3, timeout_seconds=LONG)(ainner_body if is_async else inner_body)
+
+    def outer_body() -> None:
+        calls.append("outer")
+        inner()
+
+    async def aouter_body() -> None:
+        calls.append("outer")
+        await inner()
+
+    outer: Any = task(name="outer", retries=1, timeout_seconds=LIMIT)(aouter_body if is_async else outer_body)
+    with pytest.raises(TaskRunTimeoutError, match=str(LIMIT)):
+        asyncio.run(outer()) if is_async else outer()
+    assert calls == ["outer", "inner"] * 2
+    runs = task_runs()
+    assert sequence(next(run for run in runs if run.name == "outer")) == "Pending Running Retrying TimedOut"
+    inner_runs = [run for run in runs if run.name == "inner"]
+    assert [run.state.is_final() for run in inner_runs] == [True, True]
+    assert [run.run_count for run in inner_runs] == [1, 1]
+
+
+@pytest.mark.contract("W-25")
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_inner_limit_is_the_inner_tasks_affair(is_async: bool) -> None:
+    """An inner task that times out fails alone; the outer one may catch it and complete."""
+
+    def inner_body() -> None:
+        time.sleep(LONG)
+
+    async def ainner_body() -> None:
+        await asyncio.sleep(LONG)
+
+    inner: Any = task(name="inner", timeout_seconds=LIMIT)(ainner_body if is_async else inner_body)
+
+    def outer_body() -> str:
+        with pytest.raises(TaskRunTimeoutError):
+            inner()
+        return "went on"
+
+    async def aouter_body() -> str:
+        with pytest.raises(TaskRunTimeoutError):
+            await inner()
+        return "went on"
+
+    outer: Any = task(name="outer", timeout_seconds=LONG)(aouter_body if is_async else outer_body)
+    assert (asyncio.run(outer()) if is_async else outer()) == "went on"
+    assert {run.name: run.state.name for run in task_runs()} == {"outer": "Completed", "inner": "TimedOut"}
+
+
+@pytest.mark.contract("E-71", "W-25")
+def test_the_timeout_of_an_inner_task_is_no_limit_of_the_outer_one() -> None:
+    """Passed on by the outer task it is a timeout that user code met, not its own limit."""
+
+    @task(timeout_seconds=LIMIT)
+    def inner() -> None:
+        time.sleep(LONG)
+
+    @task(timeout_seconds=LONG)
+    def outer() -> None:
+        inner()
+
+    with pytest.raises(TaskRunTimeoutError):
+        outer()
+    run = next(run for run in task_runs() if run.name == "outer")
+    assert run.state.name == "TimedOut"
+    assert "exceeded" not in (run.state.message or "")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_task_that_swallows_its_timeout(is_async: bool) -> None:
+    """User code that catches everything does not escape its limit."""
+
+    @task(timeout_seconds=LIMIT)
+    def stubborn() -> str:
+        try:
+            time.sleep(LONG)
+        except Exception:
+            pass
+        return "swallowed"
+
+    @task(timeout_seconds=LIMIT)
+    async def astubborn() -> str:
+        try:
+            await asyncio.sleep(LONG)
+        except BaseException:
+            pass
+        return "swallowed"
+
+    with pytest.raises(TaskRunTimeoutError):
+        asyncio.run(astubborn()) if is_async else stubborn()
+    run = only_task_run()
+    assert run.state.name == "TimedOut"
+    assert run.state.message == f"Task run exceeded timeout of {LIMIT} second(s)"
+
+
+@pytest.mark.contract("X-8")
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_limit_does_not_hit_what_follows_the_function(is_async: bool) -> None:
+    """When the function has returned in time, neither recording nor commit hooks are interrupted."""
+    events = []
+
+    def slow_commit(txn: object) -> None:
+        time.sleep(LIMIT * 3)
+        events.append("committed")
+
+    async def aslow_commit(txn: object) -> None:
+        await asyncio.sleep(LIMIT * 3)
+        events.append("committed")
+
+    @task(timeout_seconds=LIMIT, on_commit=[slow_commit, aslow_commit])
+    def work() -> int:
+        return 1
+
+    @task(timeout_seconds=LIMIT, on_commit=[slow_commit, aslow_commit])
+    async def awork() -> int:
+        return 1
+
+    assert (asyncio.run(awork()) if is_async else work()) == 1
+    assert events == ["committed"] * 2
+    assert sequence() == "Pending Running Completed"
+
+
+@pytest.mark.contract("W-26", "X-7")
+def test_an_async_task_that_blocks_is_not_interrupted() -> None:
+    """Code that never awaits runs to its end."""
+
+    @task(timeout_seconds=LIMIT)
+    async def blocking() -> str:
+        busy(LIMIT * 2)
+        return "done"
+
+    state = asyncio.run(blocking(return_state=True))
+    assert state.is_final()
+
+
+@pytest.mark.contract("V-27")
+@pytest.mark.xfail(reason="not built yet")
+def test_a_limit_off_the_main_thread_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    """A sync task with a limit that cannot interrupt blocking calls says so, once."""
+
+    @task(timeout_seconds=LONG)
+    def work() -> None: ...
+
+    in_thread(work)
+    assert any(record.levelname == "WARNING" for record in caplog.records)
+
+
+@pytest.mark.contract("X-13", "V-26", "X-12")
+def test_a_cancelled_task_with_a_limit_crashes() -> None:
+    """A cancellation that user code raises or gets under a limit is no timeout."""
+
+    @task(timeout_seconds=LONG)
+    async def work() -> None:
+        raise asyncio.CancelledError
+
+    async def main() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await work()
+
+    asyncio.run(main())
+    assert sequence() == "Pending Running Crashed"
+
+
+def test_many_limits_on_many_threads() -> None:
+    """Limits of concurrent tasks do not disturb each other."""
+
+    @task(timeout_seconds=0.03)
+    def work(slow: bool) -> str:
+        busy(LONG if slow else 0.001)
+        return "in time"
+
+    @flow
+    def pipeline() -> list[str]:
+        futures = work.map([True, False] * 6)
+        futures.wait()
+        return [future.state.name for future in futures]
+
+    assert pipeline() == ["TimedOut", "Completed"] * 6
