@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mainspring.logging import RUN_LOGGERS, console
 from mainspring.recording import close_recorders
 from mainspring.settings import reload_settings
 
@@ -15,6 +16,9 @@ def reset_process_state() -> None:
     """Forget what the product keeps for the whole process. The one place for it."""
     close_recorders()
     reload_settings()
+    console._ready = False  # so that run loggers take the level that this test's settings say
+    for name in RUN_LOGGERS:
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)
