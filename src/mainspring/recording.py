@@ -152,14 +152,16 @@ class Recorder:
                 self._write()
 
     def _write(self) -> None:
-        """Write out the buffer; the write lock is held."""
-        with self._buffer_lock:
-            changes, self._changes = self._changes, {}
-            logs, self._logs = self._logs, []
-            entered = self._entered
-            for change in changes.values():
-                change.run.recorded = change.states[-1].key
+        """Write out the buffer; the write lock is held. An interrupt at any point loses nothing."""
+        changes: dict[bytes, Change] = {}
+        logs: list[LogEntry] = []
         try:
+            with self._buffer_lock:
+                changes, self._changes = self._changes, {}
+                logs, self._logs = self._logs, []
+                entered = self._entered
+                for change in changes.values():
+                    change.run.recorded = change.states[-1].key
             refused = self.store.write(list(changes.values()), logs)
         except BaseException:
             self._put_back(changes, logs)
