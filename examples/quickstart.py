@@ -15,7 +15,7 @@ def count_lines(path: Path) -> int:
 def quickstart() -> int:
     """Count the lines of all files at the same time and add them up."""
     paths = sorted(Path(__file__).parent.glob("*.py"))
-    total: int = sum(count_lines.map(paths).result())
+    total = sum(count_lines.map(paths).result())
     print(f"{total} lines in {len(paths)} files")
     return total
 

@@ -137,14 +137,14 @@ class ConcurrentFuture(Future[R]):
         return f"ConcurrentFuture(task_run_id={str(self.task_run_id)!r}, done={self.is_done()})"
 
 
-class FutureList(list[F], Generic[F]):
+class FutureList(list[Future[R]], Generic[R]):
     """Futures in the order of what they were made from."""
 
     def wait(self, timeout: float | None = None) -> None:
         """Block until all runs are over or ``timeout`` seconds have passed."""
         wait(self, timeout)
 
-    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[Any]:
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[R]:
         """All results in order.
 
         Raises:
@@ -152,7 +152,7 @@ class FutureList(list[F], Generic[F]):
         """
         now = clock.current().monotonic
         end = None if timeout is None else now() + timeout
-        results: list[Any] = []
+        results: list[R] = []
         for future in self:
             left = None if end is None else max(0.0, end - now())
             future.wait(left)

@@ -156,9 +156,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
                 wait_for=self.wait_for,
                 extra_task_inputs=dependencies,
             )
-            self._stamp(run.state)
-            self._recorder.enter(run, run.state, wait=False)
-        elif not self._recorder.has(run):  # made by `create_local_run`: its history begins here
+        if not self._recorder.has(run):  # its history begins here, whoever made it
             self._stamp(run.state)
             self._recorder.enter(run, run.state, wait=False)
         self.logger = task_run_logger(run, self.task)

@@ -10,7 +10,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 from uuid import UUID
 
 from mainspring import _portal, identifiers
@@ -18,7 +18,7 @@ from mainspring._engine.mapping import common_upstreams, split_parameters
 from mainspring.futures import ConcurrentFuture, Future, FutureList
 from mainspring.logging import get_logger
 from mainspring.runs import RunInput
-from mainspring.states import Completed, State, exception_to_failed_state
+from mainspring.states import State
 from mainspring.task_engine import run_task
 
 __all__ = ["ConcurrentTaskRunner", "TaskRunner", "ThreadPoolTaskRunner"]
@@ -65,7 +65,7 @@ class TaskRunner(ABC, Generic[F]):
 
     def map(
         self, task: Any, parameters: dict[str, Any], wait_for: Iterable[Any] | None = None
-    ) -> FutureList[F]:
+    ) -> FutureList[Any]:
         """Start one task run per element of the iterables among the parameters.
 
         Args:
@@ -190,15 +190,17 @@ def _run(
     context: dict[str, Any],
 ) -> State:
     """Run a task of any kind to its end in the calling thread; generators are collected (G-16)."""
-    return_type: Literal["result", "state"] = "result" if task.isgenerator else "state"
-    run = run_task(task, run_id, None, parameters, wait_for, return_type, dependencies, context)
     if not task.isgenerator:
-        return _portal.finish(run)  # type: ignore[no-any-return]
+        state = run_task(task, run_id, None, parameters, wait_for, "state", dependencies, context)
+        return _portal.finish(state)  # type: ignore[no-any-return]
+    run = task.create_local_run(run_id, parameters, wait_for, dependencies)
+    steps = run_task(task, None, run, parameters, wait_for, context=context)
     try:
-        values = _portal.run(_collect(run)) if task.isasync else list(run)
-    except Exception as error:  # it is the run's outcome, and recorded as such
-        return exception_to_failed_state(error)
-    return Completed(data=values)
+        values = _portal.run(_collect(steps)) if task.isasync else list(steps)
+    except Exception:  # it is the run's outcome: recorded, and what the future gives
+        return run.state  # type: ignore[no-any-return]
+    run.state.keep(values)
+    return run.state  # type: ignore[no-any-return]
 
 
 async def _collect(steps: Any) -> list[Any]:

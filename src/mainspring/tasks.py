@@ -168,6 +168,20 @@ class Task(Subject[P, R]):
             return future.state
         return future
 
+    @overload
+    def map(self, *args: Any, return_state: Literal[True], **kwargs: Any) -> list[State]: ...
+
+    @overload
+    def map(
+        self: Task[..., Coroutine[Any, Any, T]],
+        *args: Any,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> FutureList[T]: ...
+
+    @overload
+    def map(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> FutureList[R]: ...
+
     def map(self, *args: Any, **kwargs: Any) -> Any:
         """Start one run per element of the iterables among the arguments.
 
