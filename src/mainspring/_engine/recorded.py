@@ -12,6 +12,7 @@ from mainspring._core import lifecycle, transitions
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready
 from mainspring._core.policy import hook_name
 from mainspring._engine.inputs import is_among, resolve_parameters, resolve_value
+from mainspring._engine.signals import cause_of_end
 from mainspring._engine.subject import Subject
 from mainspring._engine.tracebacks import first_report, hide_own_frames
 from mainspring.annotations import NotSet
@@ -206,7 +207,8 @@ class RecordedRun:
 
     def _crash(self, error: BaseException) -> lifecycle.Phase:
         """The core's crash path, and the line that reports it."""
-        crashed = yield from lifecycle.crash(self.subject.policy, self.run, error, self._now)
+        cause = cause_of_end(error)
+        crashed = yield from lifecycle.crash(self.subject.policy, self.run, cause, self._now)
         if crashed:
             self._raised = error
             if engine_logs(logging.ERROR):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from types import FrameType
 
 from mainspring.exceptions import TerminationSignal
 
-__all__ = ["capture_sigterm"]
+__all__ = ["capture_sigterm", "cause_of_end"]
 
 
 @contextmanager
@@ -36,6 +37,14 @@ def capture_sigterm() -> Generator[None]:
         signal.signal(signal.SIGTERM, previous)
         if _received:  # noted by the handler: an event loop turns the exception into a cancellation
             os.kill(os.getpid(), _received.pop())
+
+
+def cause_of_end(error: BaseException) -> BaseException:
+    """What really ended a run: SIGTERM reaches the code in an event loop as a cancellation."""
+    asyncio = sys.modules.get("asyncio")  # a cancellation can only exist where it was imported
+    if _received and asyncio is not None and isinstance(error, asyncio.CancelledError):
+        return TerminationSignal(_received[-1])
+    return error
 
 
 _received: list[int] = []
