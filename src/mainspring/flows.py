@@ -20,7 +20,7 @@ from mainspring.task_runners import TaskRunner, ThreadPoolTaskRunner
 __all__ = ["Flow", "flow"]
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
 Runner = TaskRunner[Any] | type[TaskRunner[Any]]

@@ -26,7 +26,8 @@ __all__ = [
     "wait",
 ]
 
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
+T = TypeVar("T")
 F = TypeVar("F", bound="Future[Any]")
 
 
@@ -137,14 +138,14 @@ class ConcurrentFuture(Future[R]):
         return f"ConcurrentFuture(task_run_id={str(self.task_run_id)!r}, done={self.is_done()})"
 
 
-class FutureList(list[Future[R]], Generic[R]):
+class FutureList(list[Future[T]], Generic[T]):
     """Futures in the order of what they were made from."""
 
     def wait(self, timeout: float | None = None) -> None:
         """Block until all runs are over or ``timeout`` seconds have passed."""
         wait(self, timeout)
 
-    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[R]:
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[T]:
         """All results in order.
 
         Raises:
@@ -152,7 +153,7 @@ class FutureList(list[Future[R]], Generic[R]):
         """
         now = clock.current().monotonic
         end = None if timeout is None else now() + timeout
-        results: list[R] = []
+        results: list[T] = []
         for future in self:
             left = None if end is None else max(0.0, end - now())
             future.wait(left)

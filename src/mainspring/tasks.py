@@ -23,7 +23,7 @@ from mainspring.task_engine import run_task
 __all__ = ["Task", "exponential_backoff", "task"]
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
 Delays = float | Sequence[float] | Callable[[int], Sequence[float]]

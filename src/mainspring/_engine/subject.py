@@ -16,7 +16,7 @@ from mainspring.states import State
 __all__ = ["GivenHooks", "Subject"]
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
 GivenHooks = Sequence[Callable[..., Any]]

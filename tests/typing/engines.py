@@ -1,0 +1,43 @@
+"""What the type checkers infer about the engines when their loop is written by hand."""
+
+from typing import Any, assert_type
+
+from mainspring import State, Transaction, task
+from mainspring.client import AsyncClient, Client
+from mainspring.runs import TaskRun
+from mainspring.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
+
+
+@task
+def work(x: int) -> float:
+    return float(x)
+
+
+@task
+async def awork(x: int) -> float:
+    return float(x)
+
+
+def by_hand() -> Any:
+    engine = SyncTaskRunEngine[[int], float](task=work, parameters={"x": 1})
+    with engine.start():
+        assert_type(engine.client, Client)
+        while engine.is_running():
+            with engine.run_context(), engine.transaction_context() as txn:
+                assert_type(txn, Transaction)
+                engine.call_task_fn(txn)
+    assert_type(engine.state, State)
+    assert_type(engine.task_run, TaskRun | None)
+    assert_type(engine.retries, int)
+    return engine.result()
+
+
+async def async_by_hand() -> Any:
+    engine = AsyncTaskRunEngine[[int], float](task=awork, parameters={"x": 1})
+    async with engine.start():
+        assert_type(engine.client, AsyncClient)
+        while engine.is_running():
+            async with engine.run_context(), engine.transaction_context() as txn:
+                assert_type(txn, Transaction)
+                await engine.call_task_fn(txn)
+    return engine.result()
