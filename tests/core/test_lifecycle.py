@@ -148,7 +148,7 @@ def test_begin_that_fails() -> None:
 # settle: the function returned
 
 
-@pytest.mark.contract("E-61", "E-94")
+@pytest.mark.contract("E-94")
 @pytest.mark.parametrize("value", [None, 0, "text", [], [1], Exception("a value like any other")])
 def test_settle_a_value(value: object) -> None:
     """Whatever is no state completes the run and is its result; hooks are not the business of this phase."""
@@ -202,7 +202,7 @@ def test_settle_a_returned_failed_state_is_retried() -> None:
 # settle: an exception came out
 
 
-@pytest.mark.contract("E-68", "E-69", "E-96", "E-86")
+@pytest.mark.contract("E-68", "E-96", "E-86")
 def test_settle_an_exception_without_retries() -> None:
     """Without retries an exception fails the run; the condition is not asked."""
     script = running(RunPolicy("Task run", 0, retry_condition=condition))

@@ -84,7 +84,7 @@ def test_scenario(scenario: Scenario, world: World) -> None:
     assert [state[:3] for state in states] == [event[2:] for event in of_run]
 
 
-@pytest.mark.contract("E-24", "E-32")
+@pytest.mark.contract("E-32")
 @SCENARIO
 def test_all_forms_are_alike(scenario: Scenario) -> None:
     """Sync and async, called and looped by hand, leave the same trace and the same history."""

@@ -75,7 +75,7 @@ def hook(*_: object) -> None: ...
 # Definition
 
 
-@pytest.mark.contract("F-1", "F-2", "F-10")
+@pytest.mark.contract("F-2")
 def test_definition() -> None:
     """A flow looks like its function and is named after it with dashes."""
 
@@ -192,7 +192,6 @@ def test_hooks_registered_by_decorator(name: str) -> None:
     assert getattr(decorated, f"{name}_hooks") == [hook]
 
 
-@pytest.mark.contract("F-11")
 def test_methods() -> None:
     """A flow works as instance, class and static method."""
 
@@ -225,7 +224,7 @@ def test_methods() -> None:
 # Calls and results
 
 
-@pytest.mark.contract("F-14", "F-19")
+@pytest.mark.contract("F-14")
 @FORMS
 def test_a_flow_returns_its_value(is_async: bool) -> None:
     """The value itself, or the final state on request; the run goes through Pending, Running, Completed."""
@@ -511,7 +510,7 @@ def test_a_retried_flow_gives_its_tasks_their_full_budget() -> None:
     assert [run.run_count for run in flow_runs()] == [2, 2, 2]
 
 
-@pytest.mark.contract("F-69", "F-55")
+@pytest.mark.contract("F-55")
 def test_each_attempt_has_its_own_runner() -> None:
     """A runner is started for an attempt and left at its end."""
     runners = []
@@ -567,7 +566,7 @@ def test_an_async_flow_that_takes_too_long() -> None:
     assert sequence(only_flow_run()) == "Pending Running Retrying Completed"
 
 
-@pytest.mark.contract("F-32", "F-68")
+@pytest.mark.contract("F-32")
 @FORMS
 def test_a_timeout_of_the_users(is_async: bool) -> None:
     """It is TimedOut as well, and the message does not speak of the limit."""
@@ -684,7 +683,7 @@ def test_tags() -> None:
 # Context
 
 
-@pytest.mark.contract("F-54", "C-22", "C-3")
+@pytest.mark.contract("C-22", "C-3")
 @FORMS
 def test_the_context_of_a_flow_run(is_async: bool) -> None:
     """Inside, flow, run, parameters and a started runner are there; tasks have theirs, and then it is back."""
@@ -1002,7 +1001,6 @@ def test_what_a_flow_run_logs(caplog: pytest.LogCaptureFixture) -> None:
 # The engine by hand
 
 
-@pytest.mark.contract("F-51", "F-52")
 def test_the_engine_by_hand() -> None:
     """The loop may be written by hand, and the client exists inside alone."""
     engine = FlowRunEngine(flow(name="f")(lambda x: x + 1), {"x": 1})
@@ -1018,7 +1016,6 @@ def test_the_engine_by_hand() -> None:
         _ = engine.client
 
 
-@pytest.mark.contract("F-51")
 def test_the_async_engine_by_hand() -> None:
     """The async loop likewise."""
 
@@ -1044,7 +1041,7 @@ def test_a_flow_run_made_beforehand() -> None:
     assert only_flow_run().run_count == 1
 
 
-@pytest.mark.contract("F-60", "F-63")
+@pytest.mark.contract("F-63")
 def test_parameters_of_any_kind() -> None:
     """Parameters that cannot be written as JSON do not fail the run."""
 

@@ -520,7 +520,7 @@ def test_a_line_shows_the_name_of_the_run_as_it_is_then(caplog: pytest.LogCaptur
 # Contexts
 
 
-@pytest.mark.contract("C-1", "C-2", "C-3", "C-11")
+@pytest.mark.contract("C-2", "C-3", "C-11")
 def test_contexts() -> None:
     """A context is entered once at a time, found inside, and gone afterwards; a second one nests."""
     first, second = FlowRunContext(), FlowRunContext()

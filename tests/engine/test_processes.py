@@ -63,7 +63,7 @@ def terminate_when_ready(
 # Signals
 
 
-@pytest.mark.contract("X-16", "F-45", "F-46", "F-24", "S-39")
+@pytest.mark.contract("X-16", "F-45", "F-24", "S-39")
 @pytest.mark.parametrize("is_async", [False, True])
 def test_sigterm_during_a_flow(script: Script, is_async: bool) -> None:
     """Task and flow run are crashed by the signal, crash hooks run, and the process dies of the signal."""
@@ -142,7 +142,7 @@ def test_the_handler_is_left_alone_without_a_signal(script: Script) -> None:
     assert finish(script(source))[0] == 0
 
 
-@pytest.mark.contract("F-45", "F-76", "TR-16")
+@pytest.mark.contract("F-45", "TR-16")
 def test_sigterm_with_submitted_tasks(script: Script) -> None:
     """Running tasks are waited for, those that have not begun never do, and the flow crashes."""
     source = """

@@ -138,7 +138,6 @@ def test_a_yielded_value_belongs_to_a_visible_run() -> None:
     assert on_disk("steps") == "Pending Running Completed"
 
 
-@pytest.mark.contract("E-122")
 def test_a_run_that_goes_on_becomes_visible() -> None:
     """A run that has not ended can be seen by others after some tens of milliseconds, log lines too."""
 
@@ -263,7 +262,6 @@ def test_a_superseded_run(outcome: str, is_async: bool) -> None:
     assert (run.state.name, run.state.message) == ("Crashed", "by the operator")
 
 
-@pytest.mark.contract("TX-70")
 def test_a_superseded_run_is_rolled_back() -> None:
     """Its transaction does not commit."""
     events: list[str] = []
@@ -594,7 +592,6 @@ def test_the_history_is_plain_sql() -> None:
     assert total == ended - started
 
 
-@pytest.mark.contract("T-1")
 def test_a_store_that_cannot_be_opened() -> None:
     """A call whose history cannot be kept is refused before the function runs, with one clear error."""
     database().parent.mkdir(parents=True)

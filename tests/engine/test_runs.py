@@ -630,7 +630,7 @@ def test_cancelling_during_a_retry_sleep_crashes_the_run() -> None:
     assert sequence() == "Pending Running AwaitingRetry Crashed"
 
 
-@pytest.mark.contract("X-14", "X-30")
+@pytest.mark.contract("X-14")
 def test_cancelling_a_flow_crashes_parent_and_child() -> None:
     """Flow run, subflow run and task run end with the same message."""
 

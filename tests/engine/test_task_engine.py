@@ -106,7 +106,6 @@ def test_fields(kind: Any) -> None:
     assert isinstance(kind[[int], int](task=double), kind)
 
 
-@pytest.mark.contract("E-5")
 @ENGINES
 def test_nothing_has_come_out_of_a_new_engine(kind: Any) -> None:
     """No value, no exception, not started."""
@@ -318,7 +317,6 @@ def test_is_running(state: Any, running: bool) -> None:
     assert Engine(double, task_run=run).is_running() is running
 
 
-@pytest.mark.contract("E-13", "E-150")
 def test_there_is_no_transaction_key_without_a_kept_result() -> None:
     """A task whose results are not kept has no key."""
     assert Engine(double).compute_transaction_key() is None
@@ -510,7 +508,6 @@ def test_wait_until_ready_by_hand() -> None:
         engine.handle_exception(BoomError())
 
 
-@pytest.mark.contract("E-33", "E-34")
 def test_setup_run_context() -> None:
     """Each one is a new context of the same run with the current parameters."""
     engine = Engine(double, parameters={"x": 1})
@@ -548,7 +545,7 @@ def test_parameters_by_name() -> None:
     assert run_task_sync(everything, parameters=parameters) == (1, (2, 3), 2, {"c": 4})
 
 
-@pytest.mark.contract("E-27", "E-80")
+@pytest.mark.contract("E-27")
 def test_dependencies_are_recorded_as_inputs() -> None:
     """Inputs found elsewhere are added to those found in the parameters."""
     from mainspring.runs import TaskRunResult
@@ -657,7 +654,6 @@ def test_stop_iteration_is_an_exception_like_others() -> None:
     assert isinstance(state.data, StopIteration)
 
 
-@pytest.mark.contract("E-30", "L-20")
 def test_creation_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """The line that announces the run is written once, however many attempts there are."""
     from mainspring.settings import temporary_settings

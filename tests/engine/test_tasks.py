@@ -27,7 +27,6 @@ def other_hook(*_: object) -> None: ...
 # Definition
 
 
-@pytest.mark.contract("T-2")
 def test_the_decorator_is_used_bare_or_with_options() -> None:
     """Both forms make a task of the function."""
 

@@ -453,10 +453,9 @@ def test_an_async_task_that_blocks_is_not_interrupted() -> None:
     assert state.is_final()
 
 
-@pytest.mark.contract("V-27")
 @pytest.mark.xfail(reason="not built yet")
 def test_a_limit_off_the_main_thread_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
-    """A sync task with a limit that cannot interrupt blocking calls says so, once."""
+    """A sync task with a limit that cannot interrupt blocking calls says so, once (V-27)."""
 
     @task(timeout_seconds=LONG)
     def work() -> None: ...
