@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Generator, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, ParamSpec, TypeVar
 from uuid import UUID
@@ -27,10 +28,9 @@ from mainspring._engine.recorded import RecordedRun
 from mainspring._engine.scopes import AsyncRunScope, SyncRunScope
 from mainspring._engine.suspension import Suspension
 from mainspring.annotations import NotSet
-from mainspring.context import RunContext, TaskRunContext
+from mainspring.context import TaskRunContext
 from mainspring.exceptions import RunCancelled
 from mainspring.logging import (
-    LoggedPrints,
     engine_logs,
     enter_context,
     get_logger,
@@ -60,6 +60,7 @@ Dependencies = dict[str, list[RunInput]]
 ReturnType = Literal["state", "result"]
 
 _engine_logger = get_logger("engine")
+_STAY = nullcontext()
 
 
 class TaskRunTimeoutError(TimeoutError):
@@ -166,8 +167,13 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     def _enter_run(self) -> None:
         self._context = self.setup_run_context()
         self._outer = enter_context(self._context)
+        self._context_is_fresh = True
 
-    def _enter_attempt(self) -> RunContext | LoggedPrints:
+    def _enter_attempt(self) -> AbstractContextManager[Any]:
+        if self._context_is_fresh:  # the first attempt goes on in the context that its run began in
+            self._context_is_fresh = False
+            self._context.parameters = self.parameters
+            return _STAY
         return enter_context(self.setup_run_context())
 
     def _leave_run(self, error: BaseException | None) -> None:

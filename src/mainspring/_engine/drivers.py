@@ -12,6 +12,7 @@ from mainspring import _portal, clock
 from mainspring._core import lifecycle
 from mainspring._core.effects import Ask, Enter, Prepare, RunHooks, SleepUntil
 from mainspring._core.outcomes import Outcome, Raised, Returned
+from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.recorded import RecordedRun
 from mainspring._engine.scopes import AsyncAttemptScope, SyncAttemptScope
@@ -64,7 +65,7 @@ class SyncDriver(RecordedRun):
 
     def prepare(self) -> Outcome:
         """Wait for the upstream runs, then resolve the parameters and name the run."""
-        if self.parameters or self.wait_for is not None:
+        if self.wait_for is not None or not is_atomic((self.parameters or {}).values()):
             for future in find_unfinished((self.parameters, self.wait_for)):
                 if future.task_run_key == self.run.key:
                     return self._refuse_itself()
@@ -199,7 +200,7 @@ class AsyncDriver(RecordedRun):
 
     async def prepare(self) -> Outcome:
         """Wait for the upstream runs, then resolve the parameters and name the run."""
-        if self.parameters or self.wait_for is not None:
+        if self.wait_for is not None or not is_atomic((self.parameters or {}).values()):
             for future in find_unfinished((self.parameters, self.wait_for)):
                 if future.task_run_key == self.run.key:
                     return self._refuse_itself()

@@ -58,6 +58,7 @@ class RecordedRun:
     _is_started = False
     _named = False
     _context: Any = None  # of the whole run
+    _context_is_fresh = False  # no attempt was made in it
     _outer: Any = None  # the scope in which that context is active
     _limit: Any = None  # of the attempt, while there is one
     closing = False  # a generator is being closed: whatever comes of it, nobody wants another attempt
@@ -194,7 +195,8 @@ class RecordedRun:
             hide_own_frames(outcome.error)
         retries = policy.retries if self.closing else self.retries
         granted = yield from lifecycle.settle(policy, run, outcome, retries, self._now, self._random)
-        self._note_decision(outcome, granted)
+        if granted or isinstance(outcome, Raised):
+            self._note_decision(outcome, granted)
         return granted
 
     def _retry(self, error: Exception) -> lifecycle.Phase:

@@ -73,7 +73,11 @@ class SyncAttemptScope:
         seconds = engine.subject.policy.timeout
         if seconds is not None:
             engine._limit = self.limit = SyncTimeout(seconds, engine.timeout_error)
-            self.limit.__enter__()
+            try:
+                self.limit.__enter__()
+            except BaseException as error:
+                self.context.__exit__(type(error), error, error.__traceback__)
+                raise
         return engine
 
     def __exit__(
@@ -158,7 +162,11 @@ class AsyncAttemptScope:
         seconds = engine.subject.policy.timeout
         if seconds is not None:
             engine._limit = self.limit = AsyncTimeout(seconds, engine.timeout_error)
-            await self.limit.__aenter__()
+            try:
+                await self.limit.__aenter__()
+            except BaseException as error:
+                self.context.__exit__(type(error), error, error.__traceback__)
+                raise
         return engine
 
     async def __aexit__(

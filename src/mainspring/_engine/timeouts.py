@@ -25,6 +25,10 @@ def comes_from_outside(error: BaseException, own: object) -> bool:
     return isinstance(limit, _Timeout) and limit.active and limit is not own
 
 
+_SOON = 0.001
+"""Seconds until an alarm that came at the wrong moment rings again."""
+
+
 class _Timeout:
     """A limit of ``seconds`` for one block; expiry leaves the block as a ``kind`` of error."""
 
@@ -68,12 +72,7 @@ class SyncTimeout(_Timeout):
 
     def end(self) -> None:
         """Stop watching for good: what follows is not the user's code. An expiry that it swallowed counts."""
-        try:
-            self._guard.disarm()
-        except TimeoutError:  # a limit, ours or one further out, expired in this very moment
-            self._guard.disarm()
-            if not self._guard.fired:
-                raise
+        self._guard.disarm()
         if self._guard.fired:
             raise self.error or self.expire()
 
@@ -138,6 +137,7 @@ class _Alarm:
     """Watches a block of the main thread by SIGALRM. Blocks may nest: the timer follows the next deadline."""
 
     _armed: ClassVar[list[_Alarm]] = []
+    _busy: ClassVar[bool] = False  # arming or disarming, which nothing may interrupt
 
     def __init__(self, timeout: SyncTimeout) -> None:
         self._timeout = timeout
@@ -154,18 +154,26 @@ class _Alarm:
         )
 
     def arm(self, deadline: float) -> None:
-        self.deadline = deadline
-        if not _Alarm._armed:
-            signal.signal(signal.SIGALRM, _Alarm._ring)
-        _Alarm._armed.append(self)
-        _Alarm._set_timer()
+        _Alarm._busy = True
+        try:
+            self.deadline = deadline
+            if not _Alarm._armed:
+                signal.signal(signal.SIGALRM, _Alarm._ring)
+            _Alarm._armed.append(self)
+            _Alarm._set_timer()
+        finally:
+            _Alarm._busy = False
 
     def disarm(self) -> None:
-        if self in _Alarm._armed:
-            _Alarm._armed.remove(self)
-        _Alarm._set_timer()
-        if not _Alarm._armed:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        _Alarm._busy = True
+        try:
+            if self in _Alarm._armed:
+                _Alarm._armed.remove(self)
+            _Alarm._set_timer()
+            if not _Alarm._armed:
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        finally:
+            _Alarm._busy = False
 
     @staticmethod
     def _set_timer() -> None:
@@ -175,6 +183,9 @@ class _Alarm:
 
     @staticmethod
     def _ring(_: int, __: FrameType | None) -> None:
+        if _Alarm._busy:
+            signal.setitimer(signal.ITIMER_REAL, _SOON)
+            return
         now = time.monotonic()
         for alarm in _Alarm._armed:  # the outermost block comes first, and ends everything inside
             if not alarm.fired and now >= alarm.deadline:
