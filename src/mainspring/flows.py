@@ -219,6 +219,7 @@ def flow(__fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         TypeError: What is decorated is not callable, or an option is unknown or of a wrong type.
         ValueError: An option's value cannot work.
     """
+    Flow.require_options(options, "flow")
     if __fn is not None:
         return Flow(__fn, **options)
 

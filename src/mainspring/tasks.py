@@ -362,6 +362,7 @@ def task(__fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         TypeError: What is decorated is not callable, or an option is unknown or of a wrong type.
         ValueError: An option's value cannot work.
     """
+    Task.require_options(options, "task")
     if __fn is not None:
         return Task(__fn, **options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -89,6 +90,20 @@ class Subject(ABC, Generic[P, R]):
                 f"'fn' must be callable; got {type(fn).__name__}. Put @{decorator} on a function, and pass"
                 f" options by name: @{decorator}(name={fn!r})."
             )
+
+    @classmethod
+    def require_options(cls, options: Iterable[str], decorator: str) -> None:
+        """Refuse options that do not exist, with the ones that do.
+
+        Raises:
+            TypeError: One of ``options`` is no option.
+        """
+        known = [name for name in inspect.signature(cls).parameters if name != "fn"]
+        for option in options:
+            if option not in known:
+                similar = difflib.get_close_matches(option, known, 1)
+                hint = f" Did you mean {similar[0]!r}?" if similar else ""
+                raise TypeError(f"@{decorator} has no option {option!r}.{hint} It has: {', '.join(known)}.")
 
     @property
     def ismethod(self) -> bool:

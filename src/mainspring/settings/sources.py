@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -80,4 +80,6 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
     try:
         return msgspec.convert(value, kind, strict=False, dec_hook=lambda to, given: to(given))
     except (msgspec.ValidationError, TypeError) as error:
-        raise ConfigurationError(f"The setting {name} cannot be {value!r}: {error}.") from None
+        choices = get_args(kind) if get_origin(kind) is Literal else ()
+        reason = f"it is one of {', '.join(choices)}" if choices else str(error)
+        raise ConfigurationError(f"The setting {name} cannot be {value!r}: {reason}.") from None
