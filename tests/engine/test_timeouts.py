@@ -1,6 +1,7 @@
 """Time limits: in the main thread, in other threads, in event loops, nested, and told from other timeouts."""
 
 import asyncio
+import gc
 import signal
 import threading
 import time
@@ -168,6 +169,20 @@ def test_the_timer_is_off_afterwards() -> None:
         assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
 
 
+@pytest.mark.contract("X-4")
+def test_the_previous_handler_is_restored() -> None:
+    """A program that ignores alarms ignores them afterwards, too."""
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    try:
+        with pytest.raises(OwnTimeoutError), SyncTimeout(LIMIT, OwnTimeoutError):
+            time.sleep(LONG)
+        with SyncTimeout(LONG, OwnTimeoutError):
+            pass
+        assert signal.getsignal(signal.SIGALRM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_limits_that_just_fit() -> None:
     """Whether a block ends just before or just after its limit, it ends in one of two ways, and nothing leaks."""
     ended = {"in time": 0, "late": 0}
@@ -182,6 +197,41 @@ def test_limits_that_just_fit() -> None:
             ended["late"] += 1
     assert sum(ended.values()) == 60
     busy(0.01)
+
+
+def test_a_limit_that_is_over_at_once() -> None:
+    """A limit that expires before its block has begun ends the block, leaves nothing armed, and is no crash."""
+    for _ in range(50):
+        with pytest.raises(OwnTimeoutError), SyncTimeout(1e-9, OwnTimeoutError):
+            busy(LONG)
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+
+    @task(timeout_seconds=1e-9)
+    def work() -> None:
+        busy(LONG)
+
+    for _ in range(20):
+        assert work(return_state=True).name == "TimedOut"
+
+
+def test_an_outer_limit_that_is_over_before_an_inner_one_begins() -> None:
+    """It ends both, and the inner limit is not left armed."""
+
+    def nest() -> None:
+        with SyncTimeout(5e-5, OwnTimeoutError):
+            while True:
+                with SyncTimeout(LONG, OwnTimeoutError):
+                    pass
+
+    gc.disable()  # an exception that a signal raises in a callback of the collector is lost, as Hypothesis has one
+    try:
+        for _ in range(200):
+            with pytest.raises(OwnTimeoutError, match="5e-05"):
+                nest()
+            assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+            assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+    finally:
+        gc.enable()
 
 
 @pytest.mark.contract("X-7")

@@ -134,10 +134,16 @@ class AsyncTimeout(_Timeout):
 
 
 class _Alarm:
-    """Watches a block of the main thread by SIGALRM. Blocks may nest: the timer follows the next deadline."""
+    """Watches a block of the main thread by SIGALRM. Blocks may nest: the timer follows the next deadline.
 
-    _armed: ClassVar[list[_Alarm]] = []
-    _busy: ClassVar[bool] = False  # arming or disarming, which nothing may interrupt
+    An alarm may ring between any two bytecodes, in the enter and exit of the blocks themselves too. While the
+    list changes it only leaves a note, and whatever it ends is taken off the list at once, with all inside of it.
+    """
+
+    _armed: ClassVar[list[_Alarm]] = []  # the outermost block first
+    _changing: ClassVar[bool] = False
+    _missed: ClassVar[bool] = False
+    _previous: ClassVar[Any] = signal.SIG_DFL
 
     def __init__(self, timeout: SyncTimeout) -> None:
         self._timeout = timeout
@@ -154,44 +160,60 @@ class _Alarm:
         )
 
     def arm(self, deadline: float) -> None:
-        _Alarm._busy = True
+        self.deadline = deadline
+        _Alarm._changing = True
         try:
-            self.deadline = deadline
             if not _Alarm._armed:
-                signal.signal(signal.SIGALRM, _Alarm._ring)
+                _Alarm._previous = signal.signal(signal.SIGALRM, _Alarm._ring)
             _Alarm._armed.append(self)
             _Alarm._set_timer()
         finally:
-            _Alarm._busy = False
+            _Alarm._end_of_change(self)
 
     def disarm(self) -> None:
-        _Alarm._busy = True
+        """Stop watching this block and those inside of it."""
+        if self not in _Alarm._armed:
+            return
+        _Alarm._changing = True
         try:
-            if self in _Alarm._armed:
-                _Alarm._armed.remove(self)
+            del _Alarm._armed[_Alarm._armed.index(self) :]
             _Alarm._set_timer()
             if not _Alarm._armed:
-                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.signal(signal.SIGALRM, _Alarm._previous)
         finally:
-            _Alarm._busy = False
+            _Alarm._end_of_change(None)
 
     @staticmethod
     def _set_timer() -> None:
-        waiting = [alarm.deadline for alarm in _Alarm._armed if not alarm.fired]
-        left = max(min(waiting) - time.monotonic(), 1e-6) if waiting else 0
+        deadlines = [alarm.deadline for alarm in _Alarm._armed]
+        left = max(min(deadlines) - time.monotonic(), 1e-6) if deadlines else 0
         signal.setitimer(signal.ITIMER_REAL, left)
 
     @staticmethod
-    def _ring(_: int, __: FrameType | None) -> None:
-        if _Alarm._busy:
-            signal.setitimer(signal.ITIMER_REAL, _SOON)
-            return
+    def _end_of_change(armed: _Alarm | None) -> None:
+        """Make up for an alarm that rang meanwhile; the one just ``armed`` has to wait for its block to begin."""
+        _Alarm._changing = False
+        if _Alarm._missed:
+            _Alarm._missed = False
+            _Alarm._end_overdue(armed)
+            if _Alarm._armed:
+                signal.setitimer(signal.ITIMER_REAL, _SOON)
+
+    @staticmethod
+    def _end_overdue(exempt: _Alarm | None) -> None:
         now = time.monotonic()
-        for alarm in _Alarm._armed:  # the outermost block comes first, and ends everything inside
-            if not alarm.fired and now >= alarm.deadline:
+        for alarm in _Alarm._armed:
+            if now >= alarm.deadline and alarm is not exempt:
                 alarm.fired = True
-                _Alarm._set_timer()
+                alarm.disarm()
                 raise alarm._timeout.expire()
+
+    @staticmethod
+    def _ring(_: int, __: FrameType | None) -> None:
+        if _Alarm._changing:
+            _Alarm._missed = True
+            return
+        _Alarm._end_overdue(None)
         _Alarm._set_timer()
 
 
