@@ -179,6 +179,8 @@ class _Alarm:
             del _Alarm._armed[_Alarm._armed.index(self) :]
             _Alarm._set_timer()
             if not _Alarm._armed:
+                # Ignoring drops an alarm that is on its way to another thread: the default would end the process.
+                signal.signal(signal.SIGALRM, signal.SIG_IGN)
                 signal.signal(signal.SIGALRM, _Alarm._previous)
         finally:
             _Alarm._end_of_change(None)
