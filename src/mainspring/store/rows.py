@@ -75,7 +75,7 @@ class RunTable(NamedTuple):
 
     name: str
     insert: str
-    insert_row: Callable[[Any, Projection, int | None], Row]
+    insert_row: Callable[[Any, Run, int | None], Row]
     newest: str
     update: str
     select: str
@@ -88,7 +88,7 @@ class RunTable(NamedTuple):
 # Runs: insert, append
 
 
-def _task_run_row(run: TaskRun, projection: Projection, owner: int | None) -> Row:
+def _task_run_row(run: TaskRun, projection: Run, owner: int | None) -> Row:
     state = projection.state
     return (
         run.key,
@@ -114,7 +114,7 @@ def _task_run_row(run: TaskRun, projection: Projection, owner: int | None) -> Ro
     )
 
 
-def _flow_run_row(run: FlowRun, projection: Projection, owner: int | None) -> Row:
+def _flow_run_row(run: FlowRun, projection: Run, owner: int | None) -> Row:
     state = projection.state
     return (
         run.key,
@@ -149,7 +149,7 @@ _UPDATE = (
 )
 
 
-def update_row(run: Run, projection: Projection, owner: int | None) -> Row:
+def update_row(run: Run, projection: Run, owner: int | None) -> Row:
     """What the ``update`` of a table binds. Without an owner the row keeps the one it has."""
     state = projection.state
     return (

@@ -105,11 +105,12 @@ class SQLiteRunStore:
                 if self._owner is None and not self._database.in_memory:
                     self._owner = Owner.claim(db, self._database.path)
                 owner = self._owner.id if self._owner is not None else None
-                db.execute("BEGIN IMMEDIATE")
-                refused = write_changes(db, changes, owner, tidy) if changes else []
+                cursor = db.cursor()
+                cursor.execute("BEGIN IMMEDIATE")
+                refused = write_changes(cursor, changes, owner, tidy) if changes else []
                 if logs:
-                    write_logs(db, logs, tidy)
-                db.execute("COMMIT")
+                    write_logs(cursor, logs, tidy)
+                cursor.execute("COMMIT")
                 return refused
             except BaseException as error:  # signals may raise anything between two statements
                 if db is not None and db.in_transaction:
@@ -256,7 +257,7 @@ def _settle(db: sqlite3.Connection, owner: DeadOwner) -> list[TaskRun | FlowRun]
         runs = queries.unfinished_runs(db, owner.id) if owner.end(db) else []
         now = clock.current().now()
         changes = [_crash(run, now, owner.message) for run in runs]
-        write_changes(db, changes, None)
+        write_changes(db.cursor(), changes, None)
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:

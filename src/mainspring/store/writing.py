@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 
 from mainspring._core.transitions import enter
-from mainspring.states import State
+from mainspring.runs import Run
+from mainspring.states import State, StateType
 from mainspring.store.protocol import Change, LogEntry
 from mainspring.store.rows import (
     INSERT_LOG,
@@ -24,12 +25,12 @@ __all__ = ["write_changes", "write_logs"]
 
 
 def write_changes(
-    db: sqlite3.Connection, changes: Sequence[Change], owner: int | None, tidy: bool = False
+    db: sqlite3.Cursor, changes: Sequence[Change], owner: int | None, tidy: bool = False
 ) -> list[Change]:
     """Write each change that follows what is there, and return the others.
 
     Args:
-        db: The connection, in a transaction.
+        db: A cursor, in a transaction; one for all statements, as each costs time to make.
         changes: What to write.
         owner: The id of the owner to note for the runs; None leaves it as it is.
         tidy: Replace what UTF-8 cannot hold.
@@ -49,32 +50,36 @@ def write_changes(
     return refused
 
 
-def write_logs(db: sqlite3.Connection, logs: Sequence[LogEntry], tidy: bool = False) -> None:
+def write_logs(db: sqlite3.Cursor, logs: Sequence[LogEntry], tidy: bool = False) -> None:
     """Write log lines; the arguments are those of `write_changes`."""
     rows = [log_row(entry) for entry in logs]
     db.executemany(INSERT_LOG, [tidied(row) for row in rows] if tidy else rows)
 
 
-def _flush(db: sqlite3.Connection, tidy: bool, pending: list[Row]) -> None:
+def _flush(db: sqlite3.Cursor, tidy: bool, pending: list[Row]) -> None:
     if pending:
         db.executemany(INSERT_STATE, [tidied(row) for row in pending] if tidy else pending)
         pending.clear()
 
 
-def _insert(
-    db: sqlite3.Connection, change: Change, owner: int | None, tidy: bool, pending: list[Row]
-) -> bool:
+def _insert(db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, pending: list[Row]) -> bool:
     """Write a run that is new; False if it is there already."""
     run = change.run
     states = change.states
     key = run.key
-    projection = Projection(states[0])
+    # A run that is over does not change while we write, so its own counters will do: the usual case.
+    is_over = run.state is states[-1] and run.state.is_final()
+    projection: Run = run if is_over else Projection(states[0])
     rows = [state_row(key, 1, states[0], 0)]
-    position = 1
+    position, attempt = 1, 0
     for state in states[1:]:
-        enter(projection, state)
         position += 1
-        rows.append(state_row(key, position, state, projection.run_count))
+        if is_over:
+            attempt += state.type is StateType.RUNNING
+        else:
+            enter(projection, state)
+            attempt = projection.run_count
+        rows.append(state_row(key, position, state, attempt))
     table = table_of(run)
     row = table.insert_row(run, projection, owner)
     try:
@@ -85,9 +90,7 @@ def _insert(
     return True
 
 
-def _append(
-    db: sqlite3.Connection, change: Change, owner: int | None, tidy: bool, pending: list[Row]
-) -> bool:
+def _append(db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, pending: list[Row]) -> bool:
     """Write further states of a run; False if its newest state is not the one that they follow."""
     run = change.run
     table = table_of(run)
