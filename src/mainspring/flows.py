@@ -229,6 +229,9 @@ def flow(__fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     return decorate
 
 
+flow.__signature__ = Flow.decorator_signature()  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
+
+
 def _flow_name(name: object, function_name: str) -> str:
     if name is not None and not isinstance(name, str):
         hint = " Did you mean to write @flow on the function alone?" if callable(name) else ""

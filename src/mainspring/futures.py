@@ -142,8 +142,12 @@ class FutureList(list[Future[T]], Generic[T]):
     """Futures in the order of what they were made from."""
 
     def wait(self, timeout: float | None = None) -> None:
-        """Block until all runs are over or ``timeout`` seconds have passed."""
+        """Block until all runs are over or ``timeout`` seconds have passed; tells of no failure."""
         wait(self, timeout)
+
+    def __copy__(self) -> list[Future[T]]:
+        """A plain list: once futures in it were replaced by states, it is no list of futures (F-21)."""
+        return list(self)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[T]:
         """All results in order.

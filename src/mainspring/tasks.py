@@ -372,6 +372,9 @@ def task(__fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     return decorate
 
 
+task.__signature__ = Task.decorator_signature()  # type: ignore[attr-defined]  # pyright: ignore[reportFunctionMemberAccess]
+
+
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
     """Delays that double: ``backoff_factor``, twice that, four times that, and so on.
 

@@ -772,7 +772,6 @@ def test_a_subflow_has_a_stand_in(is_async: bool) -> None:
 
 
 @pytest.mark.contract("F-37")
-@pytest.mark.xfail(reason="the store does not give states of a subflow run the id of the stand-in")
 def test_stored_states_of_a_subflow_name_the_stand_in() -> None:
     """Read back from the store, the states of the child still name the task run that stands for it."""
 
@@ -1052,3 +1051,20 @@ def test_parameters_of_any_kind() -> None:
     odd = Odd()
     assert flow(name="f")(lambda x, y: (x, y))(odd, {1, 2}) == (odd, {1, 2})
     assert only_flow_run().state.is_completed()
+
+
+@pytest.mark.contract("F-21")
+def test_a_returned_map_becomes_a_plain_list_of_states() -> None:
+    """What replaces the futures of a map is no list of futures any more."""
+
+    @task
+    def same(x: int) -> int:
+        return x
+
+    @flow
+    def mapped() -> Any:
+        return same.map([1, 2])
+
+    value: Any = mapped()
+    assert type(value) is list
+    assert [state.result() for state in value] == [1, 2]

@@ -92,6 +92,14 @@ class Subject(ABC, Generic[P, R]):
             )
 
     @classmethod
+    def decorator_signature(cls) -> inspect.Signature:
+        """The signature of the decorator: the function first, if any, and every option by name."""
+        function, *options = inspect.signature(cls).parameters.values()
+        first = function.replace(name="__fn", kind=inspect.Parameter.POSITIONAL_ONLY, default=None)
+        named = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
+        return inspect.Signature([first, *named])
+
+    @classmethod
     def require_options(cls, options: Iterable[str], decorator: str) -> None:
         """Refuse options that do not exist, with the ones that do.
 

@@ -45,6 +45,12 @@ _COUNTS = (
     f" WHERE flow_run_id IN {_KEYS.format('flow_runs')} GROUP BY 1, 2"
 )
 
+# The task run and the flow run that a run's states belong to: a subflow run's name its stand-in.
+_RUNS_OF_STATES = (
+    "SELECT ?, flow_run_id FROM task_runs WHERE id = ?"
+    " UNION ALL SELECT parent_task_run_id, ? FROM flow_runs WHERE id = ?"
+)
+
 _FLOW_RUN_LOGS = f"{SELECT_LOGS} WHERE flow_run_id = ? ORDER BY timestamp, id"
 _TASK_RUN_LOGS = f"{SELECT_LOGS} WHERE flow_run_id IS ? AND task_run_id = ? ORDER BY timestamp, id"
 
@@ -71,8 +77,8 @@ def run(db: sqlite3.Connection, key: bytes) -> TaskRun | FlowRun | None:
 
 def states(db: sqlite3.Connection, key: bytes) -> list[State]:
     """See `RunStore.read_states`."""
-    found = db.execute("SELECT flow_run_id FROM task_runs WHERE id = ?", (key,)).fetchone()
-    task_run_key, flow_run_key = (None, key) if found is None else (key, found[0])
+    found = db.execute(_RUNS_OF_STATES, (key, key, key, key)).fetchone()
+    task_run_key, flow_run_key = found or (None, None)
     rows = db.execute(SELECT_STATES, (key,)).fetchall()
     return [read_state(row, task_run_key, flow_run_key) for row in rows]
 

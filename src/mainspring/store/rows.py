@@ -211,7 +211,7 @@ def _read_flow_run(row: Row) -> FlowRun:
     run = FlowRun(
         key,
         row[7],
-        read_state(row[:6], None, key),
+        read_state(row[:6], parent, key),
         flow_name,
         version,
         _decode_object(parameters) if parameters else None,
