@@ -122,10 +122,10 @@ class BaseFlowRunEngine(RecordedRun):
                 TagsContext.get().current_tags,
             )
             self._create_stand_in(run)
-            self._stamp(pending)
+            run.claim(pending)
             self._recorder.enter(run, pending, wait=False)
         elif not self._recorder.has(run):  # made by hand: its history begins here
-            self._stamp(run.state)
+            run.claim(run.state)
             self._recorder.enter(run, run.state, wait=False)
         self.logger = flow_run_logger(run, flow)
         if engine_logs(logging.INFO):
@@ -152,14 +152,14 @@ class BaseFlowRunEngine(RecordedRun):
         stand_in.flow_run_run_count = around.flow_run.run_count
         run.parent_task_run_key = stand_in.key
         pending.state_details.child_flow_run_id = run.id
-        pending.belong_to(stand_in.key, stand_in.flow_run_key)
+        stand_in.claim(pending)
         self._recorder.enter(stand_in, pending, wait=False)
 
     def _mirror(self, stand_in: TaskRun, state: State) -> None:
         details = msgspec.structs.replace(state.state_details) if state.has_details else StateDetails()
         details.child_flow_run_id = self.flow_run.id if self.flow_run else None
         copy = State(state.type, state.name, state.message, NotSet, None, details, at=state.at)
-        copy.belong_to(stand_in.key, stand_in.flow_run_key)
+        stand_in.claim(copy)
         transitions.enter(stand_in, copy)
         self._recorder.enter(stand_in, copy, wait=False)
 
@@ -182,11 +182,6 @@ class BaseFlowRunEngine(RecordedRun):
         if self._outer is not None:
             self._outer.__exit__(None, None, None)
         self._is_started = False
-
-    def _stamp(self, state: State) -> None:
-        run = self.flow_run
-        assert run is not None
-        state.belong_to(run.parent_task_run_key, run.key)
 
 
 class _FlowScope:

@@ -81,6 +81,10 @@ class Run:
         self.ended_at: int | None = None
         self.recorded: bytes | None = None
 
+    def claim(self, state: State) -> None:
+        """Stamp a state with the ids of this run."""
+        raise NotImplementedError
+
     @property
     def id(self) -> UUID:
         """The id of the run."""
@@ -179,6 +183,10 @@ class TaskRun(Run):
         self.empirical_policy: Mapping[str, Any] = {} if empirical_policy is None else empirical_policy
         self.flow_run_run_count = 0
 
+    def claim(self, state: State) -> None:
+        """See `Run.claim`."""
+        state.belong_to(self.key, self.flow_run_key)
+
     @property
     def flow_run_id(self) -> UUID | None:
         """The id of the flow run that the task run belongs to, if any."""
@@ -229,6 +237,10 @@ class FlowRun(Run):
         self.flow_version = flow_version
         self.parameters: Mapping[str, Any] = {} if parameters is None else parameters
         self.parent_task_run_key = parent_task_run_key
+
+    def claim(self, state: State) -> None:
+        """See `Run.claim`; states of a subflow run name the task run that stands for it."""
+        state.belong_to(self.parent_task_run_key, self.key)
 
     @property
     def parent_task_run_id(self) -> UUID | None:

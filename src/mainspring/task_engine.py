@@ -158,7 +158,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
                 extra_task_inputs=dependencies,
             )
         if not self._recorder.has(run):  # its history begins here, whoever made it
-            self._stamp(run.state)
+            run.claim(run.state)
             self._recorder.enter(run, run.state, wait=False)
         self.logger = task_run_logger(run, self.task)
         if engine_logs(logging.DEBUG):
@@ -181,11 +181,6 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         if self._outer is not None:
             self._outer.__exit__(None, None, None)
         self._is_started = False
-
-    def _stamp(self, state: State) -> None:
-        run = self.task_run
-        assert run is not None
-        state.belong_to(run.key, run.flow_run_key)
 
     def check_cancelled(self) -> None:
         """Leave the run at once if whoever runs it has cancelled it.

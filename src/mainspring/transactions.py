@@ -45,6 +45,9 @@ class TransactionState(str, Enum):
     ROLLED_BACK = "ROLLED_BACK"
 
 
+_DECIDED = frozenset({TransactionState.COMMITTED, TransactionState.ROLLED_BACK})
+
+
 class CommitMode(str, Enum):
     """When a transaction is committed: on leaving it, with the outermost one, or only by hand."""
 
@@ -206,7 +209,7 @@ class Transaction:
         on_commit_hooks: Iterable[Hook] = (),
     ) -> None:
         """Say what a commit would keep, and what is to run at the end; nothing once it is decided."""
-        if self.is_committed() or self.is_rolled_back():
+        if self.state in _DECIDED:
             return
         self.staged_value = value
         self.on_rollback_hooks.extend(on_rollback_hooks)
@@ -219,7 +222,7 @@ class Transaction:
         An error on the way is logged and leads to a rollback. Returns True if it is now committed by
         this call, False if it was decided before or had to be rolled back.
         """
-        if self.is_committed() or self.is_rolled_back():
+        if self.state in _DECIDED:
             return False
         for child in self.children:
             if not child.commit() and not child.is_committed():
@@ -238,7 +241,7 @@ class Transaction:
         Every hook runs, also after one that failed. Returns True if all of it went well, False if the
         transaction was decided before or a hook failed.
         """
-        if self.is_committed() or self.is_rolled_back():
+        if self.state in _DECIDED:
             return False
         self.state = TransactionState.ROLLED_BACK
         went_well = True

@@ -102,7 +102,7 @@ class RecordedRun:
             StoreError: The state cannot be written.
         """
         run = self._require_run()
-        self._stamp(state)
+        run.claim(state)
         transitions.enter(run, state)
         try:
             self._recorder.enter(run, state, wait=state.type in TERMINAL_STATES)
@@ -124,9 +124,6 @@ class RecordedRun:
                 raise self._raised
             return self._raised
         return None
-
-    def _stamp(self, state: State) -> None:
-        raise NotImplementedError
 
     def _require_run(self) -> Run:
         run = self.run

@@ -268,10 +268,7 @@ def _settle(db: sqlite3.Connection, owner: DeadOwner) -> list[TaskRun | FlowRun]
 
 def _crash(run: TaskRun | FlowRun, at: int, message: str) -> Change:
     state = next_state(run, Move.CRASH, at, message)
-    if isinstance(run, TaskRun):
-        state.belong_to(run.key, run.flow_run_key)
-    else:
-        state.belong_to(None, run.key)
+    run.claim(state)
     change = Change(run, [state], run.recorded)
     enter(run, state)
     run.recorded = state.key
