@@ -1,5 +1,6 @@
 """Opening a database: making it, bringing it up to date, and refusing what is not ours."""
 
+import contextlib
 import os
 import sqlite3
 from contextlib import closing
@@ -385,3 +386,23 @@ def test_attempts_are_a_view(path: Path) -> None:
         (1, 2 * NOON, 2 * NOON + 5, "Failed", "no"),
         (2, 2 * NOON + 6, None, None, None),
     ]
+
+
+def test_a_database_that_is_being_made_is_not_taken_for_a_foreign_one(path: Path) -> None:
+    """What tells whose a database is, is read as of one moment, whenever another process makes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as reader,
+        closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as maker,
+    ):
+
+        def make_it_now(statement: str) -> None:
+            if "sqlite_master" in statement:
+                with contextlib.suppress(sqlite3.OperationalError):  # it has to wait for the reader
+                    schema.apply_migrations(maker, str(path))
+
+        reader.set_trace_callback(make_it_now)
+        assert schema.needs_migration(reader, str(path))
+        reader.set_trace_callback(None)
+        schema.apply_migrations(maker, str(path))
+        assert not schema.needs_migration(reader, str(path))

@@ -26,8 +26,7 @@ def needs_migration(db: sqlite3.Connection, path: str) -> bool:
         StoreUnavailable: It belongs to another program.
         sqlite3.Error: It cannot be read, or is no database.
     """
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
+    application, version, tables = _read_marks(db)
     if application == APPLICATION_ID:
         if version > len(MIGRATIONS):
             raise StoreTooNew(
@@ -36,13 +35,27 @@ def needs_migration(db: sqlite3.Connection, path: str) -> bool:
                 f" another database. Nothing was changed."
             )
         return bool(version < len(MIGRATIONS))
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application or version or tables:
         raise StoreUnavailable(
             f"{path} is an SQLite database of another program, so no runs are kept in it. Set"
             f" MAINSPRING_DATABASE_URL to another file. Nothing was changed."
         )
     return True
+
+
+def _read_marks(db: sqlite3.Connection) -> tuple[int, int, int]:
+    """Application id, version and number of tables, all of one moment: somebody may be making it right now."""
+    own_transaction = not db.in_transaction
+    if own_transaction:
+        db.execute("BEGIN")
+    try:
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        if own_transaction and db.in_transaction:
+            db.execute("ROLLBACK")
+    return application, version, tables
 
 
 def apply_migrations(db: sqlite3.Connection, path: str) -> None:
