@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -12,6 +12,8 @@ from mainspring.exceptions import ConfigurationError
 from mainspring.settings.model import Settings
 
 __all__ = ["change_settings", "get_settings_from_env", "setting_names"]
+
+M = TypeVar("M", bound=msgspec.Struct)
 
 PREFIX = "MAINSPRING_"
 
@@ -63,8 +65,13 @@ def change_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings:
         group, _, member = name.rpartition(".")
         (tree.setdefault(group, {}) if group else tree)[member] = _convert(name, value, kinds[name])
     for group in [key for key, value in tree.items() if isinstance(value, dict)]:
-        tree[group] = msgspec.structs.replace(getattr(settings, group), **tree[group])
-    return msgspec.structs.replace(settings, **tree)
+        tree[group] = _rebuilt(getattr(settings, group), tree[group])
+    return _rebuilt(settings, tree)
+
+
+def _rebuilt(settings: M, changes: Mapping[str, Any]) -> M:
+    """A copy made by the constructor, which checks what it is given; older msgspec's ``replace`` does not."""
+    return type(settings)(**{**msgspec.structs.asdict(settings), **changes})
 
 
 def _parse(variable: str, text: str, kind: Any) -> Any:
