@@ -1,5 +1,6 @@
 """What only a process of its own can show: signals, exit codes, output, imports."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -29,9 +30,10 @@ def ready():
 @pytest.fixture
 def script(tmp_path: Path, mainspring_home: Path) -> Script:
     """Start a program that records to the same home as the test."""
+    numbers = itertools.count()
 
     def start(source: str, **environment: str) -> subprocess.Popen[str]:
-        path = tmp_path / "script.py"
+        path = tmp_path / f"script-{next(numbers)}.py"  # one each: a program may read while we write the next
         path.write_text(PRELUDE + textwrap.dedent(source))
         return subprocess.Popen(
             [sys.executable, "-W", "error", str(path)],
