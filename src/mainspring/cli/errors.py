@@ -68,10 +68,19 @@ def _quiet_pipes() -> Generator[None]:
         try:
             yield
         finally:
+            _flush_errors()
             sys.stdout.flush()
     except BrokenPipeError:
         _discard(sys.stdout)  # what is still buffered would raise again while Python shuts down
         sys.exit(FAILED)
+
+
+def _flush_errors() -> None:
+    """Nobody need read standard error: what cannot be written there is no reason to end with another code."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
 
 
 def _discard(stream: TextIO) -> None:
