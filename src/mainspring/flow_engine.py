@@ -177,12 +177,6 @@ class BaseFlowRunEngine(RecordedRun):
         self._scope.context.task_runner = runner
         return runner
 
-    def _leave_run(self, error: BaseException | None) -> None:
-        self._report_end(error)
-        if self._outer is not None:
-            self._outer.__exit__(None, None, None)
-        self._is_started = False
-
 
 class _FlowScope:
     """The context of a flow run.

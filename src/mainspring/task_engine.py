@@ -176,12 +176,6 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             return _STAY
         return enter_context(self.setup_run_context())
 
-    def _leave_run(self, error: BaseException | None) -> None:
-        self._report_end(error)
-        if self._outer is not None:
-            self._outer.__exit__(None, None, None)
-        self._is_started = False
-
     def check_cancelled(self) -> None:
         """Leave the run at once if whoever runs it has cancelled it.
 

@@ -306,6 +306,12 @@ class RecordedRun:
             self.logger.error("%s was aborted: %s", self.subject.policy.noun, error)
         self.log_finished_message()
 
+    def _leave_run(self, error: BaseException | None) -> None:
+        self._report_end(error)
+        if self._outer is not None:
+            self._outer.__exit__(None, None, None)
+        self._is_started = False
+
     def _must_crash(self, error: BaseException | None) -> bool:
         """Whether leaving the engine by ``error`` is to be recorded as a crash (X-15 to X-18, W-6)."""
         return (

@@ -10,7 +10,7 @@ from typing import Any
 from mainspring.context import FlowRunContext, RunContext, TaskRunContext
 from mainspring.exceptions import MissingContextError
 from mainspring.logging.console import RUN_LOGGERS, ensure_output
-from mainspring.runs import FlowRun, Run, TaskRun
+from mainspring.runs import FlowRun, TaskRun
 from mainspring.settings import get_current_settings
 
 __all__ = [
@@ -148,14 +148,6 @@ def task_run_logger(
 def flow_run_logger(flow_run: FlowRun | None, flow: Any = None, **extra: Any) -> RunLogger:
     """The logger of a flow run."""
     return RunLogger(_flow_runs, None, None, flow_run, flow, extra)
-
-
-def run_logger(run: Run, subject: Any) -> RunLogger:
-    """The logger of a run of either kind, ``subject`` being its task or flow."""
-    if isinstance(run, TaskRun):
-        return task_run_logger(run, subject)
-    assert isinstance(run, FlowRun)
-    return flow_run_logger(run, subject)
 
 
 def engine_logs(level: int) -> bool:
