@@ -533,7 +533,8 @@ def test_a_cancelled_task_with_a_limit_crashes() -> None:
 def test_many_limits_on_many_threads() -> None:
     """Limits of concurrent tasks do not disturb each other."""
 
-    @task(timeout_seconds=0.03)
+    # Far more than a quick task waits for its turn among twelve busy threads, far less than a slow one takes.
+    @task(timeout_seconds=0.5)
     def work(slow: bool) -> str:
         busy(LONG if slow else 0.001)
         return "in time"
