@@ -10,12 +10,13 @@ block.
 """
 
 from mainspring.settings.current import get_current_settings, reload_settings, temporary_settings
-from mainspring.settings.model import FlowSettings, LoggingSettings, Settings, TaskSettings
+from mainspring.settings.model import FlowSettings, LoggingSettings, ResultSettings, Settings, TaskSettings
 from mainspring.settings.sources import get_settings_from_env
 
 __all__ = [
     "FlowSettings",
     "LoggingSettings",
+    "ResultSettings",
     "Settings",
     "TaskSettings",
     "get_current_settings",

@@ -21,10 +21,19 @@ class TaskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Args:
         default_retries: How many times a failed task run is attempted again.
         default_retry_delay_seconds: Seconds before a retry, or a list of them, one per retry.
+        default_persist_result: Whether results are kept; with None the enclosing run decides, and outside of
+            any run ``results.persist_by_default``.
+        default_no_cache: Tasks that name no cache policy are not cached.
+        disable_caching: No task is cached, whatever policy it names.
+        refresh_cache: Functions run and overwrite what is in the cache.
     """
 
     default_retries: int = 0
     default_retry_delay_seconds: float | list[float] = 0
+    default_persist_result: bool | None = None
+    default_no_cache: bool = False
+    disable_caching: bool = False
+    refresh_cache: bool = False
 
 
 class FlowSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +41,24 @@ class FlowSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     default_retries: int = 0
     default_retry_delay_seconds: float | list[float] = 0
+
+
+class ResultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How results are kept.
+
+    Args:
+        persist_by_default: Whether results of runs that do not say it themselves outlive the process.
+        default_serializer: What turns results into bytes unless a task or flow says it: the type of a
+            serializer, for example "json" or "compressed/pickle".
+        default_storage: Where results are kept unless a task or flow says it: a folder or the address of a
+            file system ("s3://bucket/results"). When unset, ``local_storage_path``.
+        local_storage_path: The folder for results; ``storage`` in ``home`` when unset.
+    """
+
+    persist_by_default: bool = False
+    default_serializer: str = "pickle"
+    default_storage: str | None = None
+    local_storage_path: Path | None = None
 
 
 class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,6 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         debug_mode: Log states in full.
         tasks: Defaults for tasks.
         flows: Defaults for flows.
+        results: How results are kept.
         logging: What is logged.
     """
 
@@ -79,6 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     debug_mode: bool = False
     tasks: TaskSettings = TaskSettings()
     flows: FlowSettings = FlowSettings()
+    results: ResultSettings = ResultSettings()
     logging: LoggingSettings = LoggingSettings()
 
     def __post_init__(self) -> None:
@@ -90,3 +119,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.database_url is not None:
             return self.database_url
         return f"sqlite:///{(self.home / 'mainspring.db').absolute()}"
+
+    @property
+    def local_storage_path(self) -> Path:
+        """The folder for results: ``results.local_storage_path``, or ``storage`` in ``home``."""
+        given = self.results.local_storage_path
+        return self.home / "storage" if given is None else given.expanduser()

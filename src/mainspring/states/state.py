@@ -26,6 +26,7 @@ __all__ = [
     "State",
     "StateDetails",
     "StateType",
+    "StoredResult",
     "get_state_exception",
     "is_state_iterable",
     "raise_state_exception",
@@ -66,6 +67,32 @@ class StateDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
     pause_key: str | None = None
     pause_reschedule: bool = False
     retriable: bool | None = None
+
+
+class StoredResult:
+    """A result in a result storage, as the data of a state: how to get at it, and how to find it again.
+
+    States know no storage; `mainspring.results` has the two implementations, a record with the value in it and the
+    description that comes back from the run store.
+    """
+
+    __slots__ = ()
+
+    def get(self) -> Any:
+        """The value, loaded from storage if need be."""
+        raise NotImplementedError
+
+    async def aget(self) -> Any:
+        """`get` for async code."""
+        raise NotImplementedError
+
+    def has_cached_object(self) -> bool:
+        """True if the value is in memory."""
+        raise NotImplementedError
+
+    def describe(self) -> str | None:
+        """Where the value is kept, as a JSON object; None if it is not kept beyond the process."""
+        raise NotImplementedError
 
 
 class State:
@@ -154,6 +181,11 @@ class State:
     def has_data(self) -> bool:
         """True if the state holds a result, which may be None."""
         return self._data is not NotSet
+
+    @property
+    def stored_as(self) -> str | None:
+        """Where the result is kept, as a JSON object; None if it is not kept beyond the process."""
+        return self._data.describe() if isinstance(self._data, StoredResult) else None
 
     @property
     def state_details(self) -> StateDetails:

@@ -271,7 +271,7 @@ def table_of(run: Run) -> RunTable:
 
 # States
 
-INSERT_STATE = "INSERT INTO states VALUES (?,?,?,?,?,?,?,?,?)"
+INSERT_STATE = "INSERT INTO states VALUES (?,?,?,?,?,?,?,?,?,?)"
 SELECT_STATES = f"SELECT {_STATE_COLUMNS} FROM states AS s WHERE run_id = ? ORDER BY position"  # noqa: S608
 
 
@@ -287,6 +287,7 @@ def state_row(run_key: bytes, position: int, state: State, attempt: int) -> Row:
         state.message,
         _details(state) if state.has_details else None,
         attempt,
+        state.stored_as,
     )
 
 
