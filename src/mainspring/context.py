@@ -70,13 +70,21 @@ class ContextModel:
 
 
 class RunContext(ContextModel):
-    """What the contexts of task and flow runs share: when this attempt started."""
+    """What the contexts of task and flow runs share: when this attempt started, and how results are kept in it."""
 
-    __slots__ = ("log_prints", "parameters", "reported", "started_at")
+    __slots__ = ("log_prints", "parameters", "persist_result", "reported", "result_store", "started_at")
 
-    def __init__(self, parameters: Mapping[str, Any] | None, log_prints: bool) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, Any] | None,
+        log_prints: bool,
+        result_store: Any,
+        persist_result: bool | None,
+    ) -> None:
         self.parameters = parameters
         self.log_prints = log_prints
+        self.result_store = result_store
+        self.persist_result = persist_result
         self.reported: BaseException | None = None  # the latest failure that a run inside has told of
         self.started_at = clock.current().now()
 
@@ -95,6 +103,8 @@ class FlowRunContext(RunContext):
         task_runner: The started runner that ``submit`` and ``map`` use.
         parameters: The arguments of the flow.
         log_prints: Whether prints go to the run logger.
+        result_store: Where results are kept in this run and in those inside of it that do not say otherwise.
+        persist_result: Whether they are kept; None leaves it to the settings.
     """
 
     __slots__ = ("flow", "flow_run", "task_runner")
@@ -107,8 +117,10 @@ class FlowRunContext(RunContext):
         task_runner: Any = None,
         parameters: Mapping[str, Any] | None = None,
         log_prints: bool = False,
+        result_store: Any = None,
+        persist_result: bool | None = None,
     ) -> None:
-        RunContext.__init__(self, parameters, log_prints)
+        RunContext.__init__(self, parameters, log_prints, result_store, persist_result)
         self.flow = flow
         self.flow_run = flow_run
         self.task_runner = task_runner
@@ -122,6 +134,8 @@ class TaskRunContext(RunContext):
         task_run: Its run.
         parameters: The resolved arguments of the task.
         log_prints: Whether prints go to the run logger.
+        result_store: Where results are kept in this run and in those inside of it that do not say otherwise.
+        persist_result: Whether they are kept; None leaves it to the settings.
     """
 
     __slots__ = ("task", "task_run")
@@ -133,8 +147,10 @@ class TaskRunContext(RunContext):
         task_run: TaskRun,
         parameters: Mapping[str, Any] | None = None,
         log_prints: bool = False,
+        result_store: Any = None,
+        persist_result: bool | None = None,
     ) -> None:
-        RunContext.__init__(self, parameters, log_prints)
+        RunContext.__init__(self, parameters, log_prints, result_store, persist_result)
         self.task = task
         self.task_run = task_run
 
