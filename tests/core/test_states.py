@@ -22,12 +22,15 @@ from mainspring.exceptions import (
 from mainspring.futures import FutureList
 from mainspring.states import (
     TERMINAL_STATES,
+    AwaitingConcurrencySlot,
     AwaitingRetry,
     Cancelled,
     Cancelling,
     Completed,
     Crashed,
     Failed,
+    InfrastructurePending,
+    Late,
     Paused,
     Pending,
     Retrying,
@@ -37,6 +40,10 @@ from mainspring.states import (
     StateDetails,
     StateGroup,
     StateType,
+    Submitting,
+    Suspended,
+    aget_state_exception,
+    araise_state_exception,
     exception_to_crashed_state,
     exception_to_failed_state,
     get_state_exception,
@@ -82,6 +89,7 @@ def test_terminal_states() -> None:
     assert {"COMPLETED", "CANCELLED", "FAILED", "CRASHED"} == TERMINAL_STATES
 
 
+@pytest.mark.contract("S-3")
 def test_defaults() -> None:
     """Only the type is required; the time is now, everything else is empty."""
     fake = JumpingClock()
@@ -92,11 +100,71 @@ def test_defaults() -> None:
     assert state.state_details == StateDetails()
     assert isinstance(state.id, UUID)
     assert state.id == state.id != State("RUNNING").id
+    assert state.created == state.updated == state.timestamp
+
+
+@pytest.mark.contract("S-6")
+def test_details_are_empty_at_first() -> None:
+    """The details are those of the contract; two of them are flags, the others start as None."""
     details = StateDetails()
-    assert details.pause_reschedule is False
-    assert all(
-        getattr(details, name) is None for name in details.__struct_fields__ if name != "pause_reschedule"
+    flags = {"pause_reschedule", "untrackable_result"}
+    assert {name for name in details.__struct_fields__ if getattr(details, name) is False} == flags
+    assert {name for name in details.__struct_fields__ if getattr(details, name) is None} == {
+        *(
+            "flow_run_id",
+            "task_run_id",
+            "child_flow_run_id",
+            "scheduled_time",
+            "cache_key",
+            "cache_expiration",
+        ),
+        *("deferred", "pause_timeout", "pause_key", "run_input_keyset", "refresh_cache", "retriable"),
+        *("transition_id", "task_parameters_id"),
+    }
+
+
+@pytest.mark.contract("S-9")
+def test_a_model_copy_keeps_the_id_and_renews_the_time() -> None:
+    """`model_copy` is the same state, run and data included, at the current time; fields may be changed."""
+    fake = JumpingClock()
+    with clock.use_clock(fake):
+        state = Completed(data=[1], message="m", state_details={"cache_key": "k"})
+        state.belong_to(b"t" * 16, b"f" * 16)
+        fake.time += 5
+        copy = state.model_copy(update={"name": "Odd"})
+    assert (copy.id, copy.name, copy.message, copy.type) == (state.id, "Odd", "m", "COMPLETED")
+    assert copy.data is state.data
+    assert copy.timestamp == clock.to_datetime(fake.time) > state.timestamp
+    assert copy.state_details == state.state_details
+    assert copy.state_details is not state.state_details
+
+
+@pytest.mark.contract("S-9")
+def test_a_fresh_copy_is_another_state() -> None:
+    """`fresh_copy` has an id and time of its own."""
+    fake = JumpingClock()
+    with clock.use_clock(fake):
+        state = Completed(data=[1], message="m")
+        fake.time += 5
+        copy = state.fresh_copy()
+    assert copy.id != state.id
+    assert copy.timestamp == copy.created == copy.updated == clock.to_datetime(fake.time)
+    assert (copy.type, copy.name, copy.message, copy.data) == (
+        state.type,
+        state.name,
+        state.message,
+        state.data,
     )
+
+
+@pytest.mark.contract("S-12")
+def test_what_goes_to_other_processes_has_no_values_in_it() -> None:
+    """`to_state_create` keeps type, name, message and details, and drops data that is only in memory."""
+    state = Failed(name="Odd", message="m", data=ValueError("secret"), state_details={"retriable": False})
+    sent = state.to_state_create()
+    assert (sent.type, sent.name, sent.message, sent.at) == ("FAILED", "Odd", "m", state.at)
+    assert sent.state_details == state.state_details
+    assert not sent.has_data
 
 
 def test_an_unknown_type_is_refused() -> None:
@@ -224,6 +292,11 @@ def test_naive_times_are_utc() -> None:
     ("make", "kind", "name"),
     [
         (Scheduled, "SCHEDULED", "Scheduled"),
+        (AwaitingConcurrencySlot, "SCHEDULED", "AwaitingConcurrencySlot"),
+        (Late, "SCHEDULED", "Late"),
+        (Suspended, "PAUSED", "Suspended"),
+        (Submitting, "PENDING", "Submitting"),
+        (InfrastructurePending, "PENDING", "InfrastructurePending"),
         (AwaitingRetry, "SCHEDULED", "AwaitingRetry"),
         (Pending, "PENDING", "Pending"),
         (Running, "RUNNING", "Running"),
@@ -245,6 +318,17 @@ def test_constructors(make: Any, kind: str, name: str) -> None:
     state = make(MyState, message="m", data=1)
     assert type(state) is MyState
     assert (state.type, state.name, state.message, state.data) == (kind, name, "m", 1)
+
+
+@pytest.mark.contract("S-18")
+def test_a_suspended_run_is_paused_and_comes_back_elsewhere() -> None:
+    """`Suspended` is a pause that is rescheduled, with the expiration and key of pauses."""
+    assert Suspended().state_details.pause_reschedule is True
+    assert Paused().state_details.pause_reschedule is False
+    state = Suspended(pause_expiration_time=NOON, pause_key="k")
+    assert (state.state_details.pause_timeout, state.state_details.pause_key) == (NOON, "k")
+    with pytest.raises(ValueError, match="one of"):
+        Suspended(timeout_seconds=1, pause_expiration_time=NOON)
 
 
 @pytest.mark.contract("S-15")
@@ -456,8 +540,9 @@ def test_any_other_value_completes(value: Any) -> None:
 def test_an_exception_as_failed_state() -> None:
     """The message is the given one and ``Type: text``; other keywords go to the state."""
     error = ValueError("no")
-    state = exception_to_failed_state(error, "It broke.", name="Broken")
+    state = exception_to_failed_state(error, message="It broke.", name="Broken")
     assert (state.type, state.name, state.message) == ("FAILED", "Broken", "It broke. ValueError: no")
+    assert state.state_details.retriable is False
     assert state.data is error
     assert exception_to_failed_state(ValueError()).message == "ValueError"
 
@@ -543,3 +628,19 @@ def test_what_the_package_offers() -> None:
     """The list of public names is sorted and each name is there."""
     assert sorted(states.__all__, key=lambda name: (not name.isupper(), name)) == states.__all__
     assert all(hasattr(states, name) for name in states.__all__)
+
+
+async def check_async_twins() -> None:
+    error = ValueError("no")
+    assert await aget_state_exception(Failed(data=error)) is error
+    assert await araise_state_exception(Completed(data=1)) is None
+    with pytest.raises(ValueError, match="no") as caught:
+        await araise_state_exception(Failed(data=error))
+    assert caught.value is error
+    assert await Completed(data=7).aresult() == 7
+
+
+@pytest.mark.contract("S-28", "V-35")
+def test_results_and_exceptions_have_async_twins() -> None:
+    """`aresult`, `aget_state_exception` and `araise_state_exception` are awaited and do the same."""
+    asyncio.run(check_async_twins())

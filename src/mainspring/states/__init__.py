@@ -4,6 +4,7 @@ A :class:`State` has a type (nine of them, four are final), a name that says mor
 RUNNING state), a time, a message and, where there is one, a result. States are made by the functions named
 after them: ``Completed(message="...")``.
 
+``details``       types, :class:`StateDetails`, results that are kept elsewhere
 ``state``         :class:`State` itself, reading results and exceptions from it
 ``constructors``  one function per state
 ``group``         :class:`StateGroup`, many states folded into one
@@ -11,43 +12,55 @@ after them: ``Completed(message="...")``.
 """
 
 from mainspring.states.constructors import (
+    AwaitingConcurrencySlot,
     AwaitingRetry,
     Cancelled,
     Cancelling,
     Completed,
     Crashed,
     Failed,
+    InfrastructurePending,
+    Late,
     Paused,
     Pending,
     Retrying,
     Running,
     Scheduled,
+    Submitting,
+    Suspended,
 )
 from mainspring.states.conversion import (
+    areturn_value_to_state,
     exception_to_crashed_state,
     exception_to_failed_state,
     return_value_to_state,
 )
+from mainspring.states.details import TERMINAL_STATES, StateDetails, StateType, StoredResult
 from mainspring.states.group import StateGroup
 from mainspring.states.state import (
-    TERMINAL_STATES,
+    RESULT_READ_MAXIMUM_ATTEMPTS,
+    RESULT_READ_RETRY_DELAY,
     State,
-    StateDetails,
-    StateType,
-    StoredResult,
+    aget_state_exception,
+    araise_state_exception,
     get_state_exception,
     is_state_iterable,
     raise_state_exception,
 )
 
 __all__ = [
+    "RESULT_READ_MAXIMUM_ATTEMPTS",
+    "RESULT_READ_RETRY_DELAY",
     "TERMINAL_STATES",
+    "AwaitingConcurrencySlot",
     "AwaitingRetry",
     "Cancelled",
     "Cancelling",
     "Completed",
     "Crashed",
     "Failed",
+    "InfrastructurePending",
+    "Late",
     "Paused",
     "Pending",
     "Retrying",
@@ -58,6 +71,11 @@ __all__ = [
     "StateGroup",
     "StateType",
     "StoredResult",
+    "Submitting",
+    "Suspended",
+    "aget_state_exception",
+    "araise_state_exception",
+    "areturn_value_to_state",
     "exception_to_crashed_state",
     "exception_to_failed_state",
     "get_state_exception",

@@ -8,20 +8,26 @@ from typing import Any
 import msgspec
 
 from mainspring import clock
-from mainspring.states.state import State, StateDetails, StateType
+from mainspring.states.details import StateDetails, StateType
+from mainspring.states.state import State
 
 __all__ = [
+    "AwaitingConcurrencySlot",
     "AwaitingRetry",
     "Cancelled",
     "Cancelling",
     "Completed",
     "Crashed",
     "Failed",
+    "InfrastructurePending",
+    "Late",
     "Paused",
     "Pending",
     "Retrying",
     "Running",
     "Scheduled",
+    "Submitting",
+    "Suspended",
 ]
 
 
@@ -50,6 +56,34 @@ def AwaitingRetry(  # noqa: N802
 ) -> State:
     """A SCHEDULED state of a run that failed and will be attempted again at ``scheduled_time``."""
     return Scheduled(cls, scheduled_time, name="AwaitingRetry", **fields)
+
+
+def AwaitingConcurrencySlot(  # noqa: N802
+    cls: type[State] = State,
+    scheduled_time: datetime | None = None,
+    **fields: Any,
+) -> State:
+    """A SCHEDULED state of a run that waits for a place under a concurrency limit."""
+    return Scheduled(cls, scheduled_time, name="AwaitingConcurrencySlot", **fields)
+
+
+def Late(  # noqa: N802
+    cls: type[State] = State,
+    scheduled_time: datetime | None = None,
+    **fields: Any,
+) -> State:
+    """A SCHEDULED state of a run whose time has passed without anybody starting it."""
+    return Scheduled(cls, scheduled_time, name="Late", **fields)
+
+
+def Submitting(cls: type[State] = State, **fields: Any) -> State:  # noqa: N802
+    """A PENDING state of a run that is on its way to where it will run."""
+    return cls(StateType.PENDING, name="Submitting", **fields)
+
+
+def InfrastructurePending(cls: type[State] = State, **fields: Any) -> State:  # noqa: N802
+    """A PENDING state of a run whose surroundings are being made."""
+    return cls(StateType.PENDING, name="InfrastructurePending", **fields)
 
 
 def Pending(cls: type[State] = State, **fields: Any) -> State:  # noqa: N802
@@ -117,6 +151,17 @@ def Paused(  # noqa: N802
     details.pause_reschedule = reschedule
     details.pause_key = pause_key
     return cls(StateType.PAUSED, state_details=details, **fields)
+
+
+def Suspended(  # noqa: N802
+    cls: type[State] = State,
+    timeout_seconds: float | None = None,
+    pause_expiration_time: datetime | None = None,
+    pause_key: str | None = None,
+    **fields: Any,
+) -> State:
+    """A PAUSED state during which the run leaves its process; see `Paused`."""
+    return Paused(cls, timeout_seconds, pause_expiration_time, True, pause_key, name="Suspended", **fields)
 
 
 def _details(fields: dict[str, Any]) -> StateDetails:

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import sys
+from datetime import datetime
 from typing import Any
 
 from mainspring.exceptions import CrashedRun, RunCancelled, TerminationSignal
 from mainspring.states.constructors import Crashed, Failed
+from mainspring.states.details import StateDetails, StateType, StoredResult
 from mainspring.states.group import StateGroup
-from mainspring.states.state import State, StateType, is_state_iterable
+from mainspring.states.state import State, is_state_iterable
 
 __all__ = [
+    "areturn_value_to_state",
     "describe_exception",
     "exception_to_crashed_state",
     "exception_to_failed_state",
+    "keep_result",
     "return_value_to_state",
 ]
 
+_logger = logging.getLogger("mainspring.states")
+
 
 def exception_to_failed_state(
-    exc: BaseException | None = None, message: str | None = None, **fields: Any
+    exc: BaseException | None = None,
+    result_store: Any = None,
+    write_result: bool = False,
+    message: str | None = None,
+    **fields: Any,
 ) -> State:
     """The FAILED state for an exception, by default the one being handled.
 
     Args:
         exc: The exception.
+        result_store: Makes the record in which the exception is kept; without one it is the data itself.
+        write_result: Write the record now. If that fails a warning is logged, and the state is as it is.
         message: Put in front of the exception's type and text.
         fields: Further fields of the state, for example ``name``.
 
@@ -36,11 +50,19 @@ def exception_to_failed_state(
         if exc is None:
             raise ValueError("No exception was given and none is being handled.")
     text = describe_exception(exc)
-    return Failed(data=exc, message=f"{message} {text}" if message else text, **fields)
+    fields.setdefault("state_details", StateDetails(retriable=False))
+    state = Failed(data=exc, message=f"{message} {text}" if message else text, **fields)
+    return return_value_to_state(state, result_store, write_result=write_result)
 
 
-def exception_to_crashed_state(exc: BaseException, **fields: Any) -> State:
-    """The CRASHED state for an exception that ended a run from outside."""
+def exception_to_crashed_state(exc: BaseException, result_store: Any = None, **fields: Any) -> State:
+    """The CRASHED state for an exception that ended a run from outside.
+
+    Args:
+        exc: The exception.
+        result_store: Makes the record in which the exception is kept; without one it is the data itself.
+        fields: Further fields of the state, for example ``name``.
+    """
     asyncio = sys.modules.get("asyncio")  # a cancellation can only exist where it was imported
     if isinstance(exc, RunCancelled) or (asyncio and isinstance(exc, asyncio.CancelledError)):
         reason = "was cancelled by the runtime environment."
@@ -54,7 +76,7 @@ def exception_to_crashed_state(exc: BaseException, **fields: Any) -> State:
         reason = f"was interrupted by an unexpected exception: {describe_exception(exc)}"
     message = f"Execution {reason}"
     wrapped = exc if isinstance(exc, Exception) else CrashedRun(message)
-    return Crashed(message=message, data=wrapped, **fields)
+    return return_value_to_state(Crashed(message=message, data=wrapped, **fields), result_store)
 
 
 def describe_exception(exc: BaseException) -> str:
@@ -67,13 +89,70 @@ def describe_exception(exc: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
-def return_value_to_state(value: Any) -> State:
+def return_value_to_state(
+    retval: Any,
+    result_store: Any = None,
+    key: str | None = None,
+    expiration: datetime | None = None,
+    write_result: bool = False,
+) -> State:
     """The state that a function's return value means (S-31 to S-35, F-20).
 
     A hand-made state is used itself. A state of some run, or a list, set or tuple made only of states, is
     folded: all completed, else any cancelled, else any paused, else failed. Anything else completes
     the run with the value as its result.
+
+    Args:
+        retval: What the function returned.
+        result_store: Makes the records in which results are kept; without one the value itself is the data.
+        key: The key of the record; a fresh one when omitted.
+        expiration: When the record stops to count.
+        write_result: Write the record now. If that fails a warning is logged, and the state is as it is.
     """
+    state = _meaning_of(retval)
+    if result_store is not None:
+        keep_result(state, result_store, key, expiration)
+        if write_result:
+            try:
+                result_store.persist_result_record(state.data)
+            except Exception as error:  # by rule S-37: the run goes on without a kept result
+                _warn_unwritten(error)
+    return state
+
+
+async def areturn_value_to_state(
+    retval: Any,
+    result_store: Any = None,
+    key: str | None = None,
+    expiration: datetime | None = None,
+    write_result: bool = False,
+) -> State:
+    """`return_value_to_state` for async code."""
+    state = _meaning_of(retval)
+    if result_store is not None:
+        keep_result(state, result_store, key, expiration)
+        if write_result:
+            try:
+                await result_store.apersist_result_record(state.data)
+            except Exception as error:  # by rule S-37: the run goes on without a kept result
+                _warn_unwritten(error)
+    return state
+
+
+def keep_result(state: State, result_store: Any, key: str | None, expiration: datetime | None = None) -> None:
+    """Put the state's data into a record of ``result_store``, unless it is in one; nothing is written yet.
+
+    A generator becomes the list of what it gives, for only that can be kept (S-34).
+    """
+    data = state.data
+    if isinstance(data, StoredResult):
+        return
+    if inspect.isgenerator(data):
+        data = list(data)
+    state.keep(result_store.create_result_record(data, key=key, expiration=expiration))
+
+
+def _meaning_of(value: Any) -> State:
     if isinstance(value, State):
         if value.belongs_to_run:
             return StateGroup([value]).to_state(value)
@@ -83,3 +162,7 @@ def return_value_to_state(value: Any) -> State:
     if is_state_iterable(value):
         return StateGroup(value).to_state(value)
     return State(StateType.COMPLETED, None, None, value)
+
+
+def _warn_unwritten(error: Exception) -> None:
+    _logger.warning("The result could not be written, and the run goes on without keeping it: %s", error)

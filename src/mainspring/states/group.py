@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from mainspring.states.constructors import Cancelled, Completed, Failed, Paused
-from mainspring.states.state import TERMINAL_STATES, State, StateType
+from mainspring.states.details import TERMINAL_STATES, StateType
+from mainspring.states.state import State
 
 __all__ = ["StateGroup"]
 

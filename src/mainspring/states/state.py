@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from enum import Enum
 from typing import Any, cast
 from uuid import UUID
 
@@ -20,79 +19,26 @@ from mainspring.exceptions import (
     PausedRun,
     UnfinishedRun,
 )
+from mainspring.states.details import DEFAULT_NAMES, TERMINAL_STATES, StateDetails, StateType, StoredResult
 
 __all__ = [
-    "TERMINAL_STATES",
+    "RESULT_READ_MAXIMUM_ATTEMPTS",
+    "RESULT_READ_RETRY_DELAY",
     "State",
-    "StateDetails",
-    "StateType",
-    "StoredResult",
+    "aget_state_exception",
+    "araise_state_exception",
     "get_state_exception",
     "is_state_iterable",
+    "is_untrackable",
     "raise_state_exception",
 ]
 
 
-class StateType(str, Enum):
-    """The nine kinds of state. Members equal their names as text."""
+RESULT_READ_MAXIMUM_ATTEMPTS = 10
+"""How often a result is read in all when its storage fails for the moment."""
 
-    SCHEDULED = "SCHEDULED"
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-    CRASHED = "CRASHED"
-    PAUSED = "PAUSED"
-    CANCELLING = "CANCELLING"
-
-    def __str__(self) -> str:
-        return f"StateType.{self.name}"
-
-
-TERMINAL_STATES = frozenset({StateType.COMPLETED, StateType.CANCELLED, StateType.FAILED, StateType.CRASHED})
-"""The final types: a run in one of them is over."""
-
-DEFAULT_NAMES = {kind: kind.value.capitalize() for kind in StateType}
-
-
-class StateDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What a state knows beyond its type: its run, when it is due, whether it may be retried."""
-
-    flow_run_id: UUID | None = None
-    task_run_id: UUID | None = None
-    child_flow_run_id: UUID | None = None
-    scheduled_time: datetime | None = None
-    pause_timeout: datetime | None = None
-    pause_key: str | None = None
-    pause_reschedule: bool = False
-    retriable: bool | None = None
-
-
-class StoredResult:
-    """A result in a result storage, as the data of a state: how to get at it, and how to find it again.
-
-    States know no storage; `mainspring.results` has the two implementations, a record with the value in it and the
-    description that comes back from the run store.
-    """
-
-    __slots__ = ()
-
-    def get(self) -> Any:
-        """The value, loaded from storage if need be."""
-        raise NotImplementedError
-
-    async def aget(self) -> Any:
-        """`get` for async code."""
-        raise NotImplementedError
-
-    def has_cached_object(self) -> bool:
-        """True if the value is in memory."""
-        raise NotImplementedError
-
-    def describe(self) -> str | None:
-        """Where the value is kept, as a JSON object; None if it is not kept beyond the process."""
-        raise NotImplementedError
+RESULT_READ_RETRY_DELAY = 0.25
+"""Seconds between these attempts."""
 
 
 class State:
@@ -173,6 +119,16 @@ class State:
         return clock.to_datetime(self.at)
 
     @property
+    def created(self) -> datetime:
+        """When the state was made, which is when it was entered: states never change."""
+        return self.timestamp
+
+    @property
+    def updated(self) -> datetime:
+        """When the state was last changed, which is when it was made."""
+        return self.timestamp
+
+    @property
     def data(self) -> Any:
         """The result or exception held by the state, None if there is none."""
         return None if self._data is NotSet else self._data
@@ -197,6 +153,8 @@ class State:
             details.task_run_id = UUID(bytes=self._task_run_key)
         if self._flow_run_key is not None and details.flow_run_id is None:
             details.flow_run_id = UUID(bytes=self._flow_run_key)
+            if self.type is StateType.COMPLETED and is_untrackable(self._data):
+                details.untrackable_result = True
         return details
 
     @property
@@ -236,6 +194,29 @@ class State:
         if self._details is not None:
             copy._details = msgspec.structs.replace(self._details)
         return copy
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> State:
+        """The same state, id included, at the current time, with some fields set to other values.
+
+        Args:
+            update: New values for fields of the constructor, by name.
+        """
+        fields = {
+            "type": self.type,
+            "name": self.name,
+            "message": self.message,
+            "data": self._data,
+            "state_details": msgspec.structs.replace(self.state_details),
+            "id": self.id,
+            **(update or {}),
+        }
+        copy = type(self)(**fields)
+        copy.belong_to(self._task_run_key, self._flow_run_key)
+        return copy
+
+    def to_state_create(self) -> State:
+        """The state as it goes to other processes: a copy without the data, unless that is kept in a storage."""
+        return self.model_copy(update={"data": self._data if self.stored_as else NotSet, "at": self.at})
 
     # Predicates: they test the type alone
 
@@ -281,37 +262,71 @@ class State:
 
     # Results
 
-    def result(self, raise_on_failure: bool = True) -> Any:
-        """The value that the run returned.
+    def result(self, raise_on_failure: bool = True, retry_result_failure: bool = True) -> Any:
+        """The value that the run returned, loaded from where it is kept if need be.
 
         Args:
             raise_on_failure: With False a failed, crashed or cancelled run gives its exception (or
                 other data) back instead of raising it.
+            retry_result_failure: Whether reading is tried again, `RESULT_READ_MAXIMUM_ATTEMPTS` times in all, when
+                the storage fails for the moment. A result that is not there is not looked for again.
 
         Raises:
             PausedRun: The run is paused.
             UnfinishedRun: The run is not final yet.
-            MissingResult: The run completed, but its result was not kept.
+            MissingResult: The run completed, but its result was not kept, or is no longer there.
+            SerializationError: What is kept cannot be understood.
         """
+        data = self._require_result()
+        if isinstance(data, StoredResult):
+            attempts = RESULT_READ_MAXIMUM_ATTEMPTS if retry_result_failure else 1
+            for attempt in range(1, attempts + 1):
+                try:
+                    data = data.get()
+                    break
+                except OSError:
+                    if attempt == attempts:
+                        raise
+                clock.current().sleep(RESULT_READ_RETRY_DELAY)
+        return self._open(data, raise_on_failure)
+
+    async def aresult(self, raise_on_failure: bool = True, retry_result_failure: bool = True) -> Any:
+        """:meth:`result` for async code."""
+        data = self._require_result()
+        if isinstance(data, StoredResult):
+            attempts = RESULT_READ_MAXIMUM_ATTEMPTS if retry_result_failure else 1
+            for attempt in range(1, attempts + 1):
+                try:
+                    data = await data.aget()
+                    break
+                except OSError:
+                    if attempt == attempts:
+                        raise
+                await clock.current().asleep(RESULT_READ_RETRY_DELAY)
+        return self._open(data, raise_on_failure)
+
+    def _require_result(self) -> Any:
+        """The data of a final state; an error says why there is none."""
         if self.is_paused():
             raise PausedRun("The run is paused; its result exists once it was resumed.", state=self)
         if not self.is_final():
             raise UnfinishedRun(
                 f"The run is in state {self} of type {self.type.value} and has no result yet."
             )
-        if self.is_completed():
-            if self._data is NotSet:
-                raise MissingResult(
-                    "The run completed, but its result was not kept: it exists only in the process that ran it."
-                )
-            return self._data
-        if raise_on_failure:
-            raise get_state_exception(self)
-        return get_state_exception(self) if self.data is None else self.data
+        if self.is_completed() and self._data is NotSet:
+            raise MissingResult(
+                "The run completed, but its result was not kept: it exists only in the process that ran it. To keep"
+                " results, run the task or flow with `persist_result=True`."
+            )
+        return self.data
 
-    async def aresult(self, raise_on_failure: bool = True) -> Any:
-        """:meth:`result` for async code."""
-        return self.result(raise_on_failure=raise_on_failure)
+    def _open(self, data: Any, raise_on_failure: bool) -> Any:
+        """What ``result`` makes of the data once it is in memory."""
+        if self.is_completed():
+            return data
+        if raise_on_failure:
+            raise _to_exception(self, data)
+        return _to_exception(self, data) if data is None else data
 
     # Comparing and showing
 
@@ -353,10 +368,21 @@ def get_state_exception(state: State) -> BaseException:
         ValueError: The state did not fail, or holds only states that did not.
         TypeError: The state's data cannot be understood as an exception.
     """
+    data = state.data
+    return _to_exception(state, data.get() if isinstance(data, StoredResult) else data)
+
+
+async def aget_state_exception(state: State) -> BaseException:
+    """`get_state_exception` for async code: what is kept in a storage is loaded without blocking the loop."""
+    data = state.data
+    return _to_exception(state, await data.aget() if isinstance(data, StoredResult) else data)
+
+
+def _to_exception(state: State, data: Any) -> BaseException:
+    """The exception that the data of a state means."""
     if state.type not in _WRAPPERS:
         raise ValueError(f"Expected failed or crashed state got {state!r}.")
     wrapper, default = _WRAPPERS[state.type]
-    data = state.data
     if isinstance(data, BaseException):
         return data
     if data is None:
@@ -380,6 +406,22 @@ def raise_state_exception(state: State) -> None:
     """Raise the exception of a failed, crashed or cancelled state; do nothing for any other."""
     if state.type in _WRAPPERS:
         raise get_state_exception(state)
+
+
+async def araise_state_exception(state: State) -> None:
+    """`raise_state_exception` for async code."""
+    if state.type in _WRAPPERS:
+        raise await aget_state_exception(state)
+
+
+def is_untrackable(value: object) -> bool:
+    """True for the values of which Python keeps one object for everybody, which therefore tell nothing (T-84)."""
+    return value is None or value is ... or value is NotImplemented or type(value) is bool or is_small(value)
+
+
+def is_small(value: object) -> bool:
+    """True for the integers that the interpreter keeps ready made."""
+    return type(value) is int and -5 <= value <= 256
 
 
 def is_state_iterable(value: object) -> bool:
