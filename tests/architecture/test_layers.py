@@ -11,7 +11,17 @@ LAYERS = {
     1: ["annotations", "clock", "exceptions", "identifiers"],
     2: ["runs", "states"],
     3: ["_core"],
-    4: ["_portal", "context", "events", "filesystems", "locking", "logging", "serializers", "settings"],
+    4: [
+        "_holder",
+        "_portal",
+        "context",
+        "events",
+        "filesystems",
+        "locking",
+        "logging",
+        "serializers",
+        "settings",
+    ],
     5: [
         "cache_policies",
         "client",

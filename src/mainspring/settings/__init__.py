@@ -5,21 +5,38 @@
 block.
 
 ``model``    the settings there are, their types and defaults
-``sources``  reading them from environment variables
+``sources``  reading them from environment variables, and making them plain data and back
+``secrets``  passwords in settings, and texts without them
 ``current``  which settings hold where
 """
 
-from mainspring.settings.current import get_current_settings, reload_settings, temporary_settings
-from mainspring.settings.model import FlowSettings, LoggingSettings, ResultSettings, Settings, TaskSettings
+from mainspring.settings.current import (
+    SettingsContext,
+    get_current_settings,
+    get_settings_context,
+    reload_settings,
+    temporary_settings,
+)
+from mainspring.settings.model import (
+    EventSettings,
+    FlowSettings,
+    LoggingSettings,
+    ResultSettings,
+    Settings,
+    TaskSettings,
+)
 from mainspring.settings.sources import get_settings_from_env
 
 __all__ = [
+    "EventSettings",
     "FlowSettings",
     "LoggingSettings",
     "ResultSettings",
     "Settings",
+    "SettingsContext",
     "TaskSettings",
     "get_current_settings",
+    "get_settings_context",
     "get_settings_from_env",
     "reload_settings",
     "temporary_settings",

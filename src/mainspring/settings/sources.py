@@ -11,7 +11,7 @@ import msgspec
 from mainspring.exceptions import ConfigurationError
 from mainspring.settings.model import Settings
 
-__all__ = ["change_settings", "get_settings_from_env", "setting_names"]
+__all__ = ["change_settings", "from_plain", "get_settings_from_env", "setting_names", "to_plain"]
 
 M = TypeVar("M", bound=msgspec.Struct)
 
@@ -67,6 +67,27 @@ def change_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     for group in [key for key, value in tree.items() if isinstance(value, dict)]:
         tree[group] = _rebuilt(getattr(settings, group), tree[group])
     return _rebuilt(settings, tree)
+
+
+def to_plain(settings: Settings) -> dict[str, Any]:
+    """The settings as dicts, lists, texts and numbers, secrets included."""
+    plain: dict[str, Any] = msgspec.to_builtins(settings, enc_hook=str)
+    return plain
+
+
+def from_plain(plain: Mapping[str, Any]) -> Settings:
+    """The settings that `to_plain` made plain, perhaps in another process.
+
+    Raises:
+        ConfigurationError: Those are no settings of this version.
+    """
+    try:
+        return msgspec.convert(plain, Settings, dec_hook=lambda to, given: to(given))
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(
+            f"The settings that another process handed over are no settings of this version of mainspring: {error}."
+            f" Is the same version installed there?"
+        ) from None
 
 
 def _rebuilt(settings: M, changes: Mapping[str, Any]) -> M:

@@ -1,31 +1,26 @@
-"""What is active where: the current flow run, task run and tags, as context variables.
-
-Holders only hold: they are built by the engines and read by everybody. Types from higher layers are held
-by protocol. Context variables follow asyncio tasks by themselves, and threads when a task runner copies them.
-"""
+"""The contexts of flow and task runs: which run is active, and what the runs inside of it need from it."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol
 
 from mainspring import clock
+from mainspring._holder import ContextModel
 from mainspring.exceptions import MissingContextError
 from mainspring.runs import FlowRun, TaskRun
 
-__all__ = [
-    "FlowRunContext",
-    "RunContext",
-    "TagsContext",
-    "TaskRunContext",
-    "get_run_context",
-    "tags",
-]
+__all__ = ["EngineContext", "FlowRunContext", "RunContext", "TaskRunContext", "get_run_context"]
 
-C = TypeVar("C", bound="ContextModel")
+_SHIPPED = {
+    "parameters": None,
+    "log_prints": False,
+    "result_store": None,
+    "persist_result": None,
+    "start_time": None,
+}
 
 
 class Named(Protocol):
@@ -34,45 +29,18 @@ class Named(Protocol):
     name: str
 
 
-class ContextModel:
-    """A holder that is active inside its ``with`` block. One instance is entered once at a time."""
-
-    __slots__ = ("_active", "outer")
-    _variable: ClassVar[ContextVar[Any]]
-
-    @classmethod
-    def get(cls: type[C]) -> C | None:
-        """The active holder of this kind, or None."""
-        active: C | None = cls._variable.get()
-        return active
-
-    @classmethod
-    def activate(cls: type[C], holder: C | None) -> C | None:
-        """Make ``holder`` the active one until somebody else is, and return the one that was."""
-        before: C | None = cls._variable.get()
-        cls._variable.set(holder)
-        return before
-
-    def __enter__(self: C) -> C:
-        if getattr(self, "_active", False):
-            raise RuntimeError("Context already entered. Enter a copy of it instead.")
-        self._active = True
-        self.outer = self._variable.get()
-        self._variable.set(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if not getattr(self, "_active", False):
-            raise RuntimeError("Asymmetric use of context. Context exited without being entered.")
-        self._active = False
-        # By value: an abandoned generator is closed in another context, where a token would be refused.
-        self._variable.set(self.outer)
-
-
 class RunContext(ContextModel):
     """What the contexts of task and flow runs share: when this attempt started, and how results are kept in it."""
 
-    __slots__ = ("log_prints", "parameters", "persist_result", "reported", "result_store", "started_at")
+    __slots__ = (
+        "client",
+        "log_prints",
+        "parameters",
+        "persist_result",
+        "reported",
+        "result_store",
+        "started_at",
+    )
 
     def __init__(
         self,
@@ -80,13 +48,16 @@ class RunContext(ContextModel):
         log_prints: bool,
         result_store: Any,
         persist_result: bool | None,
+        client: Any,
+        start_time: datetime | None,
     ) -> None:
         self.parameters = parameters
         self.log_prints = log_prints
         self.result_store = result_store
         self.persist_result = persist_result
         self.reported: BaseException | None = None  # the latest failure that a run inside has told of
-        self.started_at = clock.current().now()
+        self.client = client
+        self.started_at = clock.current().now() if start_time is None else clock.from_datetime(start_time)
 
     @property
     def start_time(self) -> datetime:
@@ -105,10 +76,14 @@ class FlowRunContext(RunContext):
         log_prints: Whether prints go to the run logger.
         result_store: Where results are kept in this run and in those inside of it that do not say otherwise.
         persist_result: Whether they are kept; None leaves it to the settings.
+        client: A client of the run store, for whoever reads the context.
+        start_time: When the attempt started; now by default.
+        detached: The flow itself runs elsewhere: this is its context in another process.
     """
 
-    __slots__ = ("flow", "flow_run", "task_runner")
+    __slots__ = ("detached", "flow", "flow_run", "task_runner")
     _variable = ContextVar("mainspring_flow_run", default=None)
+    _shipped: ClassVar = {"flow": None, "flow_run": None, **_SHIPPED}
 
     def __init__(
         self,
@@ -119,8 +94,12 @@ class FlowRunContext(RunContext):
         log_prints: bool = False,
         result_store: Any = None,
         persist_result: bool | None = None,
+        client: Any = None,
+        start_time: datetime | None = None,
+        detached: bool = False,
     ) -> None:
-        RunContext.__init__(self, parameters, log_prints, result_store, persist_result)
+        RunContext.__init__(self, parameters, log_prints, result_store, persist_result, client, start_time)
+        self.detached = detached
         self.flow = flow
         self.flow_run = flow_run
         self.task_runner = task_runner
@@ -136,10 +115,13 @@ class TaskRunContext(RunContext):
         log_prints: Whether prints go to the run logger.
         result_store: Where results are kept in this run and in those inside of it that do not say otherwise.
         persist_result: Whether they are kept; None leaves it to the settings.
+        client: A client of the run store, for whoever reads the context.
+        start_time: When the attempt started; now by default.
     """
 
     __slots__ = ("task", "task_run")
     _variable = ContextVar("mainspring_task_run", default=None)
+    _shipped: ClassVar = {"task": None, "task_run": None, **_SHIPPED}
 
     def __init__(
         self,
@@ -149,42 +131,15 @@ class TaskRunContext(RunContext):
         log_prints: bool = False,
         result_store: Any = None,
         persist_result: bool | None = None,
+        client: Any = None,
+        start_time: datetime | None = None,
     ) -> None:
-        RunContext.__init__(self, parameters, log_prints, result_store, persist_result)
+        RunContext.__init__(self, parameters, log_prints, result_store, persist_result, client, start_time)
         self.task = task
         self.task_run = task_run
 
 
-class TagsContext(ContextModel):
-    """The tags given to every run created inside."""
-
-    __slots__ = ("current_tags",)
-    _variable = ContextVar("mainspring_tags", default=None)
-
-    def __init__(self, current_tags: Iterable[str] = ()) -> None:
-        self.current_tags = frozenset(current_tags)
-
-    @classmethod
-    def get(cls) -> TagsContext:
-        """The active tags; never None, but perhaps empty."""
-        return cls._variable.get() or _NO_TAGS
-
-
-_NO_TAGS = TagsContext()
-
-
-@contextmanager
-def tags(*names: str) -> Generator[frozenset[str]]:
-    """Add tags to all task and flow runs created inside the block, on top of those active already.
-
-    Args:
-        names: The tags.
-
-    Returns:
-        All tags that are active inside.
-    """
-    with TagsContext(TagsContext.get().current_tags.union(names)) as active:
-        yield active.current_tags
+EngineContext = FlowRunContext
 
 
 def get_run_context() -> TaskRunContext | FlowRunContext:

@@ -1,0 +1,79 @@
+"""Contexts on their way to other processes: as a dict that cloudpickle can carry, and active again over there."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from mainspring.context.runs import FlowRunContext, TaskRunContext
+from mainspring.context.tagging import TagsContext
+from mainspring.settings.current import SettingsContext, get_settings_context
+
+__all__ = ["hydrated_context", "serialize_context"]
+
+
+def serialize_context(include_secrets: bool = True) -> dict[str, Any]:
+    """What is active here, for `hydrated_context` in another process.
+
+    Args:
+        include_secrets: With False, passwords in settings are masked, for display; whoever is to work with
+            the settings needs them.
+
+    Returns:
+        A new dict with the keys ``flow_run_context``, ``task_run_context``, ``tags_context`` and
+        ``settings_context``. Each value is a dict, empty where no such context is active; settings always are.
+
+    Raises:
+        MissingContextError: The environment gives no valid settings.
+    """
+    flow_run, task_run = FlowRunContext.get(), TaskRunContext.get()
+    return {
+        "flow_run_context": {} if flow_run is None else flow_run.serialize(include_secrets),
+        "task_run_context": {} if task_run is None else task_run.serialize(include_secrets),
+        "tags_context": TagsContext.get().serialize(include_secrets),
+        "settings_context": get_settings_context().serialize(include_secrets),
+    }
+
+
+@contextmanager
+def hydrated_context(
+    serialized_context: Mapping[str, Any] | None = None, client: Any = None
+) -> Generator[None]:
+    """Make active inside the block what `serialize_context` described; anything else stays as it is.
+
+    The settings come first, so that all else happens under them, then the flow run, the task run and the
+    tags. The flow run's context is marked as ``detached`` and gets a started copy of the flow's task runner, so
+    ``submit`` and ``map`` work; leaving the block waits for what was submitted to it.
+
+    Args:
+        serialized_context: What `serialize_context` gave; other keys are ignored.
+        client: What the contexts of runs hold as their client.
+
+    Raises:
+        ConfigurationError: The settings were made by a version that has others.
+    """
+    given = serialized_context or {}
+    with ExitStack() as stack:
+        if settings := given.get("settings_context"):
+            stack.enter_context(SettingsContext.hydrate(settings))
+        if flow_run := given.get("flow_run_context"):
+            stack.enter_context(_detached(flow_run, client, stack))
+        if task_run := given.get("task_run_context"):
+            stack.enter_context(TaskRunContext(**_own_store(task_run), client=client))
+        if tags := given.get("tags_context"):
+            stack.enter_context(TagsContext(**tags))
+        yield
+
+
+def _detached(fields: Mapping[str, Any], client: Any, stack: ExitStack) -> FlowRunContext:
+    flow: Any = fields.get("flow")
+    runner = None if flow is None else stack.enter_context(flow.task_runner.duplicate())
+    return FlowRunContext(**_own_store(fields), client=client, task_runner=runner, detached=True)
+
+
+def _own_store(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with a result store of their own, as if they had travelled: no state is shared by accident."""
+    store = fields.get("result_store")
+    return dict(fields) if store is None else {**fields, "result_store": copy.copy(store)}
