@@ -22,7 +22,16 @@
     ├── ObjectNotFound                  no such run in the store
     ├── AmbiguousId                     a shortened id fits several runs
     ├── IllegalTransition               a state machine was asked for a move it does not have
+    ├── EventTooLarge                   an event is longer than events.maximum_size_bytes (also a ValueError)
     ├── EntrypointError                 a file or a flow in it cannot be found or loaded
+    ├── SerializationError              a value cannot become bytes, or bytes a value (also a ValueError)
+    ├── StorageError                    a path cannot be read or written in a file system (also a ValueError)
+    │   └── StoragePathMissing          there is nothing under that path
+    ├── StorageDriverMissing            a file system needs a package that is not there (also a RuntimeError)
+    ├── LockError                       a lock on a key is not as somebody needs it
+    │   ├── LockNotHeld                 released or relied on without holding it (also a ValueError)
+    │   ├── LockedByAnother             a write under a foreign lock (also a ValueError and a RuntimeError)
+    │   └── LockTimeout                 it was not free in time (also a TimeoutError)
     └── StoreError                      the run store could not do its work
         ├── StoreUnavailable            it cannot be opened, read or written at all
         │   └── StoreMissing            there is none yet, and none was to be made
@@ -54,9 +63,14 @@ __all__ = [
     "ConfigurationError",
     "CrashedRun",
     "EntrypointError",
+    "EventTooLarge",
     "FailedRun",
     "IllegalTransition",
     "InvalidNameError",
+    "LockError",
+    "LockNotHeld",
+    "LockTimeout",
+    "LockedByAnother",
     "MainspringError",
     "MappingLengthMismatch",
     "MappingMissingIterable",
@@ -70,6 +84,10 @@ __all__ = [
     "ReservedArgumentError",
     "RunCancelled",
     "RunError",
+    "SerializationError",
+    "StorageDriverMissing",
+    "StorageError",
+    "StoragePathMissing",
     "StoreCorrupt",
     "StoreError",
     "StoreMissing",
@@ -187,6 +205,42 @@ class IllegalTransition(MainspringError):  # noqa: N818 - names a situation
 
 class EntrypointError(MainspringError):
     """A ``FILE.py:flow`` could not be turned into a flow."""
+
+
+class EventTooLarge(MainspringError, ValueError):  # noqa: N818 - the name is part of the contract
+    """An event is longer than the setting ``events.maximum_size_bytes`` allows; nobody was told of it."""
+
+
+class LockError(MainspringError):
+    """A lock on a key is not in the condition that an operation needs; the message names key and holder."""
+
+
+class LockNotHeld(LockError, ValueError):  # noqa: N818 - names a situation
+    """Somebody released a lock, or relied on one, that they do not hold: never taken, given back or expired."""
+
+
+class LockedByAnother(LockError, ValueError, RuntimeError):  # noqa: N818 - names a situation
+    """A key was to be written while another holder has it locked."""
+
+
+class LockTimeout(LockError, TimeoutError):  # noqa: N818 - names a situation
+    """A lock was not free within the time that somebody was ready to wait for it."""
+
+
+class SerializationError(MainspringError, ValueError):
+    """A serializer cannot handle a value, or stored bytes are damaged; the message names both."""
+
+
+class StorageError(MainspringError, ValueError):
+    """A file system for results cannot read or write a path."""
+
+
+class StoragePathMissing(StorageError):  # noqa: N818 - names a situation, like StoreMissing
+    """There is nothing under a path that was to be read: it does not exist."""
+
+
+class StorageDriverMissing(MainspringError, RuntimeError):  # noqa: N818 - names a situation
+    """A file system is reached through a package that is not installed; the message names it."""
 
 
 class StoreError(MainspringError):
