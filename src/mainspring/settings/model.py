@@ -10,9 +10,30 @@ import msgspec
 
 from mainspring.exceptions import ConfigurationError
 
-__all__ = ["FlowSettings", "LoggingSettings", "Settings", "TaskSettings"]
+__all__ = ["EventSettings", "FlowSettings", "LoggingSettings", "Settings", "TaskRunnerSettings", "TaskSettings"]
 
 Durability = Literal["process", "disk", "relaxed"]
+
+
+class TaskRunnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where submitted tasks run.
+
+    Args:
+        thread_pool_max_workers: The most threads of a thread runner that does not say it itself; when unset,
+            there is no limit.
+        warn_of_dropped_futures: Whether it is a warning, and not only a line for debugging, when nobody holds the
+            future of a run any more that is not over.
+    """
+
+    thread_pool_max_workers: int | None = None
+    warn_of_dropped_futures: bool = True
+
+    def __post_init__(self) -> None:
+        workers = self.thread_pool_max_workers
+        if workers is not None and workers < 1:
+            raise ConfigurationError(
+                f"tasks.runner.thread_pool_max_workers must be at least 1; got {workers}."
+            )
 
 
 class TaskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,6 +47,7 @@ class TaskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         default_no_cache: Tasks that name no cache policy are not cached.
         disable_caching: No task is cached, whatever policy it names.
         refresh_cache: Functions run and overwrite what is in the cache.
+        runner: Where submitted tasks run.
     """
 
     default_retries: int = 0
@@ -34,6 +56,7 @@ class TaskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     default_no_cache: bool = False
     disable_caching: bool = False
     refresh_cache: bool = False
+    runner: TaskRunnerSettings = TaskRunnerSettings()
 
 
 class FlowSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,6 +82,20 @@ class ResultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     default_serializer: str = "pickle"
     default_storage: str | None = None
     local_storage_path: Path | None = None
+
+
+class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How large events may be.
+
+    Args:
+        maximum_labels_per_resource: How many labels a resource may have.
+        maximum_related_resources: How many resources may be related to an event.
+        maximum_size_bytes: How long an event may be as JSON.
+    """
+
+    maximum_labels_per_resource: int = 500
+    maximum_related_resources: int = 500
+    maximum_size_bytes: int = 1_500_000
 
 
 class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tasks: Defaults for tasks.
         flows: Defaults for flows.
         results: How results are kept.
+        events: How large events may be.
         logging: What is logged.
     """
 
@@ -108,6 +146,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tasks: TaskSettings = TaskSettings()
     flows: FlowSettings = FlowSettings()
     results: ResultSettings = ResultSettings()
+    events: EventSettings = EventSettings()
     logging: LoggingSettings = LoggingSettings()
 
     def __post_init__(self) -> None:
