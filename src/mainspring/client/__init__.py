@@ -1,10 +1,12 @@
 """Clients: reading the history of runs.
 
-``_sync``   `Client`
-``_async``  `AsyncClient`, the same methods as coroutines
+``_sync``      `Client`
+``_async``     `AsyncClient`, the same methods as coroutines
+``_contexts``  `get_client`, and one client for a whole block
 """
 
 from mainspring.client._async import AsyncClient
-from mainspring.client._sync import Client, get_client, open_client
+from mainspring.client._contexts import AsyncClientContext, SyncClientContext, get_client
+from mainspring.client._sync import Client, open_client
 
-__all__ = ["AsyncClient", "Client", "get_client", "open_client"]
+__all__ = ["AsyncClient", "AsyncClientContext", "Client", "SyncClientContext", "get_client", "open_client"]

@@ -9,14 +9,13 @@ from uuid import UUID
 
 from mainspring import identifiers
 from mainspring.exceptions import AmbiguousId, ObjectNotFound
-from mainspring.recording import current_recorder
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State
 from mainspring.store.addresses import open_store
 from mainspring.store.protocol import LogEntry, RunFilter, RunStore
 
-__all__ = ["Client", "get_client", "open_client"]
+__all__ = ["Client", "open_client"]
 
 Id = UUID | str
 K = TypeVar("K", bound=Run)
@@ -151,17 +150,6 @@ class Client:
 
 def _keys(ids: Iterable[Id] | None) -> list[bytes] | None:
     return None if ids is None else [identifiers.to_bytes(each) for each in ids]
-
-
-def get_client() -> Client:
-    """A client of this process's run store, which shows everything that was entered up to now.
-
-    Raises:
-        StoreError: The store cannot be opened or written.
-    """
-    recorder = current_recorder()
-    recorder.flush()
-    return Client(recorder.store)
 
 
 @contextmanager
