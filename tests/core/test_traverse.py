@@ -268,7 +268,7 @@ def test_annotations_are_removed(annotation: Any) -> None:
     assert transform([annotation(content)], keep)[0] is content
 
 
-@pytest.mark.parametrize("annotation", [allow_failure, unmapped, opaque])
+@pytest.mark.parametrize("annotation", [allow_failure, unmapped])
 def test_annotations_are_kept_on_request(annotation: Any) -> None:
     """With ``unwrap=False`` they stay around what they annotate, the same object if nothing changed."""
     value = annotation([LEAF])
@@ -290,7 +290,10 @@ def test_opaque_is_resolved_but_not_walked() -> None:
     """A leaf marked opaque is replaced, its replacement is left alone."""
     inner = [LEAF]
     assert transform(opaque(Leaf(inner)), replace) is inner
+    assert transform(opaque(inner), replace) is inner
     assert inner == [LEAF]
+    value = opaque(inner)
+    assert transform(value, replace, unwrap=False) is value
 
 
 @pytest.mark.contract("W-18", "U-28")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ import msgspec
 
 from mainspring.annotations import Annotation, opaque, quote
 
-__all__ = ["is_atomic", "transform"]
+__all__ = ["is_atomic", "transform", "walk"]
 
 ATOMS = frozenset(
     {
@@ -57,7 +57,7 @@ def transform(value: Any, leaf: Leaf, *, unwrap: bool = True) -> Any:
     """``value`` with every leaf replaced by what ``leaf`` makes of it.
 
     An unchanged part comes back as the same object. The content of `quote` is left alone; a leaf's
-    replacement is walked in turn, unless it is marked `opaque`. Cycles are safe.
+    replacement is walked in turn, unless it is marked `opaque`, and so is no container that is. Cycles are safe.
 
     Args:
         value: Any object.
@@ -68,6 +68,38 @@ def transform(value: Any, leaf: Leaf, *, unwrap: bool = True) -> Any:
     if type(value) in ATOMS:
         return value
     return _Walk(leaf, unwrap).visit(value, ())
+
+
+def walk(value: Any) -> Iterator[Any]:
+    """Every node of ``value``, containers before their members and each once, keys of dicts too.
+
+    The content of `quote` is left out, and that of `opaque` is not entered.
+    """
+    seen: dict[int, Any] = {}
+    pending = [value]
+    while pending:
+        node = pending.pop()
+        kind = _type(node)
+        if kind in ATOMS:
+            yield node
+        elif id(node) not in seen:
+            seen[id(node)] = node
+            yield node
+            if issubclass(kind, opaque):
+                yield node.unwrap()
+            elif not issubclass(kind, quote):
+                pending.extend(reversed(_members(node, kind)))
+
+
+def _members(node: Any, kind: type) -> list[Any]:
+    """What is directly inside of a node, empty for leaves."""
+    if issubclass(kind, list | tuple | set):
+        return list(node)
+    if kind is dict or kind is OrderedDict:
+        return [part for item in node.items() for part in item]
+    if issubclass(kind, Annotation):
+        return [node.unwrap()]
+    return [getattr(node, name) for name in _field_names(kind) or () if hasattr(node, name)]
 
 
 class _Walk:
@@ -101,7 +133,7 @@ class _Walk:
 
     def visit_annotation(self, value: Annotation[Any], around: tuple[Annotation[Any], ...]) -> Any:
         content = value.unwrap()
-        if not isinstance(value, quote):
+        if not isinstance(value, quote) and not (isinstance(value, opaque) and _is_container(content)):
             content = self.visit(content, (*around, value))
         if self.unwrap:
             return content
@@ -109,6 +141,11 @@ class _Walk:
 
 
 Visit = Callable[[Any], Any]
+
+
+def _is_container(value: Any) -> bool:
+    """True if there is anything inside of ``value`` to be walked."""
+    return _rebuilder(_type(value)) is not None
 
 
 def _rebuilder(kind: type) -> Callable[[Any, Visit], Any] | None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 from uuid import UUID
 
-from mainspring._core.traverse import is_atomic, transform
+from mainspring._core.lineage import Lineage
+from mainspring._core.traverse import is_atomic, transform, walk
 from mainspring.annotations import Annotation, allow_failure
 from mainspring.exceptions import ParameterResolutionError, UpstreamTaskError
 from mainspring.futures import Future
@@ -25,15 +26,7 @@ __all__ = [
 
 def find_unfinished(value: Any) -> list[Future[Any]]:
     """The futures in ``value`` that are not done, in the order in which they are met."""
-    found: list[Future[Any]] = []
-
-    def note(leaf: object, _: object) -> object:
-        if _is_future(leaf) and not leaf.is_done():
-            found.append(leaf)
-        return leaf
-
-    transform(value, note, unwrap=False)
-    return found
+    return [node for node in walk(value) if _is_future(node) and not node.is_done()]
 
 
 def resolve_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,17 +87,28 @@ def _describe_upstream(state: State, run_id: UUID | None) -> str:
 
 
 def collect_inputs(
-    parameters: Mapping[str, Any], wait_for: Iterable[Any] | None, parents: Iterable[TaskRun]
+    parameters: Mapping[str, Any],
+    wait_for: Iterable[Any] | None,
+    parents: Iterable[TaskRun],
+    lineage: Lineage | None = None,
 ) -> dict[str, list[RunInput]]:
-    """For each parameter, for ``wait_for`` and for the parents, the task runs they came from."""
-    if is_atomic(parameters.values()):
-        inputs: dict[str, list[RunInput]] = {name: [] for name in parameters}
+    """For each parameter, for ``wait_for`` and for the parents, what they came from (T-80 to T-87).
+
+    Args:
+        parameters: The arguments by parameter name, as they were given.
+        wait_for: What the run waits for besides.
+        parents: The task runs inside of which the new run is made.
+        lineage: Which objects of the flow run came out of which task run.
+    """
+    sources: dict[RunInput, None] = dict.fromkeys(TaskRunResult(id=parent.id) for parent in parents)
+    if lineage or not is_atomic(parameters.values()):
+        inputs = {name: upstreams_of(value, lineage, sources) for name, value in parameters.items()}
     else:
-        inputs = {name: upstreams_of(value) for name, value in parameters.items()}
+        inputs = {name: [] for name in parameters}
     if wait_for is not None:
-        inputs["wait_for"] = upstreams_of(wait_for)
-    for parent in parents:
-        inputs.setdefault("__parents__", []).append(TaskRunResult(id=parent.id))
+        inputs["wait_for"] = upstreams_of(wait_for, lineage)
+    if sources:
+        inputs["__parents__"] = list(sources)
     return inputs
 
 
@@ -113,18 +117,29 @@ def is_among(run_id: UUID, value: Any) -> bool:
     return TaskRunResult(id=run_id) in upstreams_of(value)
 
 
-def upstreams_of(value: Any) -> list[RunInput]:
-    """The task runs whose futures or states are in ``value``, each once."""
+def upstreams_of(
+    value: Any, lineage: Lineage | None = None, parents: dict[RunInput, None] | None = None
+) -> list[RunInput]:
+    """What ``value`` came from: the runs of futures, states and known results in it, each once.
+
+    Args:
+        value: Any object.
+        lineage: Knows the results.
+        parents: Where to add the runs that are not over yet: generators that have just yielded something.
+    """
     found: dict[RunInput, None] = {}
-
-    def note(leaf: object, _: object) -> object:
-        if _is_future(leaf):
-            found[TaskRunResult(id=leaf.task_run_id)] = None
-        elif isinstance(leaf, State) and leaf.state_details.task_run_id is not None:
-            found[TaskRunResult(id=leaf.state_details.task_run_id)] = None
-        return leaf
-
-    transform(value, note, unwrap=False)
+    for node in walk(value):
+        if _is_future(node):
+            found[TaskRunResult(id=node.task_run_id)] = None
+        elif isinstance(node, State):
+            if node.state_details.task_run_id is not None:
+                found[TaskRunResult(id=node.state_details.task_run_id)] = None
+        elif lineage:
+            origin = lineage.origin_of(node)
+            if origin is not None:
+                found[origin.source] = None
+                if origin.running and parents is not None:
+                    parents[origin.source] = None
     return list(found)
 
 

@@ -1,0 +1,113 @@
+"""Where values came from: which task run of a flow run returned or yielded the object at hand.
+
+Objects are known by identity, and an identity means something only while its object lives. So a table either is told
+when an object dies (a weak reference), or keeps it alive (lists, numbers, text and the like cannot be watched). What
+is kept alive by nothing but the table is dropped again, a batch at a time: the memory of a flow run that throws its
+results away stays flat, and no object ever inherits the past of one that was at its address before.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+from mainspring.runs import RunInput
+from mainspring.states import is_untrackable
+
+__all__ = ["Lineage", "Origin"]
+
+BATCH = 256
+"""Objects kept alive before the first look at which of them still matter."""
+
+MAX_MEMBERS = 1_000
+"""Of a collection with more members than this only the collection itself is remembered."""
+
+
+class Origin:
+    """Where an object came from.
+
+    Args:
+        source: The input that whoever gets the object has.
+        running: True if the run was not over when it gave the object away: a generator's.
+    """
+
+    __slots__ = ("running", "source")
+
+    def __init__(self, source: RunInput, running: bool = False) -> None:
+        self.source = source
+        self.running = running
+
+
+class Lineage:
+    """The origins of the objects of one flow run. Safe to use from any thread."""
+
+    __slots__ = ("_kept", "_limit", "_watched")
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Any, Origin]] = {}
+        self._watched: dict[int, tuple[weakref.ref[Any], Origin]] = {}
+        self._limit = BATCH
+
+    def __bool__(self) -> bool:
+        return bool(self._kept or self._watched)
+
+    def __len__(self) -> int:
+        return len(self._kept) + len(self._watched)
+
+    def note(self, value: Any, origin: Origin) -> None:
+        """Remember where ``value`` and its direct members came from; what is shared by everybody is left out."""
+        self._note(value, origin)
+        members: Iterable[Any]
+        if isinstance(value, dict):
+            members = value.values()
+        elif isinstance(value, list | tuple | set | frozenset):
+            members = value
+        else:
+            return
+        if len(value) <= MAX_MEMBERS:
+            for member in list(members):
+                self._note(member, origin)
+
+    def origin_of(self, value: Any) -> Origin | None:
+        """Where ``value`` came from, None if that is not known."""
+        kept = self._kept.get(id(value))
+        if kept is not None:
+            return kept[1]
+        watched = self._watched.get(id(value))
+        return watched[1] if watched is not None and watched[0]() is value else None
+
+    def _note(self, value: Any, origin: Origin) -> None:
+        if is_untrackable(value):
+            return
+        key = id(value)
+        watched = self._watched
+        try:
+            watched[key] = (weakref.ref(value, lambda gone: _forget(watched, key, gone)), origin)
+        except TypeError:  # text, numbers, lists and the like
+            if len(self._kept) >= self._limit:
+                self._sweep()
+            self._kept[key] = (value, origin)
+
+    def _sweep(self) -> None:
+        """Let go of the objects that nobody else has any more."""
+        for key, entry in list(self._kept.items()):
+            if _references(entry) <= _ONLY_OURS:
+                self._kept.pop(key, None)
+        self._limit = max(BATCH, 2 * len(self._kept))
+
+
+def _forget(watched: dict[int, tuple[weakref.ref[Any], Origin]], key: int, gone: weakref.ref[Any]) -> None:
+    entry = watched.get(key)
+    if entry is not None and entry[0] is gone:
+        del watched[key]
+
+
+def _references(entry: tuple[Any, ...]) -> int:
+    """How many references there are to the object in an entry, those of this function and the entry included."""
+    value = entry[0]
+    return sys.getrefcount(value)
+
+
+_ONLY_OURS = _references((object(),))  # counted, because how many a function needs depends on the interpreter
