@@ -21,7 +21,7 @@ from contextvars import ContextVar
 
 from mainspring import clock
 from mainspring.exceptions import MainspringError, SupersededRun
-from mainspring.logging import RUN_LOGGERS
+from mainspring.logging import RUN_LOGGERS, get_logger
 from mainspring.runs import Run
 from mainspring.settings import Settings, get_current_settings
 from mainspring.states import State
@@ -44,7 +44,7 @@ IDLE_ROUNDS = 30
 
 Listener = Callable[[Run, State], None]
 
-_logger = logging.getLogger("mainspring.recording")
+_logger = get_logger("recording")
 
 
 class Recorder:
@@ -232,9 +232,14 @@ class Recorder:
 
 
 class _RunLogHandler(logging.Handler):
-    """Keeps the lines of run loggers in the run store of the context that writes them."""
+    """Keeps the lines of run loggers in the run store of the context that writes them.
+
+    A line with the extra attribute ``send_to_api`` set to False is left out.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
+        if not getattr(record, "send_to_api", True):
+            return
         try:
             entry = LogEntry(
                 at=clock.current().now(),

@@ -3,6 +3,8 @@
 ``loggers``   loggers of the package and of runs
 ``prints``    ``print`` inside a run, as log lines
 ``console``   lines on the terminal for programs that did not set up logging themselves
+``masking``   passwords in settings are kept out of lines
+``eavesdropping``  collecting the lines of a block
 
 The package logs through the standard library: loggers are called ``mainspring`` and ``mainspring.<something>``,
 those of runs ``mainspring.task_runs`` and ``mainspring.flow_runs``. Handlers and levels are the program's
@@ -10,6 +12,7 @@ business; only where there are no handlers at all, lines go to standard error.
 """
 
 from mainspring.logging.console import RUN_LOGGERS, TELLS_AGAIN, TELLS_FAILURE, ensure_output
+from mainspring.logging.eavesdropping import LogEavesdropper
 from mainspring.logging.loggers import (
     RunLogger,
     disable_logger,
@@ -27,6 +30,7 @@ __all__ = [
     "RUN_LOGGERS",
     "TELLS_AGAIN",
     "TELLS_FAILURE",
+    "LogEavesdropper",
     "LoggedPrints",
     "RunLogger",
     "disable_logger",

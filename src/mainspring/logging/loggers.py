@@ -6,10 +6,12 @@ import logging
 from collections.abc import Generator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 from mainspring.context import FlowRunContext, RunContext, TaskRunContext
 from mainspring.exceptions import MissingContextError
 from mainspring.logging.console import RUN_LOGGERS, ensure_output
+from mainspring.logging.masking import hide_secrets
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.settings import get_current_settings
 
@@ -27,8 +29,10 @@ __all__ = [
 
 _ROOT = "mainspring"
 _UNKNOWN = "<unknown>"
-_task_runs, _flow_runs = (logging.getLogger(name) for name in RUN_LOGGERS)
+_task_runs, _flow_runs = (hide_secrets(logging.getLogger(name)) for name in RUN_LOGGERS)
 _LEVELS = logging.getLevelNamesMapping()
+
+hide_secrets(logging.getLogger("mainspring.states"))  # its module is below this one and cannot ask for it
 
 
 class RunLogger(logging.LoggerAdapter[logging.Logger]):
@@ -43,7 +47,7 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
         logger: logging.Logger,
         task_run: TaskRun | None,
         task: Any,
-        flow_run: FlowRun | None,
+        flow_run: FlowRun | UUID | str | None,
         flow: Any,
         more: Mapping[str, Any],
     ) -> None:
@@ -63,7 +67,7 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
             extra["task_name"] = getattr(task, "name", _UNKNOWN)
             extra["flow_run_id"] = None if flow_run_id is None else str(flow_run_id)
         else:
-            extra["flow_run_id"] = _UNKNOWN if flow_run is None else str(flow_run.id)
+            extra["flow_run_id"] = _UNKNOWN if flow_run is None else str(getattr(flow_run, "id", flow_run))
         extra["flow_run_name"] = getattr(flow_run, "name", _UNKNOWN)
         extra["flow_name"] = getattr(flow, "name", _UNKNOWN)
         return {**extra, **self._more}
@@ -81,14 +85,16 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
 
     def getChild(self, suffix: str, extra: Mapping[str, Any] | None = None) -> RunLogger:  # noqa: N802
         """A logger below this one with further extras."""
-        return RunLogger(self.logger.getChild(suffix), *self._subjects, {**self._more, **(extra or {})})
+        return RunLogger(
+            hide_secrets(self.logger.getChild(suffix)), *self._subjects, {**self._more, **(extra or {})}
+        )
 
 
 def get_logger(name: str | None = None) -> logging.Logger:
-    """The package's logger, or the one called ``name`` below it."""
+    """The package's logger, or the one called ``name`` below it; secrets of settings are masked in its lines."""
     if name is None or name == _ROOT:
-        return logging.getLogger(_ROOT)
-    return logging.getLogger(name if name.startswith(f"{_ROOT}.") else f"{_ROOT}.{name}")
+        return hide_secrets(logging.getLogger(_ROOT))
+    return hide_secrets(logging.getLogger(name if name.startswith(f"{_ROOT}.") else f"{_ROOT}.{name}"))
 
 
 def get_run_logger(context: RunContext | None = None, **extra: Any) -> RunLogger | logging.Logger:
@@ -145,8 +151,14 @@ def task_run_logger(
     return RunLogger(_task_runs, task_run, task, flow_run, flow, extra)
 
 
-def flow_run_logger(flow_run: FlowRun | None, flow: Any = None, **extra: Any) -> RunLogger:
-    """The logger of a flow run."""
+def flow_run_logger(flow_run: FlowRun | UUID | str | None, flow: Any = None, **extra: Any) -> RunLogger:
+    """The logger of a flow run, given as its record or, where only that is known, by its id.
+
+    Args:
+        flow_run: The run, or its id.
+        flow: The flow.
+        extra: Further attributes for every record.
+    """
     return RunLogger(_flow_runs, None, None, flow_run, flow, extra)
 
 
