@@ -24,6 +24,9 @@
     ├── IllegalTransition               a state machine was asked for a move it does not have
     ├── EventTooLarge                   an event is longer than events.maximum_size_bytes (also a ValueError)
     ├── EntrypointError                 a file or a flow in it cannot be found or loaded
+    ├── ConcurrencySlotAcquisitionError slots of a limit cannot be had
+    ├── AcquireConcurrencySlotTimeoutError they were not free in time (also a TimeoutError)
+    ├── ConcurrencyLeaseLost            slots were lost while their holder was at work
     ├── SerializationError              a value cannot become bytes, or bytes a value (also a ValueError)
     ├── StorageError                    a path cannot be read or written in a file system (also a ValueError)
     │   └── StoragePathMissing          there is nothing under that path
@@ -58,8 +61,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Abort",
+    "AcquireConcurrencySlotTimeoutError",
     "AmbiguousId",
     "CancelledRun",
+    "ConcurrencyLeaseLost",
+    "ConcurrencySlotAcquisitionError",
     "ConfigurationError",
     "CrashedRun",
     "EntrypointError",
@@ -241,6 +247,18 @@ class StoragePathMissing(StorageError):  # noqa: N818 - names a situation, like 
 
 class StorageDriverMissing(MainspringError, RuntimeError):  # noqa: N818 - names a situation
     """A file system is reached through a package that is not installed; the message names it."""
+
+
+class ConcurrencySlotAcquisitionError(MainspringError):
+    """Slots of concurrency limits cannot be had; the message names the limits and the reason."""
+
+
+class AcquireConcurrencySlotTimeoutError(MainspringError, TimeoutError):
+    """Slots of concurrency limits were not free within the time that the caller gave."""
+
+
+class ConcurrencyLeaseLost(MainspringError):  # noqa: N818 - names a situation
+    """The lease on slots could not be renewed, so others may hold them, and the block was cancelled."""
 
 
 class StoreError(MainspringError):

@@ -1,12 +1,14 @@
 """Durable history: which runs there were, which states they went through, what they logged.
 
 ``protocol``     what a run store does; every backend keeps it, one conformance suite checks it
+``limits``       the part of it for concurrency limits
 ``addresses``    from ``MAINSPRING_DATABASE_URL`` to an open store
 ``sqlite``       the default backend, one file; the modules below are its parts
 ``connections``  how connections are made and guarded, and what their errors mean
 ``schema``       recognising a database and bringing it up to date with ``migrations/*.sql``
 ``writing``      appending states and logs inside a transaction
-``queries``      everything that is read
+``queries``      everything that is read about runs
+``slots``        concurrency limits, and who holds or waits for their slots
 ``rows``         records as rows and rows as records
 ``encoding``     the columns that hold JSON
 ``owners``       which process a run belongs to, and whether that process is alive
@@ -14,6 +16,18 @@
 """
 
 from mainspring.store.addresses import open_store
+from mainspring.store.limits import ConcurrencyLimit, LimitStore, SlotAnswer, SlotRequest
 from mainspring.store.protocol import Change, Durability, LogEntry, RunFilter, RunStore
 
-__all__ = ["Change", "Durability", "LogEntry", "RunFilter", "RunStore", "open_store"]
+__all__ = [
+    "Change",
+    "ConcurrencyLimit",
+    "Durability",
+    "LimitStore",
+    "LogEntry",
+    "RunFilter",
+    "RunStore",
+    "SlotAnswer",
+    "SlotRequest",
+    "open_store",
+]

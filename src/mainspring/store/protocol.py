@@ -16,6 +16,7 @@ import msgspec
 
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State
+from mainspring.store.limits import LimitStore
 
 __all__ = ["Change", "Durability", "LogEntry", "RunFilter", "RunStore"]
 
@@ -73,8 +74,8 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
-class RunStore(Protocol):
-    """A durable history of runs.
+class RunStore(LimitStore, Protocol):
+    """A durable history of runs, and the concurrency limits that they share.
 
     Every method that reads or writes raises `StoreError` if the database does not let it.
     """
@@ -100,9 +101,11 @@ class RunStore(Protocol):
     def settle_dead_owners(self) -> list[TaskRun | FlowRun]:
         """Crash the unfinished runs of processes that are dead, and return them as they are now.
 
-        To be called when a store was opened. Runs that wait for a later resume (paused) and runs that
-        never began because of an upstream (NotReady) are left alone, and so is an owner whose death cannot
-        be known from here. Several processes may do this at once; each run is settled by one of them.
+        Slots that the processes held or waited for are free from then on. To be called when a store was
+        opened, and by whoever waits for something that a dead process may hold. Runs that wait for a later
+        resume (paused) and runs that never began because of an upstream (NotReady) are left alone, and so is
+        an owner whose death cannot be known from here. Several processes may do this at once; each run is
+        settled by one of them.
         """
         ...
 

@@ -15,8 +15,9 @@ from mainspring import clock
 from mainspring._core.transitions import Move, enter, next_state
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.states import State
-from mainspring.store import forks, queries
+from mainspring.store import forks, queries, slots
 from mainspring.store.connections import MEMORY, Database, Link, translated
+from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
 from mainspring.store.owners import DeadOwner, Owner, dead_owners
 from mainspring.store.protocol import Change, Durability, LogEntry, RunFilter
 from mainspring.store.writing import write_changes, write_logs
@@ -91,11 +92,17 @@ class SQLiteRunStore:
         if not changes and not logs:
             return []
         try:
-            return self._write(changes, logs)
+            return self._transact(_write_history, changes, logs, False)
         except UnicodeEncodeError:  # a text with lone surrogates, which nobody should pay to look for
-            return self._write(changes, logs, tidy=True)
+            return self._transact(_write_history, changes, logs, True)
 
-    def _write(self, changes: Sequence[Change], logs: Sequence[LogEntry], tidy: bool = False) -> list[Change]:
+    def _transact(
+        self,
+        work: Callable[Concatenate[sqlite3.Cursor, int | None, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call ``work`` with a cursor, this process as the owner, and the arguments, in one transaction."""
         writer = self._writer
         with writer.lock:
             db = writer.db
@@ -107,11 +114,9 @@ class SQLiteRunStore:
                 owner = self._owner.id if self._owner is not None else None
                 cursor = db.cursor()
                 cursor.execute("BEGIN IMMEDIATE")
-                refused = write_changes(cursor, changes, owner, tidy) if changes else []
-                if logs:
-                    write_logs(cursor, logs, tidy)
+                result = work(cursor, owner, *args, **kwargs)
                 cursor.execute("COMMIT")
-                return refused
+                return result
             except BaseException as error:  # signals may raise anything between two statements
                 if db is not None and db.in_transaction:
                     db.execute("ROLLBACK")
@@ -133,6 +138,39 @@ class SQLiteRunStore:
             except sqlite3.Error as error:
                 raise translated(error, self._database.path) from error
         return settled
+
+    # Limits
+
+    def write_limit(
+        self, name: str, limit: int, active: bool, slot_decay_per_second: float
+    ) -> ConcurrencyLimit:
+        """See `LimitStore.write_limit`."""
+        now = clock.current().now()
+        return self._transact(slots.write_limit, name, limit, active, slot_decay_per_second, now)
+
+    def read_limits(self, names: Sequence[str] | None = None) -> list[ConcurrencyLimit]:
+        """See `LimitStore.read_limits`."""
+        return self._read(slots.read_limits, names, clock.current().now())
+
+    def delete_limit(self, name: str) -> bool:
+        """See `LimitStore.delete_limit`."""
+        return self._transact(slots.delete_limit, name)
+
+    def take_slots(self, request: SlotRequest, now: int, wait_until: int | None) -> SlotAnswer:
+        """See `LimitStore.take_slots`."""
+        return self._transact(slots.take, request, now, wait_until)
+
+    def may_take_slots(self, request: SlotRequest, now: int) -> bool:
+        """See `LimitStore.may_take_slots`."""
+        return self._read(slots.may_take, request, now)
+
+    def renew_slots(self, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:
+        """See `LimitStore.renew_slots`."""
+        return self._transact(slots.renew, leases)
+
+    def release_slots(self, lease_key: bytes, now: int, occupancy_seconds: float) -> None:
+        """See `LimitStore.release_slots`."""
+        self._transact(slots.release, lease_key, now, occupancy_seconds)
 
     # Reading
 
@@ -219,6 +257,7 @@ class SQLiteRunStore:
             try:
                 db.execute(f"PRAGMA busy_timeout = {_CLOSE_WAIT_MILLISECONDS}")
                 if owner is not None:
+                    slots.drop_slots_of_owner(db, owner.id)
                     owner.release(db)
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             except sqlite3.Error:
@@ -250,10 +289,20 @@ class SQLiteRunStore:
         self._rows_copied = 0
 
 
+def _write_history(
+    db: sqlite3.Cursor, owner: int | None, changes: Sequence[Change], logs: Sequence[LogEntry], tidy: bool
+) -> list[Change]:
+    refused = write_changes(db, changes, owner, tidy) if changes else []
+    if logs:
+        write_logs(db, logs, tidy)
+    return refused
+
+
 def _settle(db: sqlite3.Connection, owner: DeadOwner) -> list[TaskRun | FlowRun]:
-    """Crash what a dead owner left unfinished, unless another process has done so by now."""
+    """Crash what a dead owner left unfinished, and free its slots, unless another process has done so by now."""
     db.execute("BEGIN IMMEDIATE")
     try:
+        slots.drop_slots_of_owner(db, owner.id)
         runs = queries.unfinished_runs(db, owner.id) if owner.end(db) else []
         now = clock.current().now()
         changes = [_crash(run, now, owner.message) for run in runs]

@@ -1,0 +1,152 @@
+"""What a run store does for concurrency limits: the contract, and the records that go in and out.
+
+A limit has slots. Whoever wants some asks with a `SlotRequest` and gets a `SlotAnswer`: granted, not yet, or
+never. A request that has to wait keeps its place in a queue that all processes share, so a big one is not
+overtaken by small ones for ever. Slots are held on a lease, which the holder renews; a process that dies loses
+them as soon as somebody notices, or else when the lease runs out.
+
+All times are wall times in microseconds since the epoch, and come from the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+
+__all__ = ["ConcurrencyLimit", "LimitStore", "SlotAnswer", "SlotRequest"]
+
+
+class ConcurrencyLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A named limit, and how much of it is in use.
+
+    Attributes:
+        id: The id of the limit.
+        name: What callers ask for; ``tag:<tag>`` limits the task runs with that tag.
+        limit: How many slots there are.
+        active: Whether the limit counts; one that is not active stops nobody.
+        active_slots: How many are taken now.
+        denied_slots: How many are waited for now.
+        slot_decay_per_second: How many become free by themselves each second; 0 if they have to be released.
+        avg_slot_occupancy_seconds: How long slots were held lately, at least 0.1.
+    """
+
+    id: UUID
+    name: str
+    limit: int
+    active: bool = True
+    active_slots: int = 0
+    denied_slots: int = 0
+    slot_decay_per_second: float = 0.0
+    avg_slot_occupancy_seconds: float = 0.1
+
+
+class SlotRequest:
+    """Somebody wants slots of all of these limits, or of none.
+
+    Args:
+        lease_key: 16 bytes, made up by the caller: what was granted, or queued, is given back under it.
+        names: The names of the limits, sorted, each once.
+        slots: How many of each.
+        lease_microseconds: For how long they are held unless the lease is renewed.
+        holder: Type and key of the run that they are for, if any.
+        decays: True if slots are to go by decay only and never by a release: a rate limit.
+        strict: Take nothing if one of the limits is missing.
+    """
+
+    __slots__ = ("decays", "holder", "lease_key", "lease_microseconds", "names", "slots", "strict")
+
+    def __init__(
+        self,
+        lease_key: bytes,
+        names: Sequence[str],
+        slots: int,
+        lease_microseconds: int,
+        holder: tuple[str, bytes] | None = None,
+        decays: bool = False,
+        strict: bool = False,
+    ) -> None:
+        self.lease_key = lease_key
+        self.names = names
+        self.slots = slots
+        self.lease_microseconds = lease_microseconds
+        self.holder = holder
+        self.decays = decays
+        self.strict = strict
+
+
+class SlotAnswer:
+    """What became of a request.
+
+    Attributes:
+        granted: True if it holds its slots now; so does a request that matches no active limit.
+        limits: The active limits that it matches.
+        missing: The names that no limit has.
+        refusal: Why the request can never be granted as things are, or None.
+        retry_after: Seconds until decay may have made room, or None if that is up to the holders.
+    """
+
+    __slots__ = ("granted", "limits", "missing", "refusal", "retry_after")
+
+    def __init__(self, limits: list[ConcurrencyLimit], missing: list[str]) -> None:
+        self.granted = False
+        self.limits = limits
+        self.missing = missing
+        self.refusal: str | None = None
+        self.retry_after: float | None = None
+
+
+class LimitStore(Protocol):
+    """The part of a run store that keeps concurrency limits.
+
+    Methods may be called from any thread and block only for as long as the database takes: none of them waits
+    for slots. Each raises `StoreError` if the database does not let it.
+    """
+
+    def write_limit(
+        self, name: str, limit: int, active: bool, slot_decay_per_second: float
+    ) -> ConcurrencyLimit:
+        """Create the limit, or change the one of that name; what is held stays held."""
+        ...
+
+    def read_limits(self, names: Sequence[str] | None = None) -> list[ConcurrencyLimit]:
+        """The limits with these names, or all of them, by name."""
+        ...
+
+    def delete_limit(self, name: str) -> bool:
+        """Delete a limit with all that is held or waited for; False if there is none."""
+        ...
+
+    def take_slots(self, request: SlotRequest, now: int, wait_until: int | None) -> SlotAnswer:
+        """Grant the request if its slots are free and not needed by those who came before.
+
+        Args:
+            request: What is wanted. Asking again is safe only while it was not granted.
+            now: The time.
+            wait_until: If it cannot be granted, keep its place in the queue, from its first call on, until
+                then or until a later call; None leaves no trace.
+        """
+        ...
+
+    def may_take_slots(self, request: SlotRequest, now: int) -> bool:
+        """Whether `take_slots` would do something for a queued request. Changes nothing, and disturbs nobody."""
+        ...
+
+    def renew_slots(self, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:
+        """Move the ends of leases, given by key and new end, and return the keys of those that are lost.
+
+        A lease that has run out can be renewed for as long as nobody else needed its slots.
+        """
+        ...
+
+    def release_slots(self, lease_key: bytes, now: int, occupancy_seconds: float) -> None:
+        """Give back what is held or queued under a key. Does nothing if there is nothing.
+
+        Args:
+            lease_key: The key of the request.
+            now: The time.
+            occupancy_seconds: For how long the slots were held, for the average.
+        """
+        ...

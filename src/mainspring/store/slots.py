@@ -1,0 +1,300 @@
+"""Concurrency limits in a database: the statements behind `LimitStore`, as functions of a cursor.
+
+How much of a limit is taken is the sum of its rows in ``slots``. Rows of dead processes go when their owner is
+settled; rows whose lease has run out go when somebody needs the room, and count until then for their holder.
+Limits with decay are the exception: their slots belong to nobody and vanish by themselves, so what is left of
+them is one number and the time it was true.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from mainspring.identifiers import new_id
+from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
+
+__all__ = [
+    "delete_limit",
+    "drop_slots_of_owner",
+    "may_take",
+    "read_limits",
+    "release",
+    "renew",
+    "take",
+    "write_limit",
+]
+
+MINIMUM_OCCUPANCY_SECONDS = 0.1
+_WEIGHT = 0.2  # of the newest value in the moving average
+_ROUNDING = 1e-6  # what sums of fractions may be off by
+
+_COLUMNS = (
+    'id, name, "limit", active, slot_decay_per_second, avg_slot_occupancy_seconds,'
+    " decaying_slots, decaying_since"
+)
+_FIND = f"SELECT {_COLUMNS} FROM concurrency_limits WHERE name = ?"  # noqa: S608 - constants
+_FIND_BY_ID = f"SELECT {_COLUMNS} FROM concurrency_limits WHERE id = ?"  # noqa: S608
+_FIND_ALL = f"SELECT {_COLUMNS} FROM concurrency_limits ORDER BY name"  # noqa: S608
+_WRITE = (
+    'INSERT INTO concurrency_limits (id, name, "limit", active, slot_decay_per_second, decaying_slots,'
+    " decaying_since, created, updated) VALUES (:id, :name, :limit, :active, :decay, 0, :now, :now, :now)"
+    ' ON CONFLICT (name) DO UPDATE SET "limit" = :limit, active = :active, slot_decay_per_second = :decay,'
+    " decaying_slots = :decaying, decaying_since = :now, updated = :now"
+)
+
+# Slots of a limit with decay belong to nobody, so of its rows only those count that wait.
+_HELD_OR_FIRST = (
+    "SELECT coalesce(sum(slots), 0) FROM slots WHERE limit_id = ? AND (acquired IS NOT NULL OR id < ?)"
+)
+_FIRST = "SELECT coalesce(sum(slots), 0) FROM slots WHERE limit_id = ? AND acquired IS NULL AND id < ?"
+_ALIVE = " AND lease_expires > ?"
+_DROP_EXPIRED = "DELETE FROM slots WHERE limit_id = ? AND lease_expires <= ?"
+_PLACE = "SELECT min(id) FROM slots WHERE lease_id = ?"
+_INSERT = (
+    "INSERT INTO slots (lease_id, limit_id, slots, holder_type, holder_id, requested, acquired,"
+    " lease_expires, owner_id) VALUES (?,?,?,?,?,?,?,?,?)"
+)
+_KEEP_PLACE = "UPDATE slots SET lease_expires = ? WHERE lease_id = ?"
+_DROP = "DELETE FROM slots WHERE lease_id = ?"
+_LAST = 2**62  # the place of a request that is not in the queue: behind everybody
+
+_Db = sqlite3.Cursor | sqlite3.Connection
+
+
+class _Limit(NamedTuple):
+    """A row of ``concurrency_limits``."""
+
+    key: bytes
+    name: str
+    limit: int
+    active: int
+    decay: float
+    occupancy: float | None
+    decaying: float
+    since: int
+
+    def left(self, now: int) -> float:
+        """How many slots have not decayed yet, with the fraction of the next one."""
+        return max(0.0, self.decaying - self.decay * max(0, now - self.since) / 1e6)
+
+    def taken(self, db: _Db, now: int, place: int, only_alive: bool = False) -> int:
+        """The slots that a request at this place in the queue cannot have."""
+        query = _FIRST if self.decay else _HELD_OR_FIRST
+        if only_alive:
+            (count,) = db.execute(query + _ALIVE, (self.key, place, now)).fetchone()
+        else:
+            (count,) = db.execute(query, (self.key, place)).fetchone()
+        return int(count) + (math.ceil(self.left(now) - _ROUNDING) if self.decay else 0)
+
+    def record(self, active_slots: int = 0, denied_slots: int = 0) -> ConcurrencyLimit:
+        """The limit as it is shown."""
+        return ConcurrencyLimit(
+            id=UUID(bytes=self.key),
+            name=self.name,
+            limit=self.limit,
+            active=bool(self.active),
+            active_slots=active_slots,
+            denied_slots=denied_slots,
+            slot_decay_per_second=self.decay,
+            avg_slot_occupancy_seconds=self.occupancy or MINIMUM_OCCUPANCY_SECONDS,
+        )
+
+
+def write_limit(
+    db: _Db, owner: int | None, name: str, limit: int, active: bool, decay: float, now: int
+) -> ConcurrencyLimit:
+    """See `LimitStore.write_limit`."""
+    known = _find(db, [name])
+    values = {
+        "id": new_id(),
+        "name": name,
+        "limit": limit,
+        "active": int(active),
+        "decay": float(decay),
+        # What was taken decays at the new pace from now on.
+        "decaying": known[0].left(now) if known and decay else 0.0,
+        "now": now,
+    }
+    db.execute(_WRITE, values)
+    return read_limits(db, [name], now)[0]
+
+
+def read_limits(db: _Db, names: Sequence[str] | None, now: int) -> list[ConcurrencyLimit]:
+    """See `LimitStore.read_limits`."""
+    found = map(_Limit._make, db.execute(_FIND_ALL).fetchall()) if names is None else _find(db, sorted(names))
+    records: list[ConcurrencyLimit] = []
+    for limit in found:
+        held = limit.taken(db, now, 0, only_alive=True)
+        waiting = db.execute(_FIRST + _ALIVE, (limit.key, _LAST, now)).fetchone()
+        records.append(limit.record(held, waiting[0]))
+    return records
+
+
+def delete_limit(db: _Db, owner: int | None, name: str) -> bool:
+    """See `LimitStore.delete_limit`."""
+    for limit in _find(db, [name]):
+        db.execute("DELETE FROM slots WHERE limit_id = ?", (limit.key,))
+        db.execute("DELETE FROM concurrency_limits WHERE id = ?", (limit.key,))
+        return True
+    return False
+
+
+def take(db: _Db, owner: int | None, request: SlotRequest, now: int, wait_until: int | None) -> SlotAnswer:
+    """See `LimitStore.take_slots`."""
+    limits, answer = _look_up(db, request)
+    if answer.refusal is None:
+        place = _place(db, request)
+        for limit in limits:
+            taken = limit.taken(db, now, place)
+            if taken + request.slots > limit.limit and db.execute(_DROP_EXPIRED, (limit.key, now)).rowcount:
+                taken = limit.taken(db, now, place)
+            if taken + request.slots > limit.limit:
+                answer.retry_after = _retry_after(limit, request, taken, now)
+                break
+        else:
+            _grant(db, owner, request, limits, place, now)
+            answer.granted = True
+            return answer
+        if wait_until is not None:
+            _keep_place(db, owner, request, limits, place, now, wait_until)
+            return answer
+    db.execute(_DROP, (request.lease_key,))
+    return answer
+
+
+def may_take(db: _Db, request: SlotRequest, now: int) -> bool:
+    """See `LimitStore.may_take_slots`."""
+    limits, answer = _look_up(db, request)
+    if answer.refusal is not None:
+        return True
+    place = _place(db, request)
+    return all(
+        limit.taken(db, now, place, only_alive=True) + request.slots <= limit.limit for limit in limits
+    )
+
+
+def renew(db: _Db, owner: int | None, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:
+    """See `LimitStore.renew_slots`."""
+    return {key for key, until in leases if not db.execute(_KEEP_PLACE, (until, key)).rowcount}
+
+
+def release(db: _Db, owner: int | None, lease_key: bytes, now: int, occupancy_seconds: float) -> None:
+    """See `LimitStore.release_slots`."""
+    rows = db.execute(
+        "SELECT limit_id, slots FROM slots WHERE lease_id = ? AND acquired IS NOT NULL", (lease_key,)
+    ).fetchall()
+    db.execute(_DROP, (lease_key,))
+    for limit_key, slots in rows:
+        row = db.execute(_FIND_BY_ID, (limit_key,)).fetchone()
+        if row is None:
+            continue
+        limit = _Limit._make(row)
+        before = occupancy_seconds if limit.occupancy is None else limit.occupancy
+        average = max(MINIMUM_OCCUPANCY_SECONDS, before + _WEIGHT * (occupancy_seconds - before))
+        db.execute(
+            "UPDATE concurrency_limits SET avg_slot_occupancy_seconds = ? WHERE id = ?", (average, limit_key)
+        )
+        if limit.decay:
+            _set_decaying(db, limit, max(0.0, limit.left(now) - slots), now)
+
+
+def drop_slots_of_owner(db: _Db, owner: int) -> None:
+    """Free what a process held or waited for: it has ended, or is dead."""
+    db.execute("DELETE FROM slots WHERE owner_id = ?", (owner,))
+
+
+def _find(db: _Db, names: Sequence[str]) -> list[_Limit]:
+    rows = (db.execute(_FIND, (name,)).fetchone() for name in names)
+    return [_Limit._make(row) for row in rows if row is not None]
+
+
+def _look_up(db: _Db, request: SlotRequest) -> tuple[list[_Limit], SlotAnswer]:
+    """The active limits of a request, and an answer that says so far only whether there is hope."""
+    found = _find(db, request.names)
+    names = {limit.name for limit in found}
+    missing = [name for name in request.names if name not in names]
+    limits = [limit for limit in found if limit.active]
+    answer = SlotAnswer([limit.record() for limit in limits], missing)
+    if missing and request.strict:
+        answer.refusal = f"there is no limit named {', '.join(map(repr, missing))}, and strict was asked for"
+    for limit in limits:
+        if request.decays and not limit.decay:
+            answer.refusal = (
+                f"{limit.name!r} has no slot decay, and only limits with slot decay can be rate limits"
+            )
+        elif request.slots > limit.limit:
+            answer.refusal = (
+                f"{limit.name!r} has {limit.limit} slot(s), fewer than the {request.slots} asked for"
+            )
+    return limits, answer
+
+
+def _place(db: _Db, request: SlotRequest) -> int:
+    (place,) = db.execute(_PLACE, (request.lease_key,)).fetchone()
+    return _LAST if place is None else int(place)
+
+
+def _grant(
+    db: _Db, owner: int | None, request: SlotRequest, limits: list[_Limit], place: int, now: int
+) -> None:
+    if place != _LAST:
+        db.execute(_DROP, (request.lease_key,))
+    for limit in limits:
+        if limit.decay:
+            _set_decaying(db, limit, limit.left(now) + request.slots, now)
+        if not request.decays:
+            _insert(db, owner, request, limit, now, now, now + request.lease_microseconds)
+
+
+def _keep_place(
+    db: _Db,
+    owner: int | None,
+    request: SlotRequest,
+    limits: list[_Limit],
+    place: int,
+    now: int,
+    until: int,
+) -> None:
+    """Put a request into the queue, or keep it there; a limit may be new since it was put there."""
+    queued: set[bytes] = set()
+    if place != _LAST:
+        db.execute(_KEEP_PLACE, (until, request.lease_key))
+        rows = db.execute("SELECT limit_id FROM slots WHERE lease_id = ?", (request.lease_key,))
+        queued = {key for (key,) in rows.fetchall()}
+    for limit in limits:
+        if limit.key not in queued:
+            _insert(db, owner, request, limit, now, None, until)
+
+
+def _insert(
+    db: _Db,
+    owner: int | None,
+    request: SlotRequest,
+    limit: _Limit,
+    now: int,
+    acquired: int | None,
+    until: int,
+) -> None:
+    kind, key = request.holder or (None, None)
+    row = (request.lease_key, limit.key, request.slots, kind, key, now, acquired, until, owner)
+    db.execute(_INSERT, row)
+
+
+def _retry_after(limit: _Limit, request: SlotRequest, taken: int, now: int) -> float | None:
+    """Seconds until enough will have decayed, those who came before included."""
+    if not limit.decay:
+        return None
+    left = limit.left(now)
+    before_us = taken - math.ceil(left - _ROUNDING)
+    return max(0.0, (left - (limit.limit - request.slots - before_us)) / limit.decay)
+
+
+def _set_decaying(db: _Db, limit: _Limit, slots: float, now: int) -> None:
+    db.execute(
+        "UPDATE concurrency_limits SET decaying_slots = ?, decaying_since = ? WHERE id = ?",
+        (slots, now, limit.key),
+    )
