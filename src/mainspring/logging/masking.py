@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from mainspring.exceptions import ConfigurationError
 from mainspring.settings import get_current_settings
@@ -13,7 +13,7 @@ from mainspring.settings.secrets import Secrets, secrets_of
 __all__ = ["SecretFilter", "hide_secrets"]
 
 _DEPTH = 8  # how deep collections are rebuilt; what lies deeper is replaced by its text as a whole
-_HARMLESS = frozenset({int, float, bool, type(None)})
+_HARMLESS: frozenset[object] = frozenset({int, float, bool, type(None)})
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) - {"msg", "args", "exc_text", "stack_info"}
 _REBUILT: dict[object, Callable[[Iterable[Any]], Any]] = {
     list: list,
@@ -67,7 +67,7 @@ class _Masked:
 
 def masked(value: Any, secrets: Secrets, depth: int = 0) -> Any:
     """``value`` without secrets: itself if it has none."""
-    kind: object = type(value)
+    kind = cast("object", type(value))
     if kind is str:
         return secrets.mask(value)
     if kind in _HARMLESS:
