@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mainspring.runs import RunInput
-from mainspring.states import is_untrackable
+from mainspring.states.state import is_untrackable
 
 __all__ = ["Lineage", "Origin"]
 
