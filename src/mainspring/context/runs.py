@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from mainspring import clock
+from mainspring._core.lineage import Lineage
 from mainspring._holder import ContextModel
 from mainspring.exceptions import MissingContextError
 from mainspring.runs import FlowRun, TaskRun
@@ -79,9 +80,11 @@ class FlowRunContext(RunContext):
         client: A client of the run store, for whoever reads the context.
         start_time: When the attempt started; now by default.
         detached: The flow itself runs elsewhere: this is its context in another process.
+
+    ``run_results`` tells which objects of the flow run came out of which task run.
     """
 
-    __slots__ = ("detached", "flow", "flow_run", "task_runner")
+    __slots__ = ("detached", "flow", "flow_run", "run_results", "task_runner")
     _variable = ContextVar("mainspring_flow_run", default=None)
     _shipped: ClassVar = {"flow": None, "flow_run": None, **_SHIPPED}
 
@@ -100,6 +103,7 @@ class FlowRunContext(RunContext):
     ) -> None:
         RunContext.__init__(self, parameters, log_prints, result_store, persist_result, client, start_time)
         self.detached = detached
+        self.run_results = Lineage()
         self.flow = flow
         self.flow_run = flow_run
         self.task_runner = task_runner
