@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring._core.traverse import is_atomic, transform
+from mainspring._core.traverse import is_atomic, transform, walk
 from mainspring.annotations import allow_failure, opaque, quote, unmapped
 
 
@@ -344,3 +344,30 @@ def test_a_walk_replaces_every_leaf_and_nothing_else(value: Any) -> None:
     assert not contains_leaf(result)
     assert (result is value) == (not had_leaf)
     assert contains_leaf(value) == had_leaf
+
+
+@pytest.mark.contract("T-91")
+def test_every_node_is_walked_once_containers_first() -> None:
+    """A walk meets each container before what is in it, keys of dicts too, and each object once."""
+    shared = [1]
+    value = {"a": shared, (2, 3): [shared, "b"]}
+    assert list(walk(value)) == [value, "a", [1], 1, (2, 3), 2, 3, [[1], "b"], "b"]
+
+
+@pytest.mark.contract("T-93")
+def test_a_walk_around_a_cycle_ends() -> None:
+    """A container that holds itself is met once."""
+    value: list[Any] = [1]
+    value.append(value)
+    assert [node is value or node for node in walk(value)] == [True, 1]
+
+
+@pytest.mark.contract("T-81", "V-23")
+def test_what_a_walk_leaves_out() -> None:
+    """The content of a quote is not met, that of an opaque is met and not entered; leaves are not opened."""
+    inner = [LEAF]
+    assert list(walk(quote(inner))) == [quote(inner)]
+    assert list(walk(opaque(inner))) == [opaque(inner), inner]
+    generator = (number for number in range(3))
+    assert list(walk([generator])) == [[generator], generator]
+    assert list(generator) == [0, 1, 2]
