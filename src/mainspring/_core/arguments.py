@@ -27,6 +27,8 @@ class Arguments:
     Args:
         function: The function; bound methods and callable objects are fine.
         name: What error messages call it.
+        signature: The function's signature, if it is known: in another process the function may not be
+            complete yet.
 
     Raises:
         ReservedArgumentError: A parameter has a name that calls of a task or flow need themselves.
@@ -35,9 +37,11 @@ class Arguments:
 
     __slots__ = ("_bind", "_call", "function", "name", "signature", "variadic_keyword")
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
+    def __init__(
+        self, function: Callable[..., Any], name: str, signature: inspect.Signature | None = None
+    ) -> None:
         try:
-            self.signature = inspect.signature(function)
+            self.signature = inspect.signature(function) if signature is None else signature
         except ValueError as error:
             raise TypeError(
                 f"{name!r} cannot be used: Python cannot tell its signature ({error}). Wrap it in a"
