@@ -1,0 +1,48 @@
+"""Serializers: what turns results into bytes and back.
+
+::
+
+    Serializer(type="json").dumps({"rows": 3})     # b'{"rows": 3}'
+
+A serializer is a small immutable object: a type and some options. Its configuration is written beside each result,
+and reading uses what is written there, so changing a default never makes an old result unreadable.
+
+``base``        `Serializer`, the registry of types, and the stand-in for types that are not known here
+``pickled``     any Python object (the default): ``"pickle"``
+``json``        what other programs can read: ``"json"``
+``objects``     the JSON form of Python objects, and which classes have one
+``msgpack``     small and quick for plain data: ``"msgpack"``
+``compressed``  any of them, compressed: ``"compressed"``, ``"compressed/pickle"``, ``"compressed/json"``
+
+Whoever can write into a result storage decides what reading does: unpickling runs code, and the configuration that
+is written beside a result names modules. Keep results where only people and programs you trust can write.
+"""
+
+from mainspring.serializers.base import Serializer, UnknownSerializer
+from mainspring.serializers.compressed import (
+    CompressedJSONSerializer,
+    CompressedPickleSerializer,
+    CompressedSerializer,
+)
+from mainspring.serializers.json import JSONSerializer
+from mainspring.serializers.msgpack import MessagePackSerializer
+from mainspring.serializers.objects import (
+    json_object_decoder,
+    json_object_encoder,
+    register_json_type,
+)
+from mainspring.serializers.pickled import PickleSerializer
+
+__all__ = [
+    "CompressedJSONSerializer",
+    "CompressedPickleSerializer",
+    "CompressedSerializer",
+    "JSONSerializer",
+    "MessagePackSerializer",
+    "PickleSerializer",
+    "Serializer",
+    "UnknownSerializer",
+    "json_object_decoder",
+    "json_object_encoder",
+    "register_json_type",
+]

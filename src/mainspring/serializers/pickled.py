@@ -1,0 +1,73 @@
+"""Results as pickles: any Python object, for Python only."""
+
+from __future__ import annotations
+
+import base64
+import sys
+import warnings
+from types import ModuleType
+from typing import Any
+
+from mainspring.serializers.base import Serializer, load_library
+
+__all__ = ["PickleSerializer"]
+
+_DEFAULT_LIBRARY = "cloudpickle"
+
+
+class PickleSerializer(Serializer[Any]):
+    """Pickles, as base64 text. The default: it takes what Python can pickle, and functions and classes besides.
+
+    Loading a pickle runs code that the pickle chooses. Load only what comes from where you trust.
+
+    Args:
+        picklelib: The import path of a module with ``dumps`` and ``loads``. It is looked up at each call.
+        picklelib_version: The version that wrote. Left out, it is filled in when the configuration is written beside
+            a result; where it differs from the version that reads, there is a warning. It does not count when
+            serializers are compared.
+
+    Raises:
+        ConfigurationError: There is no such module, or it lacks one of the functions.
+    """
+
+    type: str = "pickle"
+    picklelib: str = _DEFAULT_LIBRARY
+    picklelib_version: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.picklelib != _DEFAULT_LIBRARY:  # which is there, and takes a while to import
+            load_library(self.picklelib, "dumps", "loads")
+
+    def dumps(self, obj: Any) -> bytes:
+        return base64.b64encode(self._library().dumps(obj))
+
+    def loads(self, blob: bytes) -> Any:
+        return self._library().loads(base64.b64decode(blob, validate=True))
+
+    def configuration(self) -> dict[str, Any]:
+        known = super().configuration()
+        if self.picklelib_version is None:
+            known["picklelib_version"] = _version(self._library())
+        return known
+
+    def _library(self) -> ModuleType:
+        library = sys.modules.get(self.picklelib) or load_library(self.picklelib, "dumps", "loads")
+        if self.picklelib_version is not None:
+            self._compare_versions(_version(library))
+        return library
+
+    def _compare_versions(self, present: str | None) -> None:
+        if present is not None and present != self.picklelib_version:
+            warnings.warn(
+                f"A pickle of {self.picklelib} {self.picklelib_version} meets version {present} here. If it does not"
+                " load, or loads wrongly, install the version that wrote it.",
+                stacklevel=4,  # who called dumps or loads
+            )
+
+    def _facts(self) -> tuple[Any, ...]:
+        return self.type, self.picklelib
+
+
+def _version(library: ModuleType) -> str | None:
+    version = getattr(library, "__version__", None)
+    return version if isinstance(version, str) else None
