@@ -330,6 +330,10 @@ class State:
 
     # Comparing and showing
 
+    def __getstate__(self) -> object:
+        assert self.key  # made now, so that a copy in another process has the same
+        return object.__getstate__(self)
+
     def _facts(self) -> tuple[object, ...]:
         return self.type, self.name, self.at, self.message, self.state_details, self.data
 
