@@ -234,18 +234,24 @@ class Recorder:
 class _RunLogHandler(logging.Handler):
     """Keeps the lines of run loggers in the run store of the context that writes them.
 
-    A line with the extra attribute ``send_to_api`` set to False is left out.
+    A line with the extra attribute ``send_to_api`` set to False is left out; the settings ``logging.to_api`` say
+    whether any are kept, and how much of each.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not getattr(record, "send_to_api", True):
+        settings = get_current_settings().logging.to_api
+        if not settings.enabled or not getattr(record, "send_to_api", True):
             return
         try:
+            message = self.format(record)
+            if len(message) > settings.max_log_size:
+                cut = len(message) - settings.max_log_size
+                message = f"{message[: settings.max_log_size]}... ({cut} characters cut)"
             entry = LogEntry(
                 at=clock.current().now(),
                 level=record.levelno,
                 logger=record.name,
-                message=self.format(record),
+                message=message,
                 flow_run_key=_key(getattr(record, "flow_run_id", None)),
                 task_run_key=_key(getattr(record, "task_run_id", None)),
             )

@@ -23,6 +23,7 @@ from mainspring.settings.model import (
     LoggingSettings,
     ResultSettings,
     Settings,
+    StoredLogSettings,
     TaskSettings,
 )
 from mainspring.settings.sources import get_settings_from_env
@@ -34,6 +35,7 @@ __all__ = [
     "ResultSettings",
     "Settings",
     "SettingsContext",
+    "StoredLogSettings",
     "TaskSettings",
     "get_current_settings",
     "get_settings_context",

@@ -10,7 +10,16 @@ import msgspec
 
 from mainspring.exceptions import ConfigurationError
 
-__all__ = ["EventSettings", "FlowSettings", "LoggingSettings", "Settings", "TaskRunnerSettings", "TaskSettings"]
+__all__ = [
+    "EventSettings",
+    "FlowSettings",
+    "LoggingSettings",
+    "ResultSettings",
+    "Settings",
+    "StoredLogSettings",
+    "TaskRunnerSettings",
+    "TaskSettings",
+]
 
 Durability = Literal["process", "disk", "relaxed"]
 
@@ -98,6 +107,25 @@ class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     maximum_size_bytes: int = 1_500_000
 
 
+class StoredLogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which lines of run loggers are kept in the run store.
+
+    Args:
+        enabled: Whether any are.
+        max_log_size: How many characters of a line are kept; the rest is cut off.
+    """
+
+    enabled: bool = True
+    max_log_size: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        if self.max_log_size < 1:
+            raise ConfigurationError(
+                f"logging.to_api.max_log_size must be at least 1; got {self.max_log_size}. To store no lines set"
+                f" logging.to_api.enabled to false."
+            )
+
+
 class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is logged.
 
@@ -106,11 +134,13 @@ class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         internal_level: The lowest level of the lines that the engine itself writes about runs. By default
             it reports what went wrong; with INFO also every start, retry and end.
         log_prints: Whether ``print`` in tasks and flows goes to the run logger unless they say otherwise.
+        to_api: Which lines are stored.
     """
 
     level: str = "INFO"
     internal_level: str = "WARNING"
     log_prints: bool = False
+    to_api: StoredLogSettings = StoredLogSettings()
 
     def __post_init__(self) -> None:
         for name in ("level", "internal_level"):

@@ -62,10 +62,11 @@ def change_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings:
             raise ConfigurationError(
                 f"There is no setting {name!r}. Settings are: {', '.join(sorted(kinds))}."
             )
-        group, _, member = name.rpartition(".")
-        (tree.setdefault(group, {}) if group else tree)[member] = _convert(name, value, kinds[name])
-    for group in [key for key, value in tree.items() if isinstance(value, dict)]:
-        tree[group] = _rebuilt(getattr(settings, group), tree[group])
+        *groups, member = name.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+        branch[member] = _convert(name, value, kinds[name])
     return _rebuilt(settings, tree)
 
 
@@ -91,8 +92,17 @@ def from_plain(plain: Mapping[str, Any]) -> Settings:
 
 
 def _rebuilt(settings: M, changes: Mapping[str, Any]) -> M:
-    """A copy made by the constructor, which checks what it is given; older msgspec's ``replace`` does not."""
-    return type(settings)(**{**msgspec.structs.asdict(settings), **changes})
+    """A copy made by the constructor, which checks what it is given; older msgspec's ``replace`` does not.
+
+    Args:
+        settings: The settings, or a group of them.
+        changes: Values by name; for a group, the changes in it.
+    """
+    values = msgspec.structs.asdict(settings)
+    for name, value in changes.items():
+        group = values[name]
+        values[name] = _rebuilt(group, value) if isinstance(group, msgspec.Struct) else value
+    return type(settings)(**values)
 
 
 def _parse(variable: str, text: str, kind: Any) -> Any:
