@@ -40,7 +40,7 @@ from mainspring.logging import (
 from mainspring.recording import current_recorder
 from mainspring.runs import RunInput, TaskRun
 from mainspring.states import State
-from mainspring.transactions import AsyncTransactionScope, Transaction
+from mainspring.transactions import AsyncTransaction, BaseTransaction, Transaction
 
 __all__ = [
     "AsyncTaskRunEngine",
@@ -123,7 +123,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             if run.state.is_running():
                 run.run_time += state.at - run.state.at
 
-    def handle_rollback(self, txn: Transaction) -> None:
+    def handle_rollback(self, txn: BaseTransaction) -> None:
         """Record that the transaction around the completed run was rolled back (E-74, E-105)."""
         run = self._require_run()
         before = run.state
@@ -185,14 +185,14 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         if self.context and self.is_cancelled():
             raise RunCancelled(f"The task runner cancelled task run {self.task_run!r}.")
 
-    def _stage(self, transaction: Transaction, result: Any) -> None:
+    def _stage(self, transaction: BaseTransaction, result: Any) -> None:
         task = self.task
         transaction.stage(result, (self.handle_rollback, *task.on_rollback_hooks), task.on_commit_hooks)
 
-    def _stage_if_settled(self, transaction: Transaction, result: Any) -> None:
+    def _stage_if_settled(self, transaction: BaseTransaction, result: Any) -> None:
         """Stage the result of the attempt that counts; one that is to be repeated leaves nothing behind."""
         if self.is_running():
-            transaction.rollback()
+            transaction.discard()
         else:
             self._stage(transaction, result)
 
@@ -220,9 +220,9 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
 
     def transaction_context(self) -> Transaction:
         """The transaction of an attempt; it commits or rolls back with the one around it, if any."""
-        return Transaction(self.compute_transaction_key(), None, self.logger)
+        return Transaction(key=self.compute_transaction_key(), logger=self.logger)
 
-    def call_task_fn(self, transaction: Transaction) -> Any:
+    def call_task_fn(self, transaction: BaseTransaction) -> Any:
         """Call the task's function once and settle what it returns (E-65).
 
         Raises:
@@ -232,7 +232,7 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
         result = self.task.arguments.call(self.parameters)
         return self.handle_success(result, transaction)
 
-    def handle_success(self, result: Any, transaction: Transaction) -> Any:
+    def handle_success(self, result: Any, transaction: BaseTransaction) -> Any:
         """Enter the state that the result means and stage it; a failed one may be retried (E-60 to E-64)."""
         if self._limit is not None:
             self._limit.end()
@@ -266,11 +266,11 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
         """
         return AsyncRunScope(self, task_run_id, dependencies, begins=True)
 
-    def transaction_context(self) -> AsyncTransactionScope:
+    def transaction_context(self) -> AsyncTransaction:
         """The transaction of an attempt; it commits or rolls back with the one around it, if any."""
-        return AsyncTransactionScope(self.compute_transaction_key(), None, self.logger)
+        return AsyncTransaction(key=self.compute_transaction_key(), logger=self.logger)
 
-    async def call_task_fn(self, transaction: Transaction) -> Any:
+    async def call_task_fn(self, transaction: BaseTransaction) -> Any:
         """Call the task's function once and settle what it returns (E-65).
 
         Raises:
@@ -280,7 +280,7 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
         result = await self.task.arguments.call(self.parameters)
         return await self.handle_success(result, transaction)
 
-    async def handle_success(self, result: Any, transaction: Transaction) -> Any:
+    async def handle_success(self, result: Any, transaction: BaseTransaction) -> Any:
         """Enter the state that the result means and stage it; a failed one may be retried (E-60 to E-64)."""
         if self._limit is not None:
             self._limit.end()

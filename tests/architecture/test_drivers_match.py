@@ -16,13 +16,14 @@ PAIRS = [
     ("mainspring.task_engine", "SyncTaskRunEngine", "AsyncTaskRunEngine"),
     ("mainspring.task_engine", "run_task_sync", "run_task_async"),
     ("mainspring.flow_engine", "FlowRunEngine", "AsyncFlowRunEngine"),
+    ("mainspring.transactions.faces", "_drive_sync", "_drive_async"),
 ]
 
 # An async name and its sync twin, beside `Async...` and `Sync...`.
 TWINS = {
     "AsyncClient": "Client",
     "AsyncFlowRunEngine": "FlowRunEngine",
-    "AsyncTransactionScope": "Transaction",
+    "AsyncTransaction": "Transaction",
     "AbstractAsyncContextManager": "AbstractContextManager",
     "AsyncExitStack": "ExitStack",
     "AsyncGenerator": "Generator",
@@ -33,8 +34,10 @@ TWINS = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "aclose": "close",
+    "_afinish": "finish",
     "afinish": "finish",
     "aiter": "iter",
+    "amake": "make",
     "aleave": "leave",
     "anext": "next",
     "asend": "send",

@@ -6,6 +6,7 @@ from mainspring import State, Transaction, task
 from mainspring.client import AsyncClient, Client
 from mainspring.runs import TaskRun
 from mainspring.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
+from mainspring.transactions import AsyncTransaction
 
 
 @task
@@ -38,6 +39,6 @@ async def async_by_hand() -> Any:
         assert_type(engine.client, AsyncClient)
         while engine.is_running():
             async with engine.run_context(), engine.transaction_context() as txn:
-                assert_type(txn, Transaction)
+                assert_type(txn, AsyncTransaction)
                 await engine.call_task_fn(txn)
     return engine.result()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mainspring.context import TaskRunContext
-from mainspring.transactions import Transaction
+from mainspring.transactions import BaseTransaction
 
 __all__ = ["Suspension"]
 
@@ -24,19 +24,19 @@ class Suspension:
 
     __slots__ = ("context", "engine", "inner", "transaction")
 
-    def __init__(self, engine: Any, transaction: Transaction) -> None:
+    def __init__(self, engine: Any, transaction: BaseTransaction) -> None:
         self.engine = engine
         self.transaction = transaction
 
     def __enter__(self) -> None:
         self.context = TaskRunContext.get()
-        self.inner = Transaction.activate(self.transaction.outer)
+        self.inner = BaseTransaction.activate(self.transaction.outer)
         TaskRunContext.activate(self.engine._context.outer)
         if self.engine._limit is not None:
             self.engine._limit.suspend()
 
     def __exit__(self, *_: object) -> None:
         self.engine._context.outer = TaskRunContext.activate(self.context)
-        self.transaction.outer = Transaction.activate(self.inner)
+        self.transaction.outer = BaseTransaction.activate(self.inner)
         if self.engine._limit is not None:
             self.engine._limit.resume()

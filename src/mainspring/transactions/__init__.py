@@ -1,0 +1,31 @@
+"""Transactions: several steps that are committed together or rolled back together.
+
+A transaction is a strict machine: pending, active, staged, then committed or rolled back for good. A nested
+transaction that is left without an error waits for the one around it; what the outermost one does, all do.
+Every attempt of a task is a transaction of its own, so hooks of a task that completed run when a later step
+of the same block fails. A transaction with a key and a store writes what was staged when it is committed.
+
+``base``       what is decided: states, values, children, and the order in which everything is settled
+``faces``      `Transaction` and `AsyncTransaction`, which carry it out
+``blocks``     `transaction`, `atransaction`, and the store that a keyed block takes
+``settling``   the steps of a commit and a rollback
+``protocol``   states, modes, and what a store has to offer
+"""
+
+from mainspring.transactions.base import BaseTransaction
+from mainspring.transactions.blocks import atransaction, get_transaction, transaction
+from mainspring.transactions.faces import AsyncTransaction, Transaction
+from mainspring.transactions.protocol import CommitMode, IsolationLevel, TransactionState, TransactionStore
+
+__all__ = [
+    "AsyncTransaction",
+    "BaseTransaction",
+    "CommitMode",
+    "IsolationLevel",
+    "Transaction",
+    "TransactionState",
+    "TransactionStore",
+    "atransaction",
+    "get_transaction",
+    "transaction",
+]

@@ -1,0 +1,154 @@
+"""The two kinds of transactions: both do what the steps of `settling` say, one in the calling thread, one awaiting.
+
+The two classes, and the two functions that drive the steps, are one text, once with ``await`` and once without.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from mainspring._portal import finish
+from mainspring.transactions.base import BaseTransaction
+from mainspring.transactions.settling import FACES, Outcome, Steps, commit, read, rollback
+
+__all__ = ["AsyncTransaction", "Transaction"]
+
+
+class Transaction(BaseTransaction):
+    """A unit of work; use it as a ``with`` block, or better `transaction`.
+
+    Hooks that are coroutine functions, and those of nested async transactions, are run to their end. See
+    `BaseTransaction` for the arguments.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> Self:
+        steps = self._enter()
+        if steps is not None:
+            try:
+                _drive_sync(steps)
+            except BaseException:
+                self._abandon()
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        steps = self._leave(error)
+        try:
+            if steps is not None:
+                _drive_sync(steps)
+        finally:
+            self._leave_context()
+
+    def commit(self) -> bool:
+        """Commit the children in their order, then this transaction: its hooks, then what was staged.
+
+        An error on the way is logged and leads to a rollback of the whole nest. Nothing is written before every
+        hook has run and every value could be serialized.
+
+        Returns:
+            True if it is now committed by this call, False if it was decided before or had to be rolled back.
+        """
+        return bool(_drive_sync(commit(self)))
+
+    def rollback(self) -> bool:
+        """Run the rollback hooks in reverse order, then roll the children back, newest first.
+
+        Every hook runs, also after one that failed.
+
+        Returns:
+            True if all of it went well, False if the transaction was decided before or a hook failed.
+        """
+        return bool(_drive_sync(rollback(self)))
+
+    def read(self) -> Any:
+        """The record that is kept under the key, whoever wrote it; None without a store or a key."""
+        return _drive_sync(read(self))
+
+
+class AsyncTransaction(BaseTransaction):
+    """A unit of work; use it as an ``async with`` block, or better `atransaction`.
+
+    Hooks that are plain functions are called in the event loop, in the context of whoever ends the transaction.
+    See `BaseTransaction` for the arguments.
+    """
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> Self:
+        steps = self._enter()
+        if steps is not None:
+            try:
+                await _drive_async(steps)
+            except BaseException:
+                self._abandon()
+                raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        steps = self._leave(error)
+        try:
+            if steps is not None:
+                await _drive_async(steps)
+        finally:
+            self._leave_context()
+
+    async def commit(self) -> bool:
+        """See `Transaction.commit`."""
+        return bool(await _drive_async(commit(self)))
+
+    async def rollback(self) -> bool:
+        """See `Transaction.rollback`."""
+        return bool(await _drive_async(rollback(self)))
+
+    async def read(self) -> Any:
+        """See `Transaction.read`."""
+        return await _drive_async(read(self))
+
+    def __enter__(self) -> NoReturn:
+        raise NotImplementedError("An AsyncTransaction is entered with `async with`.")
+
+    def __exit__(self, *_: object) -> NoReturn:
+        raise NotImplementedError("An AsyncTransaction is left by `async with`.")
+
+
+FACES.update(each for kind in (Transaction, AsyncTransaction) for each in (kind.commit, kind.rollback))
+
+
+def _drive_sync(steps: Steps) -> Any:
+    """Carry the steps out in the calling thread, and return what they come to."""
+    outcome: Any = None
+    while True:
+        try:
+            call = steps.send(outcome)
+        except StopIteration as end:
+            return end.value
+        try:
+            outcome = Outcome(finish(call.make()))
+        except BaseException as error:  # the steps decide what it means
+            outcome = Outcome(None, error)
+
+
+async def _drive_async(steps: Steps) -> Any:
+    """Carry the steps out in the calling asyncio task, and return what they come to."""
+    outcome: Any = None
+    while True:
+        try:
+            call = steps.send(outcome)
+        except StopIteration as end:
+            return end.value
+        try:
+            outcome = Outcome(await _afinish(call.amake()))
+        except BaseException as error:  # the steps decide what it means
+            outcome = Outcome(None, error)
+
+
+async def _afinish(value: Any) -> Any:
+    """``value`` itself or, if it is awaitable, what it comes to."""
+    return await value if hasattr(value, "__await__") else value
