@@ -1,18 +1,11 @@
 """Locks on keys: at most one holder at a time, in one process or over many.
 
-``protocol``    what every lock manager offers, isolation levels, and who holds a lock by default
-``memory``      for the threads and asyncio tasks of one process
-``filesystem``  for all processes that share a folder
+``protocol``    `LockManager`, what every lock manager offers; isolation levels; who holds a lock by default
+``memory``      `MemoryLockManager`, for the threads and asyncio tasks of one process
+``filesystem``  `FileSystemLockManager`, for all processes that share a folder
+``processes``   which process holds a lock, and whether it is alive
+
+The package itself exports nothing: transactions need a word of ``protocol`` only, and are quicker to load so.
 """
 
-from mainspring.locking.filesystem import FileSystemLockManager
-from mainspring.locking.memory import MemoryLockManager
-from mainspring.locking.protocol import IsolationLevel, LockManager, default_holder
-
-__all__ = [
-    "FileSystemLockManager",
-    "IsolationLevel",
-    "LockManager",
-    "MemoryLockManager",
-    "default_holder",
-]
+__all__ = []

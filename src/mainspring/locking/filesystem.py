@@ -8,13 +8,11 @@ folder, for some microseconds at a time: nobody else can look or write in betwee
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote
 
 import msgspec
 
@@ -227,8 +225,12 @@ class FileSystemLockManager:
 
     def _path(self, key: str) -> Path:
         """The file of a key: its name tells the key, and no other key has the same."""
+        from urllib.parse import quote  # only who locks files pays for these
+
         name = quote(key, safe=" ", errors="surrogatepass")
         if len(name) > _LONGEST_NAME:
+            import hashlib
+
             digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
             name = f"{name[: _LONGEST_NAME - len(digest) - 1]}+{digest}"  # "+" is escaped in other names
         return self.lock_files_directory / f"{name}.lock"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, Protocol
 
-from mainspring.locking import IsolationLevel
+from mainspring.locking.protocol import IsolationLevel
 
 __all__ = ["CommitMode", "IsolationLevel", "TransactionState", "TransactionStore"]
 

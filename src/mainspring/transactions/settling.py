@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mainspring._core.policy import hook_name
 from mainspring.exceptions import ConfigurationError, LockNotHeld, LockTimeout, SerializationError
-from mainspring.locking import IsolationLevel
+from mainspring.locking.protocol import IsolationLevel
 from mainspring.states import StoredResult
 from mainspring.transactions.protocol import CommitMode, TransactionState
 
