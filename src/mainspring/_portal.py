@@ -16,7 +16,7 @@ import threading
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-__all__ = ["finish", "run"]
+__all__ = ["close", "finish", "run"]
 
 T = TypeVar("T")
 
@@ -30,10 +30,15 @@ class _Loop:
         self.runner = asyncio.Runner()
 
     def run(self, awaitable: Awaitable[T]) -> T:
+        """Run ``awaitable`` in a copy of the caller's context."""
         return self.runner.run(_await(awaitable), context=contextvars.copy_context())
 
-    def __del__(self) -> None:
+    def close(self) -> None:
+        """Cancel the tasks that are left, shut down async generators, and close the loop. May be called twice."""
         self.runner.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 _kept = threading.local()
@@ -53,6 +58,13 @@ def run(awaitable: Awaitable[T]) -> T:
         if threading.current_thread() is threading.main_thread():
             atexit.register(vars(_kept).clear)  # before the interpreter tears modules down
     return loop.run(awaitable)
+
+
+def close() -> None:
+    """Close the loop that the calling thread keeps, if there is one; the next `run` makes another."""
+    loop: _Loop | None = vars(_kept).pop("loop", None)
+    if loop is not None:
+        loop.close()
 
 
 def finish(value: Any) -> Any:

@@ -6,15 +6,18 @@ A future only observes: waiting for it, giving up on waiting or dropping it neve
 from __future__ import annotations
 
 import concurrent.futures
+import logging
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 from mainspring import clock
 from mainspring._core.traverse import transform
-from mainspring.states import Cancelled, Pending, State, exception_to_crashed_state
+from mainspring.settings import get_current_settings
+from mainspring.states import Cancelled, Completed, Pending, State, exception_to_crashed_state
 
 __all__ = [
     "ConcurrentFuture",
@@ -22,6 +25,7 @@ __all__ = [
     "Future",
     "FutureList",
     "as_completed",
+    "resolve_futures_to_results",
     "resolve_futures_to_states",
     "wait",
 ]
@@ -29,6 +33,8 @@ __all__ = [
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 F = TypeVar("F", bound="Future[Any]")
+
+_logger = logging.getLogger("mainspring.futures")
 
 
 class Future(ABC, Generic[R]):
@@ -83,11 +89,20 @@ class Future(ABC, Generic[R]):
 
 
 class ConcurrentFuture(Future[R]):
-    """A future of a run in this process, around a ``concurrent.futures.Future`` that comes to a state."""
+    """A future of a run in this process, around a ``concurrent.futures.Future`` that comes to a state.
+
+    One that nobody holds any more although the run is not over says so in the log, because what a flow has not
+    waited for may be cancelled at its end: with a warning, or for debugging only if the setting
+    ``tasks.runner.warn_of_dropped_futures`` is off.
+
+    Args:
+        task_run_key: The id of the run as 16 bytes.
+        wrapped_future: Comes to the final state of the run, to a plain value, or to an exception.
+    """
 
     __slots__ = ("wrapped_future",)
 
-    def __init__(self, task_run_key: bytes, wrapped_future: concurrent.futures.Future[State]) -> None:
+    def __init__(self, task_run_key: bytes, wrapped_future: concurrent.futures.Future[Any]) -> None:
         super().__init__(task_run_key)
         self.wrapped_future = wrapped_future
 
@@ -100,7 +115,10 @@ class ConcurrentFuture(Future[R]):
         if wrapped.cancelled():
             return Cancelled(message="The flow ended before the task run began.")
         error = wrapped.exception()
-        return wrapped.result() if error is None else exception_to_crashed_state(error)
+        if error is not None:
+            return exception_to_crashed_state(error)
+        value = wrapped.result()
+        return value if isinstance(value, State) else Completed(data=value)
 
     def is_done(self) -> bool:
         """See `Future.is_done`."""
@@ -108,7 +126,7 @@ class ConcurrentFuture(Future[R]):
 
     def wait(self, timeout: float | None = None) -> None:
         """See `Future.wait`."""
-        # Not `concurrent.futures.wait`: it waits for ever for what a pool cancelled before it began.
+        # Not `concurrent.futures.wait`: it waits for ever for what others cancelled before it began.
         try:
             self.wrapped_future.exception(timeout)
         except (TimeoutError, concurrent.futures.CancelledError):
@@ -122,17 +140,38 @@ class ConcurrentFuture(Future[R]):
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """See `Future.result`."""
-        self.wait(timeout)
-        if not self.is_done():
-            raise TimeoutError(f"Task run {self.task_run_id} did not complete within {timeout} second(s).")
-        error = None if self.wrapped_future.cancelled() else self.wrapped_future.exception()
-        if error is not None and raise_on_failure:
+        try:
+            error = self.wrapped_future.exception(timeout)
+        except TimeoutError:
+            raise TimeoutError(
+                f"Task run {self.task_run_id} did not complete within {timeout} second(s)."
+            ) from None
+        except concurrent.futures.CancelledError:
+            return self.state.result(raise_on_failure=raise_on_failure)  # type: ignore[no-any-return]
+        if error is None:
+            value = self.wrapped_future.result()
+            if isinstance(value, State):
+                return value.result(raise_on_failure=raise_on_failure)  # type: ignore[no-any-return]
+            return value  # type: ignore[no-any-return]
+        if raise_on_failure:
             raise error
-        return self.state.result(raise_on_failure=raise_on_failure)  # type: ignore[no-any-return]
+        return self.state.result(raise_on_failure=False)  # type: ignore[no-any-return]
 
     def add_done_callback(self, callback: Callable[[Future[R]], None]) -> None:
         """See `Future.add_done_callback`."""
         self.wrapped_future.add_done_callback(lambda _: callback(self))
+
+    def __del__(self) -> None:
+        wrapped = getattr(self, "wrapped_future", None)  # missing if somebody's __init__ failed
+        if wrapped is not None and not wrapped.done() and not sys.is_finalizing():
+            warns = get_current_settings().tasks.runner.warn_of_dropped_futures
+            # Not a run's logger: this may happen anywhere, also while its lines are being stored.
+            _logger.log(
+                logging.WARNING if warns else logging.DEBUG,
+                "The future of task run %s was garbage collected before it resolved. The run goes on, but is"
+                " cancelled if it has not begun when the flow ends: keep the future and wait for it.",
+                self.task_run_id,
+            )
 
     def __repr__(self) -> str:
         return f"ConcurrentFuture(task_run_id={str(self.task_run_id)!r}, done={self.is_done()})"
@@ -150,21 +189,24 @@ class FutureList(list[Future[T]], Generic[T]):
         return list(self)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[T]:
-        """All results in order.
+        """All results in order. The first failure in time is raised at once, without waiting for the others.
+
+        Args:
+            timeout: Wait at most so many seconds for all of them.
+            raise_on_failure: With False exceptions of failed runs are returned instead of raised.
 
         Raises:
-            TimeoutError: They are not all there within ``timeout`` seconds in total.
+            TimeoutError: They are not all there in time.
+            ValueError: ``timeout`` is negative.
         """
-        now = clock.current().monotonic
-        end = None if timeout is None else now() + timeout
-        results: list[T] = []
-        for future in self:
-            left = None if end is None else max(0.0, end - now())
-            future.wait(left)
-            if not future.is_done():
-                raise TimeoutError(f"{_unfinished(self)} within {timeout} second(s)")
-            results.append(future.result(raise_on_failure=raise_on_failure))
-        return results
+        if timeout is not None and timeout < 0:
+            raise ValueError(f"`timeout` must be >= 0 seconds; got {timeout}.")
+        watch = _Watch(self, stops_at_failure=raise_on_failure)
+        if not watch.wait(timeout):
+            raise TimeoutError(f"{_unfinished(self)} within {timeout} second(s)")
+        if watch.failed is not None:
+            watch.failed.result()
+        return [future.result(raise_on_failure=raise_on_failure) for future in self]
 
 
 class DoneAndNotDoneFutures(NamedTuple):
@@ -174,14 +216,51 @@ class DoneAndNotDoneFutures(NamedTuple):
     not_done: set[Future[Any]]
 
 
+class _Watch:
+    """Waits for many futures, and wakes whoever waits only once: when all are done, or one has failed.
+
+    Args:
+        futures: The futures; duplicates count once.
+        stops_at_failure: Do not wait for the others when the run of one did not complete.
+    """
+
+    __slots__ = ("_done", "_left", "_lock", "_stops_at_failure", "failed")
+
+    def __init__(self, futures: Iterable[Future[Any]], stops_at_failure: bool = False) -> None:
+        self._stops_at_failure = stops_at_failure
+        self.failed: Future[Any] | None = None
+        self._done = threading.Event()
+        self._lock = threading.Lock()
+        distinct = set(futures)
+        self._left = len(distinct) + 1  # one for ourselves, so that it ends only when all were counted
+        for future in distinct:
+            future.add_done_callback(self._note)
+        self._count()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Block until there is nothing more to wait for; False if ``timeout`` seconds pass before."""
+        return self._done.wait(timeout)
+
+    def _note(self, future: Future[Any]) -> None:
+        try:
+            if self._stops_at_failure and self.failed is None and not future.state.is_completed():
+                self.failed = future
+                self._done.set()
+        finally:
+            self._count()
+
+    def _count(self) -> None:
+        with self._lock:
+            self._left -= 1
+            is_last = not self._left
+        if is_last:
+            self._done.set()
+
+
 def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAndNotDoneFutures:
     """Block until all futures are done or ``timeout`` seconds have passed; tells which are."""
     distinct = set(futures)
-    try:
-        for _ in as_completed(distinct, timeout):
-            pass
-    except TimeoutError:
-        pass  # the answer says what is missing
+    _Watch(distinct).wait(timeout)
     done = {future for future in distinct if future.is_done()}
     return DoneAndNotDoneFutures(done, distinct - done)
 
@@ -221,6 +300,19 @@ def resolve_futures_to_states(value: Any) -> Any:
         return leaf
 
     return transform(value, to_state, unwrap=False)
+
+
+def resolve_futures_to_results(value: Any) -> Any:
+    """``value`` with each future in it, at any depth outside of `quote`, replaced by the result of its run.
+
+    Raises:
+        BaseException: What the first run among them that did not complete says that it came to.
+    """
+
+    def to_result(leaf: Any, _: object) -> Any:
+        return cast("Future[Any]", leaf).result() if isinstance(leaf, Future) else leaf
+
+    return transform(value, to_result, unwrap=False)
 
 
 def _unfinished(futures: list[Any]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextvars
 import logging
 import sys
 import threading
@@ -15,9 +13,12 @@ from uuid import UUID
 
 from mainspring import _portal, identifiers
 from mainspring._engine.mapping import common_upstreams, split_parameters
+from mainspring._engine.submissions import Submission, Submissions, unfinished_inputs
+from mainspring._engine.workers import WorkerPool
 from mainspring.futures import ConcurrentFuture, Future, FutureList
-from mainspring.logging import get_logger
+from mainspring.logging import engine_logs, get_logger, get_run_logger_or
 from mainspring.runs import RunInput
+from mainspring.settings import get_current_settings
 from mainspring.states import State
 from mainspring.task_engine import run_task
 
@@ -105,31 +106,47 @@ class TaskRunner(ABC, Generic[F]):
 class ThreadPoolTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
     """Runs tasks on threads of this process, in copies of the submitter's context.
 
-    Leaving the block cancels what has not begun and waits for what has.
+    A run whose inputs are not there yet waits without a thread. Threads are reused, and so is the event loop that
+    each keeps for async tasks. Leaving the block cancels what has not begun and waits for what has.
 
     Args:
-        max_workers: The most threads at a time; without a limit, tasks that wait for tasks cannot
-            use up the pool.
+        max_workers: The most threads at a time. When omitted, the setting
+            ``tasks.runner.thread_pool_max_workers``; when that is unset too there is no limit, so tasks that wait
+            for tasks cannot use up the pool.
+
+    Raises:
+        ValueError: ``max_workers`` is less than 1.
     """
 
     def __init__(self, max_workers: int | None = None) -> None:
         if max_workers is not None and max_workers < 1:
             raise ValueError(f"`max_workers` must be at least 1; got {max_workers}.")
         super().__init__()
-        self.max_workers = sys.maxsize if max_workers is None else max_workers
-        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
-        self._cancelled = threading.Event()
+        self._given = max_workers
+        self._pool: WorkerPool | None = None
+        self._submissions: Submissions | None = None
+        self._context: dict[str, Any] = {}
+        self._has_warned = False
 
-    def duplicate(self) -> ThreadPoolTaskRunner:
+    @property
+    def max_workers(self) -> int:
+        """The most threads at a time; ``sys.maxsize`` if there is no limit."""
+        return self._given or get_current_settings().tasks.runner.thread_pool_max_workers or sys.maxsize
+
+    def duplicate(self) -> Self:
         """See `TaskRunner.duplicate`."""
-        return type(self)(None if self.max_workers == sys.maxsize else self.max_workers)
+        return type(self)(self._given)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ThreadPoolTaskRunner):
             return NotImplemented
-        return self.max_workers == other.max_workers
+        return self._given == other._given
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A runner is pickled as a runner that is not started (TR-32)."""
+        return {**vars(self), "_started": False, "_pool": None, "_submissions": None, "_context": {}}
 
     def submit(
         self,
@@ -141,40 +158,61 @@ class ThreadPoolTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         """See `TaskRunner.submit`."""
         self._require_started()
         assert self._pool is not None
+        assert self._submissions is not None
+        if engine_logs(logging.DEBUG):
+            get_run_logger_or(self.logger.name).debug("Submitting a run of task %r to a thread", task.name)
+        if self._pool.limit != sys.maxsize:
+            self._warn_of_deadlock(task)
         key = identifiers.new_id()
-        if self.logger.isEnabledFor(logging.DEBUG):
-            self.logger.debug("Submitting a run of task %r to the thread pool", task.name)
-        context = {"cancel_event": self._cancelled}
         run_id = UUID(bytes=key)
-        copied = contextvars.copy_context()
-        return ConcurrentFuture(
-            key,
-            self._pool.submit(copied.run, _run, task, run_id, parameters, wait_for, dependencies, context),
-        )
+        submission = Submission(_run, task, run_id, parameters, wait_for, dependencies, self._context)
+        if not self._submissions.add(submission, unfinished_inputs(parameters, wait_for)):
+            raise RuntimeError(
+                f"The task runner {self!r} takes no more runs: it was cancelled, or its flow has ended. Task"
+                f" {task.name!r} was not submitted."
+            )
+        return ConcurrentFuture(key, submission.future)
 
     def cancel_all(self) -> None:
         """See `TaskRunner.cancel_all`; a task whose function has begun is not interrupted."""
-        self._cancelled.set()
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._submissions is not None:
+            self._context["cancel_event"].set()
+            self._submissions.cancel()
+
+    def _warn_of_deadlock(self, task: Any) -> None:
+        """Say, once, that a task on the last thread submits another, which it may be about to wait for (TR-32)."""
+        if self._has_warned or self._pool is None or not self._pool.is_used_up_by_caller():
+            return
+        self._has_warned = True
+        self.logger.warning(
+            "A task submitted a run of %r while all %s threads of %r are in use. If they wait for what they"
+            " submit, they wait for ever. Use more workers, or call the task directly.",
+            task.name,
+            self._pool.limit,
+            self,
+        )
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self._cancelled = threading.Event()
-        self._pool = concurrent.futures.ThreadPoolExecutor(self.max_workers, "mainspring-task")
+        self._context = {"cancel_event": threading.Event()}
+        self._pool = WorkerPool(self.max_workers, "mainspring-task", _portal.close)
+        self._submissions = Submissions(self._pool)
+        self._has_warned = False
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pool, self._pool = self._pool, None
-        self._cancelled.set()
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
-        super().__exit__(kind, error, trace)
+        try:
+            self.cancel_all()
+            if self._pool is not None:
+                self._pool.join()
+        finally:
+            self._pool = self._submissions = None
+            super().__exit__(kind, error, trace)
 
     def __repr__(self) -> str:
-        limit = "" if self.max_workers == sys.maxsize else f"max_workers={self.max_workers}"
+        limit = "" if self._given is None else f"max_workers={self._given}"
         return f"ThreadPoolTaskRunner({limit})"
 
 

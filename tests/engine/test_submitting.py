@@ -4,7 +4,6 @@ import asyncio
 import concurrent.futures
 import contextvars
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -752,7 +751,7 @@ def test_duplicates_of_a_runner() -> None:
     assert ThreadPoolTaskRunner() != "a runner"
     with ThreadPoolTaskRunner(max_workers=2) as limited:
         assert limited._pool is not None
-        assert limited._pool._max_workers == 2
+        assert limited._pool.limit == 2
 
 
 @pytest.mark.parametrize("workers", [0, -1])
@@ -808,24 +807,45 @@ def test_cancelling_all() -> None:
         assert second.state.is_cancelled()
 
 
-@pytest.mark.contract("T-50", "TR-16", "X-11")
-def test_a_task_that_waits_while_the_flow_ends_is_cancelled() -> None:
-    """A run that has not called its function when the runner is left crashes as cancelled."""
-    gate = threading.Event()
-    called = []
+@pytest.mark.contract("T-50", "W-21", "TR-16")
+def test_a_task_whose_inputs_are_missing_when_the_flow_ends_is_cancelled() -> None:
+    """It has not begun, so it has no run, and neither have those that wait for it in turn."""
+    gate, running = threading.Event(), threading.Event()
 
     @task
     def slow() -> None:
+        running.set()
         gate.wait(5)
 
-    @task
-    def late(x: Any) -> None:
-        called.append(x)
+    def body() -> Any:
+        futures = [double.submit(slow.submit())]
+        for _ in range(1000):
+            futures.append(double.submit(futures[-1]))
+        running.wait(5)
+        threading.Timer(0.01, gate.set).start()
+        return futures
+
+    assert {future.state.name for future in in_flow(body)} == {"Cancelled"}
+    assert [run.name.rpartition("-")[0] for run in task_runs()] == ["slow"]
+
+
+@pytest.mark.contract("T-50", "TR-16", "W-24", "X-11")
+def test_a_task_that_has_not_called_its_function_when_the_flow_ends_is_cancelled() -> None:
+    """A run that has begun, but not its function, crashes as cancelled."""
+    gate, running = threading.Event(), threading.Event()
+    called = []
+
+    def hold(*_: object) -> None:
+        running.set()
+        gate.wait(5)
+
+    @task(on_running=[hold])
+    def late() -> None:
+        called.append(1)
 
     def body() -> Any:
-        future = late.submit(slow.submit())
-        while len(task_runs()) < 2:  # until both have begun
-            time.sleep(0.001)
+        future = late.submit()
+        running.wait(5)
         threading.Timer(0.01, gate.set).start()
         return future
 

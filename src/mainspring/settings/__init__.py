@@ -24,6 +24,7 @@ from mainspring.settings.model import (
     ResultSettings,
     Settings,
     StoredLogSettings,
+    TaskRunnerSettings,
     TaskSettings,
 )
 from mainspring.settings.sources import get_settings_from_env
@@ -36,6 +37,7 @@ __all__ = [
     "Settings",
     "SettingsContext",
     "StoredLogSettings",
+    "TaskRunnerSettings",
     "TaskSettings",
     "get_current_settings",
     "get_settings_context",
