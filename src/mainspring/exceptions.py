@@ -23,6 +23,7 @@
     ├── AmbiguousId                     a shortened id fits several runs
     ├── IllegalTransition               a state machine was asked for a move it does not have
     ├── EventTooLarge                   an event is longer than events.maximum_size_bytes (also a ValueError)
+    ├── HashError                       a value has no hash by content (also a ValueError); ``.path`` says where
     ├── EntrypointError                 a file or a flow in it cannot be found or loaded
     ├── ConcurrencySlotAcquisitionError slots of a limit cannot be had
     ├── AcquireConcurrencySlotTimeoutError they were not free in time (also a TimeoutError)
@@ -71,6 +72,7 @@ __all__ = [
     "EntrypointError",
     "EventTooLarge",
     "FailedRun",
+    "HashError",
     "IllegalTransition",
     "InvalidNameError",
     "LockError",
@@ -207,6 +209,18 @@ class AmbiguousId(MainspringError):  # noqa: N818 - names a situation, like Obje
 
 class IllegalTransition(MainspringError):  # noqa: N818 - names a situation
     """A run or transaction was asked to make a move that its state machine does not have."""
+
+
+class HashError(MainspringError, ValueError):
+    """A value cannot be hashed by its content, so no cache key can be made of it.
+
+    Attributes:
+        path: The part that is to blame, as one would write it: ``inputs['model'].lock``.
+    """
+
+    def __init__(self, *args: object, path: str = "") -> None:
+        super().__init__(*args)
+        self.path = path
 
 
 class EntrypointError(MainspringError):

@@ -17,6 +17,7 @@ LAYERS = {
         "context",
         "events",
         "filesystems",
+        "hashing",
         "locking",
         "logging",
         "serializers",

@@ -1,0 +1,515 @@
+"""What a task's result depends on, turned into the key under which it is kept and found again.
+
+A policy makes a text of a task run, or None for "no key". Policies are combined with ``+``, and ``- "name"`` leaves an
+input out::
+
+    INPUTS + TASK_SOURCE - "verbose"
+
+The order of the parts does not count. A policy also says where keys are kept (``key_storage``) and how runs with one
+key keep out of each other's way (``isolation_level``, ``lock_manager``); see :meth:`CachePolicy.configure`.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from mainspring.exceptions import HashError
+from mainspring.hashing import content_hash, references_of, source_of
+
+__all__ = [
+    "DEFAULT",
+    "FLOW_PARAMETERS",
+    "INPUTS",
+    "NONE",
+    "NO_CACHE",
+    "RUN_ID",
+    "TASK_CODE",
+    "TASK_SOURCE",
+    "CacheKeyFnPolicy",
+    "CachePolicy",
+    "CompoundCachePolicy",
+    "FlowParameters",
+    "Inputs",
+    "RunId",
+    "TaskCode",
+    "TaskSource",
+    "task_input_hash",
+]
+
+Explanation = dict[str, str | None]
+
+OPTIONS = {
+    "key_storage": "different storage locations",
+    "isolation_level": "different isolation levels",
+    "lock_manager": "different lock implementations",
+}
+
+
+@dataclass
+class CachePolicy:
+    """What makes a key. Derive from it and write `compute_key` for one of your own.
+
+    Policies are equal if their options are. Operators never change them; safe to share between threads.
+
+    Args:
+        key_storage: Where records of keys are kept, apart from the results; beside these by default.
+        isolation_level: Whether runs with the same key may run at the same time: an `IsolationLevel` or its value.
+        lock_manager: What locks a key, for the level ``SERIALIZABLE``.
+    """
+
+    key_storage: Any = field(default=None, kw_only=True)
+    isolation_level: Any = field(default=None, kw_only=True)
+    lock_manager: Any = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self.isolation_level = getattr(self.isolation_level, "value", self.isolation_level)
+
+    @classmethod
+    def from_cache_key_fn(cls, cache_key_fn: Callable[[Any, dict[str, Any]], str | None]) -> CacheKeyFnPolicy:
+        """The policy that calls a function with the run's context and inputs."""
+        return CacheKeyFnPolicy(cache_key_fn)
+
+    def compute_key(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+        **kwargs: Any,
+    ) -> str | None:
+        """The key of a task run.
+
+        Args:
+            task_ctx: The run's `TaskRunContext`, or None.
+            inputs: Its resolved arguments by name.
+            flow_parameters: The arguments of the flow around it, or None.
+            kwargs: Room for later versions.
+
+        Returns:
+            A text, or None: nothing is looked up and nothing is kept.
+
+        Raises:
+            HashError: An input cannot be hashed (also a ValueError). Leave it out of the policy, or use `NO_CACHE`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define compute_key().")
+
+    def explain(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+    ) -> Explanation:
+        """What goes into the key: a hash, an id or a key per component, to compare two runs by.
+
+        Args:
+            task_ctx: As for `compute_key`.
+            inputs: Likewise.
+            flow_parameters: Likewise.
+
+        Returns:
+            Texts by component; None for one that adds nothing, or cannot be hashed.
+        """
+        return {type(self).__name__: _attempt(self.compute_key, task_ctx, inputs, flow_parameters)}
+
+    def configure(
+        self, key_storage: Any = None, lock_manager: Any = None, isolation_level: Any = None
+    ) -> Self:
+        """A deep copy with those options set that are given; storages and lock managers themselves are shared."""
+        members = [self, *getattr(self, "policies", ())]
+        shared = [value for member in members for value in (member.key_storage, member.lock_manager)]
+        changed = copy.deepcopy(self, {id(value): value for value in shared if value is not None})
+        if key_storage is not None:
+            changed.key_storage = key_storage
+        if lock_manager is not None:
+            changed.lock_manager = lock_manager
+        if isolation_level is not None:
+            changed.isolation_level = getattr(isolation_level, "value", isolation_level)
+        return changed
+
+    def __add__(self, other: CachePolicy) -> CachePolicy:
+        if not isinstance(other, CachePolicy):
+            return NotImplemented
+        if isinstance(other, _None):
+            return self
+        if isinstance(self, _None):
+            return other
+        return CompoundCachePolicy([self, other])
+
+    def __sub__(self, name: str) -> CachePolicy:
+        if not isinstance(name, str):
+            raise TypeError(f"Can only subtract the name of an input from a cache policy, not {name!r}.")
+        return self.without(name)
+
+    def without(self, name: str) -> CachePolicy:
+        """The policy without one input: itself, if it does not look at inputs."""
+        return self
+
+
+@dataclass
+class CompoundCachePolicy(CachePolicy):
+    """Several policies as one. The key is a hash of their keys, in whatever order they were added.
+
+    Compounds among the members are replaced by their members, and several `Inputs` by one that leaves out what any
+    of them leaves out.
+
+    Args:
+        policies: The members.
+
+    Raises:
+        ValueError: Members have different storages, levels or lock managers, and nothing says which.
+    """
+
+    policies: list[CachePolicy] = field(default_factory=list["CachePolicy"])
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for option in OPTIONS:
+            if getattr(self, option) is None:
+                setattr(self, option, _agreed(self.policies, option))
+        flat: list[CachePolicy] = []
+        for policy in self.policies:
+            flat += policy.policies if isinstance(policy, CompoundCachePolicy) else [policy]
+        self.policies = _with_one_inputs(flat)
+
+    def compute_key(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+        **kwargs: Any,
+    ) -> str | None:
+        """A hash of the members' keys; None if none of them has one."""
+        keys = [policy.compute_key(task_ctx, inputs, flow_parameters, **kwargs) for policy in self.policies]
+        given = sorted([key for key in keys if key is not None])
+        return content_hash(given) if given else None
+
+    def explain(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+    ) -> Explanation:
+        """The components of all members."""
+        parts: Explanation = {}
+        for policy in self.policies:
+            for component, digest in policy.explain(task_ctx, inputs, flow_parameters).items():
+                count, place = 1, component
+                while place in parts:
+                    count += 1
+                    place = f"{component}#{count}"
+                parts[place] = digest
+        return parts
+
+    def without(self, name: str) -> CachePolicy:
+        """A compound whose `Inputs` leave one name out; itself, if it has none."""
+        members = [policy.without(name) for policy in self.policies]
+        if all(new is old for new, old in zip(members, self.policies, strict=True)):
+            return self
+        return self._copy(policies=members)
+
+    def _copy(self, policies: list[CachePolicy]) -> CompoundCachePolicy:
+        options = {option: getattr(self, option) for option in OPTIONS}
+        return CompoundCachePolicy(policies, **options)
+
+
+@dataclass
+class _None(CachePolicy):
+    """No key, ever. Added to another policy it changes nothing."""
+
+    def compute_key(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+        **kwargs: Any,
+    ) -> str | None:
+        """None."""
+        return None
+
+    def explain(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+    ) -> Explanation:
+        """Nothing goes into it."""
+        return {}
+
+
+@dataclass
+class CacheKeyFnPolicy(CachePolicy):
+    """The key is what a function makes of the run's context and inputs.
+
+    Args:
+        cache_key_fn: The function; without one there is no key.
+    """
+
+    cache_key_fn: Callable[[Any, dict[str, Any]], str | None] | None = None
+
+    def compute_key(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+        **kwargs: Any,
+    ) -> str | None:
+        """What the function returns."""
+        if self.cache_key_fn is None:
+            return None
+        return self.cache_key_fn(task_ctx, dict(inputs or {}))
+
+    def explain(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+    ) -> Explanation:
+        """The key itself."""
+        return {"cache_key_fn": _attempt(self.compute_key, task_ctx, inputs, flow_parameters)}
+
+
+@dataclass
+class Inputs(CachePolicy):
+    """The names and values of the inputs. No inputs, no key.
+
+    Args:
+        exclude: Names of inputs that do not count.
+    """
+
+    exclude: list[str] = field(default_factory=list[str])
+
+    def compute_key(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+        **kwargs: Any,
+    ) -> str | None:
+        """A hash of the inputs that count."""
+        if not inputs:
+            return None
+        try:
+            return content_hash(self._counted(inputs), "inputs")
+        except HashError as error:
+            raise _advised(
+                error,
+                "Leave this input out with `cache_policy=... - 'name'`, say how values of its type are hashed in"
+                " `mainspring.hashing.STABLE_TRANSFORMS`, or turn caching off with `cache_policy=NO_CACHE`.",
+            ) from error.__cause__
+
+    def explain(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+    ) -> Explanation:
+        """A hash per input that counts."""
+        return _digests("inputs", self._counted(inputs or {}))
+
+    def without(self, name: str) -> Inputs:
+        """The same without one more input."""
+        changed = copy.copy(self)
+        changed.exclude = [*self.exclude, name]
+        return changed
+
+    def _counted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        exclude = self.exclude
+        return {name: value for name, value in inputs.items() if name not in exclude}
+
+
+@dataclass
+class TaskSource(CachePolicy):
+    """The source text of the task's function. What the function calls does not count; see `TaskCode`."""
+
+    def compute_key(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+        **kwargs: Any,
+    ) -> str | None:
+        """A hash of the text; None without a run."""
+        if task_ctx is None:
+            return None
+        task = task_ctx.task
+        return content_hash(getattr(task, "source_code", None) or source_of(task.fn))
+
+    def explain(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+    ) -> Explanation:
+        """The hash of the text."""
+        return {"task_source": self.compute_key(task_ctx, inputs, flow_parameters)}
+
+
+@dataclass
+class TaskCode(CachePolicy):
+    """The code of the task's function, and all that it uses: helper functions and classes in turn, global values,
+    what it has from functions around it, names and versions of libraries.
+
+    It finds changes that `TaskSource` does not, and costs more: global values are hashed anew for each run.
+
+    Args:
+        exclude: Global names that do not count.
+    """
+
+    exclude: list[str] = field(default_factory=list[str])
+
+    def compute_key(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+        **kwargs: Any,
+    ) -> str | None:
+        """A hash of it all; None without a run.
+
+        Raises:
+            HashError: A global value cannot be hashed. Exclude it, or pass it as an input.
+        """
+        if task_ctx is None:
+            return None
+        try:
+            return content_hash(references_of(task_ctx.task.fn, self.exclude))
+        except HashError as error:
+            raise _advised(
+                error,
+                "Leave this name out with `TaskCode(exclude=['name'])`, or pass its value as an argument.",
+            ) from error.__cause__
+
+    def explain(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+    ) -> Explanation:
+        """A hash per function, class and global value."""
+        if task_ctx is None:
+            return {"task_code": None}
+        try:
+            references = references_of(task_ctx.task.fn, self.exclude)
+        except HashError:  # an explanation is for finding out why there is no key
+            return {"task_code": None}
+        return {f"task_code.{name}": digest for name, digest in references.items()}
+
+
+@dataclass
+class FlowParameters(CachePolicy):
+    """The arguments of the flow around the run. No arguments, no key."""
+
+    def compute_key(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+        **kwargs: Any,
+    ) -> str | None:
+        """A hash of the arguments."""
+        return content_hash(dict(flow_parameters), "flow_parameters") if flow_parameters else None
+
+    def explain(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+    ) -> Explanation:
+        """A hash per argument."""
+        return _digests("flow_parameters", flow_parameters or {})
+
+
+@dataclass
+class RunId(CachePolicy):
+    """The id of the flow run around the task run, or its own if there is none: no key outlives its flow run."""
+
+    def compute_key(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+        **kwargs: Any,
+    ) -> str | None:
+        """The id as text; None without a run."""
+        if task_ctx is None:
+            return None
+        run = task_ctx.task_run
+        return str(run.flow_run_id or run.id)
+
+    def explain(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+    ) -> Explanation:
+        """The id."""
+        return {"run_id": self.compute_key(task_ctx, inputs, flow_parameters)}
+
+
+def task_input_hash(context: Any, arguments: Mapping[str, Any]) -> str | None:
+    """A ``cache_key_fn``: the task, its code and its arguments. The same in every flow run.
+
+    Args:
+        context: The run's `TaskRunContext`.
+        arguments: The arguments by name.
+
+    Returns:
+        A key, or None if an argument cannot be hashed.
+    """
+    fn = inspect.unwrap(context.task.fn)
+    code = getattr(fn, "__code__", None) or getattr(type(fn).__call__, "__code__", None)
+    try:
+        return content_hash((context.task.task_key, code, dict(arguments)), "arguments")
+    except HashError:  # as this function is known: no key rather than an error
+        return None
+
+
+def _agreed(policies: list[CachePolicy], option: str) -> Any:
+    """What the policies that set an option set it to."""
+    given = [value for policy in policies if (value := getattr(policy, option)) is not None]
+    if any(value != given[0] for value in given):
+        raise ValueError(
+            f"Cannot add cache policies with {OPTIONS[option]}: {given!r}."
+            f" Add them first, then set one with `configure({option}=...)`."
+        )
+    return given[0] if given else None
+
+
+def _with_one_inputs(policies: list[CachePolicy]) -> list[CachePolicy]:
+    """The policies, with one `Inputs` in place of several."""
+    several = [policy for policy in policies if type(policy) is Inputs]
+    if len(several) < 2:
+        return policies
+    exclude = sorted({name for policy in several for name in policy.exclude})
+    first = next((policy for policy in several if policy.exclude == exclude), None) or Inputs(exclude)
+    rest = [policy for policy in policies if type(policy) is not Inputs]
+    rest.insert(policies.index(several[0]), first)
+    return rest
+
+
+def _advised(error: HashError, advice: str) -> HashError:
+    return HashError(f"{error} So there is no cache key. {advice}", path=error.path)
+
+
+def _digests(prefix: str, values: Mapping[str, Any]) -> Explanation:
+    return {f"{prefix}.{name}": _attempt(content_hash, value) for name, value in sorted(values.items())}
+
+
+def _attempt(compute: Callable[..., str | None], *args: Any) -> str | None:
+    try:
+        return compute(*args)
+    except HashError:  # an explanation is for finding out why there is no key
+        return None
+
+
+INPUTS = Inputs()
+TASK_SOURCE = TaskSource()
+TASK_CODE = TaskCode()
+FLOW_PARAMETERS = FlowParameters()
+RUN_ID = RunId()
+NONE = _None()
+NO_CACHE = _None()
+DEFAULT = INPUTS + TASK_SOURCE + RUN_ID
