@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from mainspring import clock
+from mainspring.events import emit_run_state_change_event, subscriptions
 from mainspring.exceptions import MainspringError, SupersededRun
 from mainspring.logging import RUN_LOGGERS, get_logger
 from mainspring.runs import Run
@@ -74,13 +75,14 @@ class Recorder:
 
     # Recording
 
-    def enter(self, run: Run, state: State, *, wait: bool) -> None:
-        """Record that ``run`` entered ``state``.
+    def enter(self, run: Run, state: State, *, wait: bool, before: State | None = None) -> None:
+        """Record that ``run`` entered ``state``, and tell the subscribers of events.
 
         Args:
             run: The run, already showing the state.
             state: The state.
             wait: Return only when it is durable, as a final state must be before anybody sees the result.
+            before: The state that it follows; None for the first one.
 
         Raises:
             SupersededRun: The store refused the state: the run was settled by somebody else.
@@ -102,6 +104,8 @@ class Recorder:
                 self._raise_refusal(run, state)
         else:
             self._leave_to_flusher()
+        if subscriptions.active:
+            emit_run_state_change_event(run, before, state)
 
     def has(self, run: Run) -> bool:
         """True if the history of ``run`` has begun: a state of it is on disk or in the buffer."""

@@ -102,10 +102,11 @@ class RecordedRun:
             StoreError: The state cannot be written.
         """
         run = self._require_run()
+        before = run.state
         run.claim(state)
         transitions.enter(run, state)
         try:
-            self._recorder.enter(run, state, wait=state.type in TERMINAL_STATES)
+            self._recorder.enter(run, state, wait=state.type in TERMINAL_STATES, before=before)
         except StoreError:
             self._unrecorded = True
             raise

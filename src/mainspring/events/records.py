@@ -62,6 +62,11 @@ class Resource(Mapping[str, str]):
             )
 
     @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels as a plain mapping, not to be changed."""
+        return self._labels
+
+    @property
     def id(self) -> str:
         """What the resource is."""
         return self._labels[ID]
@@ -207,7 +212,7 @@ def _as(kind: type[R], labels: Mapping[str, str]) -> R:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Resource):
-        return dict(value)
+        return value.labels
     raise TypeError(f"Events cannot hold a {type(value).__name__}: JSON has no form for it.")
 
 

@@ -1,0 +1,15 @@
+"""Tests of events leave nobody subscribed, and every test begins with nobody."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from mainspring.events import subscriptions
+
+
+@pytest.fixture(autouse=True)
+def nobody_left() -> Iterator[None]:
+    """Whoever subscribes in a test leaves in it."""
+    assert subscriptions.active == ()
+    yield
+    assert subscriptions.active == ()
