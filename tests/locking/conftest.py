@@ -1,0 +1,21 @@
+"""Lock managers of both kinds, and keys that nobody else uses."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from mainspring.locking.filesystem import FileSystemLockManager
+from mainspring.locking.memory import MemoryLockManager
+from mainspring.locking.protocol import LockManager
+
+
+@pytest.fixture(params=["memory", "filesystem"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> LockManager:
+    return MemoryLockManager() if request.param == "memory" else FileSystemLockManager(tmp_path / "locks")
+
+
+@pytest.fixture
+def key() -> str:
+    """The manager in memory is one for all tests, so each takes a key of its own."""
+    return f"key-{uuid4()}"
