@@ -1,4 +1,4 @@
-"""Clients: reading the history of runs.
+"""Clients: reading the history of runs, and looking after concurrency limits.
 
 ``_sync``      `Client`
 ``_async``     `AsyncClient`, the same methods as coroutines

@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from mainspring.client._sync import Client, Id
+from mainspring.concurrency import ConcurrencyLimit
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.states import State
 from mainspring.store.protocol import LogEntry, RunStore
@@ -67,6 +68,25 @@ class AsyncClient:
     async def find_run(self, text: str) -> TaskRun | FlowRun:
         """See `Client.find_run`."""
         return await _in_thread(self._client.find_run, text)
+
+    async def create_or_update_concurrency_limit(
+        self, name: str, limit: int, active: bool = True, slot_decay_per_second: float = 0
+    ) -> ConcurrencyLimit:
+        """See `Client.create_or_update_concurrency_limit`."""
+        write = self._client.create_or_update_concurrency_limit
+        return await _in_thread(write, name, limit, active, slot_decay_per_second)
+
+    async def read_concurrency_limit(self, name: str) -> ConcurrencyLimit:
+        """See `Client.read_concurrency_limit`."""
+        return await _in_thread(self._client.read_concurrency_limit, name)
+
+    async def read_concurrency_limits(self) -> list[ConcurrencyLimit]:
+        """See `Client.read_concurrency_limits`."""
+        return await _in_thread(self._client.read_concurrency_limits)
+
+    async def delete_concurrency_limit(self, name: str) -> None:
+        """See `Client.delete_concurrency_limit`."""
+        await _in_thread(self._client.delete_concurrency_limit, name)
 
 
 async def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

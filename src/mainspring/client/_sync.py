@@ -8,6 +8,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from mainspring import identifiers
+from mainspring.concurrency import ConcurrencyLimit, check_limit, limits_changed
 from mainspring.exceptions import AmbiguousId, ObjectNotFound
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.settings import get_current_settings
@@ -22,12 +23,14 @@ K = TypeVar("K", bound=Run)
 
 
 class Client:
-    """Reads runs, states and logs from a run store. Safe to use from any thread.
+    """Reads runs, states and logs from a run store, and looks after its concurrency limits.
+
+    Safe to use from any thread.
 
     Ids may be given as ``UUID`` or text. Methods that take one raise `ObjectNotFound` if nothing has it.
 
     Args:
-        store: The run store to read.
+        store: The run store.
     """
 
     def __init__(self, store: RunStore) -> None:
@@ -140,6 +143,64 @@ class Client:
                 f"{text!r} is the beginning or end of more than one id: {some}. Give more of it."
             )
         return found[0]
+
+    def create_or_update_concurrency_limit(
+        self, name: str, limit: int, active: bool = True, slot_decay_per_second: float = 0
+    ) -> ConcurrencyLimit:
+        """Create a concurrency limit, or change the one of that name. What is held stays held.
+
+        Args:
+            name: What code asks for. ``tag:<tag>`` limits the task runs that have the tag.
+            limit: How many slots there are; with 0 nobody gets any.
+            active: Whether the limit counts; one that is not active stops nobody.
+            slot_decay_per_second: How many slots become free by themselves each second. With 0 they become free
+                when they are given back; rate limits need more than 0.
+
+        Returns:
+            The limit as it is now.
+
+        Raises:
+            ConfigurationError: One of the arguments cannot work.
+        """
+        check_limit(name, limit, slot_decay_per_second)
+        written = self.store.write_limit(name, limit, bool(active), slot_decay_per_second)
+        limits_changed(self.store, name)
+        return written
+
+    def read_concurrency_limit(self, name: str) -> ConcurrencyLimit:
+        """One concurrency limit, and how much of it is in use.
+
+        Raises:
+            ObjectNotFound: There is none of that name.
+        """
+        found = self._read_limits([name])
+        if not found:
+            raise self._no_limit(name)
+        return found[0]
+
+    def read_concurrency_limits(self) -> list[ConcurrencyLimit]:
+        """All concurrency limits, by name."""
+        return self._read_limits(None)
+
+    def delete_concurrency_limit(self, name: str) -> None:
+        """Delete a concurrency limit. Whoever waits for slots of it goes on.
+
+        Raises:
+            ObjectNotFound: There is none of that name.
+        """
+        if not self.store.delete_limit(name):
+            raise self._no_limit(name)
+        limits_changed(self.store, name)
+
+    def _read_limits(self, names: list[str] | None) -> list[ConcurrencyLimit]:
+        found = self.store.read_limits(names)
+        if any(limit.active_slots for limit in found):
+            self.store.settle_dead_owners()  # what the dead hold is not in use
+            found = self.store.read_limits(names)
+        return found
+
+    def _no_limit(self, name: str) -> ObjectNotFound:
+        return ObjectNotFound(f"There is no concurrency limit named {name!r} in {self.database_url}.")
 
     def _read(self, run_id: Id, kind: type[K]) -> K:
         run = self.store.read_run(identifiers.to_bytes(run_id))

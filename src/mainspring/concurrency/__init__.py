@@ -1,0 +1,44 @@
+"""Concurrency limits: never more than so many at a time, across threads, tasks and processes.
+
+The limits are kept in the run store; `mainspring.client.Client` creates, reads and deletes them. Code takes slots of
+them with the context managers of `mainspring.concurrency.sync` and `mainspring.concurrency.asyncio`, and rate limits
+with the functions there. Slots that belong to a run are released at its end, whatever became of the code that took
+them. They are held on leases, which one background thread renews for all holders of the process.
+
+``sync``, ``asyncio``  what programs use
+``_terms``             what a caller asks for, checked
+``_blocks``              the context managers, sync and async
+``_slots``             one request: waiting, holding, giving back
+``_waiting``           who waits in this process, and who is woken
+``_keeper``            the background thread: renewals, and the store calls of async code
+``_interrupts``        ending a block whose lease was lost
+``_left_over``         what runs hold, to be released when they end
+``_tags``              slots for the tags of task runs
+``_notices``           the events of taking and giving back
+"""
+
+from mainspring.concurrency._left_over import arelease_left_over, release_left_over
+from mainspring.concurrency._slots import Slots
+from mainspring.concurrency._tags import atake_tag_slots, limits_changed, take_tag_slots
+from mainspring.concurrency._terms import LeaseHolder, check_limit
+from mainspring.exceptions import (
+    AcquireConcurrencySlotTimeoutError,
+    ConcurrencyLeaseLost,
+    ConcurrencySlotAcquisitionError,
+)
+from mainspring.store.limits import ConcurrencyLimit
+
+__all__ = [
+    "AcquireConcurrencySlotTimeoutError",
+    "ConcurrencyLeaseLost",
+    "ConcurrencyLimit",
+    "ConcurrencySlotAcquisitionError",
+    "LeaseHolder",
+    "Slots",
+    "arelease_left_over",
+    "atake_tag_slots",
+    "check_limit",
+    "limits_changed",
+    "release_left_over",
+    "take_tag_slots",
+]

@@ -1,0 +1,309 @@
+"""One request for slots: waiting for them, holding them, giving them back.
+
+Everything is decided in `Slots._attempt`, which never waits: it asks the store and says after how many seconds to ask
+again. The sync and the async way differ only in how they call it and how they pause.
+"""
+
+from __future__ import annotations
+
+import os
+
+from mainspring import clock
+from mainspring.concurrency._interrupts import TaskInterrupt, ThreadInterrupt
+from mainspring.concurrency._keeper import keeper
+from mainspring.concurrency._left_over import forget, note
+from mainspring.concurrency._notices import tell_acquired, tell_released
+from mainspring.concurrency._terms import Terms
+from mainspring.concurrency._waiting import AsyncWaiter, SyncWaiter, may_look_for_the_dead, wake
+from mainspring.events import Event
+from mainspring.exceptions import (
+    AcquireConcurrencySlotTimeoutError,
+    ConcurrencySlotAcquisitionError,
+    StoreError,
+)
+from mainspring.identifiers import new_id
+from mainspring.logging import get_run_logger_or
+from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
+from mainspring.store.protocol import RunStore
+
+__all__ = ["Slots"]
+
+FIRST_PAUSE = 0.002
+LONGEST_PAUSE = 0.05
+"""Seconds between looks at the store for whoever is in front in this process."""
+
+FAR_PAUSE = 0.25
+"""The same for everybody else, who are woken when it is their turn."""
+
+PLACE_SECONDS = 30.0
+"""A waiter that does not look at the store for so long loses its place in the queue."""
+
+_LOGGER = "concurrency"
+
+
+class Slots:
+    """Slots of some limits, asked for and, after `acquire`, held until `release`.
+
+    Not for two threads at a time, except for the release.
+
+    Args:
+        terms: What is asked for.
+        store: Where the limits are.
+        holder: Type and key of what they are held for, for people to see.
+        run_key: The run at whose end they are released if nobody did so before.
+
+    Attributes:
+        names: The names that were asked for.
+        limits: The active limits of these names; known once acquired.
+        occupancy_seconds: For how long they were held, once released; more than 0.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_acquired_events",
+        "_acquired_monotonic",
+        "_deadline",
+        "_interrupt",
+        "_is_told",
+        "_keep_place_at",
+        "_looks",
+        "_missing",
+        "_pause",
+        "_request",
+        "_room_at",
+        "_stored",
+        "_terms",
+        "_was_forked",
+        "key",
+        "limits",
+        "names",
+        "occupancy_seconds",
+        "run_key",
+        "store",
+    )
+
+    def __init__(
+        self, terms: Terms, store: RunStore, holder: tuple[str, bytes] | None, run_key: bytes | None
+    ) -> None:
+        self._terms = terms
+        self.names = terms.names
+        self.store = store
+        self.run_key = run_key
+        self.key = new_id()
+        self.limits: list[ConcurrencyLimit] = []
+        self.occupancy_seconds = 0.0
+        microseconds = round(terms.lease_seconds * 1e6)
+        self._request = SlotRequest(
+            self.key, terms.names, terms.slots, microseconds, holder, terms.decays, terms.strict
+        )
+        self._stored = False  # True if there may be something to give back
+        self._is_told = False
+        self._missing: list[str] = []
+        self._acquired_events: list[Event | None] = []
+        self._interrupt: ThreadInterrupt | TaskInterrupt | None = None
+        self._was_forked = _forks
+
+    # Taking
+
+    def acquire(self) -> None:
+        """Wait until the slots are there and take them; whatever is raised, nothing is left behind.
+
+        Raises:
+            ConcurrencySlotAcquisitionError: They cannot be had.
+            AcquireConcurrencySlotTimeoutError: They were not free in time.
+        """
+        self._begin()
+        try:
+            pause = self._attempt(None)
+            if pause is not None:
+                with SyncWaiter(self.store, self.names, self._terms.slots) as waiter:
+                    while pause is not None:
+                        waiter.wait(pause)
+                        pause = self._attempt(waiter)
+            self._settle()
+        except BaseException:
+            self.release()
+            raise
+
+    async def aacquire(self) -> None:
+        """`acquire` for async code: waits without blocking the event loop. Cancelling it leaves nothing behind."""
+        self._begin()
+        try:
+            pause = await keeper.call(lambda: self._attempt(None))
+            if pause is not None:
+                with AsyncWaiter(self.store, self.names, self._terms.slots) as waiter:
+                    while pause is not None:
+                        await waiter.wait(pause)
+                        pause = await keeper.call(lambda: self._attempt(waiter))
+            self._settle()
+        except BaseException:
+            await self.arelease()
+            raise
+
+    def _begin(self) -> None:
+        timeout = self._terms.timeout
+        now = clock.current().monotonic()
+        self._deadline = None if timeout is None else now + timeout
+        self._keep_place_at = now
+        self._room_at = now
+        self._pause = FIRST_PAUSE
+        self._looks = 0
+        self._stored = True  # before it is true: an interrupt may come at any time
+        note(self)
+
+    def _attempt(self, waiter: SyncWaiter | AsyncWaiter | None) -> float | None:
+        """Look whether the slots are free and take them: None when they are ours, else how long to pause."""
+        time = clock.current()
+        is_due = waiter is None or waiter.woken or time.monotonic() >= self._keep_place_at
+        if waiter is not None:
+            waiter.woken = False
+        try:
+            if (is_due or self.store.may_take_slots(self._request, time.now())) and self._take(time):
+                return None
+            if may_look_for_the_dead(self.store):
+                self.store.settle_dead_owners()
+                if self.store.may_take_slots(self._request, time.now()) and self._take(time):
+                    return None
+        except StoreError as error:
+            raise ConcurrencySlotAcquisitionError(
+                f"Slots of {self._limits_named()} could not be acquired: {error}"
+            ) from error
+        return self._next_pause(waiter, time.monotonic())
+
+    def _take(self, time: clock.Clock) -> bool:
+        now = time.now()
+        terms = self._terms
+        waits = terms.max_retries != 0 and terms.timeout != 0
+        answer = self.store.take_slots(
+            self._request, now, now + round(PLACE_SECONDS * 1e6) if waits else None
+        )
+        monotonic = time.monotonic()
+        if answer.refusal is not None:
+            self._stored = False
+            raise ConcurrencySlotAcquisitionError(
+                f"Slots of {self._limits_named()} cannot be acquired: {answer.refusal}."
+            )
+        if not answer.granted:
+            self._stored = waits
+            self._keep_place_at = monotonic + PLACE_SECONDS / 3
+            self._room_at = monotonic + (answer.retry_after or 0.0)
+            return False
+        self._accept(answer, monotonic)
+        return True
+
+    def _accept(self, answer: SlotAnswer, monotonic: float) -> None:
+        self.limits = answer.limits
+        self._missing = answer.missing
+        self._acquired_monotonic = monotonic
+        self._stored = bool(answer.limits) and not self._terms.decays
+        if self._stored:
+            keeper.watch(self, self._terms.lease_seconds)
+
+    def _next_pause(self, waiter: SyncWaiter | AsyncWaiter | None, now: float) -> float:
+        terms = self._terms
+        if self._deadline is not None and now >= self._deadline:
+            raise AcquireConcurrencySlotTimeoutError(
+                f"Acquiring {terms.slots} slot(s) of {self._limits_named()} timed out after {terms.timeout}"
+                f" second(s): others hold them or came first."
+            )
+        if terms.max_retries is not None and self._looks >= terms.max_retries:
+            raise ConcurrencySlotAcquisitionError(
+                f"{terms.slots} slot(s) of {self._limits_named()} were not free, and no more than"
+                f" {terms.max_retries} retries were asked for."
+            )
+        self._looks += 1
+        if waiter is not None and not waiter.is_first():
+            pause = FAR_PAUSE
+        else:
+            pause = self._pause
+            self._pause = min(1.5 * pause, LONGEST_PAUSE)
+        if self._room_at > now:  # decay is known beforehand
+            pause = min(self._room_at - now, FAR_PAUSE)
+        return pause if self._deadline is None else min(pause, self._deadline - now)
+
+    def _settle(self) -> None:
+        """The slots are ours: say so."""
+        if self._missing and self._terms.tells:
+            get_run_logger_or(_LOGGER).warning(
+                "There is no concurrency limit named %s, so it does not limit anything here. Create it with"
+                " get_client().create_or_update_concurrency_limit(name, limit=...).",
+                ", ".join(map(repr, self._missing)),
+            )
+        if self.limits:
+            self._is_told = self._stored
+            self._acquired_events = tell_acquired(self.limits, self._terms.slots)
+        if not self._stored:
+            forget(self)
+
+    def _limits_named(self) -> str:
+        return ", ".join(map(repr, self.names))
+
+    # Holding
+
+    @property
+    def missing(self) -> list[str]:
+        """The names that no limit has; known once acquired."""
+        return self._missing
+
+    def interrupt_by(self, interrupt: ThreadInterrupt | TaskInterrupt) -> None:
+        """Use this to end the holder's block if the lease is lost."""
+        self._interrupt = interrupt
+
+    def lose(self, reason: str) -> None:
+        """The lease could not be renewed: end the holder's block, or warn. Called by the background thread."""
+        text = f"The lease on slots of {self._limits_named()} could not be renewed: {reason}."
+        logger = get_run_logger_or(_LOGGER)
+        if self._interrupt is not None:
+            logger.error("%s The block that held them is cancelled.", text)
+            self._interrupt.fire(text)
+        else:
+            logger.warning("%s Others may take them while this goes on.", text)
+
+    # Giving back
+
+    def release(self) -> None:
+        """Give the slots back, or the place in the queue. May be called twice, and from any thread."""
+        self._give_back()
+        self._tell()
+
+    async def arelease(self) -> None:
+        """`release` for async code. If it is cancelled the slots are given back all the same."""
+        if self._stored:
+            await keeper.call(self._give_back)
+        self._tell()
+
+    def _give_back(self) -> None:
+        if not self._stored or self._was_forked != _forks:
+            return
+        keeper.forget(self.key)
+        time = clock.current()
+        if self.limits:
+            self.occupancy_seconds = max(time.monotonic() - self._acquired_monotonic, 1e-6)
+        try:
+            self.store.release_slots(self.key, time.now(), self.occupancy_seconds)
+        except StoreError as error:
+            get_run_logger_or(_LOGGER).warning(
+                "Slots of %s could not be released. Others get them when their lease runs out. %s",
+                self._limits_named(),
+                error,
+            )
+        self._stored = False
+        wake(self.store, self.names, self._terms.slots)
+
+    def _tell(self) -> None:
+        forget(self)
+        if self._is_told:
+            self._is_told = False
+            tell_released(self.limits, self._terms.slots, self._acquired_events)
+
+
+_forks = 0
+
+
+def _count_fork() -> None:
+    """In a forked child: slots that were taken before are the parent's to give back."""
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
