@@ -11,7 +11,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeGuard, TypeVar
 from uuid import UUID
 
 from mainspring import clock
@@ -310,10 +310,14 @@ def resolve_futures_to_results(value: Any) -> Any:
     """
 
     def to_result(leaf: Any, _: object) -> Any:
-        return cast("Future[Any]", leaf).result() if isinstance(leaf, Future) else leaf
+        return leaf.result() if _is_future(leaf) else leaf
 
     return transform(value, to_result, unwrap=False)
 
 
 def _unfinished(futures: list[Any]) -> str:
     return f"{sum(not future.is_done() for future in futures)} (of {len(futures)}) futures unfinished"
+
+
+def _is_future(value: object) -> TypeGuard[Future[Any]]:
+    return isinstance(value, Future)

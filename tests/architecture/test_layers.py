@@ -33,7 +33,7 @@ LAYERS = {
         "store",
         "transactions",
     ],
-    6: ["_engine", "flow_engine", "futures", "task_engine", "task_runners"],
+    6: ["_engine", "flow_engine", "futures", "task_engine", "task_runners", "timeouts"],
     7: ["flows", "tasks"],
     8: ["__init__", "integrations", "testing"],
     9: ["__main__", "cli", "server"],

@@ -12,6 +12,7 @@ import pytest
 from mainspring import flow, task
 from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout
 from mainspring.task_engine import TaskRunTimeoutError
+from mainspring.timeouts import timeout, timeout_async
 from tests.engine.history import only_task_run, sequence, task_runs
 from tests.engine.scenarios import BoomError
 
@@ -232,6 +233,180 @@ def test_an_outer_limit_that_is_over_before_an_inner_one_begins() -> None:
             assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
     finally:
         gc.enable()
+
+
+@pytest.mark.contract("X-6")
+def test_a_platform_without_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no alarm signal a watcher keeps the limit, in the main thread too."""
+    with monkeypatch.context() as patched:
+        patched.delattr(signal, "SIGALRM")
+        with pytest.raises(OwnTimeoutError), SyncTimeout(LIMIT, OwnTimeoutError):
+            busy(LONG)
+
+
+# Blocks of users
+
+
+@pytest.mark.contract("X-1", "X-3")
+@PLACES
+def test_a_limit_for_any_sync_block(run: Any) -> None:
+    """It raises what it is told to raise, a TimeoutError by default, and says after how long."""
+
+    def body(*kind: Any) -> None:
+        with timeout(LIMIT, *kind):
+            busy(LONG)
+
+    with pytest.raises(TimeoutError, match=rf"The block timed out after {LIMIT} second\(s\)") as caught:
+        run(body)
+    assert type(caught.value) is TimeoutError
+    with pytest.raises(OwnTimeoutError, match=rf"timed out after {LIMIT} second\(s\)"):
+        run(lambda: body(OwnTimeoutError))
+
+
+@pytest.mark.contract("X-1", "X-3")
+def test_a_limit_for_any_async_block() -> None:
+    """It is entered by a plain ``with``, and the task goes on afterwards."""
+
+    async def main() -> str:
+        text = rf"The block timed out after {LIMIT} second\(s\)"
+        with pytest.raises(TimeoutError, match=text), timeout_async(LIMIT):
+            await asyncio.sleep(LONG)
+        with pytest.raises(OwnTimeoutError), timeout_async(LIMIT, timeout_exc_type=OwnTimeoutError):
+            await asyncio.sleep(LONG)
+        await asyncio.sleep(0)
+        return "went on"
+
+    assert asyncio.run(main()) == "went on"
+
+
+@pytest.mark.contract("X-1")
+def test_blocks_in_time() -> None:
+    """A block that is quick enough, or has no limit, ends as it would without; nothing expires later."""
+
+    async def main() -> None:
+        with timeout_async(LIMIT), timeout_async(None):
+            await asyncio.sleep(0)
+        with timeout_async():
+            await asyncio.sleep(LIMIT * 2)
+        with pytest.raises(BoomError), timeout_async(LONG):
+            raise BoomError
+
+    asyncio.run(main())
+    with timeout(LIMIT), timeout(None):
+        pass
+    with timeout():
+        busy(LIMIT * 2)
+    with pytest.raises(BoomError), timeout(LONG):
+        raise BoomError
+
+
+@pytest.mark.contract("X-2")
+@pytest.mark.parametrize("make", [timeout, timeout_async])
+@pytest.mark.parametrize("kind", [ValueError, OSError, "TimeoutError", None])
+@pytest.mark.parametrize("seconds", [None, 1])
+def test_only_kinds_of_timeout_errors_are_raised(make: Any, kind: Any, seconds: Any) -> None:
+    """Anything else is refused, with and without a limit."""
+    with pytest.raises(ValueError, match="must be a subclass of `TimeoutError`"):
+        make(seconds, timeout_exc_type=kind)
+
+
+def test_async_blocks_inside_each_other() -> None:
+    """The one that expires first ends what is inside of it, and no more."""
+
+    async def main() -> None:
+        with pytest.raises(OwnTimeoutError), timeout_async(LIMIT, OwnTimeoutError), timeout_async(LONG):
+            await asyncio.sleep(LONG)
+        with timeout_async(LONG, OwnTimeoutError):
+            with pytest.raises(TimeoutError), timeout_async(LIMIT):
+                await asyncio.sleep(LONG)
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def test_an_async_block_that_swallows_its_end() -> None:
+    """It has taken too long all the same."""
+
+    async def main() -> None:
+        with timeout_async(LIMIT):
+            try:
+                await asyncio.sleep(LONG)
+            except BaseException:
+                pass
+
+    with pytest.raises(TimeoutError, match="timed out"):
+        asyncio.run(main())
+
+
+@pytest.mark.contract("V-26")
+@pytest.mark.parametrize("expires", [False, True])
+def test_a_foreign_cancellation_of_an_async_block(expires: bool) -> None:
+    """It stays a cancellation, even if the limit expires meanwhile."""
+
+    async def main() -> None:
+        async def body() -> None:
+            with timeout_async(LIMIT if expires else LONG):
+                try:
+                    await asyncio.sleep(LONG)
+                except asyncio.CancelledError:
+                    if expires:
+                        asyncio.current_task().cancel()  # type: ignore[union-attr]
+                    raise
+
+        running = asyncio.create_task(body())
+        await asyncio.sleep(0)
+        if not expires:
+            running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(main())
+
+
+def test_an_async_block_needs_a_task() -> None:
+    """In sync code it is refused, and so is a callback of the loop."""
+    errors = []
+
+    def callback() -> None:
+        try:
+            with timeout_async(1):
+                pass
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(callback)
+        await asyncio.sleep(0)
+
+    callback()
+    asyncio.run(main())
+    assert len(errors) == 2
+    assert "needs an asyncio task" in errors[1]
+
+
+def test_a_block_around_a_task() -> None:
+    """A limit of the caller's ends the task, which crashes and is not retried."""
+
+    @task(retries=3, timeout_seconds=LONG)
+    def work() -> None:
+        time.sleep(LONG)
+
+    with pytest.raises(OwnTimeoutError), timeout(LIMIT, OwnTimeoutError):
+        work()
+    assert sequence() == "Pending Running Crashed"
+
+
+def test_a_block_inside_a_task() -> None:
+    """It is user code like any other: the task fails, or catches it."""
+
+    @task(retries=1)
+    def work() -> None:
+        with timeout(LIMIT):
+            time.sleep(LONG)
+
+    with pytest.raises(TimeoutError, match="The block timed out"):
+        work()
+    assert sequence() == "Pending Running Retrying TimedOut"
 
 
 @pytest.mark.contract("X-7")
@@ -503,15 +678,69 @@ def test_an_async_task_that_blocks_is_not_interrupted() -> None:
     assert state.is_final()
 
 
-@pytest.mark.xfail(reason="not built yet")
-def test_a_limit_off_the_main_thread_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
-    """A sync task with a limit that cannot interrupt blocking calls says so, once (V-27)."""
+# Warnings
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.contract("V-27", "W-25")
+@pytest.mark.parametrize("kind", [task, flow])
+def test_a_limit_off_the_main_thread_is_warned_about(kind: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A sync task or flow whose limit cannot interrupt blocking calls says so, once."""
+
+    @kind(timeout_seconds=LONG)
+    def work() -> None: ...
+
+    for _ in range(3):
+        in_thread(work)
+    (message,) = warnings(caplog)
+    assert "'work' has a time limit of 5.0 second(s) but does not run in the main thread" in message
+
+
+@pytest.mark.contract("V-27")
+def test_the_warning_about_a_limit_comes_once_however_many_threads_there_are(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Runs of a task that begin at the same time in many threads do not repeat it."""
+
+    @task(timeout_seconds=LONG)
+    def work(_: int) -> None: ...
+
+    @flow
+    def pipeline() -> None:
+        work.map(range(20)).result()
+
+    pipeline()
+    assert len(warnings(caplog)) == 1
+
+
+@pytest.mark.contract("V-27")
+def test_other_limits_are_not_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    """In the main thread, for async tasks and without a limit there is nothing to warn about."""
 
     @task(timeout_seconds=LONG)
     def work() -> None: ...
 
-    in_thread(work)
-    assert any(record.levelname == "WARNING" for record in caplog.records)
+    @task(timeout_seconds=LONG)
+    async def awork() -> None: ...
+
+    @task
+    def unlimited() -> None: ...
+
+    work()
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    try:
+        work()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    in_thread(lambda: asyncio.run(awork()))
+    in_thread(unlimited)
+    assert warnings(caplog) == []
+
+
+# Cancellation
 
 
 @pytest.mark.contract("X-13", "V-26", "X-12")

@@ -31,6 +31,7 @@ class RunPolicy:
     """
 
     __slots__ = (
+        "__weakref__",
         "hooks",
         "noun",
         "on_running",

@@ -72,7 +72,7 @@ class SyncAttemptScope:
         self.context = engine._enter_attempt()
         seconds = engine.subject.policy.timeout
         if seconds is not None:
-            engine._limit = self.limit = SyncTimeout(seconds, engine.timeout_error)
+            engine._limit = self.limit = SyncTimeout(seconds, engine.timeout_error, engine)
             try:
                 self.limit.__enter__()
             except BaseException as error:
@@ -161,7 +161,7 @@ class AsyncAttemptScope:
         self.context = engine._enter_attempt()
         seconds = engine.subject.policy.timeout
         if seconds is not None:
-            engine._limit = self.limit = AsyncTimeout(seconds, engine.timeout_error)
+            engine._limit = self.limit = AsyncTimeout(seconds, engine.timeout_error, engine)
             try:
                 await self.limit.__aenter__()
             except BaseException as error:

@@ -10,13 +10,18 @@ A limit is passed on by its own marker, never recognised by the type of an excep
 
 from __future__ import annotations
 
-import signal
+import logging
 import threading
 import time
-from types import FrameType, TracebackType
-from typing import Any, ClassVar, Self
+from types import TracebackType
+from typing import Any, Self
+from weakref import WeakSet
 
-__all__ = ["AsyncTimeout", "SyncTimeout", "comes_from_outside"]
+from mainspring._core.policy import RunPolicy
+from mainspring._engine.watchers import Alarm, Injector
+from mainspring.logging import engine_logs
+
+__all__ = ["AsyncBlockTimeout", "AsyncTimeout", "SyncTimeout", "comes_from_outside"]
 
 
 def comes_from_outside(error: BaseException, own: object) -> bool:
@@ -25,25 +30,29 @@ def comes_from_outside(error: BaseException, own: object) -> bool:
     return isinstance(limit, _Timeout) and limit.active and limit is not own
 
 
-_SOON = 0.001
-"""Seconds until an alarm that came at the wrong moment rings again."""
-
-
 class _Timeout:
-    """A limit of ``seconds`` for one block; expiry leaves the block as a ``kind`` of error."""
+    """A limit of ``seconds`` for one block; expiry leaves the block as a ``kind`` of error.
 
-    __slots__ = ("_deadline", "active", "error", "kind", "seconds")
+    Args:
+        seconds: How long the block may take.
+        kind: What is raised when it takes longer.
+        engine: The engine of the run whose attempt the block is, None for a block of a user's.
+    """
 
-    def __init__(self, seconds: float, kind: type[TimeoutError]) -> None:
+    __slots__ = ("_deadline", "_engine", "active", "error", "kind", "seconds")
+
+    def __init__(self, seconds: float, kind: type[TimeoutError], engine: Any = None) -> None:
         self.seconds = seconds
         self.kind = kind
+        self._engine = engine
         self.error: TimeoutError | None = None
         self.active = False
         self._deadline = 0.0
 
     def expire(self) -> TimeoutError:
         """Note that the limit has expired and return the error that says so."""
-        error = self.error = self.kind(f"The run timed out after {self.seconds} second(s).")
+        block = "block" if self._engine is None else "run"
+        error = self.error = self.kind(f"The {block} timed out after {self.seconds} second(s).")
         error.limit = self  # type: ignore[attr-defined]
         return error
 
@@ -52,11 +61,16 @@ class SyncTimeout(_Timeout):
     """A limit for a block of sync code, usable in any thread; ``error`` tells whether it has expired."""
 
     __slots__ = ("_guard",)
-    _guard: _Alarm | _Injector
+    _guard: Alarm | Injector
 
     def __enter__(self) -> Self:
         self._deadline = time.monotonic() + self.seconds
-        self._guard = _Alarm(self) if _Alarm.is_usable() else _Injector(self)
+        if Alarm.is_usable():
+            self._guard = Alarm(self)
+        else:
+            self._guard = Injector(self)
+            if self._engine is not None:
+                _warn_of_delays(self._engine)
         self.active = True
         self._guard.arm(self._deadline)
         return self
@@ -133,125 +147,60 @@ class AsyncTimeout(_Timeout):
         self._limit.reschedule(self._deadline)
 
 
-class _Alarm:
-    """Watches a block of the main thread by SIGALRM. Blocks may nest: the timer follows the next deadline.
+class AsyncBlockTimeout(_Timeout):
+    """A limit for a block of a user's in async code, which is entered without ``await``."""
 
-    An alarm may ring between any two bytecodes, in the enter and exit of the blocks themselves too. While the
-    list changes it only leaves a note, and whatever it ends is taken off the list at once, with all inside of it.
-    """
+    __slots__ = ("_cancelling", "_handle", "_task")
 
-    _armed: ClassVar[list[_Alarm]] = []  # the outermost block first
-    _changing: ClassVar[bool] = False
-    _missed: ClassVar[bool] = False
-    _previous: ClassVar[Any] = signal.SIG_DFL
+    def __enter__(self) -> Self:
+        import asyncio  # whoever awaits has it already
 
-    def __init__(self, timeout: SyncTimeout) -> None:
-        self._timeout = timeout
-        self.deadline = 0.0
-        self.fired = False
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError(
+                "A time limit for async code needs an asyncio task. Use `timeout` in sync code."
+            )
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._handle = asyncio.get_running_loop().call_later(self.seconds, self._end_block)
+        self.active = True
+        return self
 
-    @classmethod
-    def is_usable(cls) -> bool:
-        """True in the main thread, as long as nobody else handles alarms."""
-        return threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGALRM) in (
-            signal.SIG_DFL,
-            signal.SIG_IGN,
-            _Alarm._ring,
-        )
-
-    def arm(self, deadline: float) -> None:
-        self.deadline = deadline
-        _Alarm._changing = True
-        try:
-            if not _Alarm._armed:
-                _Alarm._previous = signal.signal(signal.SIGALRM, _Alarm._ring)
-            _Alarm._armed.append(self)
-            _Alarm._set_timer()
-        finally:
-            _Alarm._end_of_change(self)
-
-    def disarm(self) -> None:
-        """Stop watching this block and those inside of it."""
-        if self not in _Alarm._armed:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.active = False
+        self._handle.cancel()
+        if self.error is None:
             return
-        _Alarm._changing = True
-        try:
-            del _Alarm._armed[_Alarm._armed.index(self) :]
-            _Alarm._set_timer()
-            if not _Alarm._armed:
-                # Ignoring drops an alarm that is on its way to another thread: the default would end the process.
-                signal.signal(signal.SIGALRM, signal.SIG_IGN)
-                signal.signal(signal.SIGALRM, _Alarm._previous)
-        finally:
-            _Alarm._end_of_change(None)
+        import asyncio
 
-    @staticmethod
-    def _set_timer() -> None:
-        deadlines = [alarm.deadline for alarm in _Alarm._armed]
-        left = max(min(deadlines) - time.monotonic(), 1e-6) if deadlines else 0
-        signal.setitimer(signal.ITIMER_REAL, left)
+        # As many cancellations as before: the one under way is ours. More: somebody else's is on its way, too.
+        is_ours = self._task.uncancel() <= self._cancelling
+        if error is None or (is_ours and isinstance(error, asyncio.CancelledError)):
+            raise self.error from None
 
-    @staticmethod
-    def _end_of_change(armed: _Alarm | None) -> None:
-        """Make up for an alarm that rang meanwhile; the one just ``armed`` has to wait for its block to begin."""
-        _Alarm._changing = False
-        if _Alarm._missed:
-            _Alarm._missed = False
-            _Alarm._end_overdue(armed)
-            if _Alarm._armed:
-                signal.setitimer(signal.ITIMER_REAL, _SOON)
+    def _end_block(self) -> None:
+        self.expire()
+        self._task.cancel()
 
-    @staticmethod
-    def _end_overdue(exempt: _Alarm | None) -> None:
-        now = time.monotonic()
-        for alarm in _Alarm._armed:
-            if now >= alarm.deadline and alarm is not exempt:
-                alarm.fired = True
-                alarm.disarm()
-                raise alarm._timeout.expire()
 
-    @staticmethod
-    def _ring(_: int, __: FrameType | None) -> None:
-        if _Alarm._changing:
-            _Alarm._missed = True
+_warned: WeakSet[RunPolicy] = WeakSet()
+_warned_lock = threading.Lock()
+
+
+def _warn_of_delays(engine: Any) -> None:
+    """Say, once per task or flow, that its limit cannot interrupt blocking calls where it runs (V-27)."""
+    if threading.current_thread() is threading.main_thread() or not engine_logs(logging.WARNING):
+        return
+    subject = engine.subject
+    with _warned_lock:
+        if subject.policy in _warned:
             return
-        _Alarm._end_overdue(None)
-        _Alarm._set_timer()
-
-
-class _Injector:
-    """Watches a block of another thread and sends an exception into it at the deadline."""
-
-    def __init__(self, timeout: SyncTimeout) -> None:
-        self._timeout = timeout
-        self._thread = threading.get_ident()
-        self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
-        self.fired = False
-
-    def arm(self, deadline: float) -> None:
-        self._timer = threading.Timer(max(deadline - time.monotonic(), 0), self._fire)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def disarm(self) -> None:
-        with self._lock:
-            timer, self._timer = self._timer, None
-            if timer is not None:
-                timer.cancel()
-            if self.fired:
-                _send(self._thread, None)  # not delivered yet: it must not go off outside of the block
-
-    def _fire(self) -> None:
-        with self._lock:
-            if self._timer is not None:
-                self.fired = True
-                _send(self._thread, self._timeout.kind)
-
-
-def _send(thread: int, kind: type[BaseException] | None) -> None:
-    """Raise ``kind`` in another thread at its next bytecode, or take back what was not delivered."""
-    import ctypes  # only limits outside of the main thread need it
-
-    target = None if kind is None else ctypes.py_object(kind)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), target)
+        _warned.add(subject.policy)
+    engine.logger.warning(
+        "%r has a time limit of %s second(s) but does not run in the main thread, so a call that blocks is not"
+        " interrupted: the limit takes effect when it returns.",
+        subject.name,
+        subject.policy.timeout,
+    )

@@ -1,0 +1,154 @@
+"""What ends a block of sync code at its deadline: an alarm in the main thread, an exception sent to any other.
+
+Only `mainspring._engine.timeouts` uses them.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any, ClassVar, Protocol
+
+__all__ = ["Alarm", "Injector"]
+
+_SOON = 0.001
+"""Seconds until an alarm that came at the wrong moment rings again."""
+
+
+class Limit(Protocol):
+    """The limit that a watcher is there for."""
+
+    kind: type[TimeoutError]
+
+    def expire(self) -> TimeoutError:
+        """Note that the limit has expired and return the error that says so."""
+        ...
+
+
+class Alarm:
+    """Watches a block of the main thread by SIGALRM. Blocks may nest: the timer follows the next deadline.
+
+    An alarm may ring between any two bytecodes, in the enter and exit of the blocks themselves too. While the
+    list changes it only leaves a note, and whatever it ends is taken off the list at once, with all inside of it.
+    """
+
+    _armed: ClassVar[list[Alarm]] = []  # the outermost block first
+    _changing: ClassVar[bool] = False
+    _missed: ClassVar[bool] = False
+    _previous: ClassVar[Any] = signal.SIG_DFL
+
+    def __init__(self, limit: Limit) -> None:
+        self._limit = limit
+        self.deadline = 0.0
+        self.fired = False
+
+    @classmethod
+    def is_usable(cls) -> bool:
+        """True in the main thread, where there are alarms, as long as nobody else handles them."""
+        return (
+            threading.current_thread() is threading.main_thread()
+            and hasattr(signal, "SIGALRM")
+            and signal.getsignal(signal.SIGALRM) in (signal.SIG_DFL, signal.SIG_IGN, Alarm._ring)
+        )
+
+    def arm(self, deadline: float) -> None:
+        """Watch the block until ``deadline``, a time of the monotonic clock."""
+        self.deadline = deadline
+        Alarm._changing = True
+        try:
+            if not Alarm._armed:
+                Alarm._previous = signal.signal(signal.SIGALRM, Alarm._ring)
+            Alarm._armed.append(self)
+            Alarm._set_timer()
+        finally:
+            Alarm._end_of_change(self)
+
+    def disarm(self) -> None:
+        """Stop watching this block and those inside of it."""
+        if self not in Alarm._armed:
+            return
+        Alarm._changing = True
+        try:
+            del Alarm._armed[Alarm._armed.index(self) :]
+            Alarm._set_timer()
+            if not Alarm._armed:
+                # Ignoring drops an alarm that is on its way to another thread: the default would end the process.
+                signal.signal(signal.SIGALRM, signal.SIG_IGN)
+                signal.signal(signal.SIGALRM, Alarm._previous)
+        finally:
+            Alarm._end_of_change(None)
+
+    @staticmethod
+    def _set_timer() -> None:
+        deadlines = [alarm.deadline for alarm in Alarm._armed]
+        left = max(min(deadlines) - time.monotonic(), 1e-6) if deadlines else 0
+        signal.setitimer(signal.ITIMER_REAL, left)
+
+    @staticmethod
+    def _end_of_change(armed: Alarm | None) -> None:
+        """Make up for an alarm that rang meanwhile; the one just ``armed`` has to wait for its block to begin."""
+        Alarm._changing = False
+        if Alarm._missed:
+            Alarm._missed = False
+            Alarm._end_overdue(armed)
+            if Alarm._armed:
+                signal.setitimer(signal.ITIMER_REAL, _SOON)
+
+    @staticmethod
+    def _end_overdue(exempt: Alarm | None) -> None:
+        now = time.monotonic()
+        for alarm in Alarm._armed:
+            if now >= alarm.deadline and alarm is not exempt:
+                alarm.fired = True
+                alarm.disarm()
+                raise alarm._limit.expire()
+
+    @staticmethod
+    def _ring(_: int, __: FrameType | None) -> None:
+        if Alarm._changing:
+            Alarm._missed = True
+            return
+        Alarm._end_overdue(None)
+        Alarm._set_timer()
+
+
+class Injector:
+    """Watches a block of another thread and sends an exception into it at the deadline."""
+
+    def __init__(self, limit: Limit) -> None:
+        self._limit = limit
+        self._thread = threading.get_ident()
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self.fired = False
+
+    def arm(self, deadline: float) -> None:
+        """Watch the block until ``deadline``, a time of the monotonic clock."""
+        self._timer = threading.Timer(max(deadline - time.monotonic(), 0), self._fire)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def disarm(self) -> None:
+        """Stop watching the block, and take back an exception that has not reached it yet."""
+        with self._lock:
+            timer, self._timer = self._timer, None
+            if timer is not None:
+                timer.cancel()
+            if self.fired:
+                _send(self._thread, None)  # not delivered yet: it must not go off outside of the block
+
+    def _fire(self) -> None:
+        with self._lock:
+            if self._timer is not None:
+                self.fired = True
+                _send(self._thread, self._limit.kind)
+
+
+def _send(thread: int, kind: type[BaseException] | None) -> None:
+    """Raise ``kind`` in another thread at its next bytecode, or take back what was not delivered."""
+    import ctypes  # only limits outside of the main thread need it
+
+    target = None if kind is None else ctypes.py_object(kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), target)
