@@ -6,15 +6,19 @@ import io
 import logging
 import sys
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from mainspring import flow, get_run_logger, task
 from mainspring.client import get_client
 from mainspring.context import FlowRunContext, TaskRunContext, get_run_context
-from mainspring.exceptions import MissingContextError
+from mainspring.exceptions import ConfigurationError, MissingContextError
 from mainspring.logging import (
+    LogEavesdropper,
     disable_logger,
     disable_run_logger,
     flow_run_logger,
@@ -104,6 +108,15 @@ def test_a_logger_of_nothing() -> None:
     }
 
 
+@pytest.mark.contract("V-36")
+def test_a_logger_of_a_flow_run_id() -> None:
+    """Where only the id of a flow run is known, that is what lines carry."""
+    run_id = uuid4()
+    for given in (run_id, str(run_id)):
+        extra = flow_run_logger(given).extra
+        assert (extra["flow_run_id"], extra["flow_run_name"]) == (str(run_id), "<unknown>")
+
+
 @pytest.mark.contract("L-8")
 def test_extras_are_merged(caplog: pytest.LogCaptureFixture) -> None:
     """Extras of the call win; a child logger adds its own."""
@@ -116,7 +129,7 @@ def test_extras_are_merged(caplog: pytest.LogCaptureFixture) -> None:
     assert (second.name, second.a, second.c) == ("mainspring.flow_runs.child", 1, 3)  # type: ignore[attr-defined]
 
 
-@pytest.mark.contract("L-2", "L-3", "L-4", "L-17")
+@pytest.mark.contract("L-2", "L-3", "L-4", "L-17", "V-36")
 def test_outside_of_runs() -> None:
     """There is no run logger, unless run loggers are switched off, so that functions can be unit tested."""
     with pytest.raises(MissingContextError, match="no active flow or task run context"):
@@ -131,7 +144,9 @@ def test_outside_of_runs() -> None:
 
     with disable_run_logger():
         assert work.fn() == 1
-        assert get_run_logger().name.endswith("null")
+        null = get_run_logger()
+        assert isinstance(null, logging.Logger)
+        assert (null.name, null.disabled) == ("mainspring.null", True)
 
 
 @pytest.mark.contract("L-2", "L-3")
@@ -173,6 +188,7 @@ def test_disabling_loggers(before: bool) -> None:
         logger.disabled = False
 
 
+@pytest.mark.contract("L-17", "V-36")
 def test_a_disabled_run_logger_stores_nothing() -> None:
     """Switched off means off for the history as well."""
 
@@ -282,6 +298,214 @@ def test_a_broken_line_does_not_break_the_run(capsys: pytest.CaptureFixture[str]
         return 1
 
     assert work() == 1
+
+
+@pytest.mark.contract("L-9")
+def test_a_line_may_stay_out_of_the_store(caplog: pytest.LogCaptureFixture) -> None:
+    """A line that is not to be stored goes to handlers only."""
+
+    @task
+    def work() -> None:
+        logger = get_run_logger()
+        logger.info("stored")
+        logger.info("secret", extra={"send_to_api": False})
+        logger.info("stored, too", extra={"send_to_api": True})
+
+    with caplog.at_level(logging.INFO):
+        work()
+    assert messages() == ["stored", "stored, too"]
+    assert [record.getMessage() for record in caplog.records] == ["stored", "secret", "stored, too"]
+
+
+@pytest.mark.contract("V-36")
+def test_long_lines_are_cut() -> None:
+    """The store keeps as much of a line as the setting says, and how much is missing; no lines if switched off."""
+
+    @task
+    def work(text: str) -> None:
+        get_run_logger().info(text)
+
+    with temporary_settings({"logging.to_api.max_log_size": 10}):
+        work("0123456789")
+        work("0123456789abc")
+    with temporary_settings({"logging.to_api.enabled": False}):
+        work("x")
+    shown = [messages(run) for run in task_runs()]
+    assert shown == [["0123456789"], ["0123456789... (3 characters cut)"], []]
+    with pytest.raises(ConfigurationError, match="max_log_size must be at least 1"):
+        temporary_settings({"logging.to_api.max_log_size": 0}).__enter__()
+
+
+# Listening
+
+
+@pytest.mark.contract("L-18")
+def test_listening_to_a_logger() -> None:
+    """Lines of the logger and those below it are collected inside the block, and stay."""
+    logger = logging.getLogger("mainspring.some")
+    child = get_logger("some.child")
+    with LogEavesdropper("mainspring.some") as heard:
+        assert heard.text() == ""
+        logger.warning("one %s", 1)
+        child.error("two")
+        get_logger("another").error("not for us")
+    logger.error("too late")
+    assert heard.text() == "[WARNING]: one 1\n[ERROR]: two"
+    assert heard not in logger.handlers
+    with heard:
+        assert heard.text() == ""
+
+
+@pytest.mark.contract("L-18")
+def test_listening_from_a_level_on() -> None:
+    """The level decides what is collected, also when it is below what the logger would pass on."""
+    logger = logging.getLogger("mainspring.some")
+    assert logger.getEffectiveLevel() > logging.DEBUG
+    with LogEavesdropper("mainspring.some", logging.ERROR) as severe:
+        logger.warning("w")
+        logger.error("e")
+    with LogEavesdropper("mainspring.some", level=logging.DEBUG) as everything:
+        logger.debug("d")
+    assert (severe.text(), everything.text()) == ("[ERROR]: e", "[DEBUG]: d")
+    assert logger.level == logging.NOTSET
+    with LogEavesdropper("mainspring.some") as usual:
+        logger.debug("d")
+    assert usual.text() == ""
+
+
+def test_listening_to_runs() -> None:
+    """Lines of tasks are heard, from all threads; an error leaves the logger as it was."""
+
+    @task
+    def work(x: int) -> None:
+        get_run_logger().info("x is %s", x)
+
+    @flow
+    def pipeline() -> None:
+        work.map([1, 2]).wait()
+
+    logger = logging.getLogger("mainspring.task_runs")
+    handlers = logger.handlers[:]
+    heard = LogEavesdropper("mainspring", logging.INFO)
+    with heard:
+        pipeline()
+    with pytest.raises(BoomError), LogEavesdropper("mainspring", logging.INFO):
+        raise BoomError
+    assert sorted(heard.text().splitlines()) == ["[INFO]: x is 1", "[INFO]: x is 2"]
+    assert logging.getLogger("mainspring").level == logging.NOTSET
+    assert set(logger.handlers) >= set(handlers)
+
+
+# Secrets
+
+PASSWORD = "lovelace1815"
+ADDRESS = f"s3://ada:{PASSWORD}@bucket/results"
+HIDDEN = "s3://ada:***@bucket/results"
+
+
+@dataclass
+class Connection:
+    url: str
+
+
+class Broken:
+    def __repr__(self) -> str:
+        raise BoomError
+
+
+@pytest.fixture
+def with_password() -> Iterator[None]:
+    """Settings in which there is a password."""
+    with temporary_settings({"results.default_storage": ADDRESS}):
+        yield
+
+
+@pytest.mark.usefixtures("with_password")
+@pytest.mark.contract("L-1", "L-19", "V-36")
+@pytest.mark.parametrize(
+    ("message", "arguments", "shown"),
+    [
+        (f"at {ADDRESS}", (), f"at {HIDDEN}"),
+        ("at %s", (ADDRESS,), f"at {HIDDEN}"),
+        ("at %s, %d, %.1f", (ADDRESS, 1, 0.5), f"at {HIDDEN}, 1, 0.5"),
+        ("at %(url)s", ({"url": ADDRESS, "other": 1},), f"at {HIDDEN}"),
+        ("%s", ([(ADDRESS, {ADDRESS: 1})],), f"[('{HIDDEN}', {{'{HIDDEN}': 1}})]"),
+        ("%s", ({ADDRESS},), f"{{'{HIDDEN}'}}"),
+        ("%s", (Connection(ADDRESS),), f"Connection(url='{HIDDEN}')"),
+        ("%s %r", (ValueError(ADDRESS), ValueError(ADDRESS)), f"{HIDDEN} ValueError('{HIDDEN}')"),
+        (ValueError(ADDRESS), (), HIDDEN),
+        ("nothing of %s", (["it"],), "nothing of ['it']"),
+    ],
+)
+@pytest.mark.parametrize("name", ["some", "task_runs", "flow_runs", "task_runs.child"])
+def test_passwords_are_masked(
+    name: str, message: object, arguments: tuple[Any, ...], shown: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No handler gets to see them: not in the message, nor in arguments, however deep."""
+    get_logger(name).error(message, *arguments)
+    (record,) = caplog.records
+    assert record.getMessage() == shown
+    assert PASSWORD not in f"{record.msg!r} {record.msg} {record.args!r}"
+
+
+@pytest.mark.usefixtures("with_password")
+@pytest.mark.contract("L-19", "V-36")
+def test_passwords_in_tracebacks_and_extras(caplog: pytest.LogCaptureFixture) -> None:
+    """Run loggers mask the text of exceptions and what comes along, in the history as well."""
+
+    @task
+    def work() -> None:
+        logger = get_run_logger(url=ADDRESS).getChild("child")
+        try:
+            raise ValueError(ADDRESS)
+        except ValueError:
+            logger.exception("caught", stack_info=True)
+
+    work()
+    (record,) = caplog.records
+    assert record.exc_info is None
+    assert record.exc_text is not None
+    assert record.exc_text.endswith(f"ValueError: {HIDDEN}")
+    assert record.url == HIDDEN  # type: ignore[attr-defined]
+    assert record.task_name == "work"  # type: ignore[attr-defined]
+    assert PASSWORD not in logging.Formatter("%(message)s %(url)s").format(record)
+    (stored,) = messages()
+    assert HIDDEN in stored
+    assert PASSWORD not in stored
+
+
+@pytest.mark.usefixtures("with_password")
+def test_other_arguments_stay_what_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    """Objects without secrets are passed on themselves, those that cannot be shown too, and tracebacks as well."""
+    connection, broken = Connection("s3://bucket"), Broken()
+    logger = get_logger("some")
+    error = ValueError("harmless")
+    extra = {"broken": broken, "connection": connection}
+    logger.error("%.0s %s", connection, 1.5, exc_info=error, extra=extra)
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+    assert isinstance(record.args, tuple)
+    assert record.args[0] is connection
+    assert record.broken is broken  # type: ignore[attr-defined]
+    assert record.connection is connection  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("with_password")
+def test_endless_arguments(caplog: pytest.LogCaptureFixture) -> None:
+    """A collection that contains itself does not keep the filter busy for ever."""
+    endless: list[Any] = [ADDRESS]
+    endless.append(endless)
+    get_logger("some").error("%s", endless)
+    assert PASSWORD not in caplog.records[0].getMessage()
+
+
+def test_without_secrets_nothing_is_touched(caplog: pytest.LogCaptureFixture) -> None:
+    """As long as the settings hold no password, records are passed on as they are."""
+    argument = [ADDRESS]
+    get_logger("some").error("%s", argument)
+    assert caplog.records[0].getMessage() == str([ADDRESS])
+    assert caplog.records[0].args == (argument,)
 
 
 # What the engine itself says
@@ -490,6 +714,24 @@ def test_prints_of_async_tasks() -> None:
 
 
 @pytest.mark.contract("V-36")
+@pytest.mark.parametrize(("of_flow", "of_task"), [(True, False), (False, True)])
+def test_prints_of_a_flow_in_a_task(of_flow: bool, of_task: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """The flow's own setting counts, not that of the task which calls it."""
+
+    @flow(log_prints=of_flow)
+    def inner() -> None:
+        print("inside")
+
+    @task(log_prints=of_task)
+    def work() -> None:
+        inner()
+
+    work()
+    assert messages(only_flow_run()) == (["inside"] if of_flow else [])
+    assert capsys.readouterr().out == ("" if of_flow else "inside\n")
+
+
+@pytest.mark.contract("V-36")
 def test_a_printed_line_tells_where_it_was_printed(caplog: pytest.LogCaptureFixture) -> None:
     """The record names the function and file of the caller of print."""
 
@@ -558,8 +800,6 @@ def test_contexts_follow_asyncio_tasks() -> None:
 
 def test_no_flow_run_is_left_out() -> None:
     """Reading logs of an id that no run has gives nothing."""
-    from uuid import uuid4
-
     task(lambda: None)()
     assert get_client().read_logs(uuid4()) == []
     assert flow_runs() == []
