@@ -13,7 +13,7 @@ Whoever reads sees all that was written or nothing: local files are written unde
 then renamed. They are not forced to the disk, so a power cut may lose the latest ones.
 """
 # A small result is written within some tens of microseconds, and pathlib would add as many.
-# ruff: noqa: PTH100, PTH103, PTH105, PTH108, PTH109, PTH111, PTH116, PTH118, PTH120, PTH123
+# ruff: noqa: PTH100, PTH103, PTH105, PTH108, PTH109, PTH111, PTH116, PTH117, PTH118, PTH120, PTH123
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ __all__ = [
     "RemoteFileSystem",
     "WritableFileSystem",
     "has_scheme",
+    "in_thread",
 ]
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ class ReadableFileSystem:
 
     async def aread_path(self, path: str) -> bytes:
         """`read_path` for async code; the reading is done by a thread."""
-        return await _in_thread(self.read_path, path)
+        return await in_thread(self.read_path, path)
 
     def read_head(self, path: str, size: int) -> bytes:
         """The first ``size`` bytes under ``path``, or all if there are fewer; raises as `read_path` does."""
@@ -77,6 +78,10 @@ class ReadableFileSystem:
 
     def resolve_path(self, path: str) -> str:
         """The path in a form that another process finds the bytes with, if there is one; else as it is."""
+        return path
+
+    def relative_path(self, path: str) -> str:
+        """The inverse of `resolve_path`: the path as it is called inside of this file system."""
         return path
 
     def contains(self, path: str) -> bool:
@@ -102,7 +107,7 @@ class WritableFileSystem(ReadableFileSystem):
 
     async def awrite_path(self, path: str, content: bytes) -> str:
         """`write_path` for async code; the writing is done by a thread."""
-        return await _in_thread(self.write_path, path, content)
+        return await in_thread(self.write_path, path, content)
 
     def delete_path(self, path: str) -> None:
         """Remove what is under ``path``.
@@ -131,6 +136,10 @@ class LocalFileSystem(WritableFileSystem):
         if "\0" in path:
             raise StorageError(f"The path {path!r} contains a NUL character, which no file name can.")
         return os.path.abspath(os.path.join(self._base(), path))
+
+    def relative_path(self, path: str) -> str:
+        base = os.path.abspath(self._base())
+        return os.path.relpath(path, base) if os.path.isabs(path) and self.contains(path) else path
 
     def contains(self, path: str) -> bool:
         base = os.path.abspath(self._base())
@@ -230,7 +239,7 @@ class RemoteFileSystem(WritableFileSystem):
         Raises:
             StorageError: It is outside of the base path.
         """
-        base = self.basepath if self.basepath.endswith("://") else self.basepath.rstrip("/") + "/"
+        base = self._base()
         address = path if has_scheme(path) else base + path.lstrip("/")
         if has_scheme(path) and path.partition("://")[0] != base.partition("://")[0]:
             raise StorageError(
@@ -240,6 +249,9 @@ class RemoteFileSystem(WritableFileSystem):
         if not inside or ".." in address.partition("://")[2].split("/"):
             raise StorageError(f"The path {path!r} is outside of the base path {self.basepath!r}.")
         return address
+
+    def relative_path(self, path: str) -> str:
+        return path.removeprefix(self._base())
 
     def contains(self, path: str) -> bool:
         try:
@@ -275,6 +287,9 @@ class RemoteFileSystem(WritableFileSystem):
             raise StoragePathMissing(f"Cannot remove {address!r}: it does not exist.") from None
         except OSError as error:
             raise StorageError(f"Cannot remove {address!r}: {error}.") from error
+
+    def _base(self) -> str:
+        return self.basepath if self.basepath.endswith("://") else self.basepath.rstrip("/") + "/"
 
     def _read(self, path: str, **part: int) -> bytes:
         address = self.resolve_path(path)
@@ -377,7 +392,8 @@ def _create(path: str) -> RawIOBase:
     return open(path, "xb", buffering=0)
 
 
-async def _in_thread(function: Callable[..., T], *args: Any) -> T:
+async def in_thread(function: Callable[..., T], *args: Any) -> T:
+    """Call a function that may block in a thread, with the context variables of the caller."""
     import asyncio  # costs more than a whole sync script needs; only async code comes here
 
     return await asyncio.to_thread(function, *args)

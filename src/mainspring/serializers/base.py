@@ -168,9 +168,9 @@ class Serializer(Generic[D]):
         raise AttributeError(f"{self.__class__.__qualname__} is immutable; make another one.")
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Serializer):
+        if type(other) is not type(self):
             return NotImplemented
-        return type(self) is type(other) and self._facts() == other._facts()
+        return self._facts() == other._facts()
 
     def __hash__(self) -> int:
         return hash((self.__class__, self.type))

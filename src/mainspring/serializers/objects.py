@@ -198,14 +198,17 @@ def _is_buildable(kind: Any) -> bool:
     """True for a class whose instances can be taken apart and built again by their fields."""
     if not isinstance(kind, type):
         return False
-    tuples: Any = tuple
     return (
         _is_model(kind)
         or hasattr(kind, "__dataclass_fields__")
         or hasattr(kind, "__attrs_attrs__")
         or issubclass(kind, msgspec.Struct | Enum)
-        or (issubclass(kind, tuples) and hasattr(kind, "_fields"))
+        or _is_named_tuple(kind)
     )
+
+
+def _is_named_tuple(kind: Any) -> bool:
+    return hasattr(kind, "_fields") and issubclass(kind, tuple)
 
 
 def _is_model(kind: Any) -> bool:

@@ -1,0 +1,478 @@
+"""The result store: where and how the results of a run are kept, read and locked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from mainspring.context import FlowRunContext, TaskRunContext
+from mainspring.exceptions import ConfigurationError, StorageDriverMissing
+from mainspring.filesystems import WritableFileSystem, in_thread
+from mainspring.locking.protocol import LockManager
+from mainspring.results.defaults import (
+    get_default_persist_setting,
+    get_default_result_serializer,
+    resolve_serializer,
+)
+from mainspring.results.keys import StorageKeyTemplate, new_storage_key
+from mainspring.results.layout import read_metadata, split_record
+from mainspring.results.locations import get_default_result_storage, resolve_result_storage
+from mainspring.results.locks import LockedKeys
+from mainspring.results.memory import KeptRecord, RecordCache
+from mainspring.results.record import ResultRecord, ResultRecordMetadata
+from mainspring.serializers import Serializer
+from mainspring.settings import Settings, get_current_settings
+
+__all__ = ["FlowOptions", "ResultStore", "TaskOptions", "get_current_result_store", "get_result_store"]
+
+_MAXIMUM_DERIVED = 256  # stores for tasks with options of their own, for each store
+
+
+class FlowOptions(Protocol):
+    """The options of a flow that say how its results are kept; None is "as around it"."""
+
+    persist_result: bool | None
+    result_storage: Any
+    result_serializer: Any
+    cache_result_in_memory: bool | None
+
+
+class TaskOptions(FlowOptions, Protocol):
+    """The options of a task that say how its results are kept; None is "as around it"."""
+
+    result_storage_key: str | None
+    cache_policy: Any
+
+
+class ResultStore(LockedKeys):
+    """Where and how results are kept. Immutable, and safe to use from any thread.
+
+    Args:
+        result_storage: Where the results are: a file system, a path or an address; the default storage when None.
+        metadata_storage: Where what is known about them is, if not beside them in the same file.
+        lock_manager: What locks keys.
+        persist_result: Whether results are kept; the setting ``results.persist_by_default`` by default.
+        cache_result_in_memory: Whether the state of a run holds its value, and records are kept in memory. With
+            False the value is loaded each time that it is asked for.
+        serializer: What turns results into bytes, or its type; the setting ``results.default_serializer`` by default.
+        storage_key_fn: Makes the key of a result that is kept without one.
+        cache: The records kept in memory; stores that are derived from this one share them.
+    """
+
+    __slots__ = (
+        "_derived",
+        "cache",
+        "cache_result_in_memory",
+        "lock_manager",
+        "metadata_storage",
+        "persist_result",
+        "result_storage",
+        "serializer",
+        "storage_key_fn",
+    )
+    # declared for the type checkers, as the attributes cannot be set in the usual way
+    result_storage: WritableFileSystem | None
+    metadata_storage: WritableFileSystem | None
+    persist_result: bool
+    cache_result_in_memory: bool
+    serializer: Serializer[Any]
+    storage_key_fn: Callable[[], str]
+    cache: RecordCache
+    _derived: dict[Any, ResultStore]
+
+    def __init__(
+        self,
+        result_storage: Any = None,
+        metadata_storage: Any = None,
+        lock_manager: LockManager | None = None,
+        persist_result: bool | None = None,
+        cache_result_in_memory: bool = True,
+        serializer: Serializer[Any] | str | None = None,
+        storage_key_fn: Callable[[], str] = new_storage_key,
+        cache: RecordCache | None = None,
+    ) -> None:
+        fields: dict[str, Any] = {
+            "result_storage": None if result_storage is None else resolve_result_storage(result_storage),
+            "metadata_storage": None
+            if metadata_storage is None
+            else resolve_result_storage(metadata_storage),
+            "lock_manager": lock_manager,
+            "persist_result": get_default_persist_setting() if persist_result is None else persist_result,
+            "cache_result_in_memory": cache_result_in_memory,
+            "serializer": (
+                get_default_result_serializer() if serializer is None else resolve_serializer(serializer)
+            ),
+            "storage_key_fn": storage_key_fn,
+            "cache": RecordCache() if cache is None else cache,
+            "_derived": {},
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    # For the runs of flows and tasks
+
+    def update_for_flow(self, flow: FlowOptions) -> ResultStore:
+        """The store for the runs of a flow: its options where it has them, else those of this store."""
+        return self._derive(flow, None, None, self.lock_manager)
+
+    def update_for_task(self, task: TaskOptions, lock_manager: LockManager | None = None) -> ResultStore:
+        """The store for the runs of a task: its options where it has them, else those of this store.
+
+        Cheap; this store itself if there is nothing to change, and the same one for the same options. A storage key
+        of a task counts for its own runs only.
+
+        Args:
+            task: The task.
+            lock_manager: The one of the enclosing transaction; that of the task's cache policy wins.
+        """
+        policy = task.cache_policy
+        key_storage = None if policy is None else policy.key_storage
+        own_manager = None if policy is None else policy.lock_manager
+        manager = own_manager or lock_manager or self.lock_manager
+        return self._derive(task, task.result_storage_key, key_storage, manager)
+
+    def _derive(
+        self, options: FlowOptions, template: str | None, key_storage: Any, manager: LockManager | None
+    ) -> ResultStore:
+        persist = self.persist_result if options.persist_result is None else options.persist_result
+        in_memory = options.cache_result_in_memory
+        if in_memory is None:
+            in_memory = self.cache_result_in_memory
+        storage, serializer = options.result_storage, options.result_serializer
+        if (
+            storage is None
+            and serializer is None
+            and template is None
+            and key_storage is None
+            and persist == self.persist_result
+            and in_memory == self.cache_result_in_memory
+            and manager is self.lock_manager
+            and self.result_storage is not None
+            and not isinstance(self.storage_key_fn, StorageKeyTemplate)
+        ):
+            return self
+        wanted = storage, serializer, template, key_storage, persist, in_memory, id(manager)
+        try:
+            known = self._derived.get(wanted)
+        except TypeError:  # a storage of the user's that cannot be hashed
+            return self._make(*wanted[:6], manager)
+        if known is None:
+            known = self._make(*wanted[:6], manager)
+            if len(self._derived) >= _MAXIMUM_DERIVED:
+                self._derived.clear()
+            self._derived[wanted] = known
+        return known
+
+    def _make(
+        self,
+        storage: Any,
+        serializer: Any,
+        template: str | None,
+        key_storage: Any,
+        persist: bool,
+        in_memory: bool,
+        manager: LockManager | None,
+    ) -> ResultStore:
+        key_function = self.storage_key_fn
+        if template is not None:
+            key_function = StorageKeyTemplate(template)
+        elif isinstance(key_function, StorageKeyTemplate):  # the one of the task around
+            key_function = new_storage_key
+        return ResultStore(
+            result_storage=self._storage() if storage is None else storage,
+            metadata_storage=self.metadata_storage if key_storage is None else key_storage,
+            lock_manager=manager,
+            persist_result=persist,
+            cache_result_in_memory=in_memory,
+            serializer=self.serializer if serializer is None else serializer,
+            storage_key_fn=key_function,
+            cache=self.cache,
+        )
+
+    # Writing
+
+    def create_result_record(
+        self, obj: Any, key: str | None = None, expiration: datetime | None = None
+    ) -> ResultRecord[Any]:
+        """A record of ``obj``, to be kept under ``key``; nothing is written.
+
+        Args:
+            obj: The value.
+            key: The key; a new one when None.
+            expiration: From when on it is as good as gone for caches.
+
+        Raises:
+            TypeError: The key is not a text.
+            ConfigurationError: The key leads out of the storage.
+        """
+        key = self.storage_key_fn() if key is None else key
+        if not isinstance(key, str):
+            raise TypeError(
+                f"A storage key has to be a text, not {key!r} of type {type(key).__name__}. It comes from"
+                f" {self.storage_key_fn!r} unless it was given."
+            )
+        storage = self._storage()
+        if not storage.contains(key):
+            raise ConfigurationError(
+                f"The storage key {key!r} is outside of the base path of {storage!r}. Use a relative path without '..'."
+            )
+        metadata = ResultRecordMetadata(
+            storage.resolve_path(key),
+            expiration,
+            self.serializer,
+            is_separate=self.metadata_storage is not None,
+            keeps_value=self.cache_result_in_memory,
+            storage=storage,
+        )
+        return ResultRecord(obj, metadata)
+
+    def write(
+        self,
+        obj: Any,
+        key: Any = None,
+        expiration: datetime | None = None,
+        holder: str | None = None,
+    ) -> ResultRecord[Any]:
+        """Keep a value.
+
+        Args:
+            obj: The value.
+            key: The key; a new one when None. ``write("key", value)`` is understood, too, as long as the value is
+                neither a text nor None.
+            expiration: From when on it is as good as gone for caches.
+            holder: Who may write although the key is locked.
+
+        Returns:
+            The record that was written.
+
+        Raises:
+            SerializationError: The serializer cannot handle the value.
+            LockedByAnother: Somebody else has locked the key.
+            StorageError: The storage cannot be written.
+        """
+        record = self._record_to_write(obj, key, expiration)
+        self.persist_result_record(record, holder)
+        return record
+
+    async def awrite(
+        self,
+        obj: Any,
+        key: Any = None,
+        expiration: datetime | None = None,
+        holder: str | None = None,
+    ) -> ResultRecord[Any]:
+        """`write` for async code."""
+        record = self._record_to_write(obj, key, expiration)
+        await self.apersist_result_record(record, holder)
+        return record
+
+    def persist_result_record(self, result_record: ResultRecord[Any], holder: str | None = None) -> None:
+        """Keep a record under its storage key; raises as `write` does."""
+        for storage, path, content in self._files_of(result_record, holder):
+            storage.write_path(path, content)
+        result_record.mark_persisted()
+
+    async def apersist_result_record(
+        self, result_record: ResultRecord[Any], holder: str | None = None
+    ) -> None:
+        """`persist_result_record` for async code."""
+        for storage, path, content in self._files_of(result_record, holder):
+            await storage.awrite_path(path, content)
+        result_record.mark_persisted()
+
+    def _record_to_write(self, obj: Any, key: Any, expiration: datetime | None) -> ResultRecord[Any]:
+        if isinstance(obj, str) and key is not None and not isinstance(key, str):
+            obj, key = key, obj
+        return self.create_result_record(obj, key, expiration)
+
+    def _files_of(
+        self, record: ResultRecord[Any], holder: str | None
+    ) -> list[tuple[WritableFileSystem, str, bytes]]:
+        """What is to be written where, in this order: who finds the metadata finds the value."""
+        path = record.metadata.storage_key
+        if path is None:
+            raise ConfigurationError(
+                "The record has no storage key, so it cannot be kept. Create it with a store."
+            )
+        storage = self._storage()
+        key = storage.relative_path(path)
+        self._check_write(key, holder)
+        record.metadata.is_separate = self.metadata_storage is not None
+        if self.metadata_storage is None:
+            return [(storage, path, record.serialize())]
+        payload = record.serialize_result()
+        return [(storage, path, payload), (self.metadata_storage, key, record.serialize_metadata())]
+
+    # Reading
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a result under the key that has not expired; reads the metadata only.
+
+        False also if the storage cannot be read: then the value is computed again.
+
+        Raises:
+            StorageDriverMissing: The storage is reached through a package that is not installed.
+            ConfigurationError: The storage is not one that there is.
+        """
+        try:
+            return not self._read_metadata(key).is_expired
+        except (ConfigurationError, StorageDriverMissing):
+            raise
+        except Exception:  # whatever a storage raises, a value that cannot be found is not there
+            return False
+
+    async def aexists(self, key: str) -> bool:
+        """`exists` for async code."""
+        return await in_thread(self.exists, key)
+
+    def read(self, key: str, holder: str | None = None) -> ResultRecord[Any]:
+        """The record under a key; waits while somebody else has the key locked.
+
+        Raises:
+            StoragePathMissing: There is none.
+            SerializationError: It is damaged, or the serializer cannot load it.
+            RuntimeError: It was written by a serializer that is not known here.
+            StorageError: The storage cannot be read.
+        """
+        if not self._may_read(key, holder):
+            self.wait_for_lock(key)
+        return self._read(key)
+
+    async def aread(self, key: str, holder: str | None = None) -> ResultRecord[Any]:
+        """`read` for async code."""
+        if not self._may_read(key, holder):
+            await self.await_for_lock(key)
+        storage = self._storage()
+        if self.metadata_storage is not None:
+            known = await self.metadata_storage.aread_path(storage.relative_path(key))
+            return self._join(known, await storage.aread_path(key))
+        return await in_thread(self._read, key)
+
+    def _read(self, key: str) -> ResultRecord[Any]:
+        storage = self._storage()
+        if self.metadata_storage is not None:
+            known = self.metadata_storage.read_path(storage.relative_path(key))
+            return self._join(known, storage.read_path(key))
+        path, fingerprint = self._remembered_as(key)
+        kept = None if fingerprint is None else self.cache.get(path, fingerprint)
+        if kept is not None and kept.payload is not None:
+            record = self._join(kept.metadata, kept.payload)
+            if not record.metadata.is_expired:
+                return record
+            self.cache.discard(path)
+        metadata, payload = split_record(storage.read_path(path))
+        record = self._join(metadata, payload)
+        if fingerprint is not None and not record.metadata.is_expired:
+            self.cache.put(path, KeptRecord(fingerprint, metadata, payload))
+        return record
+
+    def _read_metadata(self, key: str) -> ResultRecordMetadata:
+        storage = self._storage()
+        if self.metadata_storage is not None:
+            return ResultRecordMetadata.load_bytes(
+                self.metadata_storage.read_path(storage.relative_path(key))
+            )
+        path, fingerprint = self._remembered_as(key)
+        kept = None if fingerprint is None else self.cache.get(path, fingerprint)
+        if kept is not None:
+            return ResultRecordMetadata.load_bytes(kept.metadata)
+        metadata = read_metadata(lambda size: storage.read_head(path, size))
+        if fingerprint is not None:
+            self.cache.put(path, KeptRecord(fingerprint, metadata, None))
+        return ResultRecordMetadata.load_bytes(metadata)
+
+    def _join(self, metadata: bytes, payload: bytes) -> ResultRecord[Any]:
+        record = ResultRecord.deserialize_from_result_and_metadata(payload, metadata)
+        record.metadata.keeps_value = self.cache_result_in_memory
+        record.metadata.storage = self._storage()
+        record.mark_persisted()
+        return record
+
+    def _remembered_as(self, key: str) -> tuple[str, object | None]:
+        """The path of a record, and the fingerprint that says whether it is the one kept in memory, if any."""
+        storage = self._storage()
+        path = storage.resolve_path(key)
+        return path, storage.fingerprint(path) if self.cache_result_in_memory else None
+
+    def _storage(self) -> WritableFileSystem:
+        return self.result_storage or get_default_result_storage()
+
+    # Parameters of tasks that are to run elsewhere
+
+    def store_parameters(self, identifier: UUID, parameters: dict[str, Any]) -> None:
+        """Keep the arguments of a run that another process is to begin; raises as `write` does."""
+        path, record = self._parameters(identifier, parameters)
+        self._storage().write_path(path, record.serialize())
+
+    async def astore_parameters(self, identifier: UUID, parameters: dict[str, Any]) -> None:
+        """`store_parameters` for async code."""
+        path, record = self._parameters(identifier, parameters)
+        await self._storage().awrite_path(path, record.serialize())
+
+    def read_parameters(self, identifier: UUID) -> dict[str, Any]:
+        """The arguments that were kept for a run; raises as `read` does."""
+        content = self._storage().read_path(f"parameters/{identifier}")
+        parameters: dict[str, Any] = ResultRecord.deserialize(content).result
+        return parameters
+
+    async def aread_parameters(self, identifier: UUID) -> dict[str, Any]:
+        """`read_parameters` for async code."""
+        content = await self._storage().aread_path(f"parameters/{identifier}")
+        parameters: dict[str, Any] = ResultRecord.deserialize(content).result
+        return parameters
+
+    def _parameters(self, identifier: UUID, parameters: dict[str, Any]) -> tuple[str, ResultRecord[Any]]:
+        path = f"parameters/{identifier}"
+        return path, ResultRecord(parameters, ResultRecordMetadata(path, serializer=self.serializer))
+
+    # As a value
+
+    def _facts(self) -> tuple[Any, ...]:
+        return (
+            self.result_storage,
+            self.metadata_storage,
+            self.lock_manager,
+            self.persist_result,
+            self.cache_result_in_memory,
+            self.serializer,
+            self.storage_key_fn,
+        )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("A ResultStore is immutable; make another one.")
+
+    def __reduce__(self) -> tuple[type[ResultStore], tuple[Any, ...]]:
+        return ResultStore, self._facts()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ResultStore) and (self is other or self._facts() == other._facts())
+
+    def __hash__(self) -> int:
+        return hash((self.serializer, self.persist_result, self.cache_result_in_memory))
+
+    def __repr__(self) -> str:
+        return f"ResultStore(result_storage={self.result_storage!r}, serializer={self.serializer!r})"
+
+
+_default: tuple[Settings, ResultStore] | None = None
+
+
+def get_result_store() -> ResultStore:
+    """The store of the active task or flow run; outside of any, one with the defaults of the settings."""
+    global _default
+    task, flow = TaskRunContext.get(), FlowRunContext.get()
+    active: ResultStore | None = None if task is None else task.result_store
+    if active is None and flow is not None:
+        active = flow.result_store
+    if active is not None:
+        return active
+    settings = get_current_settings()
+    known = _default
+    if known is None or known[0] is not settings:
+        known = _default = settings, ResultStore(result_storage=get_default_result_storage())
+    return known[1]
+
+
+get_current_result_store = get_result_store
