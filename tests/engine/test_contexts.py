@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
@@ -28,6 +27,7 @@ from mainspring.context import (
     serialize_context,
 )
 from mainspring.exceptions import ConfigurationError, MissingContextError
+from mainspring.results import ResultStore
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.settings import Settings, get_current_settings, temporary_settings
 from mainspring.states import Pending
@@ -332,7 +332,7 @@ def test_a_copy_of_a_client_context() -> None:
 @pytest.mark.contract("C-4", "C-6", "C-8")
 def test_what_a_flow_run_context_ships() -> None:
     """What was set, by name, with the start; never the client or the runner."""
-    run, store = flow_run(), SimpleNamespace(kind="store")
+    run, store = flow_run(), ResultStore()
     context = FlowRunContext(
         travellers.voyage,
         run,
@@ -437,10 +437,10 @@ def test_nothing_to_hydrate(given: dict[str, Any] | None) -> None:
 
 
 @pytest.mark.contract("C-20", "C-23", "C-25")
-def test_hydrating_in_the_same_process() -> None:
+def test_hydrating_in_the_same_process(tmp_path: Path) -> None:
     """Everything is active inside and nothing afterwards; flow and task are the same, runs equal."""
     run = travellers.add.create_local_run()
-    store, client = SimpleNamespace(kind="store"), object()
+    store, client = ResultStore(tmp_path), object()
     with (
         temporary_settings({"tasks.default_retries": 4}),
         FlowRunContext(
