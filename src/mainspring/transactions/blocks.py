@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mainspring.logging import get_run_logger_or
+from mainspring.results import get_result_store
 from mainspring.transactions.base import BaseTransaction, Logger
 from mainspring.transactions.faces import AsyncTransaction, Transaction
 from mainspring.transactions.protocol import CommitMode, IsolationLevel, TransactionStore
@@ -77,6 +78,20 @@ def atransaction(
     )
 
 
-def _store(key: str | None, store: Any) -> Any:
-    """The store of a block."""
+class _Kept:
+    """The options of a run whose results are kept, in the way that is set around it."""
+
+    persist_result: bool | None = True
+    result_storage: Any = None
+    result_serializer: Any = None
+    cache_result_in_memory: bool | None = None
+
+
+_KEPT = _Kept()
+
+
+def _store(key: str | None, store: TransactionStore | None) -> TransactionStore | None:
+    """The one that was given; with a key that of the active run, made to keep what is staged."""
+    if store is None and key is not None:
+        return get_result_store().update_for_flow(_KEPT)
     return store
