@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -414,6 +415,20 @@ def test_a_subscriber_that_fails_does_not_disturb_the_run(is_async: bool) -> Non
     with subscribe(fail), heard(TASK_RUNS) as events:
         assert call(task(called(flaky(0), is_async))) == "at last"
     assert names(events) == "Pending Running Completed"
+
+
+def test_a_time_limit_ends_a_call_of_a_subscriber() -> None:
+    """A flow is timed out at its deadline, also if that comes while a subscriber is called."""
+
+    @flow(timeout_seconds=0.5)
+    def pipeline() -> None:
+        task(flaky(0), name="work")()
+        time.sleep(60)
+
+    with subscribe(lambda event: time.sleep(60), f"{TASK_RUNS}Running"):
+        state = pipeline(return_state=True)
+    assert state.name == "TimedOut"
+    assert flow_runs()[0].total_run_time.total_seconds() < 30
 
 
 def test_a_queue_over_many_threads() -> None:

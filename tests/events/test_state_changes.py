@@ -338,6 +338,14 @@ def test_a_run_with_too_many_inputs_is_told_without_them() -> None:
     assert "task_inputs" in emit(make_run(task_inputs=inputs), Running()).payload["task_run"]
 
 
+def test_a_run_with_too_many_tags_is_told_with_as_many_as_fit() -> None:
+    """The limit of related resources cuts those of a run, since each state is an event."""
+    run = make_run(tags={"a", "b", "c"}, flow_run_key=FLOW_RUN.key)
+    with temporary_settings({"events.maximum_related_resources": 2}):
+        event = emit(run, Running())
+    assert [role for role, _, _ in related(event)] == ["flow-run", "tag"]
+
+
 @pytest.mark.contract("EV-27")
 def test_an_event_that_cannot_be_made_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """The run is what it is, whether or not subscribers can be told."""

@@ -75,7 +75,9 @@ def emit_event(
         publish_event(built)
     except ValueError:  # the caller's mistake, which the message names
         raise
-    except Exception:  # whoever emits an event has other work, which goes on
+    except Exception as error:  # whoever emits an event has other work, which goes on
+        if subscriptions.is_limit(error):
+            raise
         _logger.exception("Event %r could not be emitted", event)
         return None
     return built

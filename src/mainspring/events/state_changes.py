@@ -23,6 +23,7 @@ from mainspring.events.records import ID, NAME, Event, Resource
 from mainspring.events.related import flow_run_around, related_to_flow_run, related_to_task_run
 from mainspring.exceptions import EventTooLarge
 from mainspring.runs import FlowRun, Run, TaskRun
+from mainspring.settings import get_current_settings
 from mainspring.states import State, StateDetails, StateType
 
 __all__ = [
@@ -83,7 +84,9 @@ def emit_run_state_change_event(
         flow_run = flow_run_around(run) if isinstance(run, TaskRun) else None
         event = _state_change(run, initial_state, validated_state, follows, flow_run)
         subscriptions.deliver(event)
-    except Exception:  # by rule: the run is what it is, whether or not somebody can be told of it
+    except Exception as error:  # by rule: the run is what it is, whether or not somebody can be told of it
+        if subscriptions.is_limit(error):
+            raise
         _logger.exception("The event of state %s of %r could not be emitted", validated_state.name, run)
         return None
     return event
@@ -178,7 +181,7 @@ def _state_change(
                 "mainspring.orchestration": "client",
             }
         ),
-        related=related,
+        related=related[: get_current_settings().events.maximum_related_resources],
         payload={
             "intended": {"from": None if before is None else before.type.value, "to": state.type.value},
             "initial_state": None if before is None else _described(before),

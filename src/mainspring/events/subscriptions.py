@@ -18,7 +18,15 @@ from typing import Any, Protocol, Self
 
 from mainspring.events.records import Event
 
-__all__ = ["Subscriber", "Subscription", "active", "deliver", "get_events_subscriber", "subscribe"]
+__all__ = [
+    "Subscriber",
+    "Subscription",
+    "active",
+    "deliver",
+    "get_events_subscriber",
+    "is_limit",
+    "subscribe",
+]
 
 CAPACITY = 1_000
 """Events that wait in a subscriber before those who emit more have to wait."""
@@ -76,7 +84,7 @@ class Subscription:
         self._filter = wanted
 
     def close(self) -> None:
-        """Call the function no more. May be called twice."""
+        """Call the function no more; a call that another thread has begun may still go on. May be called twice."""
         _leave(self)
 
     def receive(self, event: Event) -> None:
@@ -84,7 +92,11 @@ class Subscription:
         if self._filter.fits(event):
             try:
                 self._callback(event)
-            except Exception:  # by rule: what happened has happened, whatever those say who are told of it
+            except (
+                Exception
+            ) as error:  # by rule: what happened has happened, whatever those say who are told of it
+                if is_limit(error):
+                    raise
                 _logger.exception(
                     "Subscriber %r failed on event %s (%s)", self._callback, event.event, event.id
                 )
@@ -111,7 +123,8 @@ class Subscriber:
 
     Nothing is lost. When `capacity` events wait, those who emit more have to wait until the reader has caught up.
     They do not wait if that would be in vain: in the thread that reads, or when the reader has taken nothing for
-    `patience` seconds; then the queue grows.
+    `patience` seconds; then the queue grows. At the end of the process, what waits is still given to a reader in
+    another thread, for as long.
 
     Args:
         wanted: Which events go into the queue.
@@ -345,6 +358,11 @@ def deliver(event: Event) -> None:
         receiver.receive(event)
     for receiver in receivers:
         receiver.wait_for_room()
+
+
+def is_limit(error: Exception) -> bool:
+    """True if a time limit of the code that emits has expired meanwhile: that is no failure of whom is told."""
+    return bool(getattr(getattr(error, "limit", None), "active", False))
 
 
 def _join(receiver: Receiver) -> None:
