@@ -455,7 +455,7 @@ def test_passwords_in_tracebacks_and_extras(caplog: pytest.LogCaptureFixture) ->
 
     @task
     def work() -> None:
-        logger = get_run_logger(url=ADDRESS).getChild("child")
+        logger = get_run_logger(url=ADDRESS).getChild("traced")
         try:
             raise ValueError(ADDRESS)
         except ValueError:
