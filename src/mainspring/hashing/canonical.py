@@ -249,10 +249,6 @@ def _path(_: ObjectWalk, value: PurePath) -> bytes:
     return (b"p" if isinstance(value, PurePosixPath) else b"w") + packed(str(value))
 
 
-def _named_tuple(walk: ObjectWalk, value: Any) -> bytes:
-    return walk.record(value, value._fields)
-
-
 def _record_of(names: list[str]) -> ByType:
     return lambda walk, value: walk.record(value, names)
 
@@ -269,14 +265,12 @@ def _choose(kind: Any) -> ByType:
     for base, encoder in BY_BASE.items():
         if issubclass(kind, base):
             return encoder
-    if issubclass(kind, tuple) and "_fields" in dir(kind):
-        return _named_tuple
     names = _field_names(kind)
     return ObjectWalk.reduced if names is None else _record_of(names)
 
 
 def _field_names(kind: Any) -> list[str] | None:
-    """The names of the declared fields of a class, sorted; None if it declares none itself.
+    """The names of the declared fields of a class, in an order of their own; None if it declares none itself.
 
     What a subclass adds without declaring it would be missed, so a subclass is taken apart instead.
     """
@@ -289,6 +283,8 @@ def _field_names(kind: Any) -> list[str] | None:
         return sorted([*kind.__pydantic_fields__, "__pydantic_extra__", "__pydantic_private__"])
     if "__attrs_attrs__" in own:
         return sorted(attribute.name for attribute in kind.__attrs_attrs__)
+    if "_fields" in own and issubclass(kind, tuple):
+        return list(own["_fields"])
     return None
 
 

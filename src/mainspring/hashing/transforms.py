@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 __all__ = ["STABLE_TRANSFORMS"]
@@ -87,11 +88,14 @@ def _values(values: Any, kind: Any) -> Any:
     name = type(kind).__name__
     if not hasattr(kind, "na_value"):  # a numpy type
         return values.to_numpy()
+    if name == "StringDtype":  # the same whatever keeps the texts: Python, or Arrow if it is installed
+        missing = values.isna()
+        return missing, values[~missing].tolist()
     if name == "CategoricalDtype":
         return values.codes, _column(values.categories), values.ordered
     if name == "DatetimeTZDtype":
         return values.asi8
-    if hasattr(values, "__arrow_array__") and "rrow" in type(values).__name__:
+    if name == "ArrowDtype":
         return values.__arrow_array__()
     if getattr(kind, "kind", "O") in "iufb":  # with a mask beside the values
         missing = values.isna()
@@ -129,6 +133,8 @@ def _polars_present(polars: Any, series: Any, kind: Any) -> Any:
         return series.str.len_bytes().to_numpy(), texts
     if base is polars.Boolean:
         return series.cast(polars.UInt8).to_numpy()
+    if base in (polars.Int128, getattr(polars, "UInt128", None)):  # unknown to numpy
+        return series.to_list()
     if base.is_numeric() or base.is_temporal():
         return series.to_physical().to_numpy()
     if base is polars.List:
@@ -162,11 +168,14 @@ def _arrow(value: Any) -> Any:
     pyarrow = sys.modules["pyarrow"]
     if isinstance(value, pyarrow.ChunkedArray):
         return _chunked(value)
+    kind = str(value.type)
+    if kind.endswith("_view"):  # views are not for comparing: they say where in memory a text is
+        value = value.cast(pyarrow.large_string() if kind == "string_view" else pyarrow.large_binary())
     missing = None
     if value.null_count:
         missing = _fixed(value.is_null().cast("uint8"))
         value = value.drop_null()
-    return str(value.type), len(value), missing, _arrow_present(pyarrow, value)
+    return kind, len(value), missing, _arrow_present(pyarrow, value)
 
 
 def _arrow_present(pyarrow: Any, value: Any) -> Any:
@@ -179,12 +188,13 @@ def _arrow_present(pyarrow: Any, value: Any) -> Any:
         return _arrow(value.dictionary_decode())
     if types.is_boolean(kind):
         return _fixed(value.cast("uint8"))
-    if types.is_string_view(kind) or types.is_string(kind):
+    compute: Any = import_module("pyarrow.compute")  # a part of what is loaded already
+    if types.is_string(kind):
         value, kind = value.cast(pyarrow.large_string()), pyarrow.large_string()
-    if types.is_binary_view(kind) or types.is_binary(kind):
+    if types.is_binary(kind):
         value, kind = value.cast(pyarrow.large_binary()), pyarrow.large_binary()
     if types.is_large_string(kind) or types.is_large_binary(kind):
-        lengths = pyarrow.compute.binary_length(value)
+        lengths = compute.binary_length(value)
         offsets: Any = memoryview(value.buffers()[1]).cast("q") if len(value) else [0]
         first, last = offsets[value.offset], offsets[value.offset + len(value)]
         data = value.buffers()[2]
@@ -193,8 +203,8 @@ def _arrow_present(pyarrow: Any, value: Any) -> Any:
         return _fixed(value)
     if types.is_struct(kind):
         return [(kind.field(index).name, _arrow(part)) for index, part in enumerate(value.flatten())]
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_map(kind):
-        return _fixed(pyarrow.compute.list_value_length(value)), _arrow(value.flatten())
+    if types.is_list(kind) or types.is_large_list(kind):
+        return _fixed(compute.list_value_length(value)), _arrow(value.flatten())
     if types.is_fixed_size_list(kind):
         return _arrow(value.flatten())
     return value.to_pylist()

@@ -18,7 +18,7 @@ __all__ = ["Algorithm", "Cycle", "Refused", "Walk", "full_name", "packed", "type
 
 FOLD = 96  # bytes; longer encodings are replaced by a digest of them
 UNIFORM = 16  # items; longer sequences of one plain type are encoded in one go
-ENTANGLED = 100_000  # parts of sets inside cycles that are looked at before giving up
+ENTANGLED = 20_000  # parts of sets inside cycles that are looked at before giving up
 
 Algorithm = Callable[..., Any]  # like hashlib.sha256: takes bytes, gives an object with digest()
 
