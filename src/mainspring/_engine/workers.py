@@ -25,6 +25,9 @@ STALL = 0.002
 BUSY = 0.5
 """The share of one processor from which on more threads would only take time from those there are."""
 
+MOST = 64
+"""Threads that are started at once; meanwhile the pool is closed to everybody else."""
+
 Work = Callable[[], object]
 
 
@@ -48,6 +51,7 @@ class WorkerPool:
         self._queue: deque[Work] = deque()
         self._threads: set[threading.Thread] = set()
         self._idle: list[Any] = []  # for each thread that waits for work, the lock it waits for
+        self._coming = 0  # threads that were started or woken and have not taken anything yet
         self._turns = 0  # how often a thread was done with a piece of work
         self._closed = False
         self._watcher: threading.Thread | None = None
@@ -66,6 +70,7 @@ class WorkerPool:
                 return False
             if self._idle and not self._queue:
                 wake = self._idle.pop()
+                self._coming += 1
             self._queue.append(work)
             if wake is None and not self._is_watched:
                 self._engage()
@@ -108,8 +113,14 @@ class WorkerPool:
             self._is_watched = True
             if self._watcher is None:
                 name = f"{self._name}-watcher"
-                self._watcher = threading.Thread(target=self._keep_moving, name=name, daemon=True)
-                self._watcher.start()
+                watcher = threading.Thread(target=self._keep_moving, name=name, daemon=True)
+                try:
+                    watcher.start()
+                except RuntimeError:  # see `_start`
+                    self.limit = len(self._threads)
+                    self._is_watched = False
+                else:
+                    self._watcher = watcher
             else:
                 self._stir.notify()
 
@@ -125,15 +136,17 @@ class WorkerPool:
             self.limit = number
         else:
             self._threads.add(thread)
+            self._coming += 1
 
     def _add(self, wanted: int) -> bool:
         """Put up to ``wanted`` more threads to work; False if there is nothing left to watch."""
-        room = min(len(self._queue), self.limit - len(self._threads) + len(self._idle))
+        room = min(len(self._queue) - self._coming, self.limit - len(self._threads) + len(self._idle))
         if room <= 0:
             return False
         for _ in range(min(wanted, room)):
             if self._idle:
                 self._idle.pop().release()
+                self._coming += 1
             else:
                 self._start()
         return True
@@ -145,7 +158,9 @@ class WorkerPool:
         try:
             while True:
                 with self._lock:
-                    if work is not None:
+                    if work is None:
+                        self._coming -= 1
+                    else:
                         self._turns += 1
                         work = None
                     if self._queue:
@@ -180,4 +195,4 @@ class WorkerPool:
                     self._is_watched = self._add(1)
                 else:
                     self._is_watched = self._add(burst)
-                    burst *= 2
+                    burst = min(burst * 2, MOST)
