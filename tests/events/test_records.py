@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainspring.clock import to_datetime, use_clock
@@ -202,6 +202,7 @@ events = st.builds(
 
 
 @pytest.mark.contract("EV-25")
+@settings(max_examples=60, deadline=None)
 @given(event=events)
 def test_json_keeps_everything(event: Event) -> None:
     """An event that went through JSON is the same event, to the microsecond."""
