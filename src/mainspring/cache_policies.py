@@ -15,6 +15,7 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Self
 
 from mainspring.exceptions import HashError
@@ -183,8 +184,8 @@ class CompoundCachePolicy(CachePolicy):
     ) -> str | None:
         """A hash of the members' keys; None if none of them has one."""
         keys = [policy.compute_key(task_ctx, inputs, flow_parameters, **kwargs) for policy in self.policies]
-        given = sorted([key for key in keys if key is not None])
-        return content_hash(given) if given else None
+        given = sorted([f"{len(key)}:{key}" for key in keys if key is not None])
+        return content_hash(" ".join(given)) if given else None
 
     def explain(
         self,
@@ -335,7 +336,7 @@ class TaskSource(CachePolicy):
         if task_ctx is None:
             return None
         task = task_ctx.task
-        return content_hash(getattr(task, "source_code", None) or source_of(task.fn))
+        return _source_hash(getattr(task, "source_code", None) or source_of(task.fn))
 
     def explain(
         self,
@@ -465,6 +466,9 @@ def task_input_hash(context: Any, arguments: Mapping[str, Any]) -> str | None:
         return content_hash((context.task.task_key, code, dict(arguments)), "arguments")
     except HashError:  # as this function is known: no key rather than an error
         return None
+
+
+_source_hash = lru_cache(1024)(content_hash)  # the same few texts for all runs of a program
 
 
 def _agreed(policies: list[CachePolicy], option: str) -> Any:

@@ -58,7 +58,7 @@ def encode(value: Any, algorithm: Algorithm, name: str) -> bytes:
         try:
             return ObjectWalk(algorithm).encode(value)
         except Cycle:
-            return ObjectWalk(algorithm, numbered=True).encode(value)
+            return ObjectWalk(algorithm, [0]).encode(value)
     except Refused as refused:
         path = name + "".join(reversed(refused.path))
         raise HashError(f"Cannot hash {path}: {refused.reason}", path=path) from refused.__cause__
@@ -89,7 +89,7 @@ class ObjectWalk(Walk):
 
     def transformed(self, value: Any) -> bytes:
         """What a transform made, in a walk of its own: it is large at times, and not needed afterwards."""
-        return self.detached([value])[0] if self.numbered else ObjectWalk(self.algorithm).encode(value)
+        return self.detached([value])[0] if self.effort else ObjectWalk(self.algorithm).encode(value)
 
     def reduced(self, value: Any) -> bytes:
         """An object as pickle would take it apart: constructor, arguments, state and items."""

@@ -42,14 +42,17 @@ class Walk:
     ``seen`` maps ids to what was visited, which is kept alive so that no id is used again, and to its encoding: None
     while it is still being walked. In a numbered walk the encoding is a number from the start, so a part that is
     found again is a reference to its first place.
+
+    Args:
+        algorithm: The hash function for what is long.
+        effort: Makes it a numbered walk: counts the members of sets, over all walks that share it.
     """
 
-    __slots__ = ("algorithm", "effort", "numbered", "seen")
+    __slots__ = ("algorithm", "effort", "seen")
 
-    def __init__(self, algorithm: Algorithm, numbered: bool = False) -> None:
+    def __init__(self, algorithm: Algorithm, effort: list[int] | None = None) -> None:
         self.algorithm = algorithm
-        self.numbered = numbered
-        self.effort = [0]  # shared with the walks over members of sets
+        self.effort = effort
         self.seen: dict[int, tuple[Any, bytes | None]] = {}
 
     def encode(self, value: Any) -> bytes:
@@ -69,13 +72,13 @@ class Walk:
             if seen[1] is None:
                 raise Cycle
             return seen[1]
-        if not self.numbered:
+        if self.effort is None:
             self.seen[identity] = (value, None)
         elif kind not in IMMUTABLE:
             self.seen[identity] = (value, b"@%d;" % len(self.seen))
         known = CONTAINERS.get(kind)
         encoded = known(self, value) if known is not None else self.other(value, kind)
-        if not self.numbered:
+        if self.effort is None:
             if encoded[:1] == b"#":
                 self.seen[identity] = (value, encoded)
             else:
@@ -168,13 +171,12 @@ class Walk:
 
     def detached(self, members: Iterable[Any]) -> list[bytes]:
         """The encodings of what has no order: none depends on which of the others came first."""
-        if not self.numbered:
+        if self.effort is None:
             return [self.encode(member) for member in members]
         encodings: list[bytes] = []
         for member in members:
-            walk = type(self)(self.algorithm, numbered=True)
+            walk = type(self)(self.algorithm, self.effort)
             walk.seen.update(self.seen)
-            walk.effort = self.effort
             self.effort[0] += 1
             if self.effort[0] > ENTANGLED:
                 raise Refused("its parts refer to each other through sets in too many ways.")
