@@ -2,7 +2,7 @@
 
 ::
 
-    {"metadata":{"storage_key":"/home/me/results/3f","expiration":null,"serializer":{"type":"json"}},
+    {"metadata":{"storage_key":"/data/results/3f","expiration":null,"serializer":{"type":"json"}},
     "result":"{\\"rows\\": 3}"}
 
 So the file is JSON for everybody who reads it, and whether a result exists and still counts is told by the first line,
