@@ -510,10 +510,25 @@ def _attempt(compute: Callable[..., str | None], *args: Any) -> str | None:
 
 
 INPUTS = Inputs()
+"""The task's inputs."""
+
 TASK_SOURCE = TaskSource()
+"""The source text of the task's function."""
+
 TASK_CODE = TaskCode()
+"""The code of the task's function and of all that it uses."""
+
 FLOW_PARAMETERS = FlowParameters()
+"""The arguments of the flow."""
+
 RUN_ID = RunId()
-NONE = _None()
+"""The flow run, or the task run outside of flows."""
+
 NO_CACHE = _None()
+"""No key: nothing is looked up, and nothing is kept for others."""
+
+NONE = _None()
+"""The older name of `NO_CACHE`."""
+
 DEFAULT = INPUTS + TASK_SOURCE + RUN_ID
+"""The same inputs and the same source, within one flow run."""
