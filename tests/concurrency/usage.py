@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,14 @@ def rate(form: str, *args: Any, **options: Any) -> None:
         sync_form.rate_limit(*args, **options)
     else:
         asyncio.run(async_form.rate_limit(*args, **options))
+
+
+def wait_for(condition: Callable[[], Any]) -> None:
+    """Return when something has become true, which it should in a moment."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def in_use(name: str) -> int:

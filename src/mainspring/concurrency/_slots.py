@@ -73,6 +73,7 @@ class Slots:
         "_room_at",
         "_stored",
         "_terms",
+        "_waiter",
         "_was_forked",
         "key",
         "limits",
@@ -102,6 +103,7 @@ class Slots:
         self._acquired_events: list[Event | None] = []
         self._interrupt: ThreadInterrupt | TaskInterrupt | None = None
         self._was_forked = _forks
+        self._waiter: SyncWaiter | AsyncWaiter | None = None
 
     # Taking
 
@@ -116,10 +118,11 @@ class Slots:
         try:
             pause = self._attempt(None)
             if pause is not None:
-                with SyncWaiter(self.store, self.names, self._terms.slots) as waiter:
-                    while pause is not None:
-                        waiter.wait(pause)
-                        pause = self._attempt(waiter)
+                waiter = self._waiter = SyncWaiter(self.store, self.names, self._terms.slots)
+                waiter.join()
+                while pause is not None:
+                    waiter.wait(pause)
+                    pause = self._attempt(waiter)
             self._settle()
         except BaseException:
             self.release()
@@ -131,10 +134,11 @@ class Slots:
         try:
             pause = await keeper.call(lambda: self._attempt(None))
             if pause is not None:
-                with AsyncWaiter(self.store, self.names, self._terms.slots) as waiter:
-                    while pause is not None:
-                        await waiter.wait(pause)
-                        pause = await keeper.call(lambda: self._attempt(waiter))
+                waiter = self._waiter = AsyncWaiter(self.store, self.names, self._terms.slots)
+                waiter.join()
+                while pause is not None:
+                    await waiter.wait(pause)
+                    pause = await keeper.call(lambda: self._attempt(waiter))
             self._settle()
         except BaseException:
             await self.arelease()
@@ -192,9 +196,9 @@ class Slots:
         return True
 
     def _accept(self, answer: SlotAnswer, monotonic: float) -> None:
-        self.limits = answer.limits
         self._missing = answer.missing
         self._acquired_monotonic = monotonic
+        self.limits = answer.limits
         self._stored = bool(answer.limits) and not self._terms.decays
         if self._stored:
             keeper.watch(self, self._terms.lease_seconds)
@@ -223,6 +227,7 @@ class Slots:
 
     def _settle(self) -> None:
         """The slots are ours: say so."""
+        self._leave_queue()
         if self._missing and self._terms.tells:
             get_run_logger_or(_LOGGER).warning(
                 "There is no concurrency limit named %s, so it does not limit anything here. Create it with"
@@ -263,14 +268,21 @@ class Slots:
 
     def release(self) -> None:
         """Give the slots back, or the place in the queue. May be called twice, and from any thread."""
+        self._leave_queue()
         self._give_back()
         self._tell()
 
     async def arelease(self) -> None:
         """`release` for async code. If it is cancelled the slots are given back all the same."""
+        self._leave_queue()
         if self._stored:
             await keeper.call(self._give_back)
         self._tell()
+
+    def _leave_queue(self) -> None:
+        if self._waiter is not None:
+            self._waiter.leave()
+            self._waiter = None
 
     def _give_back(self) -> None:
         if not self._stored or self._was_forked != _forks:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from mainspring import clock
@@ -36,7 +35,7 @@ _lock = threading.Lock()
 
 
 class _Waiter:
-    """Somebody who waits, from the beginning to the end of a ``with`` block."""
+    """Somebody who waits, from `join` to `leave`. Leaving twice does no harm."""
 
     __slots__ = ("_queues", "names", "slots", "woken")
 
@@ -56,15 +55,14 @@ class _Waiter:
         """Have another look, now."""
         raise NotImplementedError
 
-    def __enter__(self) -> Self:
+    def join(self) -> None:
+        """Be woken from now on."""
         with _lock:
             for name in self.names:
                 self._queues.of_name.setdefault(name, {})[self] = None
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def leave(self) -> None:
+        """Be woken no more, and wake who is next."""
         with _lock:
             for name in self.names:
                 queue = self._queues.of_name.get(name)
