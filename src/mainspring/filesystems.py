@@ -138,12 +138,14 @@ class LocalFileSystem(WritableFileSystem):
         return os.path.abspath(os.path.join(self._base(), path))
 
     def relative_path(self, path: str) -> str:
-        base = os.path.abspath(self._base())
-        return os.path.relpath(path, base) if os.path.isabs(path) and self.contains(path) else path
+        if not os.path.isabs(path):
+            return path
+        folder = self._folder()
+        target = self.resolve_path(path)
+        return target[len(folder) :] if target.startswith(folder) else path
 
     def contains(self, path: str) -> bool:
-        base = os.path.abspath(self._base())
-        return self.resolve_path(path).startswith(base.rstrip(os.sep) + os.sep)
+        return self.resolve_path(path).startswith(self._folder())
 
     def read_path(self, path: str) -> bytes:
         return self._read(path, -1)
@@ -183,6 +185,10 @@ class LocalFileSystem(WritableFileSystem):
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size, found.st_ctime_ns
+
+    def _folder(self) -> str:
+        """The base path with a slash at its end."""
+        return os.path.abspath(self._base()).rstrip(os.sep) + os.sep
 
     def _base(self) -> str:
         return os.getcwd() if self.basepath is None else os.path.expanduser(self.basepath)

@@ -48,7 +48,7 @@ OPTIONS = ("persist_result", "result_storage", "result_serializer", "cache_resul
 
 def flow(**options: Any) -> Any:
     """What a store reads of a flow."""
-    return SimpleNamespace(**dict.fromkeys(OPTIONS), name="f") if not options else _with(flow(), options)
+    return SimpleNamespace(**{**dict.fromkeys(OPTIONS), "name": "f", **options})
 
 
 def task(**options: Any) -> Any:

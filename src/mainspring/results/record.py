@@ -17,7 +17,7 @@ from mainspring.results.locations import storage_of
 from mainspring.serializers import PickleSerializer, Serializer, UnknownSerializer
 from mainspring.states import StoredResult
 
-__all__ = ["ResultRecord", "ResultRecordMetadata"]
+__all__ = ["ResultRecord", "ResultRecordMetadata", "is_expired"]
 
 R = TypeVar("R")
 
@@ -83,8 +83,7 @@ class ResultRecordMetadata(StoredResult):
     @property
     def is_expired(self) -> bool:
         """True once the expiration has come."""
-        expiration = self.expiration
-        return expiration is not None and clock.from_datetime(expiration) <= clock.current().now()
+        return _has_come(self.expiration)
 
     # As the data of a state
 
@@ -389,6 +388,29 @@ class ResultRecord(StoredResult, Generic[R]):
 
     def __repr__(self) -> str:
         return f"ResultRecord(storage_key={self.storage_key!r}, result={self.result!r})"
+
+
+def is_expired(metadata: bytes) -> bool:
+    """Whether a result with this description is expired; quicker than to load all of it.
+
+    Raises:
+        SerializationError: It is no description.
+    """
+    try:
+        expiration = msgspec.json.decode(metadata, type=_Expiration).expiration
+    except msgspec.DecodeError as error:
+        raise SerializationError(f"This is not the metadata of a result: {error}.") from error
+    return _has_come(expiration)
+
+
+class _Expiration(msgspec.Struct):
+    """The part of a description that says whether a result still counts."""
+
+    expiration: datetime | None = None
+
+
+def _has_come(expiration: datetime | None) -> bool:
+    return expiration is not None and clock.from_datetime(expiration) <= clock.current().now()
 
 
 def _serializer(configuration: Any) -> Serializer[Any]:

@@ -21,7 +21,7 @@ from mainspring.results.layout import read_metadata, split_record
 from mainspring.results.locations import get_default_result_storage, resolve_result_storage
 from mainspring.results.locks import LockedKeys
 from mainspring.results.memory import KeptRecord, RecordCache
-from mainspring.results.record import ResultRecord, ResultRecordMetadata
+from mainspring.results.record import ResultRecord, ResultRecordMetadata, is_expired
 from mainspring.serializers import Serializer
 from mainspring.settings import Settings, get_current_settings
 
@@ -317,7 +317,7 @@ class ResultStore(LockedKeys):
             ConfigurationError: The storage is not one that there is.
         """
         try:
-            return not self._read_metadata(key).is_expired
+            return not is_expired(self._read_description(key))
         except (ConfigurationError, StorageDriverMissing):
             raise
         except Exception:  # whatever a storage raises, a value that cannot be found is not there
@@ -368,20 +368,19 @@ class ResultStore(LockedKeys):
             self.cache.put(path, KeptRecord(fingerprint, metadata, payload))
         return record
 
-    def _read_metadata(self, key: str) -> ResultRecordMetadata:
+    def _read_description(self, key: str) -> bytes:
+        """The metadata of a record."""
         storage = self._storage()
         if self.metadata_storage is not None:
-            return ResultRecordMetadata.load_bytes(
-                self.metadata_storage.read_path(storage.relative_path(key))
-            )
+            return self.metadata_storage.read_path(storage.relative_path(key))
         path, fingerprint = self._remembered_as(key)
         kept = None if fingerprint is None else self.cache.get(path, fingerprint)
         if kept is not None:
-            return ResultRecordMetadata.load_bytes(kept.metadata)
+            return kept.metadata
         metadata = read_metadata(lambda size: storage.read_head(path, size))
         if fingerprint is not None:
             self.cache.put(path, KeptRecord(fingerprint, metadata, None))
-        return ResultRecordMetadata.load_bytes(metadata)
+        return metadata
 
     def _join(self, metadata: bytes, payload: bytes) -> ResultRecord[Any]:
         record = ResultRecord.deserialize_from_result_and_metadata(payload, metadata)
