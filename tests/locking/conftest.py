@@ -5,9 +5,16 @@ from uuid import uuid4
 
 import pytest
 
+from mainspring.locking import memory
 from mainspring.locking.filesystem import FileSystemLockManager
 from mainspring.locking.memory import MemoryLockManager
 from mainspring.locking.protocol import LockManager
+
+
+@pytest.fixture(autouse=True)
+def no_second_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits in memory and is not woken waits for ever, instead of looking again from time to time."""
+    monkeypatch.setattr(memory, "_LONGEST_PAUSE", 1000)
 
 
 @pytest.fixture(params=["memory", "filesystem"])

@@ -86,6 +86,7 @@ def test_acquiring_waits_for_the_release(manager: LockManager, key: str, acquire
     manager.acquire_lock(key, "a")
     waiting = Waiting(acquire, key, "b")
     assert waiting.still()
+    manager.acquire_lock(key, "a")  # again, which changes nothing for who waits
     manager.release_lock(key, "a")
     assert waiting.answer() is True
     assert manager.is_lock_holder(key, "b")

@@ -148,7 +148,9 @@ def test_a_store_without_locks_refuses_serializable(folder: Path) -> None:
         assert store.is_lock_holder("k", txn.holder)
         txn.stage(1)
     assert not store.is_locked("k")
-    assert store.read("k").result == 1
+    with transaction("r", store, isolation_level="SERIALIZABLE") as txn:
+        txn.stage(store.create_result_record(2, key="r"))
+    assert [store.read(key).result for key in "kr"] == [1, 2]
 
 
 @pytest.mark.contract("TX-64", "TX-58", "TX-47")
