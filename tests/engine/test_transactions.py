@@ -37,7 +37,7 @@ def test_the_commit_hook_of_a_task_gets_its_transaction() -> None:
     assert txn.is_committed()
 
 
-@pytest.mark.contract("TX-36", "TX-37", "H-17", "E-105", "E-127")
+@pytest.mark.contract("TX-36", "H-17", "E-105", "E-127", "W-9")
 def test_a_group_of_tasks_is_rolled_back_together() -> None:
     """When a later task fails, those that completed are rolled back; the failing one has nothing staged."""
     events: Events = []

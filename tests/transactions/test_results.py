@@ -117,6 +117,43 @@ def test_a_key_keeps_the_value(mainspring_home: Path) -> None:
     assert (mainspring_home / "storage" / "k").exists()
 
 
+@pytest.mark.contract("TX-72", "TX-40")
+def test_keys_are_kept_apart_inside_of_a_run(mainspring_home: Path) -> None:
+    """In the default storage, where nothing says otherwise; a raw value is written, and found under its own key."""
+
+    @flow
+    def pipeline() -> None:
+        for key, value in (("a", 1), ("b", 2)):
+            with transaction(key) as txn:
+                txn.stage(value)
+
+    pipeline()
+    assert kept(mainspring_home / "storage") == ["a", "b"]
+    for key, value in (("b", 2), ("a", 1)):
+        with transaction(key) as txn:
+            assert txn.read().result == value
+
+
+@pytest.mark.contract("TX-47")
+def test_a_foreign_lock_holds_readers_and_refuses_writers(folder: Path) -> None:
+    """The reader waits for the release; the error of the writer is a ValueError and a RuntimeError."""
+    store = ResultStore(folder, lock_manager=MemoryLockManager())
+    store.write("old", key="foreign")
+    store.acquire_lock("foreign", "a")
+    for error in (ValueError, RuntimeError):
+        with pytest.raises(error, match="locked by another holder"):
+            store.write("new", key="foreign", holder="b")
+    values: list[str] = []
+    reader = threading.Thread(target=lambda: values.append(store.read("foreign", holder="b").result))
+    reader.start()
+    reader.join(0.05)
+    assert values == []
+    store.write("new", key="foreign", holder="a")
+    store.release_lock("foreign", "a")
+    reader.join(30)
+    assert values == ["new"]
+
+
 @pytest.mark.contract("TX-41")
 def test_the_logger_of_a_block() -> None:
     """The run's inside of a run, the one for transactions outside, or the one that is given."""
@@ -135,7 +172,7 @@ def test_the_logger_of_a_block() -> None:
     assert pipeline() == "mainspring.flow_runs"
 
 
-@pytest.mark.contract("TX-10", "TX-57")
+@pytest.mark.contract("TX-10")
 def test_a_store_without_locks_refuses_serializable(folder: Path) -> None:
     """With a lock manager it is possible."""
     with (
@@ -153,7 +190,7 @@ def test_a_store_without_locks_refuses_serializable(folder: Path) -> None:
     assert [store.read(key).result for key in "kr"] == [1, 2]
 
 
-@pytest.mark.contract("TX-64", "TX-58", "TX-47")
+@pytest.mark.contract("TX-64", "TX-58")
 def test_threads_compute_a_value_once(folder: Path) -> None:
     """Of many SERIALIZABLE blocks with one key, one computes; the others wait for it and read, and so do readers."""
     store = ResultStore(folder, lock_manager=MemoryLockManager())

@@ -420,7 +420,6 @@ def test_waiting_for_a_lock_may_be_limited(writer: Paused) -> None:
     assert issubclass(LockTimeout, TimeoutError)
 
 
-@pytest.mark.contract("TX-47")
 def test_a_write_under_a_foreign_lock_is_refused(writer: Paused, caplog: pytest.LogCaptureFixture) -> None:
     """A READ_COMMITTED transaction with the same key is rolled back, and the writer's value stands."""
     with transaction("k", writer.store) as txn:
