@@ -52,7 +52,7 @@ OPTIONS = {
 
 @dataclass
 class CachePolicy:
-    """What makes a key. Derive from it and write `compute_key` for one of your own.
+    """What makes a key. Derive from it and write `compute_key` for one of your own; as a dataclass, if it has options.
 
     Policies are equal if their options are. Operators never change them; safe to share between threads.
 
@@ -525,7 +525,7 @@ RUN_ID = RunId()
 """The flow run, or the task run outside of flows."""
 
 NO_CACHE = _None()
-"""No key: nothing is looked up, and nothing is kept for others."""
+"""No key, so nothing is looked up and nothing is kept for others."""
 
 NONE = _None()
 """The older name of `NO_CACHE`."""

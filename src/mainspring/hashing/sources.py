@@ -6,7 +6,8 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -169,12 +170,18 @@ def _is_own(value: Any) -> bool:
     name = (
         value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or "builtins"
     )
-    if name == "__main__":
-        return True
-    if name.partition(".")[0] in FOREIGN:
-        return False
-    file = getattr(sys.modules.get(name), "__file__", None) or ""
-    return not any(part in file for part in INSTALLED)
+    return name == "__main__" or not _is_foreign(name.partition(".")[0])
+
+
+@lru_cache(1024)
+def _is_foreign(package: str) -> bool:
+    """Whether a top-level package came with Python, or lies where packages are installed."""
+    file = getattr(sys.modules.get(package), "__file__", None)
+    if package in FOREIGN or file is None:
+        return package in FOREIGN
+    path = Path(file)
+    home = path.parents[1] if path.stem == "__init__" else path.parent
+    return home.name in INSTALLED or any(home.glob("*.dist-info"))
 
 
 def _stand_in(value: Any) -> str | None:

@@ -234,7 +234,7 @@ STABLE_TRANSFORMS: dict[type | str, Callable[[Any], Any]] = {
     "pyarrow.ChunkedArray": _chunked,
     "pyarrow.Array": _arrow,
 }
-"""What values of a type are hashed as: a function by class, or by ``"package.Class"`` for one that may not be loaded.
+"""Functions that make plainer values, by class, or by ``"package.Class"`` for a class that may not be loaded.
 
 The entry for the nearest base class counts. What the function returns is hashed in place of the value, together with
 the name of the value's class. Add to it, replace or remove entries; do so before values are hashed, in every process.
