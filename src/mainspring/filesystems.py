@@ -18,6 +18,7 @@ then renamed. They are not forced to the disk, so a power cut may lose the lates
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from io import RawIOBase
@@ -42,6 +43,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+_TICK = 100_000_000  # nanoseconds; files written within less may have equal times, and numbers are used again
 _ATTEMPTS = 3  # somebody may remove a folder between its making and its use
 
 
@@ -73,7 +75,7 @@ class ReadableFileSystem:
         return self.read_path(path)[:size]
 
     def fingerprint(self, path: str) -> object | None:
-        """What changes whenever the bytes under ``path`` do; None if that is not cheap, or nothing is there."""
+        """What changes whenever the bytes under ``path`` do; None if that is not cheap or not certain to be told."""
         return None
 
     def resolve_path(self, path: str) -> str:
@@ -183,6 +185,10 @@ class LocalFileSystem(WritableFileSystem):
         try:
             found = os.stat(self.resolve_path(path))
         except OSError:
+            return None
+        if (
+            time.time_ns() - found.st_mtime_ns < _TICK
+        ):  # not our clock: what counts is that of the file system
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size, found.st_ctime_ns
 

@@ -1,6 +1,7 @@
 """File systems: folders, what fsspec reaches, and nothing at all."""
 
 import asyncio
+import os
 import pickle
 import threading
 import uuid
@@ -225,13 +226,17 @@ def test_a_failed_write_leaves_what_was_there(
 
 
 def test_fingerprint(local: LocalFileSystem) -> None:
-    """A fingerprint changes with every write, even of the same content, and is None for nothing."""
+    """A fingerprint changes with every write; nothing, and a file that was just written, has none."""
     assert local.fingerprint("a") is None
-    local.write_path("a", b"1")
+    path = Path(local.write_path("a", b"1"))
+    os.utime(path, (1, 1))
     first = local.fingerprint("a")
     assert first == local.fingerprint("a") is not None
     local.write_path("a", b"1")
-    assert local.fingerprint("a") != first
+    os.utime(path, (1, 1))
+    assert local.fingerprint("a") not in (None, first)
+    os.utime(path, (2**33, 2**33))
+    assert local.fingerprint("a") is None
 
 
 # What fsspec reaches
