@@ -80,7 +80,7 @@ class Serializer(Generic[D]):
         made_one: Serializer[Any] = object.__new__(made)
         return made_one
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self: Serializer[Any], **fields: Any) -> None:
         kind = self.__class__.__qualname__
         if unknown := fields.keys() - self._options.keys():
             raise ConfigurationError(
