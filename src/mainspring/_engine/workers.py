@@ -16,7 +16,7 @@ from typing import Any
 
 __all__ = ["WorkerPool"]
 
-EAGER = 2
+EAGER = 4
 """Threads that are started without waiting for the queue to stand still."""
 
 STALL = 0.002
