@@ -459,7 +459,6 @@ def test_sums_with_different_options_are_refused(option: str, one: Any, two: Any
 # Failures
 
 
-@pytest.mark.contract("K-26")
 def test_an_input_without_hash_is_an_error_that_says_what_to_do() -> None:
     """It names the input and the part to blame, and what there is to do; it is also a ValueError."""
     with pytest.raises(ValueError, match=r"inputs\['x'\]\[0\]") as caught:
