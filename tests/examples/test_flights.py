@@ -47,7 +47,7 @@ def test_tells_what_it_does(script: Script) -> None:
     """While it works it logs each month, the attempts to read the weather, and not much more."""
     lines = script.log.splitlines()
     assert sum("'clean " in line for line in lines) == 12
-    assert sum("'read_weather-" in line for line in lines) == 2
+    assert sum("'read_weather-" in line and "Guessing" in line for line in lines) == 2
     assert len(lines) < 30
 
 
