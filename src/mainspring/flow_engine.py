@@ -17,6 +17,7 @@ import msgspec
 
 from mainspring import clock, identifiers
 from mainspring._core import transitions
+from mainspring._core.lineage import Origin
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.inputs import collect_inputs, find_unfinished
 from mainspring._engine.recorded import RecordedRun
@@ -27,7 +28,7 @@ from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.futures import resolve_futures_to_states
 from mainspring.logging import engine_logs, enter_context, flow_run_logger, get_logger, should_log_prints
 from mainspring.recording import current_recorder
-from mainspring.runs import FlowRun, TaskRun
+from mainspring.runs import FlowRun, Parameter, TaskRun, TaskRunResult
 from mainspring.states import State, StateDetails, StateType
 
 __all__ = [
@@ -70,6 +71,7 @@ class BaseFlowRunEngine(RecordedRun):
     logger: Any = field(default=_engine_logger)
 
     _stand_in: TaskRun | None = field(default=None, init=False, repr=False)
+    _around: FlowRunContext | None = field(default=None, init=False, repr=False)
     _scope: Any = field(default=None, init=False, repr=False)
 
     run_option: ClassVar[str] = "flow_run_name"
@@ -89,16 +91,18 @@ class BaseFlowRunEngine(RecordedRun):
         """The flow run."""
         return self.flow_run
 
-    def set_state(self, state: State, force: bool = False) -> State:
+    def _enter(self, state: State) -> State:
         """Enter and record a state; the task run that stands for a subflow enters one like it first."""
         if self._stand_in is not None:
             self._mirror(self._stand_in, state)
-        return super().set_state(state, force)
+            if state.type is StateType.COMPLETED and self._around is not None:
+                self._around.run_results.note(state.data, Origin(TaskRunResult(id=self._stand_in.id)))
+        return super()._enter(state)
 
-    def result(self, raise_on_failure: bool = True) -> Any:
+    def _outcome(self, raise_on_failure: bool) -> Any:
         """What the run came to: the value of a completed run, else what its state says (F-14, F-62)."""
         if self._raised is not NotSet or self._return_value is NotSet:
-            return super().result(raise_on_failure)
+            return super()._outcome(raise_on_failure)
         if self.state.is_completed() and not isinstance(self._return_value, State):
             return self._return_value
         return self.state.result(raise_on_failure=raise_on_failure)
@@ -136,6 +140,7 @@ class BaseFlowRunEngine(RecordedRun):
         around = FlowRunContext.get()
         if around is None or around.flow_run is None:
             return
+        self._around = around
         task_context = TaskRunContext.get()
         parents = [] if task_context is None else [task_context.task_run]
         pending = State(StateType.PENDING, at=run.state.at)
@@ -147,7 +152,7 @@ class BaseFlowRunEngine(RecordedRun):
             around.flow_run.key,
             run.tags,
             self.flow.version,
-            collect_inputs(self.parameters or {}, self.wait_for, parents),
+            collect_inputs(self.parameters or {}, self.wait_for, parents, around.run_results),
         )
         stand_in.flow_run_run_count = around.flow_run.run_count
         run.parent_task_run_key = stand_in.key
@@ -165,6 +170,7 @@ class BaseFlowRunEngine(RecordedRun):
         self._recorder.enter(stand_in, copy, wait=False, before=before)
 
     def _enter_run(self) -> None:
+        self._choose_store()
         self._outer = scope = self._enter_attempt()
         self._context = scope.context
 
@@ -190,7 +196,17 @@ class _FlowScope:
 
     def __init__(self, engine: BaseFlowRunEngine) -> None:
         log_prints = should_log_prints(engine.flow.log_prints)
-        self.context = FlowRunContext(engine.flow, engine.flow_run, None, engine.parameters, log_prints)
+        self.context = FlowRunContext(
+            engine.flow,
+            engine.flow_run,
+            None,
+            engine.parameters,
+            log_prints,
+            engine._result_store,
+            engine._keeps_result,
+        )
+        for name, value in (engine.parameters or {}).items():
+            self.context.run_results.note(value, Origin(Parameter(name=name)))
 
     def __enter__(self) -> Self:
         self._task_run = TaskRunContext.activate(None)
@@ -329,4 +345,4 @@ async def run_flow_async(
             while engine.is_running():
                 async with engine.run_context():
                     await engine.call_flow_fn()
-    return engine.state if return_type == "state" else engine.result()
+    return engine.state if return_type == "state" else await engine.result()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from mainspring._core.policy import Hooks, RunPolicy
-from mainspring._engine.subject import GivenHooks, Subject
+from mainspring._engine.keeping import ResultOptions
+from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
 from mainspring.annotations import NotSet
 from mainspring.exceptions import InvalidNameError
 from mainspring.flow_engine import run_flow
@@ -42,6 +43,11 @@ class Flow(Subject[P, R]):
         task_runner: Where submitted tasks run: a runner or a class of one; threads by default.
         description: What it does; the docstring by default.
         timeout_seconds: How long an attempt may take.
+        persist_result: Whether results are kept beyond the process, also those of its tasks that do not say.
+            When None they are if a storage or serializer is given, else if the settings say so.
+        result_storage: Where they are kept: a file system, a folder, or an address ("s3://bucket/results").
+        result_serializer: As what: a serializer or its type, for example "json".
+        cache_result_in_memory: Whether states go on holding a result that is kept.
         log_prints: Whether ``print`` goes to the run logger; inherited when None.
         on_running: Hooks called with flow, run and state when an attempt begins.
         on_completion: Hooks called when a run has completed.
@@ -70,6 +76,10 @@ class Flow(Subject[P, R]):
         task_runner: Runner | None = None,
         description: str | None = None,
         timeout_seconds: float | None = None,
+        persist_result: bool | None = None,
+        result_storage: Storage | None = None,
+        result_serializer: GivenSerializer | None = None,
+        cache_result_in_memory: bool = True,
         log_prints: bool | None = None,
         on_completion: GivenHooks | None = None,
         on_failure: GivenHooks | None = None,
@@ -86,15 +96,18 @@ class Flow(Subject[P, R]):
             "on_crashed": on_crashed,
             "on_cancellation": on_cancellation,
         }
+        results = ResultOptions(
+            persist_result, result_storage, result_serializer, cache_result_in_memory, cache_policy=None
+        )
         super().__init__(
-            fn, "flow", _flow_name(name, own_name), description, flow_run_name, log_prints, hooks
+            fn, "flow", _flow_name(name, own_name), description, flow_run_name, log_prints, hooks, results
         )
         if self.isgenerator:
             raise TypeError(
                 f"Flow {own_name!r} is a generator function, which flows cannot be. Make the part that yields a"
                 f" generator task and call it from a plain flow."
             )
-        self.version = version or _source_version(fn)
+        self.version = version or _source_version(self.fn)
         self.task_runner = _task_runner(task_runner)
         defaults = get_current_settings().flows
         self.policy = RunPolicy.resolve(
@@ -132,6 +145,10 @@ class Flow(Subject[P, R]):
         task_runner: Runner | None = None,
         description: str | None = None,
         timeout_seconds: float | None = None,
+        persist_result: bool | type[NotSet] | None = NotSet,
+        result_storage: Storage | type[NotSet] | None = NotSet,
+        result_serializer: GivenSerializer | type[NotSet] | None = NotSet,
+        cache_result_in_memory: bool | None = None,
         log_prints: bool | type[NotSet] | None = NotSet,
         on_completion: GivenHooks | None = None,
         on_failure: GivenHooks | None = None,
@@ -141,14 +158,18 @@ class Flow(Subject[P, R]):
     ) -> Flow[P, R]:
         """A copy of this flow with some options changed; None keeps an option, 0 unsets a number.
 
-        See `Flow` for what the options mean; ``log_prints=None`` is a value of its own.
+        See `Flow` for what the options mean; for ``log_prints`` and where and whether results are kept, None is
+        a value of its own.
         """
 
         def keep(given: Any, own: Any) -> Any:
             return own if given is None else given
 
+        def choose(given: Any, own: Any) -> Any:
+            return own if given is NotSet else given
+
         changed: Flow[P, R] = Flow(
-            self.fn,
+            self.decorated,
             name=name or self.name,
             version=version or self.version,
             flow_run_name=flow_run_name or self.run_name,
@@ -157,15 +178,18 @@ class Flow(Subject[P, R]):
             task_runner=task_runner or self.task_runner,
             description=description or self.description,
             timeout_seconds=keep(timeout_seconds, self.timeout_seconds),
-            log_prints=self.log_prints if log_prints is NotSet else log_prints,  # type: ignore[arg-type]
+            persist_result=choose(persist_result, self.result_options.given_persist_result),
+            result_storage=choose(result_storage, self.result_storage),
+            result_serializer=choose(result_serializer, self.result_serializer),
+            cache_result_in_memory=keep(cache_result_in_memory, self.cache_result_in_memory),
+            log_prints=choose(log_prints, self.log_prints),
             on_running=on_running or self.on_running_hooks,
             on_completion=on_completion or self.on_completion_hooks,
             on_failure=on_failure or self.on_failure_hooks,
             on_crashed=on_crashed or self.on_crashed_hooks,
             on_cancellation=on_cancellation or self.on_cancellation_hooks,
         )
-        changed._bound = self._bound
-        return changed
+        return changed._bind(self._bound)
 
     def on_crashed(self, hook: H) -> H:
         """Register a hook that is called when a run was ended from outside; usable as a decorator."""
@@ -178,7 +202,7 @@ class Flow(Subject[P, R]):
         return hook
 
     def __get__(self, instance: object | None, owner: type | None = None) -> Flow[..., R]:
-        return self.bound_to(instance)
+        return self.bound_to(instance, owner)
 
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}>"
@@ -199,6 +223,10 @@ def flow(
     task_runner: Runner | None = None,
     description: str | None = None,
     timeout_seconds: float | None = None,
+    persist_result: bool | None = None,
+    result_storage: Storage | None = None,
+    result_serializer: GivenSerializer | None = None,
+    cache_result_in_memory: bool = True,
     log_prints: bool | None = None,
     on_completion: GivenHooks | None = None,
     on_failure: GivenHooks | None = None,

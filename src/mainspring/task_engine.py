@@ -15,32 +15,17 @@ one run, in one thread or asyncio task.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Generator, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, ParamSpec, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
-from mainspring._core.transitions import Move, next_state
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
-from mainspring._engine.recorded import RecordedRun
 from mainspring._engine.scopes import AsyncRunScope, SyncRunScope
 from mainspring._engine.suspension import Suspension
-from mainspring.annotations import NotSet
-from mainspring.context import TaskRunContext
-from mainspring.exceptions import RunCancelled
-from mainspring.logging import (
-    engine_logs,
-    enter_context,
-    get_logger,
-    should_log_prints,
-    task_run_logger,
-)
-from mainspring.recording import current_recorder
-from mainspring.runs import RunInput, TaskRun
-from mainspring.states import State
-from mainspring.transactions import AsyncTransaction, BaseTransaction, Transaction
+from mainspring._engine.task_runs import BaseTaskRunEngine, Dependencies, TaskRunTimeoutError
+from mainspring.runs import TaskRun
+from mainspring.transactions import AsyncTransaction, Transaction
 
 __all__ = [
     "AsyncTaskRunEngine",
@@ -56,145 +41,7 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Dependencies = dict[str, list[RunInput]]
 ReturnType = Literal["state", "result"]
-
-_engine_logger = get_logger("engine")
-_STAY = nullcontext()
-
-
-class TaskRunTimeoutError(TimeoutError):
-    """An attempt of a task run took longer than the task's ``timeout_seconds``."""
-
-
-@dataclass
-class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
-    """What both task engines share. Constructing one does nothing yet (E-7).
-
-    Args:
-        task: The task to run.
-        logger: Where the engine reports; the run's own logger once there is a run.
-        parameters: The arguments by parameter name.
-        task_run: A run record to execute, possibly again; a new one is created when omitted.
-        retries: Retries already started by this engine.
-        wait_for: Futures and states to wait for besides those among the parameters.
-        context: What a task runner hands over; ``cancel_event`` is a ``threading.Event`` that cancels.
-    """
-
-    task: Any
-    logger: Any = field(default=_engine_logger)
-    parameters: dict[str, Any] | None = None
-    task_run: TaskRun | None = None
-    retries: int = 0
-    wait_for: Iterable[Any] | None = None
-    context: dict[str, Any] | None = None
-
-    run_option: ClassVar[str] = "task_run_name"
-    timeout_error: ClassVar[type[TimeoutError]] = TaskRunTimeoutError
-
-    def __post_init__(self) -> None:
-        if self.parameters is None:
-            self.parameters = {}
-
-    @property
-    def subject(self) -> Any:
-        """The task."""
-        return self.task
-
-    @property
-    def run(self) -> TaskRun | None:
-        """The task run."""
-        return self.task_run
-
-    def is_cancelled(self) -> bool:
-        """True if whoever runs the task has set the cancel event it handed over (E-11)."""
-        event = self.context.get("cancel_event") if self.context else None
-        return event is not None and hasattr(event, "is_set") and bool(event.is_set())
-
-    def compute_transaction_key(self) -> str | None:
-        """The key under which the result of this run is kept; None, for results are not kept yet."""
-        return None
-
-    def record_terminal_state_timing(self, state: State) -> None:
-        """Note when the run ended and how long it ran, unless that is known; `set_state` does so by itself."""
-        run = self._require_run()
-        if run.started_at is not None and run.ended_at is None:
-            run.ended_at = state.at
-            if run.state.is_running():
-                run.run_time += state.at - run.state.at
-
-    def handle_rollback(self, txn: BaseTransaction) -> None:
-        """Record that the transaction around the completed run was rolled back (E-74, E-105)."""
-        run = self._require_run()
-        before = run.state
-        if before.is_completed():  # a run that failed by returning a state did not become anything else
-            message = "The task's transaction was rolled back."
-            data = before.data if before.has_data else NotSet
-            self.set_state(next_state(run, Move.ROLL_BACK, self._now(), message, data))
-
-    handle_rollback.log_on_run = False  # type: ignore[attr-defined]
-
-    def setup_run_context(self, client: object = None) -> TaskRunContext:
-        """A fresh context of the run, to be entered; prints are logged inside if the task wants that.
-
-        Raises:
-            ValueError: There is no run yet.
-        """
-        run = self._require_run()
-        assert isinstance(run, TaskRun)
-        log_prints = should_log_prints(self.task.log_prints)
-        return TaskRunContext(self.task, run, self.parameters, log_prints)
-
-    # What the scopes call
-
-    def _create(self, run_id: UUID | None, dependencies: Dependencies | None) -> None:
-        self._recorder = current_recorder()
-        run = self.task_run
-        if run is None:
-            run = self.task_run = self.task.create_local_run(
-                id=run_id,
-                parameters=self.parameters,
-                wait_for=self.wait_for,
-                extra_task_inputs=dependencies,
-            )
-        if not self._recorder.has(run):  # its history begins here, whoever made it
-            run.claim(run.state)
-            self._recorder.enter(run, run.state, wait=False)
-        self.logger = task_run_logger(run, self.task)
-        if engine_logs(logging.DEBUG):
-            self.logger.debug("Created task run %r for task %r", run.name, self.task.name)
-
-    def _enter_run(self) -> None:
-        self._context = self.setup_run_context()
-        self._outer = enter_context(self._context)
-        self._context_is_fresh = True
-
-    def _enter_attempt(self) -> AbstractContextManager[Any]:
-        if self._context_is_fresh:  # the first attempt goes on in the context that its run began in
-            self._context_is_fresh = False
-            self._context.parameters = self.parameters
-            return _STAY
-        return enter_context(self.setup_run_context())
-
-    def check_cancelled(self) -> None:
-        """Leave the run at once if whoever runs it has cancelled it.
-
-        Raises:
-            RunCancelled: It was cancelled.
-        """
-        if self.context and self.is_cancelled():
-            raise RunCancelled(f"The task runner cancelled task run {self.task_run!r}.")
-
-    def _stage(self, transaction: BaseTransaction, result: Any) -> None:
-        task = self.task
-        transaction.stage(result, (self.handle_rollback, *task.on_rollback_hooks), task.on_commit_hooks)
-
-    def _stage_if_settled(self, transaction: BaseTransaction, result: Any) -> None:
-        """Stage the result of the attempt that counts; one that is to be repeated leaves nothing behind."""
-        if self.is_running():
-            transaction.discard()
-        else:
-            self._stage(transaction, result)
 
 
 @dataclass
@@ -219,29 +66,35 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
         return SyncRunScope(self, task_run_id, dependencies, begins=True)
 
     def transaction_context(self) -> Transaction:
-        """The transaction of an attempt; it commits or rolls back with the one around it, if any."""
-        return Transaction(key=self.compute_transaction_key(), logger=self.logger)
+        """The transaction of an attempt; it commits or rolls back with the one around it, if any (E-124)."""
+        return Transaction(**self._transaction_options())
 
-    def call_task_fn(self, transaction: BaseTransaction) -> Any:
+    def call_task_fn(self, transaction: Transaction) -> Any:
         """Call the task's function once and settle what it returns (E-65).
 
         Raises:
             RunCancelled: The task runner has cancelled the run.
         """
+        if transaction.is_committed():  # somebody has kept the result already
+            return self.handle_success(transaction.read(), transaction)
         self.check_cancelled()
         result = self.task.arguments.call(self.parameters)
         return self.handle_success(result, transaction)
 
-    def handle_success(self, result: Any, transaction: BaseTransaction) -> Any:
+    def handle_success(self, result: Any, transaction: Transaction) -> Any:
         """Enter the state that the result means and stage it; a failed one may be retried (E-60 to E-64)."""
+        self._require_store()
         if self._limit is not None:
             self._limit.end()
         try:
-            self._succeed(result)
+            self._succeed(result, transaction.is_committed())
         except BaseException:
             self._stage(transaction, result)  # to be rolled back on the way out
             raise
-        self._stage_if_settled(transaction, result)
+        if self.is_running():  # another attempt was granted: this one leaves nothing behind
+            transaction.discard()
+        else:
+            self._stage(transaction, result)
         return result
 
 
@@ -267,29 +120,35 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
         return AsyncRunScope(self, task_run_id, dependencies, begins=True)
 
     def transaction_context(self) -> AsyncTransaction:
-        """The transaction of an attempt; it commits or rolls back with the one around it, if any."""
-        return AsyncTransaction(key=self.compute_transaction_key(), logger=self.logger)
+        """The transaction of an attempt; it commits or rolls back with the one around it, if any (E-124)."""
+        return AsyncTransaction(**self._transaction_options())
 
-    async def call_task_fn(self, transaction: BaseTransaction) -> Any:
+    async def call_task_fn(self, transaction: AsyncTransaction) -> Any:
         """Call the task's function once and settle what it returns (E-65).
 
         Raises:
             RunCancelled: The task runner has cancelled the run.
         """
+        if transaction.is_committed():  # somebody has kept the result already
+            return await self.handle_success(await transaction.read(), transaction)
         self.check_cancelled()
         result = await self.task.arguments.call(self.parameters)
         return await self.handle_success(result, transaction)
 
-    async def handle_success(self, result: Any, transaction: BaseTransaction) -> Any:
+    async def handle_success(self, result: Any, transaction: AsyncTransaction) -> Any:
         """Enter the state that the result means and stage it; a failed one may be retried (E-60 to E-64)."""
+        self._require_store()
         if self._limit is not None:
             self._limit.end()
         try:
-            await self._succeed(result)
+            await self._succeed(result, transaction.is_committed())
         except BaseException:
             self._stage(transaction, result)  # to be rolled back on the way out
             raise
-        self._stage_if_settled(transaction, result)
+        if self.is_running():  # another attempt was granted: this one leaves nothing behind
+            transaction.discard()
+        else:
+            self._stage(transaction, result)
         return result
 
 
@@ -364,7 +223,7 @@ async def run_task_async(
         while engine.is_running():
             async with engine.run_context(), engine.transaction_context() as txn:
                 await engine.call_task_fn(txn)
-    return engine.state if return_type == "state" else engine.result()
+    return engine.state if return_type == "state" else await engine.result()
 
 
 def run_generator_task_sync(
@@ -398,6 +257,7 @@ def run_generator_task_sync(
                     except StopIteration as end:
                         result = end.value
                         break
+                    engine.trace(value, running=True)
                     with Suspension(engine, txn):
                         try:
                             step, argument = generator.send, (yield value)
@@ -443,6 +303,7 @@ async def run_generator_task_async(
                         value = await step(argument)
                     except StopAsyncIteration:
                         break
+                    engine.trace(value, running=True)
                     with Suspension(engine, txn):
                         try:
                             step, argument = generator.asend, (yield value)
@@ -455,7 +316,7 @@ async def run_generator_task_async(
                         await generator.aclose()
                         break
                 await engine.handle_success(result, txn)
-    engine.result()
+    await engine.result()
 
 
 def _require_result(return_type: str) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import timedelta
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from mainspring import clock, identifiers
 from mainspring._core.policy import MAX_RETRY_DELAYS, Hooks, RunPolicy
 from mainspring._engine.inputs import collect_inputs
-from mainspring._engine.subject import GivenHooks, Subject
+from mainspring._engine.keeping import ResultOptions
+from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
 from mainspring.annotations import NotSet
+from mainspring.cache_policies import CachePolicy
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.futures import Future, FutureList
+from mainspring.hashing import source_of
 from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType
@@ -26,6 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
+KeyFunction = Callable[[TaskRunContext, dict[str, Any]], str | None]
 Delays = float | Sequence[float] | Callable[[int], Sequence[float]]
 
 
@@ -41,6 +46,10 @@ class Task(Subject[P, R]):
         description: What it does; the docstring by default.
         tags: Given to each run.
         version: Recorded with each run.
+        cache_policy: What the result depends on: runs that agree in it share one result. With None or
+            ``NO_CACHE`` each run stands for itself. By default results are shared inside of one flow run.
+        cache_key_fn: A function of task run context and arguments that gives the key instead.
+        cache_expiration: How long a kept result counts.
         task_run_name: What runs are called: a template over the parameters, or a function without
             arguments.
         retries: How many times a failed run is attempted again; default from the settings.
@@ -48,8 +57,16 @@ class Task(Subject[P, R]):
             function of the number of retries that gives such a list.
         retry_jitter_factor: How far a delay may stray from what was given, as a fraction of it.
         retry_condition_fn: Called with task, run and failed state; a false answer means no retry.
+        persist_result: Whether results are kept beyond the process. When None they are if another option
+            about results asks for it, else if the enclosing run or the settings say so.
+        result_storage: Where they are kept: a file system, a folder, or an address ("s3://bucket/results").
+        result_serializer: As what: a serializer or its type, for example "json".
+        result_storage_key: Under which key: a template over ``parameters``, ``task_run`` and ``flow_run``. A
+            result under that key is used again.
+        cache_result_in_memory: Whether states go on holding a result that is kept.
         timeout_seconds: How long an attempt may take.
         log_prints: Whether ``print`` goes to the run logger; inherited when None.
+        refresh_cache: Whether to run and overwrite a kept result; with None the settings decide.
         on_running: Hooks called with task, run and state when an attempt begins.
         on_completion: Hooks called when a run has completed.
         on_failure: Hooks called when a run has failed for good.
@@ -64,6 +81,7 @@ class Task(Subject[P, R]):
 
     on_commit_hooks: Hooks
     on_rollback_hooks: Hooks
+    _source_code: str | None = None
 
     def __init__(
         self,
@@ -72,12 +90,21 @@ class Task(Subject[P, R]):
         description: str | None = None,
         tags: Iterable[str] | None = None,
         version: str | None = None,
+        cache_policy: CachePolicy | type[NotSet] | None = NotSet,
+        cache_key_fn: KeyFunction | None = None,
+        cache_expiration: timedelta | None = None,
         task_run_name: str | Callable[[], str] | None = None,
         retries: int | None = None,
         retry_delay_seconds: Delays | None = None,
         retry_jitter_factor: float | None = None,
+        persist_result: bool | None = None,
+        result_storage: Storage | None = None,
+        result_serializer: GivenSerializer | None = None,
+        result_storage_key: str | None = None,
+        cache_result_in_memory: bool = True,
         timeout_seconds: float | None = None,
-        log_prints: bool | None = None,
+        log_prints: bool | None = False,
+        refresh_cache: bool | None = None,
         on_completion: GivenHooks | None = None,
         on_failure: GivenHooks | None = None,
         on_rollback: GivenHooks | None = None,
@@ -87,17 +114,20 @@ class Task(Subject[P, R]):
     ) -> None:
         self.require_function(fn, "task")
         own_name = getattr(fn, "__name__", None) or type(fn).__name__
-        hooks = {
-            "on_running": on_running,
-            "on_completion": on_completion,
-            "on_failure": on_failure,
-            "on_commit": on_commit,
-            "on_rollback": on_rollback,
-        }
-        super().__init__(fn, "task", name or own_name, description, task_run_name, log_prints, hooks)
+        hooks = {"on_running": on_running, "on_completion": on_completion, "on_failure": on_failure}
+        hooks |= {"on_commit": on_commit, "on_rollback": on_rollback}
+        keeping = (
+            persist_result,
+            result_storage,
+            result_serializer,
+            cache_result_in_memory,
+            result_storage_key,
+        )
+        results = ResultOptions(*keeping, cache_policy, cache_key_fn, cache_expiration, refresh_cache)
+        super().__init__(fn, "task", name or own_name, description, task_run_name, log_prints, hooks, results)
         self.tags = frozenset((tags,) if isinstance(tags, str) else tags or ())
         self.version = version
-        self.task_key = _task_key(fn)
+        self.task_key = _task_key(self.fn)
         defaults = get_current_settings().tasks
         self.policy = RunPolicy.resolve(
             "Task run",
@@ -112,6 +142,20 @@ class Task(Subject[P, R]):
                 StateType.FAILED: self.on_failure_hooks,
             },
         )
+
+    @property
+    def source_code(self) -> str:
+        """The text of the function, or of its class if it is an object; what it is compiled to if there is no text.
+
+        It travels with the task, so keys made of it are the same in processes that have no source files (V-14).
+        """
+        if self._source_code is None:
+            self._source_code = source_of(self.fn)
+        return self._source_code
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._source_code = self.source_code
+        return super().__getstate__()
 
     # Options as they were resolved
 
@@ -129,6 +173,31 @@ class Task(Subject[P, R]):
     def task_run_name(self) -> Any:
         """What runs are called."""
         return self.run_name
+
+    @property
+    def cache_policy(self) -> CachePolicy | None:
+        """What a result depends on, None or ``NO_CACHE`` if results are not shared."""
+        return self.result_options.cache_policy
+
+    @property
+    def cache_key_fn(self) -> KeyFunction | None:
+        """The function that gives the key instead of a policy."""
+        return self.result_options.cache_key_fn
+
+    @property
+    def cache_expiration(self) -> timedelta | None:
+        """How long a kept result counts."""
+        return self.result_options.cache_expiration
+
+    @property
+    def result_storage_key(self) -> str | None:
+        """The template of the key under which results are kept."""
+        return self.result_options.result_storage_key
+
+    @property
+    def refresh_cache(self) -> bool | None:
+        """Whether runs overwrite a kept result; None if the settings decide."""
+        return self.result_options.refresh_cache
 
     # Calling
 
@@ -237,7 +306,8 @@ class Task(Subject[P, R]):
         parents: tuple[TaskRun, ...] = ()
         if task_context is not None and flow_run_key in (None, task_context.task_run.flow_run_key):
             parents = (task_context.task_run,)
-        inputs = collect_inputs(parameters or {}, wait_for, parents)
+        lineage = None if flow_context is None else flow_context.run_results
+        inputs = collect_inputs(parameters or {}, wait_for, parents, lineage)
         if extra_task_inputs:
             for name, more in extra_task_inputs.items():
                 inputs[name] = [*inputs.get(name, []), *more]
@@ -265,12 +335,21 @@ class Task(Subject[P, R]):
         name: str | None = None,
         description: str | None = None,
         tags: Iterable[str] | None = None,
+        cache_policy: CachePolicy | type[NotSet] | None = NotSet,
+        cache_key_fn: KeyFunction | None = None,
+        cache_expiration: timedelta | None = None,
         task_run_name: str | Callable[[], str] | type[NotSet] | None = NotSet,
         retries: int | type[NotSet] | None = NotSet,
         retry_delay_seconds: Delays | type[NotSet] | None = NotSet,
         retry_jitter_factor: float | type[NotSet] | None = NotSet,
+        persist_result: bool | type[NotSet] | None = NotSet,
+        result_storage: Storage | type[NotSet] | None = NotSet,
+        result_serializer: GivenSerializer | type[NotSet] | None = NotSet,
+        result_storage_key: str | type[NotSet] | None = NotSet,
+        cache_result_in_memory: bool | None = None,
         timeout_seconds: float | None = None,
         log_prints: bool | type[NotSet] | None = NotSet,
+        refresh_cache: bool | type[NotSet] | None = NotSet,
         on_completion: GivenHooks | None = None,
         on_failure: GivenHooks | None = None,
         on_rollback: GivenHooks | None = None,
@@ -282,22 +361,32 @@ class Task(Subject[P, R]):
 
         Options whose default here is None cannot be unset by a copy; see `Task` for what they mean.
         """
+        results, in_memory = self.result_options, cache_result_in_memory
 
         def keep(given: Any, own: Any) -> Any:
             return own if given is NotSet else given
 
         changed: Task[P, R] = Task(
-            self.fn,
+            self.decorated,
             name=name or self.name,
             description=description or self.description,
             tags=self.tags if tags is None else tags,
             version=self.version,
+            cache_policy=keep(cache_policy, results.given_cache_policy),
+            cache_key_fn=cache_key_fn or results.cache_key_fn,
+            cache_expiration=cache_expiration or results.cache_expiration,
             task_run_name=keep(task_run_name, self.run_name),
             retries=keep(retries, self.retries),
             retry_delay_seconds=keep(retry_delay_seconds, self.retry_delay_seconds),
             retry_jitter_factor=keep(retry_jitter_factor, self.retry_jitter_factor),
+            persist_result=keep(persist_result, results.given_persist_result),
+            result_storage=keep(result_storage, results.result_storage),
+            result_serializer=keep(result_serializer, results.result_serializer),
+            result_storage_key=keep(result_storage_key, results.result_storage_key),
+            cache_result_in_memory=self.cache_result_in_memory if in_memory is None else in_memory,
             timeout_seconds=timeout_seconds or self.timeout_seconds,
             log_prints=keep(log_prints, self.log_prints),
+            refresh_cache=keep(refresh_cache, results.refresh_cache),
             on_completion=on_completion or self.on_completion_hooks,
             on_failure=on_failure or self.on_failure_hooks,
             on_rollback=on_rollback or self.on_rollback_hooks,
@@ -305,8 +394,7 @@ class Task(Subject[P, R]):
             retry_condition_fn=retry_condition_fn or self.retry_condition_fn,
             on_running=on_running or self.on_running_hooks,
         )
-        changed._bound = self._bound
-        return changed
+        return changed._bind(self._bound)
 
     def on_commit(self, hook: H) -> H:
         """Register a hook that is called when the run's transaction commits; usable as a decorator."""
@@ -319,7 +407,7 @@ class Task(Subject[P, R]):
         return hook
 
     def __get__(self, instance: object | None, owner: type | None = None) -> Task[..., R]:
-        return self.bound_to(instance)
+        return self.bound_to(instance, owner)
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r} of {self.task_key}>"
@@ -336,12 +424,21 @@ def task(
     description: str | None = None,
     tags: Iterable[str] | None = None,
     version: str | None = None,
+    cache_policy: CachePolicy | type[NotSet] | None = NotSet,
+    cache_key_fn: KeyFunction | None = None,
+    cache_expiration: timedelta | None = None,
     task_run_name: str | Callable[[], str] | None = None,
     retries: int | None = None,
     retry_delay_seconds: Delays | None = None,
     retry_jitter_factor: float | None = None,
+    persist_result: bool | None = None,
+    result_storage: Storage | None = None,
+    result_serializer: GivenSerializer | None = None,
+    result_storage_key: str | None = None,
+    cache_result_in_memory: bool = True,
     timeout_seconds: float | None = None,
     log_prints: bool | None = None,
+    refresh_cache: bool | None = None,
     on_completion: GivenHooks | None = None,
     on_failure: GivenHooks | None = None,
     on_rollback: GivenHooks | None = None,
@@ -363,6 +460,7 @@ def task(__fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         ValueError: An option's value cannot work.
     """
     Task.require_options(options, "task")
+    options.setdefault("log_prints", None)
     if __fn is not None:
         return Task(__fn, **options)
 

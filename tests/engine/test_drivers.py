@@ -32,7 +32,7 @@ async def by_hand(task: Task[..., Any], stage: Stage, **arguments: Any) -> Any:
             while engine.is_running():
                 async with engine.run_context(), engine.transaction_context() as transaction:
                     await engine.call_task_fn(transaction)
-        return engine.state if wants_state else engine.result()
+        return engine.state if wants_state else await engine.result()
     engine = SyncTaskRunEngine[Any, Any](task=task, parameters=parameters, wait_for=wait_for)
     with engine.start():
         while engine.is_running():

@@ -208,7 +208,8 @@ def test_constructing_does_nothing(kind: Any, of: Any) -> None:
         assert engine.task.name == of.name
         assert engine.parameters == {}
         assert engine.is_running() is False
-        assert engine.result() is None
+    assert SyncTaskRunEngine(task=of).result() is None
+    assert asyncio.run(AsyncTaskRunEngine(task=of).result()) is None
     assert task_runs() == []
 
 
@@ -315,11 +316,6 @@ def test_is_running(state: Any, running: bool) -> None:
     """A run is to be attempted while it is RUNNING or SCHEDULED."""
     run = TaskRun(bytes(16), "a run", state, "key")
     assert Engine(double, task_run=run).is_running() is running
-
-
-def test_there_is_no_transaction_key_without_a_kept_result() -> None:
-    """A task whose results are not kept has no key."""
-    assert Engine(double).compute_transaction_key() is None
 
 
 # Results

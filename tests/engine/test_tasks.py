@@ -193,12 +193,107 @@ def test_positional_options_are_refused() -> None:
         task("name")  # type: ignore[call-overload]
 
 
-@pytest.mark.contract("T-27")
-@pytest.mark.parametrize("wrapper", [classmethod, staticmethod])
-def test_task_above_classmethod_is_refused(wrapper: Any) -> None:
-    """The order of the two decorators matters, and the error says which is right."""
-    with pytest.raises(TypeError, match=f"@{wrapper.__name__} should be applied on top of @task"):
-        task(wrapper(hook))
+class Shop:
+    """Tasks in every form that a class body can hold."""
+
+    name = "the shop"
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name or self.name
+
+    @task
+    def method(self, x: int = 0) -> str:
+        return f"{self.name} {x}"
+
+    @task
+    @classmethod
+    def above_class(cls, x: int = 0) -> str:
+        return f"{cls.name} {x}"
+
+    @classmethod
+    @task
+    def below_class(cls, x: int = 0) -> str:
+        return f"{cls.name} {x}"
+
+    @task
+    @staticmethod
+    def above_static(x: int = 0) -> str:
+        return f"static {x}"
+
+    @staticmethod
+    @task
+    def below_static(x: int = 0) -> str:
+        return f"static {x}"
+
+    @task
+    async def amethod(self, x: int = 0) -> str:
+        return f"{self.name} {x}"
+
+    @task
+    @classmethod
+    async def aclass(cls, x: int = 0) -> str:
+        return f"{cls.name} {x}"
+
+    @task
+    @staticmethod
+    async def astatic(x: int = 0) -> str:
+        return f"static {x}"
+
+
+class Branch(Shop):
+    """A subclass with a name of its own."""
+
+    name = "the branch"
+
+
+@pytest.mark.contract("T-27", "T-35", "V-17")
+@pytest.mark.parametrize("owner", [Branch, Branch("mine")], ids=["class", "instance"])
+def test_class_and_static_methods(owner: Any) -> None:
+    """Both orders of the two decorators work, on the class and on an instance, sync and async."""
+    assert owner.above_class(1) == owner.below_class(1) == "the branch 1"
+    assert owner.above_static(1) == owner.below_static(1) == "static 1"
+    assert asyncio.run(owner.aclass(1)) == "the branch 1"
+    assert asyncio.run(owner.astatic(1)) == "static 1"
+    assert owner.above_class.with_options(name="copy")(x=2) == "the branch 2"
+    assert owner.above_static.with_options(name="copy")(x=2) == "static 2"
+
+
+@pytest.mark.contract("V-17")
+def test_a_method_may_be_called_on_its_class() -> None:
+    """`Class.method(instance)` is what it is for plain methods."""
+    assert Shop.method(Shop("mine"), 3) == "mine 3"
+    assert asyncio.run(Shop.amethod(Branch(), 3)) == "the branch 3"
+
+
+@pytest.mark.contract("V-17")
+def test_what_kind_of_method_a_task_is() -> None:
+    """`ismethod`, `isclassmethod` and `isstaticmethod` tell."""
+    kinds = [
+        (each.ismethod, each.isclassmethod, each.isstaticmethod)
+        for each in (
+            Shop.method,
+            Shop().method,
+            Shop.above_class,
+            Shop().above_class,
+            Shop.above_static,
+            Shop().above_static,
+        )
+    ]
+    assert kinds == [
+        (False, False, False),
+        (True, False, False),
+        (True, True, False),
+        (True, True, False),
+        (False, False, True),
+        (False, False, True),
+    ]
+
+
+@pytest.mark.contract("T-34", "W-13")
+def test_bound_tasks_of_two_instances_do_not_mix() -> None:
+    """Each keeps its own instance, whichever was taken first."""
+    first, second = Shop("first").method, Shop("second").method
+    assert (first(), second(), first()) == ("first 0", "second 0", "first 0")
 
 
 @pytest.mark.contract("T-20")

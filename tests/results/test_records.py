@@ -123,12 +123,13 @@ def test_record_has_shortcuts() -> None:
 
 @pytest.mark.contract("R-48")
 def test_persisted() -> None:
-    """A record knows whether it is in its storage; only then it is worth describing."""
+    """A record knows whether it is in its storage, and describes where it is or will be."""
     one = record()
     assert not one.is_persisted
-    assert one.describe() is None
+    before = one.describe()
     one.mark_persisted()
     assert one.is_persisted
+    assert one.describe() == before
     assert ResultRecordMetadata.load_bytes(one.describe() or "") == one.metadata
     assert one == record()
 

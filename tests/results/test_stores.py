@@ -439,6 +439,15 @@ def test_reader_needs_no_serializer(folder: Path) -> None:
 # Existence
 
 
+@pytest.mark.contract("R-28", "W-4")
+def test_a_damaged_record_is_no_missing_one(store: ResultStore, folder: Path) -> None:
+    """Something under the key that is no record is an error that names it, so nobody computes over it unnoticed."""
+    store.write(1, key="k")
+    (folder / "k").write_bytes(b"{")
+    with pytest.raises(SerializationError, match=r"'k'.*damaged"):
+        store.exists("k")
+
+
 @pytest.mark.contract("R-28")
 def test_exists(store: ResultStore, folder: Path, time: JumpingClock) -> None:
     """A record exists until it expires; one that cannot be read does not exist."""
@@ -447,9 +456,7 @@ def test_exists(store: ResultStore, folder: Path, time: JumpingClock) -> None:
     assert store.exists("k")
     time.advance(1)
     assert not store.exists("k")
-    (folder / "damaged").write_bytes(b"{")
     (folder / "folder").mkdir()
-    assert not store.exists("damaged")
     assert not store.exists("folder")
 
 

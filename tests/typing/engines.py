@@ -41,4 +41,4 @@ async def async_by_hand() -> Any:
             async with engine.run_context(), engine.transaction_context() as txn:
                 assert_type(txn, AsyncTransaction)
                 await engine.call_task_fn(txn)
-    return engine.result()
+    return await engine.result()

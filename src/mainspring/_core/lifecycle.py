@@ -77,6 +77,8 @@ def settle(
         state = _success(run, outcome, now())
         if not state.is_failed():
             yield Enter(state)
+            if policy.on_running and state.is_running():  # a running state made by hand begins an attempt too
+                yield RunHooks(policy.on_running, state)
             return False
     else:
         assert isinstance(outcome, Raised)

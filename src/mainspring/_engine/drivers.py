@@ -11,14 +11,15 @@ from typing import Any
 from mainspring import _portal, clock
 from mainspring._core import lifecycle
 from mainspring._core.effects import Ask, Enter, Prepare, RunHooks, SleepUntil
-from mainspring._core.outcomes import Outcome, Raised, Returned
+from mainspring._core.outcomes import Outcome, Raised, Ready, Returned
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.recorded import RecordedRun
 from mainspring._engine.scopes import AsyncAttemptScope, SyncAttemptScope
 from mainspring.annotations import NotSet
 from mainspring.client import AsyncClient, Client
-from mainspring.states import Failed, State
+from mainspring.concurrency import arelease_left_over, atake_tag_slots, release_left_over, take_tag_slots
+from mainspring.states import Failed, State, StoredResult
 
 __all__ = ["AsyncDriver", "SyncDriver"]
 
@@ -37,6 +38,29 @@ class SyncDriver(RecordedRun):
             raise RuntimeError("Engine has not started.")
         return Client(self._recorder.store)
 
+    def set_state(self, state: State, force: bool = False) -> State:
+        """Make ``state`` the run's state and record it; a final one is on disk on return (E-54 to E-59).
+
+        Args:
+            state: The state to enter; returned unchanged.
+            force: Accepted for compatibility; a state is never refused here.
+
+        Raises:
+            ValueError: There is no run yet.
+            SupersededRun: Somebody else has settled the run.
+            StoreError: The state cannot be written.
+        """
+        return self._enter(state)
+
+    def result(self, raise_on_failure: bool = True) -> Any:
+        """What the run came to: the value returned, else the exception, else None.
+
+        Args:
+            raise_on_failure: With False the exception is returned.
+        """
+        outcome = self._outcome(raise_on_failure)
+        return outcome.get() if isinstance(outcome, StoredResult) else outcome
+
     def run_context(self) -> SyncAttemptScope:
         """The scope around an attempt: an exception leaving it becomes a retry or the final state."""
         return SyncAttemptScope(self)
@@ -51,7 +75,9 @@ class SyncDriver(RecordedRun):
                 return end.value
             reply = None
             if type(effect) is Enter:
-                reply = self.set_state(effect.state)
+                if self._keeps_result and self._is_to_be_kept(effect.state):
+                    self.keep(effect.state)
+                reply = self._enter(effect.state)
             elif type(effect) is Prepare:
                 reply = self.prepare()
             elif type(effect) is RunHooks:
@@ -63,6 +89,17 @@ class SyncDriver(RecordedRun):
 
     # Effects
 
+    def keep(self, state: State) -> None:
+        """Put what the run came to into a record, and write it unless its transaction does so."""
+        record = self._put_into_record(state)
+        if record is not None:
+            try:
+                self._result_store.persist_result_record(record)
+            except (
+                Exception
+            ) as error:  # by rule: the run is what it is, whether or not its result can be kept
+                self._log_unkept(error)
+
     def prepare(self) -> Outcome:
         """Wait for the upstream runs, then resolve the parameters and name the run."""
         if self.wait_for is not None or not is_atomic((self.parameters or {}).values()):
@@ -70,7 +107,15 @@ class SyncDriver(RecordedRun):
                 if future.task_run_key == self.run.key:
                     return self._refuse_itself()
                 future.wait()
-        return self._resolve_inputs()
+        outcome = self._resolve_inputs()
+        if self._is_limited and self.run.tags and type(outcome) is Ready:
+            self._slots = take_tag_slots(self.run.tags, self.run.key)
+        return outcome
+
+    def release_slots(self) -> None:
+        """Give back what the run has left of the limits on its tags, and of those that its function took."""
+        self._slots = None
+        release_left_over(self.run.key)
 
     def run_hooks(self, hooks: Any, state: State) -> None:
         """Call hooks in their order; one that fails is logged and stops nothing (H-4)."""
@@ -92,9 +137,14 @@ class SyncDriver(RecordedRun):
             return False
 
     def sleep_until(self, when: int) -> None:
-        """Wait for a wall time."""
+        """Wait for a wall time, and let others have the slots meanwhile."""
+        waiting, self._slots = self._slots, None
+        if waiting is not None:
+            waiting.release()
         current = clock.current()
         current.sleep((when - current.now()) / clock.MICROSECONDS)
+        if waiting is not None:
+            self._slots = take_tag_slots(self.run.tags, self.run.key)
 
     # The methods by which an engine is used
 
@@ -119,10 +169,11 @@ class SyncDriver(RecordedRun):
         message = f"{policy.noun} encountered unexpected exception: {exc!r}"
         return self.ask(policy.retry_condition, Failed(data=exc, message=message))
 
-    def _succeed(self, result: Any) -> Any:
+    def _succeed(self, result: Any, cached: bool = False) -> Any:
         """Enter the state that a returned value means; a failed one may be retried."""
         self._return_value = result
-        if self.drive(self._settle(Returned(result))):
+        self.drive(self._settle(Returned(result, cached)))
+        if self.is_running():  # there will be another attempt, and its outcome counts
             self._return_value = NotSet
         return result
 
@@ -172,6 +223,29 @@ class AsyncDriver(RecordedRun):
             raise RuntimeError("Engine has not started.")
         return AsyncClient(self._recorder.store)
 
+    async def set_state(self, state: State, force: bool = False) -> State:
+        """Make ``state`` the run's state and record it; a final one is on disk on return (E-54 to E-59).
+
+        Args:
+            state: The state to enter; returned unchanged.
+            force: Accepted for compatibility; a state is never refused here.
+
+        Raises:
+            ValueError: There is no run yet.
+            SupersededRun: Somebody else has settled the run.
+            StoreError: The state cannot be written.
+        """
+        return self._enter(state)
+
+    async def result(self, raise_on_failure: bool = True) -> Any:
+        """What the run came to: the value returned, else the exception, else None.
+
+        Args:
+            raise_on_failure: With False the exception is returned.
+        """
+        outcome = self._outcome(raise_on_failure)
+        return await outcome.aget() if isinstance(outcome, StoredResult) else outcome
+
     def run_context(self) -> AsyncAttemptScope:
         """The scope around an attempt: an exception leaving it becomes a retry or the final state."""
         return AsyncAttemptScope(self)
@@ -186,7 +260,9 @@ class AsyncDriver(RecordedRun):
                 return end.value
             reply = None
             if type(effect) is Enter:
-                reply = self.set_state(effect.state)
+                if self._keeps_result and self._is_to_be_kept(effect.state):
+                    await self.keep(effect.state)
+                reply = self._enter(effect.state)
             elif type(effect) is Prepare:
                 reply = await self.prepare()
             elif type(effect) is RunHooks:
@@ -198,6 +274,17 @@ class AsyncDriver(RecordedRun):
 
     # Effects
 
+    async def keep(self, state: State) -> None:
+        """Put what the run came to into a record, and write it unless its transaction does so."""
+        record = self._put_into_record(state)
+        if record is not None:
+            try:
+                await self._result_store.apersist_result_record(record)
+            except (
+                Exception
+            ) as error:  # by rule: the run is what it is, whether or not its result can be kept
+                self._log_unkept(error)
+
     async def prepare(self) -> Outcome:
         """Wait for the upstream runs, then resolve the parameters and name the run."""
         if self.wait_for is not None or not is_atomic((self.parameters or {}).values()):
@@ -205,7 +292,15 @@ class AsyncDriver(RecordedRun):
                 if future.task_run_key == self.run.key:
                     return self._refuse_itself()
                 await future.wait_async()
-        return self._resolve_inputs()
+        outcome = self._resolve_inputs()
+        if self._is_limited and self.run.tags and type(outcome) is Ready:
+            self._slots = await atake_tag_slots(self.run.tags, self.run.key)
+        return outcome
+
+    async def release_slots(self) -> None:
+        """Give back what the run has left of the limits on its tags, and of those that its function took."""
+        self._slots = None
+        await arelease_left_over(self.run.key)
 
     async def run_hooks(self, hooks: Any, state: State) -> None:
         """Call hooks in their order; one that fails is logged and stops nothing (H-4)."""
@@ -227,9 +322,14 @@ class AsyncDriver(RecordedRun):
             return False
 
     async def sleep_until(self, when: int) -> None:
-        """Wait for a wall time."""
+        """Wait for a wall time, and let others have the slots meanwhile."""
+        waiting, self._slots = self._slots, None
+        if waiting is not None:
+            await waiting.arelease()
         current = clock.current()
         await current.asleep((when - current.now()) / clock.MICROSECONDS)
+        if waiting is not None:
+            self._slots = await atake_tag_slots(self.run.tags, self.run.key)
 
     # The methods by which an engine is used
 
@@ -254,10 +354,11 @@ class AsyncDriver(RecordedRun):
         message = f"{policy.noun} encountered unexpected exception: {exc!r}"
         return await self.ask(policy.retry_condition, Failed(data=exc, message=message))
 
-    async def _succeed(self, result: Any) -> Any:
+    async def _succeed(self, result: Any, cached: bool = False) -> Any:
         """Enter the state that a returned value means; a failed one may be retried."""
         self._return_value = result
-        if await self.drive(self._settle(Returned(result))):
+        await self.drive(self._settle(Returned(result, cached)))
+        if self.is_running():  # there will be another attempt, and its outcome counts
             self._return_value = NotSet
         return result
 

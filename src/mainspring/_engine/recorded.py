@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, ClassVar
 
 from mainspring import clock, identifiers
@@ -12,16 +13,20 @@ from mainspring._core import lifecycle, transitions
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready
 from mainspring._core.policy import hook_name
 from mainspring._engine.inputs import is_among, resolve_parameters, resolve_value
+from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.signals import cause_of_end
 from mainspring._engine.subject import Subject
 from mainspring._engine.tracebacks import first_report, hide_own_frames
 from mainspring.annotations import NotSet
-from mainspring.exceptions import Abort, Pause, StoreError, UpstreamTaskError
+from mainspring.context import FlowRunContext, TaskRunContext
+from mainspring.exceptions import Abort, Pause, SerializationError, StoreError, UpstreamTaskError
 from mainspring.logging import TELLS_AGAIN, TELLS_FAILURE, engine_logs
 from mainspring.recording import Recorder
+from mainspring.results import ResultRecord, get_result_store
 from mainspring.runs import Run
 from mainspring.settings import get_current_settings
 from mainspring.states import TERMINAL_STATES, State, StateType
+from mainspring.states.conversion import keep_result
 
 __all__ = ["RecordedRun"]
 
@@ -43,6 +48,7 @@ class RecordedRun:
 
     run_option: ClassVar[str]  # what the option that names runs is called, for messages
     timeout_error: ClassVar[type[TimeoutError]]
+    _is_limited: ClassVar[bool] = False  # whether limits on tags count
 
     parameters: dict[str, Any] | None
     wait_for: Any
@@ -60,9 +66,15 @@ class RecordedRun:
     _context: Any = None  # of the whole run
     _context_is_fresh = False  # no attempt was made in it
     _outer: Any = None  # the scope in which that context is active
+    _hydrated: Any = None  # the contexts of the submitter, if they had to be made again
     _limit: Any = None  # of the attempt, while there is one
     closing = False  # a generator is being closed: whatever comes of it, nobody wants another attempt
     _failure_told = False  # a line has said why the run failed
+    _result_store: Any = None
+    _keeps_result = False
+    _result_key: str | None = None  # what a returned value is kept under, once that is known
+    _slots: Any = None  # of the limits on the run's tags, while it holds them
+    _has_transaction = False  # which writes what the run returns
     _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
 
     @property
@@ -89,18 +101,8 @@ class RecordedRun:
         run = self.run
         return run is not None and run.state.type in _LOOPING
 
-    def set_state(self, state: State, force: bool = False) -> State:
-        """Make ``state`` the run's state and record it; a final one is on disk on return (E-54 to E-59).
-
-        Args:
-            state: The state to enter; returned unchanged.
-            force: Accepted for compatibility; a state is never refused here.
-
-        Raises:
-            ValueError: There is no run yet.
-            SupersededRun: Somebody else has settled the run.
-            StoreError: The state cannot be written.
-        """
+    def _enter(self, state: State) -> State:
+        """Make ``state`` the run's state and record it; a final one is on disk on return (E-54 to E-59)."""
         run = self._require_run()
         before = run.state
         run.claim(state)
@@ -112,12 +114,8 @@ class RecordedRun:
             raise
         return state
 
-    def result(self, raise_on_failure: bool = True) -> Any:
-        """What the run came to: the value returned, else the exception, else None.
-
-        Args:
-            raise_on_failure: With False the exception is returned.
-        """
+    def _outcome(self, raise_on_failure: bool) -> Any:
+        """What the run came to: the value or record returned, else the exception, else None (E-20)."""
         if self._return_value is not NotSet:
             return self._return_value
         if self._raised is not NotSet:
@@ -131,6 +129,66 @@ class RecordedRun:
         if run is None:
             raise ValueError("There is no run yet: start the engine or give it one.")
         return run  # type: ignore[no-any-return]
+
+    # Results that outlive the process
+
+    def _choose_store(self) -> None:
+        """Decide whether and where the results of the run are kept, by its options and the run around it."""
+        options: ResultOptions = self.subject.result_options
+        self._result_store = options.store_in(get_result_store())
+        self._keeps_result = options.persists_in(TaskRunContext.get() or FlowRunContext.get())
+
+    def _is_to_be_kept(self, state: State) -> bool:
+        """True for final states whose data belongs into a record; a crash never waits for a storage."""
+        return state.is_final() and not state.is_crashed()
+
+    def _put_into_record(self, state: State) -> ResultRecord[Any] | None:
+        """Let the state hold a record of its data; the record is returned if it is to be written now.
+
+        What a transaction will commit is written by the transaction. A value that cannot be serialized stays as
+        it is, and a line says so (E-130).
+        """
+        data = state.data
+        keep_result(state, self._result_store, self._result_key_for(state), self._expiration())
+        record = state.data
+        if not isinstance(record, ResultRecord) or record.is_persisted:
+            return None
+        try:
+            record.prepare()
+        except SerializationError as error:
+            state.keep(data)
+            self.logger.warning(
+                "Encountered an error while serializing result of %r: %s", self.run.name, error
+            )
+            return None
+        if inspect.isgenerator(data):  # it is used up now: the caller gets another one with the same values
+            self._return_value = (value for value in record.result)
+        return None if self._has_transaction and state.is_completed() else record
+
+    def _result_key_for(self, state: State) -> str | None:
+        """The key of a returned value; whatever else is kept gets a key of its own, so that nobody finds it."""
+        return self._result_key if state.is_completed() else None
+
+    def _expiration(self) -> datetime | None:
+        """When a result that is kept now stops to count; never, unless the task says otherwise."""
+        return None
+
+    def _log_unkept(self, error: Exception) -> None:
+        self.logger.warning(
+            "The result of %s %r could not be kept, and the run goes on without: %s",
+            self.subject.policy.noun.lower(),
+            self.run.name,
+            error,
+        )
+
+    def _release_value(self) -> None:
+        """Leave the value to the storage in which it is; one that is kept nowhere is let go (T-18)."""
+        state = self.run.state
+        if isinstance(state.data, ResultRecord):
+            if state.data.is_persisted:
+                state.forget(state.data.metadata)
+        elif state.is_final():
+            state.forget()
 
     # What the phases of the core need
 
@@ -309,8 +367,12 @@ class RecordedRun:
 
     def _leave_run(self, error: BaseException | None) -> None:
         self._report_end(error)
+        if self.run is not None and not self.subject.result_options.cache_result_in_memory:
+            self._release_value()
         if self._outer is not None:
             self._outer.__exit__(None, None, None)
+        if self._hydrated is not None:
+            self._hydrated.__exit__(None, None, None)
         self._is_started = False
 
     def _must_crash(self, error: BaseException | None) -> bool:

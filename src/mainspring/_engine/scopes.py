@@ -46,6 +46,8 @@ class SyncRunScope:
             try:
                 if engine._must_crash(error):
                     engine.handle_crash(error)
+                if engine.run is not None:
+                    engine.release_slots()
                 if self.begins and engine.run is not None and not engine._unrecorded:
                     engine.call_hooks()
             except BaseException as late:
@@ -135,6 +137,8 @@ class AsyncRunScope:
             try:
                 if engine._must_crash(error):
                     await engine.handle_crash(error)
+                if engine.run is not None:
+                    await engine.release_slots()
                 if self.begins and engine.run is not None and not engine._unrecorded:
                     await engine.call_hooks()
             except BaseException as late:

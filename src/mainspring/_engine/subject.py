@@ -11,19 +11,25 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import update_wrapper
 from importlib import import_module
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, Generic, Literal, ParamSpec, Self, SupportsIndex, TypeVar, cast, overload
 
 from mainspring._core.arguments import Arguments
 from mainspring._core.policy import Hooks, RunPolicy, check_hooks
+from mainspring._engine.keeping import ResultOptions
+from mainspring.filesystems import WritableFileSystem
+from mainspring.serializers import Serializer
 from mainspring.states import State
 
-__all__ = ["GivenHooks", "Subject"]
+__all__ = ["GivenHooks", "GivenSerializer", "Storage", "Subject"]
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
 GivenHooks = Sequence[Callable[..., Any]]
+Storage = WritableFileSystem | Path | str
+GivenSerializer = Serializer[Any] | str
 
 
 class Subject(ABC, Generic[P, R]):
@@ -37,6 +43,7 @@ class Subject(ABC, Generic[P, R]):
         run_name: A template or function for the names of runs.
         log_prints: Whether prints go to the run logger, None to inherit.
         hooks: The hooks given for each option, for example for ``on_failure``.
+        results: The options about results.
 
     Raises:
         TypeError: ``run_name`` is neither text nor a function, or hooks are no functions.
@@ -58,11 +65,15 @@ class Subject(ABC, Generic[P, R]):
         run_name: str | Callable[..., str] | None,
         log_prints: bool | None,
         hooks: Mapping[str, GivenHooks | None],
+        results: ResultOptions,
     ) -> None:
         if run_name is not None and not isinstance(run_name, str) and not callable(run_name):
             raise TypeError(
                 f"Expected string or callable for '{decorator}_run_name'; got {type(run_name).__name__} instead."
             )
+        self.isclassmethod = isinstance(fn, classmethod)
+        self.isstaticmethod = isinstance(fn, staticmethod)
+        fn = fn.__func__ if isinstance(fn, classmethod | staticmethod) else fn
         self.fn = fn
         if inspect.isroutine(fn):
             update_wrapper(cast(Any, self), fn)
@@ -71,6 +82,7 @@ class Subject(ABC, Generic[P, R]):
         self.description = description or own_doc
         self.run_name = run_name
         self.log_prints = log_prints
+        self.result_options = results
         self.arguments = Arguments(fn, name)
         call = fn if inspect.isroutine(fn) else getattr(fn, "func", type(fn).__call__)
         self.isgenerator = inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)
@@ -84,11 +96,10 @@ class Subject(ABC, Generic[P, R]):
         """Refuse what cannot be a task or flow, with a hint at what was meant.
 
         Raises:
-            TypeError: ``fn`` is a classmethod or staticmethod object, or not callable at all.
+            TypeError: ``fn`` is not callable.
         """
         if isinstance(fn, classmethod | staticmethod):
-            kind = "classmethod" if isinstance(fn, classmethod) else "staticmethod"
-            raise TypeError(f"@{kind} should be applied on top of @{decorator}, not below it.")
+            return
         if not callable(fn):
             raise TypeError(
                 f"'fn' must be callable; got {type(fn).__name__}. Put @{decorator} on a function, and pass"
@@ -118,6 +129,13 @@ class Subject(ABC, Generic[P, R]):
                 raise TypeError(f"@{decorator} has no option {option!r}.{hint} It has: {', '.join(known)}.")
 
     @property
+    def decorated(self) -> Any:
+        """What the decorator was put on: the function, or the class or static method around it."""
+        if self.isclassmethod:
+            return classmethod(self.fn)
+        return staticmethod(self.fn) if self.isstaticmethod else self.fn
+
+    @property
     def ismethod(self) -> bool:
         """True if an instance is bound as the first argument."""
         return bool(self._bound)
@@ -136,6 +154,28 @@ class Subject(ABC, Generic[P, R]):
     def timeout_seconds(self) -> float | None:
         """How long an attempt may take."""
         return self.policy.timeout
+
+    # How results are kept
+
+    @property
+    def persist_result(self) -> bool | None:
+        """Whether results are kept; None if the enclosing run or the settings decide."""
+        return self.result_options.persist_result
+
+    @property
+    def result_storage(self) -> Storage | None:
+        """Where results are kept."""
+        return self.result_options.result_storage  # type: ignore[no-any-return]
+
+    @property
+    def result_serializer(self) -> GivenSerializer | None:
+        """What turns results into bytes."""
+        return self.result_options.result_serializer  # type: ignore[no-any-return]
+
+    @property
+    def cache_result_in_memory(self) -> bool:
+        """Whether states go on holding a result that is kept."""
+        return bool(self.result_options.cache_result_in_memory)
 
     # Calling
 
@@ -219,13 +259,21 @@ class Subject(ABC, Generic[P, R]):
 
     # Methods
 
-    def bound_to(self, instance: object | None) -> Self:
-        """This task or flow as a method of ``instance``; the original is not touched."""
-        if instance is None:
+    def bound_to(self, instance: object | None, owner: type | None = None) -> Self:
+        """This task or flow as a method; the original is not touched.
+
+        Args:
+            instance: What it was looked up on, None for the class.
+            owner: The class, which is what a class method is bound to.
+        """
+        first = owner if self.isclassmethod else None if self.isstaticmethod else instance
+        if first is None:
             return self
-        bound = copy.copy(self)
-        bound._bound = (instance,)
-        return bound
+        return copy.copy(self)._bind((first,))
+
+    def _bind(self, arguments: tuple[Any, ...]) -> Self:
+        self._bound = arguments
+        return self
 
     # Copies, here and in other processes
 

@@ -274,7 +274,8 @@ class ResultRecord(StoredResult, Generic[R]):
         return True
 
     def describe(self) -> str | None:
-        return self.metadata.describe() if self._is_persisted else None
+        """Where the value is kept, or will be once the transaction around its run is committed."""
+        return None if self.metadata.storage_key is None else self.metadata.describe()
 
     # As bytes
 

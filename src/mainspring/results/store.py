@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
 from mainspring.context import FlowRunContext, TaskRunContext
-from mainspring.exceptions import ConfigurationError, StorageDriverMissing
+from mainspring.exceptions import (
+    ConfigurationError,
+    SerializationError,
+    StorageDriverMissing,
+    StoragePathMissing,
+)
 from mainspring.filesystems import WritableFileSystem, in_thread
 from mainspring.locking.protocol import LockManager
 from mainspring.results.defaults import (
@@ -26,6 +32,8 @@ from mainspring.serializers import Serializer
 from mainspring.settings import Settings, get_current_settings
 
 __all__ = ["FlowOptions", "ResultStore", "TaskOptions", "get_current_result_store", "get_result_store"]
+
+_logger = logging.getLogger("mainspring.results")
 
 _MAXIMUM_DERIVED = 256  # stores for tasks with options of their own, for each store
 
@@ -310,17 +318,26 @@ class ResultStore(LockedKeys):
     def exists(self, key: str) -> bool:
         """Whether there is a result under the key that has not expired; reads the metadata only.
 
-        False also if the storage cannot be read: then the value is computed again.
+        False also if the storage cannot be read now, with a warning: then the value is computed again.
 
         Raises:
+            SerializationError: There is something under the key, but it is damaged.
             StorageDriverMissing: The storage is reached through a package that is not installed.
             ConfigurationError: The storage is not one that there is.
         """
         try:
             return not is_expired(self._read_description(key))
+        except StoragePathMissing:
+            return False
+        except SerializationError as error:
+            raise SerializationError(
+                f"The result under {key!r} in {self._storage()!r} is damaged, so it is neither used nor computed again."
+                f" Delete it, or run with `refresh_cache=True`. {error}"
+            ) from error
         except (ConfigurationError, StorageDriverMissing):
             raise
-        except Exception:  # whatever a storage raises, a value that cannot be found is not there
+        except Exception as error:  # by rule R-28: what cannot be read for now is not there
+            _logger.warning("The result under %r cannot be read, and counts as missing: %s", key, error)
             return False
 
     async def aexists(self, key: str) -> bool:

@@ -17,6 +17,7 @@ from mainspring.exceptions import (
     FailedRun,
     MissingResult,
     PausedRun,
+    StorageError,
     UnfinishedRun,
 )
 from mainspring.states.details import DEFAULT_NAMES, TERMINAL_STATES, StateDetails, StateType, StoredResult
@@ -188,6 +189,10 @@ class State:
         """Let the state hold ``data`` as its result, None included."""
         self._data = data
 
+    def forget(self, instead: Any = NotSet) -> None:
+        """Let go of the result, and hold ``instead`` if anything: the description of where it is kept."""
+        self._data = instead
+
     def fresh_copy(self) -> State:
         """The same state with a new id and the current time."""
         copy = State(self.type, self.name, self.message, self._data)
@@ -284,7 +289,7 @@ class State:
                 try:
                     data = data.get()
                     break
-                except OSError:
+                except (OSError, StorageError):
                     if attempt == attempts:
                         raise
                 clock.current().sleep(RESULT_READ_RETRY_DELAY)
@@ -299,7 +304,7 @@ class State:
                 try:
                     data = await data.aget()
                     break
-                except OSError:
+                except (OSError, StorageError):
                     if attempt == attempts:
                         raise
                 await clock.current().asleep(RESULT_READ_RETRY_DELAY)

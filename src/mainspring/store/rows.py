@@ -12,6 +12,8 @@ from uuid import UUID
 
 import msgspec
 
+from mainspring.annotations import NotSet
+from mainspring.results import ResultRecordMetadata
 from mainspring.runs import FlowRun, Run, RunInput, TaskRun
 from mainspring.states import State, StateDetails, StateType
 from mainspring.store.encoding import to_json, well_formed
@@ -170,7 +172,7 @@ def update_row(run: Run, projection: Run, owner: int | None) -> Row:
 
 # Runs: read
 
-_STATE_COLUMNS = "s.id, s.type, s.name, s.timestamp, s.message, s.details"
+_STATE_COLUMNS = "s.id, s.type, s.name, s.timestamp, s.message, s.details, s.data"
 _RUN_COLUMNS = (
     "r.name, r.tags, r.run_count, r.created, r.updated, r.expected_start_time, r.start_time,"
     " r.end_time, r.total_run_time"
@@ -188,12 +190,12 @@ _encode_details = msgspec.json.Encoder().encode
 
 
 def _read_task_run(row: Row) -> TaskRun:
-    flow_run_key, task_key, version, inputs, policy, flow_run_run_count = row[16:]
-    key = row[6]
+    flow_run_key, task_key, version, inputs, policy, flow_run_run_count = row[17:]
+    key = row[7]
     run = TaskRun(
         key,
-        row[7],
-        read_state(row[:6], key, flow_run_key),
+        row[8],
+        read_state(row[:7], key, flow_run_key),
         task_key,
         flow_run_key,
         task_version=version,
@@ -206,12 +208,12 @@ def _read_task_run(row: Row) -> TaskRun:
 
 
 def _read_flow_run(row: Row) -> FlowRun:
-    flow_name, version, parameters, parent = row[16:]
-    key = row[6]
+    flow_name, version, parameters, parent = row[17:]
+    key = row[7]
     run = FlowRun(
         key,
-        row[7],
-        read_state(row[:6], parent, key),
+        row[8],
+        read_state(row[:7], parent, key),
         flow_name,
         version,
         _decode_object(parameters) if parameters else None,
@@ -222,15 +224,15 @@ def _read_flow_run(row: Row) -> FlowRun:
 
 
 def _read_counters(run: Run, row: Row) -> None:
-    tags = row[8]
+    tags = row[9]
     run.tags = set(_decode_names(tags)) if tags else set()
-    run.run_count = row[9]
-    run.created_at = row[10]
-    run.updated_at = row[11]
-    run.expected_start_at = row[12]
-    run.started_at = row[13]
-    run.ended_at = row[14]
-    run.run_time = row[15]
+    run.run_count = row[10]
+    run.created_at = row[11]
+    run.updated_at = row[12]
+    run.expected_start_at = row[13]
+    run.started_at = row[14]
+    run.ended_at = row[15]
+    run.run_time = row[16]
     run.recorded = run.state.key
 
 
@@ -299,12 +301,13 @@ def _details(state: State) -> str | None:
 
 
 def read_state(row: Row, task_run_key: bytes | None, flow_run_key: bytes | None) -> State:
-    """The state for ``id, type, name, timestamp, message, details``, as one of the given run."""
-    key, kind, name, at, message, details = row
+    """The state for ``id, type, name, timestamp, message, details, data``, as one of the given run."""
+    key, kind, name, at, message, details, data = row
     state = State(
         StateType(kind),
         name,
         message,
+        NotSet if data is None else ResultRecordMetadata.load_bytes(data),
         state_details=_decode_details(details) if details else None,
         at=at,
         id=UUID(bytes=key),

@@ -92,8 +92,8 @@ def begin(txn: BaseTransaction) -> Steps:
     store, key, level = txn.store, txn.key, txn.isolation_level
     if not store.supports_isolation_level(level):
         raise ConfigurationError(
-            f"Isolation level {level.value} is not supported by the store {store!r} of the transaction with key"
-            f" {key!r}. Give it a lock manager."
+            f"Isolation level {level.value} is not supported by provided configuration: the store {store!r} of the"
+            f" transaction with key {key!r} has no lock manager. Give it one."
         )
     if level is IsolationLevel.SERIALIZABLE:
         yield from _lock(txn)

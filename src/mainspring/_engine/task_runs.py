@@ -1,0 +1,279 @@
+"""What the engines of task runs share: everything about a task run that never waits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
+from uuid import UUID
+
+from mainspring import clock
+from mainspring._core.lineage import Origin
+from mainspring._core.transitions import Move, next_state
+from mainspring._engine.keeping import ResultOptions
+from mainspring._engine.recorded import RecordedRun
+from mainspring.annotations import NotSet
+from mainspring.cache_policies import NO_CACHE
+from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
+from mainspring.exceptions import RunCancelled
+from mainspring.logging import engine_logs, enter_context, get_logger, should_log_prints, task_run_logger
+from mainspring.recording import current_recorder
+from mainspring.results import render_storage_key
+from mainspring.runs import RunInput, TaskRun, TaskRunResult
+from mainspring.settings import get_current_settings
+from mainspring.states import State, StateType, StoredResult
+from mainspring.states.state import is_untrackable
+from mainspring.transactions import BaseTransaction
+
+__all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Dependencies = dict[str, list[RunInput]]
+
+_engine_logger = get_logger("engine")
+_STAY = nullcontext()
+_SHIPPED = frozenset({"flow_run_context", "task_run_context", "tags_context", "settings_context"})
+
+
+class TaskRunTimeoutError(TimeoutError):
+    """An attempt of a task run took longer than the task's ``timeout_seconds``."""
+
+
+@dataclass
+class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
+    """What both task engines share. Constructing one does nothing yet (E-7).
+
+    Args:
+        task: The task to run.
+        logger: Where the engine reports; the run's own logger once there is a run.
+        parameters: The arguments by parameter name.
+        task_run: A run record to execute, possibly again; a new one is created when omitted.
+        retries: Retries already started by this engine.
+        wait_for: Futures and states to wait for besides those among the parameters.
+        context: What a task runner hands over: a ``threading.Event`` that cancels as ``cancel_event``, and
+            what `mainspring.context.serialize_context` gave where the run was submitted.
+    """
+
+    task: Any
+    logger: Any = field(default=_engine_logger)
+    parameters: dict[str, Any] | None = None
+    task_run: TaskRun | None = None
+    retries: int = 0
+    wait_for: Iterable[Any] | None = None
+    context: dict[str, Any] | None = None
+
+    run_option: ClassVar[str] = "task_run_name"
+    timeout_error: ClassVar[type[TimeoutError]] = TaskRunTimeoutError
+    _is_limited: ClassVar[bool] = True
+    _looks_up = False  # whether a result under the key would be used
+
+    def __post_init__(self) -> None:
+        if self.parameters is None:
+            self.parameters = {}
+
+    @property
+    def subject(self) -> Any:
+        """The task."""
+        return self.task
+
+    @property
+    def run(self) -> TaskRun | None:
+        """The task run."""
+        return self.task_run
+
+    def is_cancelled(self) -> bool:
+        """True if whoever runs the task has set the cancel event it handed over (E-11)."""
+        event = self.context.get("cancel_event") if self.context else None
+        return event is not None and hasattr(event, "is_set") and bool(event.is_set())
+
+    def compute_transaction_key(self) -> str | None:
+        """The key under which the result of this run is looked up and kept: the cache policy's, else the
+        task's storage key, else None (E-13 to E-15).
+
+        A policy that fails is reported, and the run goes on without a key (V-12).
+        """
+        options: ResultOptions = self.task.result_options
+        policy = options.cache_policy
+        if policy and policy != NO_CACHE:
+            if get_current_settings().tasks.disable_caching:
+                return None
+            flow_context = FlowRunContext.get()
+            try:
+                return _checked_key(
+                    policy.compute_key(
+                        task_ctx=TaskRunContext.get(),
+                        inputs=self.parameters or {},
+                        flow_parameters=None if flow_context is None else flow_context.parameters,
+                    )
+                )
+            except Exception as error:  # by rule V-12: what cannot be cached can still be run
+                level = logging.WARNING if options.given_cache_policy is NotSet else logging.ERROR
+                self.logger.log(
+                    level, "The cache key could not be computed, so the run is not cached: %s", error
+                )
+                return None
+        if options.result_storage_key is not None:
+            return render_storage_key(options.result_storage_key)
+        return None
+
+    def record_terminal_state_timing(self, state: State) -> None:
+        """Note when the run ended and how long it ran, unless that is known; `set_state` does so by itself."""
+        run = self._require_run()
+        if run.started_at is not None and run.ended_at is None:
+            run.ended_at = state.at
+            if run.state.is_running():
+                run.run_time += state.at - run.state.at
+
+    def handle_rollback(self, txn: BaseTransaction) -> None:
+        """Record that the transaction around the completed run was rolled back (E-74, E-105)."""
+        run = self._require_run()
+        before = run.state
+        if before.is_completed():  # a run that failed by returning a state did not become anything else
+            message = "The task's transaction was rolled back."
+            data = before.data if before.has_data else NotSet
+            self._enter(next_state(run, Move.ROLL_BACK, self._now(), message, data))
+
+    handle_rollback.log_on_run = False  # type: ignore[attr-defined]
+
+    def _enter(self, state: State) -> State:
+        """Enter and record a state; what a completed run came to is known in its flow run from then on."""
+        super()._enter(state)
+        if state.type is StateType.COMPLETED:
+            self.trace(state.data)
+        return state
+
+    def trace(self, value: Any, running: bool = False) -> None:
+        """Let the flow run know that ``value`` came from this run (T-83, G-3).
+
+        Args:
+            value: What was returned or yielded.
+            running: True for a value that was yielded.
+        """
+        run = self.task_run
+        if run is None or run.flow_run_key is None:
+            return
+        if isinstance(value, StoredResult):
+            if not value.has_cached_object():
+                return  # nobody loads it for this (E-57)
+            value = value.get()
+        if not is_untrackable(value):
+            context = FlowRunContext.get()
+            if context is not None:
+                context.run_results.note(value, Origin(TaskRunResult(id=run.id), running))
+
+    def setup_run_context(self, client: object = None) -> TaskRunContext:
+        """A fresh context of the run, to be entered; prints are logged inside if the task wants that.
+
+        Raises:
+            ValueError: There is no run yet.
+        """
+        run = self._require_run()
+        assert isinstance(run, TaskRun)
+        log_prints = should_log_prints(self.task.log_prints)
+        return TaskRunContext(
+            self.task, run, self.parameters, log_prints, self._result_store, self._keeps_result
+        )
+
+    # What the scopes call
+
+    def _create(self, run_id: UUID | None, dependencies: Dependencies | None) -> None:
+        if self.context and not _SHIPPED.isdisjoint(self.context):
+            self._hydrated = hydrated_context(self.context)
+            self._hydrated.__enter__()
+        self._recorder = current_recorder()
+        run = self.task_run
+        if run is None:
+            run = self.task_run = self.task.create_local_run(
+                id=run_id,
+                parameters=self.parameters,
+                wait_for=self.wait_for,
+                extra_task_inputs=dependencies,
+            )
+        if not self._recorder.has(run):  # its history begins here, whoever made it
+            run.claim(run.state)
+            self._recorder.enter(run, run.state, wait=False)
+        self.logger = task_run_logger(run, self.task)
+        if engine_logs(logging.DEBUG):
+            self.logger.debug("Created task run %r for task %r", run.name, self.task.name)
+
+    def _enter_run(self) -> None:
+        self._choose_store()
+        self._context = self.setup_run_context()
+        self._outer = enter_context(self._context)
+        self._context_is_fresh = True
+
+    def _enter_attempt(self) -> AbstractContextManager[Any]:
+        if self._context_is_fresh:  # the first attempt goes on in the context that its run began in
+            self._context_is_fresh = False
+            self._context.parameters = self.parameters
+            return _STAY
+        return enter_context(self.setup_run_context())
+
+    def check_cancelled(self) -> None:
+        """Leave the run at once if whoever runs it has cancelled it.
+
+        Raises:
+            RunCancelled: It was cancelled.
+        """
+        if self.context and self.is_cancelled():
+            raise RunCancelled(f"The task runner cancelled task run {self.task_run!r}.")
+
+    def _transaction_options(self) -> dict[str, Any]:
+        """The options of an attempt's transaction; the key is computed once, from what the run was given."""
+        if not self._keeps_result:
+            return {"logger": self.logger}
+        if not self._has_transaction:
+            self._has_transaction = True
+            # Generators always run: what they yielded is not kept, only what they returned (G-8).
+            key = None if self.task.isgenerator else self.compute_transaction_key()
+            self._looks_up = key is not None
+            self._result_key = self._result_store.storage_key_fn() if key is None else key
+        options: ResultOptions = self.task.result_options
+        refresh = options.refresh_cache
+        if refresh is None:
+            refresh = get_current_settings().tasks.refresh_cache
+        level = getattr(options.cache_policy, "isolation_level", None)
+        return {
+            "key": self._result_key,
+            "store": self._result_store,
+            "isolation_level": level if self._looks_up else None,
+            "overwrite": refresh or not self._looks_up,
+            "logger": self.logger,
+        }
+
+    def _expiration(self) -> datetime | None:
+        duration = self.task.result_options.cache_expiration
+        return None if duration is None else clock.to_datetime(self._now()) + duration
+
+    def _require_store(self) -> None:
+        """Refuse to settle a result where nobody could keep it (E-60)."""
+        context = TaskRunContext.get()
+        if context is None or context.result_store is None:
+            raise ValueError("There is no result store: `handle_success` belongs into the run's context.")
+
+    def _stage(self, transaction: BaseTransaction, result: Any) -> None:
+        task, data = self.task, self.state.data
+        is_record = isinstance(data, StoredResult)
+        transaction.write_on_commit = self._keeps_result and is_record
+        transaction.stage(
+            data if is_record else result,
+            (self.handle_rollback, *task.on_rollback_hooks),
+            task.on_commit_hooks,
+        )
+
+
+def _checked_key(key: Any) -> str | None:
+    """The key of a policy, which may come from a function of the user's.
+
+    Raises:
+        TypeError: It is no text.
+    """
+    if key is None or isinstance(key, str):
+        return key
+    raise TypeError(
+        f"a key has to be a text or None, and the policy gave {key!r} of type {type(key).__name__}"
+    )
