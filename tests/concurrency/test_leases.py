@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from mainspring import clock
 from mainspring.concurrency import asyncio as async_form
 from mainspring.concurrency import sync as sync_form
+from mainspring.concurrency._interrupts import ThreadInterrupt
 from mainspring.concurrency._keeper import TRIES
 from mainspring.concurrency._slots import Slots
 from mainspring.concurrency._terms import Terms
@@ -159,6 +162,23 @@ def test_lost_lease_cancels_the_block(
         with running(partial(copy_context().run, guarded)):
             pass
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+@pytest.mark.contract("CC-33")
+def test_block_that_ends_while_it_is_cancelled(store: CountingStore, jumping: JumpingClock) -> None:
+    """A block that ignores the cancellation ends with the error all the same, and nothing strikes afterwards."""
+    for own, lost in [(None, ConcurrencyLeaseLost), (ValueError(), type(None))]:
+        interrupt = ThreadInterrupt()
+        with suppress(BaseException):  # as careless code does
+            interrupt.fire("lost")
+            wait_in_vain()
+        assert isinstance(interrupt.close(own), lost)
+    late = ThreadInterrupt()
+    assert late.close(None) is None
+    late.fire("too late")
+    sys.setprofile(lambda *_: None)  # stands still if the interpreter looks for an interrupt that was dropped
+    wait_for(lambda: True)
+    sys.setprofile(None)
 
 
 @pytest.mark.contract("CC-33")

@@ -16,6 +16,7 @@ from mainspring.client import Client
 from mainspring.concurrency import arelease_left_over, release_left_over, take_tag_slots
 from mainspring.concurrency import asyncio as async_form
 from mainspring.concurrency import sync as sync_form
+from mainspring.concurrency._interrupts import take_back
 from mainspring.concurrency._slots import Slots
 from mainspring.concurrency._terms import Terms
 from mainspring.context import TaskRunContext
@@ -88,6 +89,7 @@ def taken(store: RunStore) -> int:
 
 def at_every_step(store: RunStore, run: TaskRun, body: Callable[[], object], but: int = 0) -> int:
     """Strike at each step of what ``body`` does; after each time the end of the run leaves nothing. How many."""
+    take_back()  # an interrupt of another test that was dropped would make the interpreter stand still
     at = 0
     while True:
         at += 1

@@ -12,7 +12,7 @@ from typing import Any
 
 from mainspring.exceptions import ConcurrencyLeaseLost
 
-__all__ = ["TaskInterrupt", "ThreadInterrupt", "interrupt_here"]
+__all__ = ["TaskInterrupt", "ThreadInterrupt", "interrupt_here", "take_back"]
 
 
 class _Interrupted(BaseException):
@@ -47,6 +47,8 @@ class ThreadInterrupt:
         """
         try:
             self._shut()
+            if self._fired and not isinstance(error, _Interrupted):
+                take_back()
         except _Interrupted:  # it was under way
             self._shut()
         if self._fired and (error is None or isinstance(error, _Interrupted)):
@@ -56,8 +58,6 @@ class ThreadInterrupt:
     def _shut(self) -> None:
         with self._lock:
             self._open = False
-            if self._fired:
-                _send(self._thread, None)
 
 
 class TaskInterrupt:
@@ -110,9 +110,22 @@ def interrupt_here() -> ThreadInterrupt | TaskInterrupt:
     return ThreadInterrupt()
 
 
-def _send(thread: int, kind: type[BaseException] | None) -> None:
-    """Raise ``kind`` in another thread at its next bytecode, or take back what was not delivered."""
+def take_back() -> None:
+    """See to it that no interrupt is on its way to this thread any more.
+
+    The interpreter can be told to drop it, but then goes on looking for it for ever: every loop of the process is
+    slower, and a thread with a profiler or a debugger stands still. So it is sent again, and met here.
+    """
+    try:
+        _send(threading.get_ident(), _Interrupted)
+        while True:
+            pass
+    except _Interrupted:
+        pass
+
+
+def _send(thread: int, kind: type[BaseException]) -> None:
+    """Raise ``kind`` in a thread at its next bytecode, in place of what is on its way there."""
     import ctypes  # only a lost lease needs it
 
-    target = None if kind is None else ctypes.py_object(kind)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), target)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))

@@ -74,6 +74,7 @@ class Slots:
         "_stored",
         "_terms",
         "_waiter",
+        "_waits",
         "_was_forked",
         "key",
         "limits",
@@ -97,6 +98,7 @@ class Slots:
         self._request = SlotRequest(
             self.key, terms.names, terms.slots, microseconds, holder, terms.decays, terms.strict
         )
+        self._waits = terms.max_retries != 0 and terms.timeout != 0
         self._stored = False  # True if there may be something to give back
         self._is_told = False
         self._missing: list[str] = []
@@ -164,7 +166,7 @@ class Slots:
         try:
             if (is_due or self.store.may_take_slots(self._request, time.now())) and self._take(time):
                 return None
-            if may_look_for_the_dead(self.store):
+            if may_look_for_the_dead(self.store) or not self._waits:
                 self.store.settle_dead_owners()
                 if self.store.may_take_slots(self._request, time.now()) and self._take(time):
                     return None
@@ -176,11 +178,8 @@ class Slots:
 
     def _take(self, time: clock.Clock) -> bool:
         now = time.now()
-        terms = self._terms
-        waits = terms.max_retries != 0 and terms.timeout != 0
-        answer = self.store.take_slots(
-            self._request, now, now + round(PLACE_SECONDS * 1e6) if waits else None
-        )
+        wait_until = now + round(PLACE_SECONDS * 1e6) if self._waits else None
+        answer = self.store.take_slots(self._request, now, wait_until)
         monotonic = time.monotonic()
         if answer.refusal is not None:
             self._stored = False
@@ -188,7 +187,7 @@ class Slots:
                 f"Slots of {self._limits_named()} cannot be acquired: {answer.refusal}."
             )
         if not answer.granted:
-            self._stored = waits
+            self._stored = self._waits
             self._keep_place_at = monotonic + PLACE_SECONDS / 3
             self._room_at = monotonic + (answer.retry_after or 0.0)
             return False

@@ -1,0 +1,106 @@
+"""The events of taking slots and giving them back."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from mainspring import task
+from mainspring.client import Client
+from mainspring.concurrency import sync as sync_form
+from mainspring.events import Event, subscribe
+from mainspring.settings import temporary_settings
+from tests.concurrency.usage import FORMS, hold, rate
+
+for_each_form = pytest.mark.parametrize("form", FORMS)
+
+
+@pytest.fixture
+def events() -> Iterator[list[Event]]:
+    """The events about limits that are emitted during the test."""
+    found: list[Event] = []
+    with subscribe(found.append, "mainspring.concurrency-limit."):
+        yield found
+
+
+@for_each_form
+@pytest.mark.contract("CC-28")
+def test_acquired_and_released(client: Client, events: list[Event], form: str) -> None:
+    """Taking slots and giving them back are one event each, about the limit; the second follows the first."""
+    limit = client.create_or_update_concurrency_limit("db", 3)
+    hold(form, lambda: None, "db", 2)
+    acquired, released = events
+    assert acquired.event == "mainspring.concurrency-limit.acquired"
+    assert released.event == "mainspring.concurrency-limit.released"
+    assert released.follows == acquired.id
+    for event in events:
+        assert dict(event.resource) == {
+            "mainspring.resource.id": f"mainspring.concurrency-limit.{limit.id}",
+            "mainspring.resource.name": "db",
+            "slots-acquired": "2",
+            "limit": "3",
+        }
+        assert not event.related
+
+
+@for_each_form
+@pytest.mark.contract("CC-28", "CC-37")
+def test_two_limits(client: Client, events: list[Event], form: str) -> None:
+    """With two limits there are four events, each with the other limit as a related resource."""
+    limits = {name: client.create_or_update_concurrency_limit(name, 1) for name in "ab"}
+    hold(form, lambda: None, ["a", "b"])
+    phases = [event.event.rpartition(".")[2] for event in events]
+    assert phases == ["acquired", "acquired", "released", "released"]
+    for index, event in enumerate(events):
+        (other,) = event.resource_in_role.values()
+        assert event.resource.name == "ab"[index % 2]
+        assert dict(other) == {
+            "mainspring.resource.id": f"mainspring.concurrency-limit.{limits['ba'[index % 2]].id}",
+            "mainspring.resource.name": "ba"[index % 2],
+            "mainspring.resource.role": "concurrency-limit",
+        }
+    assert [event.follows for event in events] == [None, None, events[0].id, events[1].id]
+
+
+@for_each_form
+@pytest.mark.contract("CC-30")
+def test_rate_limits(client: Client, events: list[Event], form: str) -> None:
+    """Slots of a rate limit are never released, so there is only the first event."""
+    client.create_or_update_concurrency_limit("api", 1, slot_decay_per_second=1)
+    rate(form, "api")
+    assert [event.event for event in events] == ["mainspring.concurrency-limit.acquired"]
+
+
+@for_each_form
+@pytest.mark.contract("CC-35", "CC-3")
+def test_no_limits_no_events(client: Client, events: list[Event], form: str) -> None:
+    """Without a limit that counts there is no event."""
+    client.create_or_update_concurrency_limit("off", 1, active=False)
+    hold(form, lambda: None, ["off", "nope"])
+    hold(form, lambda: None, [])
+    assert events == []
+
+
+def test_run_is_related(client: Client, events: list[Event]) -> None:
+    """Inside of a run the events say which one it was."""
+    client.create_or_update_concurrency_limit("db", 1)
+
+    @task
+    def work() -> None:
+        with sync_form.concurrency("db"):
+            pass
+
+    work()
+    (run,) = client.read_task_runs()
+    for event in events:
+        assert event.resource_in_role["task-run"].id == f"mainspring.task-run.{run.id}"
+
+
+def test_event_that_cannot_be_made_stops_nobody(
+    client: Client, events: list[Event], caplog: pytest.LogCaptureFixture
+) -> None:
+    """If settings do not allow the event, there is a warning, and the slots are taken and released."""
+    client.create_or_update_concurrency_limit("db", 1)
+    with temporary_settings({"events.maximum_labels_per_resource": 1}):
+        assert hold("sync", lambda: "ran", "db") == "ran"
+    assert events == []
+    assert "'db'" in caplog.text
