@@ -87,6 +87,8 @@ def _run_in_helper(awaitable: Awaitable[T]) -> T:
             results.append(loop.run(awaitable))
         except BaseException as error:  # belongs to the caller, whatever it is
             errors.append(error)
+        finally:
+            loop.close()  # now: the traceback of an error would keep it until the collector comes
 
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(work,), name="mainspring-portal")

@@ -60,6 +60,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+from mainspring._representation import shown
+
 __all__ = [
     "Abort",
     "AcquireConcurrencySlotTimeoutError",
@@ -131,7 +133,7 @@ class ParameterBindError(MainspringError, TypeError):
         """Describe a failed call of ``name``: Python's reason, the signature, what was received."""
         return cls(
             f"Cannot call {name!r}: {reason}. Its signature is {name}{signature};"
-            f" received positional arguments {args!r} and keyword arguments {dict(kwargs)!r}."
+            f" received positional arguments {shown(args)} and keyword arguments {shown(dict(kwargs))}."
         )
 
 

@@ -29,7 +29,7 @@ from mainspring.futures import resolve_futures_to_states
 from mainspring.logging import engine_logs, enter_context, flow_run_logger, get_logger, should_log_prints
 from mainspring.recording import current_recorder
 from mainspring.runs import FlowRun, Parameter, TaskRun, TaskRunResult
-from mainspring.states import State, StateDetails, StateType
+from mainspring.states import State, StateDetails, StateType, is_state
 
 __all__ = [
     "AsyncFlowRunEngine",
@@ -103,7 +103,7 @@ class BaseFlowRunEngine(RecordedRun):
         """What the run came to: the value of a completed run, else what its state says (F-14, F-62)."""
         if self._raised is not NotSet or self._return_value is NotSet:
             return super()._outcome(raise_on_failure)
-        if self.state.is_completed() and not isinstance(self._return_value, State):
+        if self.state.is_completed() and not is_state(self._return_value):
             return self._return_value
         return self.state.result(raise_on_failure=raise_on_failure)
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 from mainspring._core.policy import Hooks, RunPolicy
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
+from mainspring._representation import name_of
 from mainspring.annotations import NotSet
 from mainspring.exceptions import InvalidNameError
 from mainspring.flow_engine import run_flow
@@ -88,7 +89,7 @@ class Flow(Subject[P, R]):
         on_running: GivenHooks | None = None,
     ) -> None:
         self.require_function(fn, "flow")
-        own_name = getattr(fn, "__name__", None) or type(fn).__name__
+        own_name = name_of(fn, "__name__") or type(fn).__name__
         hooks = {
             "on_running": on_running,
             "on_completion": on_completion,

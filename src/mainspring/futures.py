@@ -17,7 +17,7 @@ from uuid import UUID
 from mainspring import clock
 from mainspring._core.traverse import transform
 from mainspring.settings import get_current_settings
-from mainspring.states import Cancelled, Completed, Pending, State, exception_to_crashed_state
+from mainspring.states import Cancelled, Completed, Pending, State, exception_to_crashed_state, is_state
 
 __all__ = [
     "ConcurrentFuture",
@@ -118,7 +118,7 @@ class ConcurrentFuture(Future[R]):
         if error is not None:
             return exception_to_crashed_state(error)
         value = wrapped.result()
-        return value if isinstance(value, State) else Completed(data=value)
+        return value if is_state(value) else Completed(data=value)
 
     def is_done(self) -> bool:
         """See `Future.is_done`."""
@@ -150,7 +150,7 @@ class ConcurrentFuture(Future[R]):
             return self.state.result(raise_on_failure=raise_on_failure)  # type: ignore[no-any-return]
         if error is None:
             value = self.wrapped_future.result()
-            if isinstance(value, State):
+            if is_state(value):
                 return value.result(raise_on_failure=raise_on_failure)  # type: ignore[no-any-return]
             return value  # type: ignore[no-any-return]
         if raise_on_failure:

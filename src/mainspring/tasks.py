@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
+from types import CodeType
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
@@ -14,9 +15,11 @@ from mainspring._core.policy import MAX_RETRY_DELAYS, Hooks, RunPolicy
 from mainspring._engine.inputs import collect_inputs
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
+from mainspring._representation import name_of
 from mainspring.annotations import NotSet
 from mainspring.cache_policies import CachePolicy
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
+from mainspring.context.tagging import check_tags
 from mainspring.futures import Future, FutureList
 from mainspring.hashing import source_of
 from mainspring.runs import RunInput, TaskRun
@@ -113,7 +116,7 @@ class Task(Subject[P, R]):
         on_running: GivenHooks | None = None,
     ) -> None:
         self.require_function(fn, "task")
-        own_name = getattr(fn, "__name__", None) or type(fn).__name__
+        own_name = name_of(fn, "__name__") or type(fn).__name__
         hooks = {"on_running": on_running, "on_completion": on_completion, "on_failure": on_failure}
         hooks |= {"on_commit": on_commit, "on_rollback": on_rollback}
         keeping = (
@@ -125,7 +128,7 @@ class Task(Subject[P, R]):
         )
         results = ResultOptions(*keeping, cache_policy, cache_key_fn, cache_expiration, refresh_cache)
         super().__init__(fn, "task", name or own_name, description, task_run_name, log_prints, hooks, results)
-        self.tags = frozenset((tags,) if isinstance(tags, str) else tags or ())
+        self.tags = check_tags(tags or ())
         self.version = version
         self.task_key = _task_key(self.fn)
         defaults = get_current_settings().tasks
@@ -491,9 +494,10 @@ def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
 
 def _task_key(fn: Callable[..., Any]) -> str:
     """What tells a task from others in every process: its name and a hash of its code (T-8)."""
-    name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
-    code = getattr(inspect.unwrap(fn), "__code__", None) or getattr(type(fn).__call__, "__code__", None)
-    if code is None:
+    name = name_of(fn, "__qualname__") or type(fn).__qualname__
+    written = inspect.unwrap(fn) if inspect.isroutine(fn) else type(fn).__call__
+    code = getattr(written, "__code__", None)
+    if not isinstance(code, CodeType):
         return f"{name.rpartition('.')[2]}-unknown"
     digest = hashlib.blake2b(code.co_code + repr(code.co_names).encode(), digest_size=4)
     return f"{name.rpartition('.')[2]}-{digest.hexdigest()}"

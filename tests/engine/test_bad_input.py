@@ -11,7 +11,7 @@ import operator
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,6 @@ from tests.engine.test_crashes import RaisingFuture
 from tests.engine.traces import AsyncWorld, SyncWorld, World
 
 WORLDS = pytest.mark.parametrize("world", [SyncWorld(), AsyncWorld()], ids=["sync", "async"])
-
-
-def unless_fixed(names: Iterable[Any], reason: str, *known: Any) -> Any:
-    """Parameters, some of which show a defect that is known: a test that passes by surprise fails."""
-    mark = pytest.mark.xfail(reason=reason)
-    return [pytest.param(each, marks=mark) if each in known else each for each in names]
 
 
 Text = Callable[[Any], Coroutine[Any, Any, Any]]
@@ -164,12 +158,10 @@ UNWALKABLE: dict[str, Callable[[], Any]] = {
     "a completed state whose result cannot be walked": lambda: Completed(data=resisting("__iter__", list)),
 }
 
-RAW = "raised as it is: arguments are walked before there is a run, and futures waited for outside of the try"
-
 
 @pytest.mark.contract("E-43", "W-6")
 @WORLDS
-@pytest.mark.parametrize("name", unless_fixed(UNWALKABLE, RAW, *list(UNWALKABLE)[:3]))
+@pytest.mark.parametrize("name", UNWALKABLE)
 @pytest.mark.parametrize("place", ["alone", "deep inside"])
 def test_arguments_that_cannot_be_walked(name: str, place: str, world: World) -> None:
     """The run fails before it begins, with an error that names the parameter, advises `quote` and has a cause."""
@@ -195,7 +187,6 @@ def test_an_argument_nested_too_deep(world: World) -> None:
         bury(deep)
 
 
-@pytest.mark.xfail(reason="isinstance asks the object")
 @pytest.mark.contract("T-40")
 @WORLDS
 def test_an_argument_that_hides_its_class(world: World) -> None:
@@ -219,7 +210,6 @@ def test_quote_is_the_way_out(name: str, world: World) -> None:
     assert sequence() == "Pending Running Completed"
 
 
-@pytest.mark.xfail(reason=RAW)
 @WORLDS
 @pytest.mark.parametrize("name", list(UNWALKABLE)[:3])
 def test_what_is_waited_for_cannot_be_walked(name: str, world: World) -> None:
@@ -325,7 +315,6 @@ def test_an_argument_with_a_huge_repr(world: World, mainspring_home: Path) -> No
     assert sum(path.stat().st_size for path in mainspring_home.iterdir()) < 5_000_000
 
 
-@pytest.mark.xfail(reason="the message has all of it")
 @pytest.mark.contract("T-37")
 @WORLDS
 def test_a_call_that_does_not_fit_with_a_huge_argument(world: World) -> None:
@@ -335,7 +324,6 @@ def test_a_call_that_does_not_fit_with_a_huge_argument(world: World) -> None:
     assert len(str(caught.value)) < 10_000
 
 
-@pytest.mark.xfail(reason="what __repr__ raises comes out instead")
 @pytest.mark.contract("T-37")
 @WORLDS
 def test_a_call_that_does_not_fit_with_an_argument_that_cannot_be_shown(world: World) -> None:
@@ -420,7 +408,6 @@ ODD: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.xfail(reason="odd attributes are taken as they are")
 @pytest.mark.contract("V-18")
 @pytest.mark.parametrize("name", ODD)
 def test_callables_with_odd_attributes(name: str) -> None:
@@ -543,14 +530,6 @@ class UnpicklableError(Exception):
         self.lock = threading.Lock()
 
 
-RESISTING = (
-    "its __repr__ raises",
-    "a timeout, its __repr__ raises",
-    "its __setattr__ raises",
-    "a frozen dataclass",
-    "its __getattr__ raises",
-    "its __bool__ raises",
-)
 EXCEPTIONS: dict[str, Callable[[], Exception]] = {
     "its __str__ raises": lambda: StrError("x"),
     "its __repr__ raises": lambda: ReprError("x"),
@@ -573,17 +552,20 @@ EXCEPTIONS: dict[str, Callable[[], Exception]] = {
 @pytest.mark.contract("E-68", "E-96", "E-97")
 @WORLDS
 @pytest.mark.parametrize("retries", [0, 1])
-@pytest.mark.parametrize(
-    "name", unless_fixed(EXCEPTIONS, "shown, changed or asked where it resists", *RESISTING)
-)
+@pytest.mark.parametrize("name", EXCEPTIONS)
 def test_exceptions_that_resist(name: str, retries: int, world: World) -> None:
     """The same object comes out, the run has failed, retried if wanted, and the store tells so."""
     error = EXCEPTIONS[name]()
+    work = Task(world.function(failure(error)), name="work", retries=retries)
     caught: list[BaseException] = []
-    try:
-        call(world, failure(error), 1, retries=retries)
-    except BaseException as out:  # not `pytest.raises`: it looks at what these do not show
-        caught.append(out)
+
+    async def main() -> None:
+        try:
+            await world.finish(work(1))
+        except BaseException as out:  # here, as an event loop and pytest show what is not to be shown
+            caught.append(out)
+
+    world.run(main())
     assert len(caught) == 1
     assert caught[0] is error
     end = "TimedOut" if isinstance(error, TimeoutError) else "Failed"
@@ -660,17 +642,10 @@ class OddHook:
     [
         ("on_running", False),
         ("on_completion", False),
-        *(
-            pytest.param(
-                *each, marks=pytest.mark.xfail(reason="the name of a hook is asked for outside of a try")
-            )
-            for each in (
-                ("on_running", True),
-                ("on_completion", True),
-                ("on_commit", False),
-                ("on_commit", True),
-            )
-        ),
+        ("on_running", True),
+        ("on_completion", True),
+        ("on_commit", False),
+        ("on_commit", True),
     ],
 )
 def test_hooks_that_resist(option: str, fails: bool, world: World) -> None:
@@ -695,11 +670,10 @@ NUMBERS = [
     for option in ("timeout_seconds", "retry_delay_seconds", "retry_jitter_factor")
     for number in ("nan", "inf")
 ]
-ACCEPTED = [each for each in NUMBERS if each != ("retry_delay_seconds", "nan")]
 
 
 @pytest.mark.contract("W-12")
-@pytest.mark.parametrize("case", unless_fixed(NUMBERS, "only negative numbers are refused", *ACCEPTED))
+@pytest.mark.parametrize("case", NUMBERS)
 def test_numbers_that_are_none(case: tuple[str, str]) -> None:
     """No limit, delay or jitter is infinite or not a number; the error names the option."""
     option, number = case
@@ -707,7 +681,6 @@ def test_numbers_that_are_none(case: tuple[str, str]) -> None:
         task(**{option: float(number)})(lambda: None)
 
 
-@pytest.mark.xfail(reason="not looked at")
 @pytest.mark.parametrize("tags", [5, [1], [None], [["x"]]])
 def test_tags_that_are_no_text(tags: Any) -> None:
     """They are refused where the task is defined: in the store they would make all history unreadable."""

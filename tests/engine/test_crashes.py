@@ -259,7 +259,6 @@ def is_reported() -> bool:
     return any("was aborted: why" in message for message in messages())
 
 
-@pytest.mark.xfail(reason="leaving the run scope reports the error it was entered with, not a later one")
 @pytest.mark.contract("X-17")
 @WORLDS
 @pytest.mark.parametrize("place", [name for name, row in PLACES.items() if row.over])
@@ -353,9 +352,6 @@ def test_a_crash_goes_through_all_levels(name: str, world: World) -> None:
     assert [sequence(run) for run in task_runs()] == [f"{PR} Crashed"] * 3
 
 
-@pytest.mark.xfail(
-    reason="the loop in the helper thread is kept by the traceback, and closed by the collector"
-)
 def test_the_loop_of_an_interrupted_hook_is_closed_at_once(script: Script) -> None:
     """An async hook of a sync task under an event loop leaves nothing to the garbage collector."""
     program = script("""
@@ -412,13 +408,10 @@ def broken() -> Iterator[BrokenStore]:
     recorder.close()
 
 
-NOT_YET = pytest.mark.xfail(reason="only a StoreError keeps hooks from running after a write that failed")
-
-
 @pytest.mark.contract("X-15")
 @WORLDS
 @pytest.mark.parametrize("name", ERRORS)
-@pytest.mark.parametrize("fails", [pytest.param(False, marks=NOT_YET), pytest.param(True, marks=NOT_YET)])
+@pytest.mark.parametrize("fails", [False, True])
 def test_a_store_that_interrupts(broken: BrokenStore, fails: bool, name: str, world: World) -> None:
     """The error goes to the caller, the final state stays the one that was reached, and no state is lost."""
     error = ERRORS[name]()

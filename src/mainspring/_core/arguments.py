@@ -42,7 +42,7 @@ class Arguments:
     ) -> None:
         try:
             self.signature = inspect.signature(function) if signature is None else signature
-        except ValueError as error:
+        except Exception as error:  # an object may raise anything when it is looked at
             raise TypeError(
                 f"{name!r} cannot be used: Python cannot tell its signature ({error}). Wrap it in a"
                 f" function that spells out its parameters."

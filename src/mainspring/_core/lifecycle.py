@@ -23,11 +23,13 @@ from mainspring._core.effects import Ask, Effect, Enter, Prepare, RunHooks, Slee
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready, Returned
 from mainspring._core.policy import RunPolicy
 from mainspring._core.transitions import Move, next_state, retry_delay
+from mainspring._representation import shown
 from mainspring.clock import MICROSECONDS
 from mainspring.runs import Run
 from mainspring.states import (
     State,
     exception_to_crashed_state,
+    is_state,
     is_state_iterable,
     return_value_to_state,
 )
@@ -165,7 +167,7 @@ def failure_state(policy: RunPolicy, run: Run, error: Exception, own_limit: bool
         if own_limit:
             message = f"{policy.noun} exceeded timeout of {policy.timeout} second(s)"
         else:
-            message = f"{policy.noun} failed due to timeout: {error!r}"
+            message = f"{policy.noun} failed due to timeout: {shown(error)}"
         return next_state(run, Move.TIME_OUT, at, message, error, retriable=False)
     message = f"{policy.noun} encountered an exception: {describe_exception(error)}"
     return next_state(run, Move.FAIL, at, message, error, retriable=False)
@@ -176,6 +178,6 @@ def _success(run: Run, outcome: Returned, at: int) -> State:
     value = outcome.value
     if outcome.cached:
         return next_state(run, Move.REUSE, at, data=value)
-    if isinstance(value, State) or is_state_iterable(value):
+    if is_state(value) or is_state_iterable(value):
         return return_value_to_state(value)
     return next_state(run, Move.SUCCEED, at, data=value)

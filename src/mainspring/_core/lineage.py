@@ -60,9 +60,10 @@ class Lineage:
         """Remember where ``value`` and its direct members came from; what is shared by everybody is left out."""
         self._note(value, origin)
         members: Iterable[Any]
-        if isinstance(value, dict):
+        kind = type(value)
+        if issubclass(kind, dict):
             members = value.values()
-        elif isinstance(value, list | tuple | set | frozenset):
+        elif issubclass(kind, list | tuple | set | frozenset):
             members = value
         else:
             return

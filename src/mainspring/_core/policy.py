@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from mainspring._representation import name_of
 from mainspring.states import State, StateType
 
 __all__ = ["MAX_RETRY_DELAYS", "Hooks", "RunPolicy", "check_hooks", "hook_name", "resolve_delays"]
 
 MAX_RETRY_DELAYS = 50
+
+LONGEST_SECONDS = 1_000_000_000
+"""The longest time that an option may name: some thirty years, which any clock can add to now."""
 
 Hooks = list[Callable[..., Any]]
 
@@ -112,6 +118,10 @@ class RunPolicy:
 def _seconds(option: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"Invalid `{option}`: expected a number; got {value!r}.")
+    if not math.isfinite(value):
+        raise ValueError(f"Invalid `{option}`: {value!r} is no number that can be counted with.")
+    if value > LONGEST_SECONDS:
+        raise ValueError(f"Invalid `{option}`: {value!r} must be at most {LONGEST_SECONDS:,}.")
     return float(value)
 
 
@@ -139,8 +149,10 @@ def resolve_delays(
     for delay in given:
         if isinstance(delay, bool) or not isinstance(delay, int | float):
             raise TypeError(f"Invalid `retry_delay_seconds`: {delay!r} is not a number of seconds.")
-        if not delay >= 0:
-            raise ValueError(f"Invalid `retry_delay_seconds`: {delay!r} must be >= 0.")
+        if not 0 <= delay <= LONGEST_SECONDS:
+            raise ValueError(
+                f"Invalid `retry_delay_seconds`: {delay!r} must be >= 0 and at most {LONGEST_SECONDS:,}."
+            )
     return () if not any(given) else tuple(float(delay) for delay in given)
 
 
@@ -167,5 +179,7 @@ def check_hooks(option: str, hooks: Any, owner: str) -> Hooks:
 
 def hook_name(hook: Any) -> str:
     """What log lines call a hook: its name, that of the function in a partial, or that of its class."""
-    name = getattr(hook, "__name__", None) or getattr(getattr(hook, "func", None), "__name__", None)
+    name = name_of(hook, "__name__")
+    if name is None and isinstance(hook, partial):
+        name = name_of(hook.func, "__name__")
     return name or type(hook).__name__

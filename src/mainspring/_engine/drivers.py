@@ -16,10 +16,11 @@ from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.recorded import RecordedRun
 from mainspring._engine.scopes import AsyncAttemptScope, SyncAttemptScope
+from mainspring._representation import shown
 from mainspring.annotations import NotSet
 from mainspring.client import AsyncClient, Client
 from mainspring.concurrency import arelease_left_over, atake_tag_slots, release_left_over, take_tag_slots
-from mainspring.states import Failed, State, StoredResult
+from mainspring.states import Failed, State, is_stored
 
 __all__ = ["AsyncDriver", "SyncDriver"]
 
@@ -59,7 +60,7 @@ class SyncDriver(RecordedRun):
             raise_on_failure: With False the exception is returned.
         """
         outcome = self._outcome(raise_on_failure)
-        return outcome.get() if isinstance(outcome, StoredResult) else outcome
+        return outcome.get() if is_stored(outcome) else outcome
 
     def run_context(self) -> SyncAttemptScope:
         """The scope around an attempt: an exception leaving it becomes a retry or the final state."""
@@ -106,7 +107,10 @@ class SyncDriver(RecordedRun):
             for future in find_unfinished((self.parameters, self.wait_for)):
                 if future.task_run_key == self.run.key:
                     return self._refuse_itself()
-                future.wait()
+                try:
+                    future.wait()
+                except Exception:  # met again, and recorded, where the inputs are resolved
+                    break
         outcome = self._resolve_inputs()
         if self._is_limited and self.run.tags and type(outcome) is Ready:
             self._slots = take_tag_slots(self.run.tags, self.run.key)
@@ -166,7 +170,7 @@ class SyncDriver(RecordedRun):
         policy = self.subject.policy
         if policy.retry_condition is None:
             return True
-        message = f"{policy.noun} encountered unexpected exception: {exc!r}"
+        message = f"{policy.noun} encountered unexpected exception: {shown(exc)}"
         return self.ask(policy.retry_condition, Failed(data=exc, message=message))
 
     def _succeed(self, result: Any, cached: bool = False) -> Any:
@@ -244,7 +248,7 @@ class AsyncDriver(RecordedRun):
             raise_on_failure: With False the exception is returned.
         """
         outcome = self._outcome(raise_on_failure)
-        return await outcome.aget() if isinstance(outcome, StoredResult) else outcome
+        return await outcome.aget() if is_stored(outcome) else outcome
 
     def run_context(self) -> AsyncAttemptScope:
         """The scope around an attempt: an exception leaving it becomes a retry or the final state."""
@@ -291,7 +295,10 @@ class AsyncDriver(RecordedRun):
             for future in find_unfinished((self.parameters, self.wait_for)):
                 if future.task_run_key == self.run.key:
                     return self._refuse_itself()
-                await future.wait_async()
+                try:
+                    await future.wait_async()
+                except Exception:  # met again, and recorded, where the inputs are resolved
+                    break
         outcome = self._resolve_inputs()
         if self._is_limited and self.run.tags and type(outcome) is Ready:
             self._slots = await atake_tag_slots(self.run.tags, self.run.key)
@@ -351,7 +358,7 @@ class AsyncDriver(RecordedRun):
         policy = self.subject.policy
         if policy.retry_condition is None:
             return True
-        message = f"{policy.noun} encountered unexpected exception: {exc!r}"
+        message = f"{policy.noun} encountered unexpected exception: {shown(exc)}"
         return await self.ask(policy.retry_condition, Failed(data=exc, message=message))
 
     async def _succeed(self, result: Any, cached: bool = False) -> Any:

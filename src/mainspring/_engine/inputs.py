@@ -12,7 +12,7 @@ from mainspring.annotations import Annotation, allow_failure
 from mainspring.exceptions import ParameterResolutionError, UpstreamTaskError
 from mainspring.futures import Future
 from mainspring.runs import RunInput, TaskRun, TaskRunResult
-from mainspring.states import State
+from mainspring.states import State, is_state
 
 __all__ = [
     "collect_inputs",
@@ -20,13 +20,20 @@ __all__ = [
     "is_among",
     "resolve_parameters",
     "resolve_value",
+    "resolve_wait_for",
     "upstreams_of",
 ]
 
 
 def find_unfinished(value: Any) -> list[Future[Any]]:
-    """The futures in ``value`` that are not done, in the order in which they are met."""
-    return [node for node in walk(value) if _is_future(node) and not node.is_done()]
+    """The futures in ``value`` that are not done, in the order in which they are met.
+
+    None if it cannot be walked: whoever resolves it meets the same error where it is recorded.
+    """
+    try:
+        return [node for node in walk(value) if _is_future(node) and not node.is_done()]
+    except Exception:  # see above
+        return []
 
 
 def resolve_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,6 +59,23 @@ def resolve_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return resolved
 
 
+def resolve_wait_for(wait_for: Any) -> None:
+    """See that what a run waits for has completed.
+
+    Raises:
+        UpstreamTaskError: Something in it did not complete.
+        ParameterResolutionError: It is no collection, or something else went wrong.
+    """
+    try:
+        resolve_value(list(wait_for))
+    except UpstreamTaskError:
+        raise
+    except Exception as error:
+        raise ParameterResolutionError(
+            f"Failed to resolve `wait_for`: {type(error).__name__}: {error}. Give it a list of futures and states."
+        ) from error
+
+
 def resolve_value(value: Any) -> Any:
     """``value`` with futures and states replaced by their results and annotations by their content.
 
@@ -68,7 +92,7 @@ def _to_result(leaf: object, around: tuple[Annotation[Any], ...]) -> Any:
         run_id: UUID | None = leaf.task_run_id
         if state.is_completed():
             return leaf.result()
-    elif isinstance(leaf, State):
+    elif is_state(leaf):
         state, run_id = leaf, leaf.state_details.task_run_id
         if state.is_completed():
             return state.result()
@@ -101,15 +125,24 @@ def collect_inputs(
         lineage: Which objects of the flow run came out of which task run.
     """
     sources: dict[RunInput, None] = dict.fromkeys(TaskRunResult(id=parent.id) for parent in parents)
+    inputs: dict[str, list[RunInput]]
     if lineage or not is_atomic(parameters.values()):
-        inputs = {name: upstreams_of(value, lineage, sources) for name, value in parameters.items()}
+        inputs = {name: _sources(value, lineage, sources) for name, value in parameters.items()}
     else:
         inputs = {name: [] for name in parameters}
     if wait_for is not None:
-        inputs["wait_for"] = upstreams_of(wait_for, lineage)
+        inputs["wait_for"] = _sources(wait_for, lineage, None)
     if sources:
         inputs["__parents__"] = list(sources)
     return inputs
+
+
+def _sources(value: Any, lineage: Lineage | None, parents: dict[RunInput, None] | None) -> list[RunInput]:
+    """`upstreams_of`, or nothing for a value that cannot be walked: its run is about to fail because of it."""
+    try:
+        return upstreams_of(value, lineage, parents)
+    except Exception:  # raised again, and recorded, when the run resolves its inputs
+        return []
 
 
 def is_among(run_id: UUID, value: Any) -> bool:
@@ -131,7 +164,7 @@ def upstreams_of(
     for node in walk(value):
         if _is_future(node):
             found[TaskRunResult(id=node.task_run_id)] = None
-        elif isinstance(node, State):
+        elif is_state(node):
             if node.state_details.task_run_id is not None:
                 found[TaskRunResult(id=node.state_details.task_run_id)] = None
         elif lineage:
@@ -144,4 +177,4 @@ def upstreams_of(
 
 
 def _is_future(value: object) -> TypeGuard[Future[Any]]:
-    return isinstance(value, Future)
+    return issubclass(type(value), Future)  # `isinstance` would ask the object

@@ -12,14 +12,16 @@ from mainspring import clock, identifiers
 from mainspring._core import lifecycle, transitions
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready
 from mainspring._core.policy import hook_name
-from mainspring._engine.inputs import is_among, resolve_parameters, resolve_value
+from mainspring._engine.inputs import is_among, resolve_parameters, resolve_wait_for
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.signals import cause_of_end
 from mainspring._engine.subject import Subject
-from mainspring._engine.tracebacks import first_report, hide_own_frames
+from mainspring._engine.timeouts import limit_of
+from mainspring._engine.tracebacks import first_report, hide_own_frames, traceback_of
+from mainspring._representation import shown
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TaskRunContext
-from mainspring.exceptions import Abort, Pause, SerializationError, StoreError, UpstreamTaskError
+from mainspring.exceptions import Abort, Pause, SerializationError, UpstreamTaskError
 from mainspring.logging import TELLS_AGAIN, TELLS_FAILURE, engine_logs
 from mainspring.recording import Recorder
 from mainspring.results import ResultRecord, get_result_store
@@ -109,7 +111,7 @@ class RecordedRun:
         transitions.enter(run, state)
         try:
             self._recorder.enter(run, state, wait=state.type in TERMINAL_STATES, before=before)
-        except StoreError:
+        except BaseException:  # an interrupt too: what is not on disk is told to nobody
             self._unrecorded = True
             raise
         return state
@@ -151,7 +153,7 @@ class RecordedRun:
         data = state.data
         keep_result(state, self._result_store, self._result_key_for(state), self._expiration())
         record = state.data
-        if not isinstance(record, ResultRecord) or record.is_persisted:
+        if not issubclass(type(record), ResultRecord) or record.is_persisted:
             return None
         try:
             record.prepare()
@@ -184,7 +186,7 @@ class RecordedRun:
     def _release_value(self) -> None:
         """Leave the value to the storage in which it is; one that is kept nowhere is let go (T-18)."""
         state = self.run.state
-        if isinstance(state.data, ResultRecord):
+        if issubclass(type(state.data), ResultRecord):
             if state.data.is_persisted:
                 state.forget(state.data.metadata)
         elif state.is_final():
@@ -198,7 +200,7 @@ class RecordedRun:
             if self.wait_for is not None:
                 if is_among(self.run.id, self.wait_for):
                     return self._refuse_itself()
-                resolve_value(list(self.wait_for))
+                resolve_wait_for(self.wait_for)
             if self.parameters:
                 self.parameters = resolve_parameters(self.parameters)
                 if self._context is not None:  # names and hooks look at them there
@@ -273,7 +275,7 @@ class RecordedRun:
                 self._failure_told = True
                 self.logger.error("Crash detected! %s", self.state.message, extra=TELLS_FAILURE)
             if engine_logs(logging.DEBUG):
-                self.logger.debug("Crash details:", exc_info=error)
+                self.logger.debug("Crash details:", exc_info=traceback_of(error))
 
     # Bookkeeping and lines about it
 
@@ -286,10 +288,10 @@ class RecordedRun:
                 due = state.scheduled_at
                 when = "immediately" if due is None else f"{(due - state.at) / 1e6:g} second(s) from now"
                 self.logger.info(
-                    "%s failed with %s: %r - Retry %s/%s will start %s",
+                    "%s failed with %s: %s - Retry %s/%s will start %s",
                     policy.noun,
                     "exception" if isinstance(outcome, Raised) else "state",
-                    failed,
+                    shown(failed),
                     self.retries,
                     policy.retries,
                     when,
@@ -309,9 +311,11 @@ class RecordedRun:
             self.logger.error(message, policy.noun, policy.timeout, extra=TELLS_FAILURE)
             return
         exhausted = " - Retries are exhausted" if 0 < policy.retries <= self.retries else ""
-        message = "%s failed with exception: %r%s"
-        details = error if first_report(error) else None
-        self.logger.error(message, policy.noun, error, exhausted, exc_info=details, extra=TELLS_FAILURE)
+        message = "%s failed with exception: %s%s"
+        details = traceback_of(error) if first_report(error) else None
+        self.logger.error(
+            message, policy.noun, shown(error), exhausted, exc_info=details, extra=TELLS_FAILURE
+        )
 
     def log_finished_message(self) -> None:
         """Log the state in which the run was left: INFO if completed, else ERROR (E-17, E-18)."""
@@ -338,24 +342,26 @@ class RecordedRun:
     def _log_hook_end(self, hook: Any, error: Exception | None) -> None:
         if error is not None:
             self.logger.error(
-                "An error was encountered while running hook %r", hook_name(hook), exc_info=error
+                "An error was encountered while running hook %r",
+                hook_name(hook),
+                exc_info=traceback_of(error),
             )
         elif engine_logs(logging.INFO):
             self.logger.info("Hook %r finished running successfully", hook_name(hook))
 
     def _log_condition_error(self, condition: Any, error: Exception) -> None:
         self.logger.error(
-            "An error was encountered while running `retry_condition_fn` check %r for %r",
-            condition,
+            "An error was encountered while running `retry_condition_fn` check %s for %r",
+            shown(condition),
             self.subject.name,
-            exc_info=error,
+            exc_info=traceback_of(error),
         )
 
     # The end of an attempt or a run
 
     def _is_own_limit(self, error: TimeoutError) -> bool:
         """True if the run's own time limit is the cause, not a timeout that user code met (E-71)."""
-        limit = getattr(error, "limit", None)
+        limit = limit_of(error)
         if limit is None:
             return isinstance(error, self.timeout_error) and self.subject.policy.timeout is not None
         return limit is self._limit

@@ -51,6 +51,7 @@ class SyncRunScope:
                 if self.begins and engine.run is not None and not engine._unrecorded:
                     engine.call_hooks()
             except BaseException as late:
+                error = late
                 if engine._must_crash(late):
                     engine.handle_crash(late)
                 raise
@@ -142,6 +143,7 @@ class AsyncRunScope:
                 if self.begins and engine.run is not None and not engine._unrecorded:
                     await engine.call_hooks()
             except BaseException as late:
+                error = late
                 if engine._must_crash(late):
                     await engine.handle_crash(late)
                 raise

@@ -24,7 +24,7 @@ from mainspring.recording import current_recorder
 from mainspring.results import render_storage_key
 from mainspring.runs import RunInput, TaskRun, TaskRunResult
 from mainspring.settings import get_current_settings
-from mainspring.states import State, StateType, StoredResult
+from mainspring.states import State, StateType, is_stored
 from mainspring.states.state import is_untrackable
 from mainspring.transactions import BaseTransaction
 
@@ -156,7 +156,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         run = self.task_run
         if run is None or run.flow_run_key is None:
             return
-        if isinstance(value, StoredResult):
+        if is_stored(value):
             if not value.has_cached_object():
                 return  # nobody loads it for this (E-57)
             value = value.get()
@@ -257,7 +257,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     def _stage(self, transaction: BaseTransaction, result: Any) -> None:
         task, data = self.task, self.state.data
-        is_record = isinstance(data, StoredResult)
+        is_record = is_stored(data)
         transaction.write_on_commit = self._keeps_result and is_record
         transaction.stage(
             data if is_record else result,

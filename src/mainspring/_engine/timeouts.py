@@ -21,13 +21,21 @@ from mainspring._core.policy import RunPolicy
 from mainspring._engine.watchers import Alarm, Injector
 from mainspring.logging import engine_logs
 
-__all__ = ["AsyncBlockTimeout", "AsyncTimeout", "SyncTimeout", "comes_from_outside"]
+__all__ = ["AsyncBlockTimeout", "AsyncTimeout", "SyncTimeout", "comes_from_outside", "limit_of"]
 
 
 def comes_from_outside(error: BaseException, own: object) -> bool:
     """True if a limit further out than ``own`` has expired and ``error`` is on its way there."""
-    limit = getattr(error, "limit", None)
-    return isinstance(limit, _Timeout) and limit.active and limit is not own
+    limit = limit_of(error)
+    return limit is not None and limit.active and limit is not own
+
+
+def limit_of(error: BaseException) -> _Timeout | None:
+    """The limit that an exception comes from, None if it comes from elsewhere; the exception is not asked."""
+    if not isinstance(error, TimeoutError):
+        return None
+    limit = BaseException.__getattribute__(error, "__dict__").get("limit")
+    return limit if isinstance(limit, _Timeout) else None
 
 
 class _Timeout:
@@ -53,7 +61,7 @@ class _Timeout:
         """Note that the limit has expired and return the error that says so."""
         block = "block" if self._engine is None else "run"
         error = self.error = self.kind(f"The {block} timed out after {self.seconds} second(s).")
-        error.limit = self  # type: ignore[attr-defined]
+        BaseException.__setattr__(error, "limit", self)  # past what a class of the user's may do instead
         return error
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mainspring._holder import ContextModel
 
-__all__ = ["TagsContext", "tags"]
+__all__ = ["TagsContext", "check_tags", "tags"]
 
 
 class TagsContext(ContextModel):
@@ -19,7 +19,7 @@ class TagsContext(ContextModel):
     _variable = ContextVar("mainspring_tags", default=None)
 
     def __init__(self, current_tags: Iterable[str] = ()) -> None:
-        self.current_tags = frozenset(current_tags)
+        self.current_tags = check_tags(current_tags)
 
     @classmethod
     def get(cls) -> TagsContext:
@@ -29,6 +29,19 @@ class TagsContext(ContextModel):
     def serialize(self, include_secrets: bool = True) -> dict[str, Any]:
         """See `ContextModel.serialize`."""
         return {"current_tags": self.current_tags} if self.current_tags else {}
+
+
+def check_tags(tags: Any) -> frozenset[str]:
+    """The tags as a set; a single text is one tag.
+
+    Raises:
+        TypeError: They are no texts: in the history they could not be read back.
+    """
+    given = [tags] if isinstance(tags, str) else list(tags) if isinstance(tags, Iterable) else [None]
+    for tag in given:
+        if not isinstance(tag, str):
+            raise TypeError(f"Invalid `tags`: expected texts; got {tags!r}.")
+    return frozenset(given)
 
 
 _NO_TAGS = TagsContext()

@@ -35,7 +35,7 @@ from mainspring.states.conversion import (
     exception_to_failed_state,
     return_value_to_state,
 )
-from mainspring.states.details import TERMINAL_STATES, StateDetails, StateType, StoredResult
+from mainspring.states.details import TERMINAL_STATES, StateDetails, StateType, StoredResult, is_stored
 from mainspring.states.group import StateGroup
 from mainspring.states.state import (
     RESULT_READ_MAXIMUM_ATTEMPTS,
@@ -44,6 +44,7 @@ from mainspring.states.state import (
     aget_state_exception,
     araise_state_exception,
     get_state_exception,
+    is_state,
     is_state_iterable,
     raise_state_exception,
 )
@@ -79,7 +80,9 @@ __all__ = [
     "exception_to_crashed_state",
     "exception_to_failed_state",
     "get_state_exception",
+    "is_state",
     "is_state_iterable",
+    "is_stored",
     "raise_state_exception",
     "return_value_to_state",
 ]

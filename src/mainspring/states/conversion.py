@@ -10,9 +10,9 @@ from typing import Any
 
 from mainspring.exceptions import CrashedRun, RunCancelled, TerminationSignal
 from mainspring.states.constructors import Crashed, Failed
-from mainspring.states.details import StateDetails, StateType, StoredResult
+from mainspring.states.details import StateDetails, StateType, is_stored
 from mainspring.states.group import StateGroup
-from mainspring.states.state import State, is_state_iterable
+from mainspring.states.state import State, is_state, is_state_iterable
 
 __all__ = [
     "areturn_value_to_state",
@@ -145,7 +145,7 @@ def keep_result(state: State, result_store: Any, key: str | None, expiration: da
     A generator becomes the list of what it gives, for only that can be kept (S-34).
     """
     data = state.data
-    if isinstance(data, StoredResult):
+    if is_stored(data):
         return
     if inspect.isgenerator(data):
         data = list(data)
@@ -153,7 +153,7 @@ def keep_result(state: State, result_store: Any, key: str | None, expiration: da
 
 
 def _meaning_of(value: Any) -> State:
-    if isinstance(value, State):
+    if is_state(value):
         if value.belongs_to_run:
             return StateGroup([value]).to_state(value)
         if not value.has_data:

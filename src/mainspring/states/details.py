@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 import msgspec
 
-__all__ = ["DEFAULT_NAMES", "TERMINAL_STATES", "StateDetails", "StateType", "StoredResult"]
+__all__ = ["DEFAULT_NAMES", "TERMINAL_STATES", "StateDetails", "StateType", "StoredResult", "is_stored"]
 
 
 class StateType(str, Enum):
@@ -100,3 +100,8 @@ class StoredResult:
     def describe(self) -> str | None:
         """Where the value is kept, as a JSON object; None if it is not kept beyond the process."""
         raise NotImplementedError
+
+
+def is_stored(value: object) -> TypeGuard[StoredResult]:
+    """True for a `StoredResult`; told by the type alone, for a value of the user's may raise when it is asked."""
+    return issubclass(type(value), StoredResult)

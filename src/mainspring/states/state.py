@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 from uuid import UUID
 
 import msgspec
@@ -20,7 +20,7 @@ from mainspring.exceptions import (
     StorageError,
     UnfinishedRun,
 )
-from mainspring.states.details import DEFAULT_NAMES, TERMINAL_STATES, StateDetails, StateType, StoredResult
+from mainspring.states.details import DEFAULT_NAMES, TERMINAL_STATES, StateDetails, StateType, is_stored
 
 __all__ = [
     "RESULT_READ_MAXIMUM_ATTEMPTS",
@@ -29,6 +29,7 @@ __all__ = [
     "aget_state_exception",
     "araise_state_exception",
     "get_state_exception",
+    "is_state",
     "is_state_iterable",
     "is_untrackable",
     "raise_state_exception",
@@ -142,7 +143,7 @@ class State:
     @property
     def stored_as(self) -> str | None:
         """Where the result is kept, as a JSON object; None if it is not kept beyond the process."""
-        return self._data.describe() if isinstance(self._data, StoredResult) else None
+        return self._data.describe() if is_stored(self._data) else None
 
     @property
     def state_details(self) -> StateDetails:
@@ -283,7 +284,7 @@ class State:
             SerializationError: What is kept cannot be understood.
         """
         data = self._require_result()
-        if isinstance(data, StoredResult):
+        if is_stored(data):
             attempts = RESULT_READ_MAXIMUM_ATTEMPTS if retry_result_failure else 1
             for attempt in range(1, attempts + 1):
                 try:
@@ -298,7 +299,7 @@ class State:
     async def aresult(self, raise_on_failure: bool = True, retry_result_failure: bool = True) -> Any:
         """:meth:`result` for async code."""
         data = self._require_result()
-        if isinstance(data, StoredResult):
+        if is_stored(data):
             attempts = RESULT_READ_MAXIMUM_ATTEMPTS if retry_result_failure else 1
             for attempt in range(1, attempts + 1):
                 try:
@@ -378,13 +379,13 @@ def get_state_exception(state: State) -> BaseException:
         TypeError: The state's data cannot be understood as an exception.
     """
     data = state.data
-    return _to_exception(state, data.get() if isinstance(data, StoredResult) else data)
+    return _to_exception(state, data.get() if is_stored(data) else data)
 
 
 async def aget_state_exception(state: State) -> BaseException:
     """`get_state_exception` for async code: what is kept in a storage is loaded without blocking the loop."""
     data = state.data
-    return _to_exception(state, await data.aget() if isinstance(data, StoredResult) else data)
+    return _to_exception(state, await data.aget() if is_stored(data) else data)
 
 
 def _to_exception(state: State, data: Any) -> BaseException:
@@ -398,7 +399,7 @@ def _to_exception(state: State, data: Any) -> BaseException:
         return wrapper(state.message or default)
     if isinstance(data, str):
         return wrapper(data)
-    if isinstance(data, State):
+    if is_state(data):
         return get_state_exception(data)
     if is_state_iterable(data):
         for child in data:
@@ -433,9 +434,14 @@ def is_small(value: object) -> bool:
     return type(value) is int and -5 <= value <= 256
 
 
+def is_state(value: object) -> TypeGuard[State]:
+    """True for a state; told by the type alone, for a value of the user's may raise when it is asked."""
+    return issubclass(type(value), State)
+
+
 def is_state_iterable(value: object) -> bool:
     """True for a non-empty list, set or tuple that holds nothing but states."""
-    if not isinstance(value, list | set | tuple):
+    if not issubclass(type(value), list | set | tuple):
         return False
     members = cast("Collection[object]", value)
-    return bool(members) and all(isinstance(member, State) for member in members)
+    return bool(members) and all(is_state(member) for member in members)

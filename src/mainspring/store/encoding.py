@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["MAX_LENGTH", "MAX_MEMBERS", "MAX_TEXT", "to_json", "well_formed"]
+__all__ = ["MAX_LENGTH", "MAX_MEMBERS", "MAX_TEXT", "facts_to_json", "to_json", "well_formed"]
 
 MAX_LENGTH = 65_536
 MAX_TEXT = 1_000
@@ -38,6 +38,22 @@ def to_json(value: Mapping[str, Any] | Iterable[str]) -> str | None:
         return _encode(_plain(value, 0)).decode()
     except Exception:
         return _encode(_type_name(value)).decode()
+
+
+def facts_to_json(value: Mapping[str, Any]) -> str | None:
+    """The JSON of facts of our own, which must be read back in the same form; None if there are none.
+
+    Raises:
+        RecursionError: The caller's stack is full. Later, from elsewhere, it will do.
+    """
+    if not value:
+        return None
+    try:
+        return _encode(value).decode()
+    except RecursionError:
+        raise
+    except Exception:  # a name that UTF-8 cannot hold
+        return to_json(value)
 
 
 def well_formed(text: str) -> str:

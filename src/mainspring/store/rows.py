@@ -16,7 +16,7 @@ from mainspring.annotations import NotSet
 from mainspring.results import ResultRecordMetadata
 from mainspring.runs import FlowRun, Run, RunInput, TaskRun
 from mainspring.states import State, StateDetails, StateType
-from mainspring.store.encoding import to_json, well_formed
+from mainspring.store.encoding import facts_to_json, to_json, well_formed
 from mainspring.store.protocol import LogEntry
 
 __all__ = [
@@ -99,8 +99,8 @@ def _task_run_row(run: TaskRun, projection: Run, owner: int | None) -> Row:
         run.task_key,
         run.task_version,
         to_json(sorted(run.tags)) if run.tags else None,
-        to_json(run.task_inputs) if run.task_inputs else None,
-        to_json(run.empirical_policy) if run.empirical_policy else None,
+        facts_to_json(run.task_inputs) if run.task_inputs else None,
+        facts_to_json(run.empirical_policy) if run.empirical_policy else None,
         state.key,
         state.type._value_,
         state.name,

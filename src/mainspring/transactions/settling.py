@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from mainspring._core.policy import hook_name
 from mainspring.exceptions import ConfigurationError, LockNotHeld, LockTimeout, SerializationError
 from mainspring.locking.protocol import IsolationLevel
-from mainspring.states import StoredResult
+from mainspring.states import is_stored
 from mainspring.transactions.protocol import CommitMode, TransactionState
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ def _check(txn: BaseTransaction) -> Steps:
     value = txn.staged_value
     try:
         _check_lock(txn)
-        if not isinstance(value, StoredResult):
+        if not is_stored(value):
             value = txn.store.create_result_record(value, key=txn.key)
     except Exception as error:  # the caller reports it and rolls back
         return error
@@ -301,7 +301,7 @@ def _keep(txn: BaseTransaction) -> Steps:
     except Exception as error:  # the caller reports it and rolls back
         return error
     store, value, holder = txn.store, txn.staged_value, txn.holder
-    if isinstance(value, StoredResult):
+    if is_stored(value):
         call = Call(store.persist_result_record, store.apersist_result_record, (value,), holder=holder)
     else:
         call = Call(store.write, store.awrite, obj=value, key=txn.key, holder=holder)
@@ -357,7 +357,10 @@ def _undo(txn: BaseTransaction) -> Steps:
 
 def _run(hook: Callable[..., Any], txn: BaseTransaction, kind: str) -> Steps:
     """Run one hook and tell about it, unless it asks for silence; returns the error, None if it went well."""
-    is_logged = getattr(hook, "log_on_run", True)
+    try:
+        is_logged = getattr(hook, "log_on_run", True)
+    except Exception:  # an object that raises when it is asked has not asked for silence
+        is_logged = True
     name = hook_name(hook)
     if is_logged:
         txn.logger.info("Running %s hook %r", kind, name)

@@ -1,0 +1,31 @@
+"""Showing objects of the user's in messages: whatever they do when they are shown, and however large they are."""
+
+from __future__ import annotations
+
+__all__ = ["name_of", "shown"]
+
+LONGEST = 2_000
+"""Characters of a representation that a message has at most."""
+
+
+def shown(value: object) -> str:
+    """``repr(value)``, cut if it is long; if that raises, the type and what it raised."""
+    try:
+        text = repr(value)
+    except Exception as error:  # an object that cannot be shown must not hide what the message is about
+        return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
+    if len(text) > LONGEST:
+        return f"{text[:LONGEST]}... ({len(text):,} characters)"
+    return text
+
+
+def name_of(value: object, *attributes: str) -> str | None:
+    """The first of the attributes of ``value`` that is a text with something in it, None if there is none."""
+    for attribute in attributes:
+        try:
+            name = getattr(value, attribute, None)
+        except Exception:  # an object that raises when it is asked for its name has none
+            name = None
+        if isinstance(name, str) and name:
+            return name
+    return None
