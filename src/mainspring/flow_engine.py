@@ -175,8 +175,23 @@ class BaseFlowRunEngine(RecordedRun):
         self._context = scope.context
 
     def _enter_attempt(self) -> _FlowScope:
-        scope = self._scope = _FlowScope(self)
+        scope = self._scope = _FlowScope(self.setup_run_context())
         return scope.__enter__()
+
+    def setup_run_context(self) -> FlowRunContext:
+        """A fresh context of the run, to be entered; it knows where the parameters came from."""
+        context = FlowRunContext(
+            self.flow,
+            self.flow_run,
+            None,
+            self.parameters,
+            should_log_prints(self.flow.log_prints),
+            self._result_store,
+            self._keeps_result,
+        )
+        for name, value in (self.parameters or {}).items():
+            context.run_results.note(value, Origin(Parameter(name=name)))
+        return context
 
     def _start_runner(self) -> Any:
         """Start a copy of the flow's task runner, for the tasks of this attempt."""
@@ -194,19 +209,8 @@ class _FlowScope:
 
     __slots__ = ("_entered", "_task_run", "context")
 
-    def __init__(self, engine: BaseFlowRunEngine) -> None:
-        log_prints = should_log_prints(engine.flow.log_prints)
-        self.context = FlowRunContext(
-            engine.flow,
-            engine.flow_run,
-            None,
-            engine.parameters,
-            log_prints,
-            engine._result_store,
-            engine._keeps_result,
-        )
-        for name, value in (engine.parameters or {}).items():
-            self.context.run_results.note(value, Origin(Parameter(name=name)))
+    def __init__(self, context: FlowRunContext) -> None:
+        self.context = context
 
     def __enter__(self) -> Self:
         self._task_run = TaskRunContext.activate(None)

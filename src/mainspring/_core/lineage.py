@@ -60,10 +60,9 @@ class Lineage:
         """Remember where ``value`` and its direct members came from; what is shared by everybody is left out."""
         self._note(value, origin)
         members: Iterable[Any]
-        kind = type(value)
-        if issubclass(kind, dict):
+        if _is(value, dict):
             members = value.values()
-        elif issubclass(kind, list | tuple | set | frozenset):
+        elif _is(value, list, tuple, set, frozenset):
             members = value
         else:
             return
@@ -97,6 +96,11 @@ class Lineage:
             if _references(entry) <= _ONLY_OURS:
                 self._kept.pop(key, None)
         self._limit = max(BATCH, 2 * len(self._kept))
+
+
+def _is(value: object, *kinds: type) -> bool:
+    """``isinstance``, but told by the type alone: a value of the user's may raise when it is asked."""
+    return issubclass(type(value), kinds)
 
 
 def _forget(watched: dict[int, tuple[weakref.ref[Any], Origin]], key: int, gone: weakref.ref[Any]) -> None:

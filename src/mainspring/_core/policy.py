@@ -180,6 +180,6 @@ def check_hooks(option: str, hooks: Any, owner: str) -> Hooks:
 def hook_name(hook: Any) -> str:
     """What log lines call a hook: its name, that of the function in a partial, or that of its class."""
     name = name_of(hook, "__name__")
-    if name is None and isinstance(hook, partial):
+    if name is None and issubclass(type(hook), partial):
         name = name_of(hook.func, "__name__")
     return name or type(hook).__name__

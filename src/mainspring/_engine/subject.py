@@ -73,7 +73,8 @@ class Subject(ABC, Generic[P, R]):
             )
         self.isclassmethod = isinstance(fn, classmethod)
         self.isstaticmethod = isinstance(fn, staticmethod)
-        fn = fn.__func__ if isinstance(fn, classmethod | staticmethod) else fn
+        if self.isclassmethod or self.isstaticmethod:
+            fn = cast(Any, fn).__func__
         self.fn = fn
         if inspect.isroutine(fn):
             update_wrapper(cast(Any, self), fn)

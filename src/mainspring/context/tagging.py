@@ -37,11 +37,13 @@ def check_tags(tags: Any) -> frozenset[str]:
     Raises:
         TypeError: They are no texts: in the history they could not be read back.
     """
-    given = [tags] if isinstance(tags, str) else list(tags) if isinstance(tags, Iterable) else [None]
-    for tag in given:
-        if not isinstance(tag, str):
-            raise TypeError(f"Invalid `tags`: expected texts; got {tags!r}.")
-    return frozenset(given)
+    try:
+        given: frozenset[str] = frozenset((tags,) if isinstance(tags, str) else tags)
+        if all(isinstance(tag, str) for tag in given):
+            return given
+    except TypeError:  # no collection, or one of things that cannot be told apart
+        pass
+    raise TypeError(f"Invalid `tags`: expected texts; got {tags!r}.")
 
 
 _NO_TAGS = TagsContext()

@@ -207,7 +207,7 @@ class State:
         Args:
             update: New values for fields of the constructor, by name.
         """
-        fields = {
+        fields: dict[str, Any] = {
             "type": self.type,
             "name": self.name,
             "message": self.message,
