@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mainspring import clock
 from mainspring.client import Client, get_client
 from mainspring.concurrency import _left_over, _waiting
 from tests.concurrency.usage import rows_of
@@ -16,9 +17,11 @@ KEPT = ("mainspring-recorder", "mainspring-slots")
 
 @pytest.fixture(autouse=True)
 def nothing_left(mainspring_home: Path) -> Iterator[None]:
-    """No thread, waiter, note or row outlives the test."""
+    """No thread, clock, waiter, note or row outlives the test."""
     before = set(threading.enumerate())
+    assert isinstance(clock.current(), clock.SystemClock)
     yield
+    assert isinstance(clock.current(), clock.SystemClock)
     end = time.monotonic() + 5
     while any(thread not in before and thread.name not in KEPT for thread in threading.enumerate()):
         assert time.monotonic() < end, threading.enumerate()

@@ -61,9 +61,9 @@ class _Lease(weakref.ref[Any]):
     store: LimitStore
     time: clock.Clock
 
-    def put_off(self, seconds: float) -> None:
-        """Renew it in so many seconds."""
-        self.due = self.time.monotonic() + seconds
+    def end(self) -> int:
+        """When the lease runs out if it is renewed now: a wall time in microseconds."""
+        return self.time.now() + round(self.seconds * 1e6)
 
 
 class Keeper:
@@ -84,7 +84,7 @@ class Keeper:
         lease.time = clock.current()
         lease.context = contextvars.copy_context()
         lease.failures = 0
-        lease.put_off(seconds * RENEW_AFTER)
+        lease.due = lease.time.monotonic() + seconds * RENEW_AFTER
         self._leases[slots.key] = lease
         self._wake()
 
@@ -119,25 +119,30 @@ class Keeper:
             self._renew(store, leases)
 
     def _renew(self, store: LimitStore, leases: list[_Lease]) -> None:
-        ends = [(lease.key, lease.time.now() + round(lease.seconds * 1e6)) for lease in leases]
+        begun = [lease.time.monotonic() for lease in leases]
         try:
-            lost = store.renew_slots(ends)
+            lost = store.renew_slots([(lease.key, lease.end()) for lease in leases])
         except StoreError as error:
-            for lease in leases:
-                lease.failures += 1
-                lease.put_off(_BACK_OFF_SECONDS * 2 ** (lease.failures - 1))
-                if lease.failures == TRIES:
-                    self._tell(lease, f"{TRIES} attempts failed, the last with: {error}")
-                if lease.failures >= TRIES:  # it may come back
-                    lease.put_off(lease.seconds * (1 - RENEW_AFTER))
+            for lease, now in zip(leases, begun, strict=True):
+                self._fail(lease, now, error)
             return
-        for lease in leases:
+        for lease, now in zip(leases, begun, strict=True):
             lease.failures = 0
-            lease.put_off(lease.seconds * RENEW_AFTER)
+            lease.due = now + lease.seconds * RENEW_AFTER
             if lease.key in lost and self._leases.pop(lease.key, None) is not None:
                 self._tell(
                     lease, "it had run out, and its slots were given to others, or the limit was deleted"
                 )
+
+    def _fail(self, lease: _Lease, now: float, error: StoreError) -> None:
+        """Try again, soon at first; the store may come back even after the holder was told."""
+        lease.failures += 1
+        if lease.failures < TRIES:
+            lease.due = now + _BACK_OFF_SECONDS * 2 ** (lease.failures - 1)
+        else:
+            lease.due = now + lease.seconds * (1 - RENEW_AFTER)
+        if lease.failures == TRIES:
+            self._tell(lease, f"{TRIES} attempts failed, the last with: {error}")
 
     @staticmethod
     def _tell(lease: _Lease, reason: str) -> None:
