@@ -24,6 +24,11 @@ class ContextModel:
     _variable: ClassVar[ContextVar[Any]]
     _shipped: ClassVar[Mapping[str, Any]] = {}  # what travels to other processes, with its defaults
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "_variable" in vars(cls) and "get" not in vars(cls):
+            cls.get = cls._variable.get  # type: ignore[method-assign]  # each task asks often: no Python in between
+
     @classmethod
     def get(cls: type[C]) -> C | None:
         """The active holder of this kind, or None."""

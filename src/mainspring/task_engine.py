@@ -67,7 +67,7 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
 
     def transaction_context(self) -> Transaction:
         """The transaction of an attempt; it commits or rolls back with the one around it, if any (E-124)."""
-        return Transaction(**self._transaction_options())
+        return self._new_transaction(Transaction)
 
     def call_task_fn(self, transaction: Transaction) -> Any:
         """Call the task's function once and settle what it returns (E-65).
@@ -121,7 +121,7 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
 
     def transaction_context(self) -> AsyncTransaction:
         """The transaction of an attempt; it commits or rolls back with the one around it, if any (E-124)."""
-        return AsyncTransaction(**self._transaction_options())
+        return self._new_transaction(AsyncTransaction)
 
     async def call_task_fn(self, transaction: AsyncTransaction) -> Any:
         """Call the task's function once and settle what it returns (E-65).

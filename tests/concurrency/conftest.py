@@ -26,7 +26,7 @@ def nothing_left(mainspring_home: Path) -> Iterator[None]:
     while any(thread not in before and thread.name not in KEPT for thread in threading.enumerate()):
         assert time.monotonic() < end, threading.enumerate()
         time.sleep(0.005)
-    assert not _left_over._noted
+    assert not _left_over.noted
     assert not [queues.of_name for queues in _waiting._queues.values() if queues.of_name]
     database = mainspring_home / "mainspring.db"
     if database.exists():

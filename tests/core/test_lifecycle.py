@@ -88,7 +88,8 @@ class Script:
         return self.drive(lifecycle.resume(self.policy, self.run, self.now))
 
     def finish(self) -> Any:
-        return self.drive(lifecycle.finish(self.policy, self.run))
+        effect = lifecycle.finish(self.policy, self.run.state)
+        return None if effect is None else self.perform(effect)
 
     def crash(self, error: BaseException) -> Any:
         return self.drive(lifecycle.crash(self.policy, self.run, error, self.now))

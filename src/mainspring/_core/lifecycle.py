@@ -8,6 +8,8 @@ A life has four phases, each a generator that yields effects and is sent what ca
     finish   the hooks that follow the final state
     crash    from anywhere -> Crashed, instead of all that was still to come
 
+``finish`` has one effect at most and waits for no answer, so it is a function that gives this effect.
+
 Between ``begin`` and ``finish`` the driver makes attempts for as long as the run is RUNNING or SCHEDULED. That
 loop is public: users may write it by hand. This is why the core is split into phases instead of being one
 generator with the loop inside. No phase keeps anything for the next one: all of it is in the run record,
@@ -40,10 +42,12 @@ __all__ = ["Phase", "begin", "crash", "failure_state", "finish", "resume", "retr
 Phase = Generator[Effect, Any, Any]
 Now = Callable[[], int]
 
+_PREPARE = Prepare()
+
 
 def begin(policy: RunPolicy, run: Run, now: Now) -> Phase:
     """From creation to the first attempt. Returns the outcome that kept the run from starting, or None."""
-    outcome = yield Prepare()
+    outcome = yield _PREPARE
     if type(outcome) is Ready:
         state = yield Enter(next_state(run, Move.BEGIN, now()))
         if policy.on_running:
@@ -134,10 +138,10 @@ def resume(policy: RunPolicy, run: Run, now: Now) -> Phase:
         yield RunHooks(policy.on_running, state)
 
 
-def finish(policy: RunPolicy, run: Run) -> Phase:
-    """The hooks that follow the state in which the run was left."""
-    if hooks := policy.hooks_for(run.state):
-        yield RunHooks(hooks, run.state)
+def finish(policy: RunPolicy, state: State) -> RunHooks | None:
+    """The hooks that follow the state in which the run was left, None if there are none."""
+    hooks = policy.hooks_for(state)
+    return RunHooks(hooks, state) if hooks else None
 
 
 def crash(policy: RunPolicy, run: Run, error: BaseException, now: Now) -> Phase:

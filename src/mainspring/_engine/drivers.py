@@ -206,11 +206,10 @@ class SyncDriver(RecordedRun):
         Raises:
             ValueError: There is no run yet.
         """
-        self._require_run()
-        if state is None:
-            self.drive(lifecycle.finish(self.subject.policy, self.run))
-        else:
-            self.run_hooks(self.subject.policy.hooks_for(state), state)
+        run = self._require_run()
+        last = lifecycle.finish(self.subject.policy, run.state if state is None else state)
+        if last is not None:
+            self.run_hooks(last.hooks, last.state)
 
 
 class AsyncDriver(RecordedRun):
@@ -394,11 +393,10 @@ class AsyncDriver(RecordedRun):
         Raises:
             ValueError: There is no run yet.
         """
-        self._require_run()
-        if state is None:
-            await self.drive(lifecycle.finish(self.subject.policy, self.run))
-        else:
-            await self.run_hooks(self.subject.policy.hooks_for(state), state)
+        run = self._require_run()
+        last = lifecycle.finish(self.subject.policy, run.state if state is None else state)
+        if last is not None:
+            await self.run_hooks(last.hooks, last.state)
 
 
 def finish(value: Any) -> Any:

@@ -124,7 +124,9 @@ def collect_inputs(
         parents: The task runs inside of which the new run is made.
         lineage: Which objects of the flow run came out of which task run.
     """
-    sources: dict[RunInput, None] = dict.fromkeys(TaskRunResult(id=parent.id) for parent in parents)
+    sources: dict[RunInput, None] = {}
+    for parent in parents:
+        sources[TaskRunResult(id=parent.id)] = None
     inputs: dict[str, list[RunInput]]
     if lineage or not is_atomic(parameters.values()):
         inputs = {name: _sources(value, lineage, sources) for name, value in parameters.items()}

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout, comes_from_outside
+from mainspring.concurrency import noted
 
 __all__ = ["AsyncAttemptScope", "AsyncRunScope", "SyncAttemptScope", "SyncRunScope"]
 
@@ -47,9 +48,10 @@ class SyncRunScope:
                 if engine._must_crash(error):
                     engine.handle_crash(error)
                 if engine.run is not None:
-                    engine.release_slots()
-                if self.begins and engine.run is not None and not engine._unrecorded:
-                    engine.call_hooks()
+                    if noted:
+                        engine.release_slots()
+                    if self.begins and not engine._unrecorded:
+                        engine.call_hooks()
             except BaseException as late:
                 error = late
                 if engine._must_crash(late):
@@ -139,9 +141,10 @@ class AsyncRunScope:
                 if engine._must_crash(error):
                     await engine.handle_crash(error)
                 if engine.run is not None:
-                    await engine.release_slots()
-                if self.begins and engine.run is not None and not engine._unrecorded:
-                    await engine.call_hooks()
+                    if noted:
+                        await engine.release_slots()
+                    if self.begins and not engine._unrecorded:
+                        await engine.call_hooks()
             except BaseException as late:
                 error = late
                 if engine._must_crash(late):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,6 +32,7 @@ __all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 Dependencies = dict[str, list[RunInput]]
 
 _engine_logger = get_logger("engine")
@@ -141,7 +142,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     def _enter(self, state: State) -> State:
         """Enter and record a state; what a completed run came to is known in its flow run from then on."""
-        super()._enter(state)
+        RecordedRun._enter(self, state)  # `super()` costs more than it gives here
         if state.type is StateType.COMPLETED:
             self.trace(state.data)
         return state
@@ -154,7 +155,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             running: True for a value that was yielded.
         """
         run = self.task_run
-        if run is None or run.flow_run_key is None:
+        if run is None or run.flow_run_key is None or is_untrackable(value):
             return
         if is_stored(value):
             if not value.has_cached_object():
@@ -222,10 +223,10 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         if self.context and self.is_cancelled():
             raise RunCancelled(f"The task runner cancelled task run {self.task_run!r}.")
 
-    def _transaction_options(self) -> dict[str, Any]:
-        """The options of an attempt's transaction; the key is computed once, from what the run was given."""
+    def _new_transaction(self, kind: Callable[..., T]) -> T:
+        """The transaction of an attempt; its key is computed once, from what the run was given."""
         if not self._keeps_result:
-            return {"logger": self.logger}
+            return kind(logger=self.logger)
         if not self._has_transaction:
             self._has_transaction = True
             # Generators always run: what they yielded is not kept, only what they returned (G-8).
@@ -237,13 +238,13 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         if refresh is None:
             refresh = get_current_settings().tasks.refresh_cache
         level = getattr(options.cache_policy, "isolation_level", None)
-        return {
-            "key": self._result_key,
-            "store": self._result_store,
-            "isolation_level": level if self._looks_up else None,
-            "overwrite": refresh or not self._looks_up,
-            "logger": self.logger,
-        }
+        return kind(
+            key=self._result_key,
+            store=self._result_store,
+            isolation_level=level if self._looks_up else None,
+            overwrite=refresh or not self._looks_up,
+            logger=self.logger,
+        )
 
     def _expiration(self) -> datetime | None:
         duration = self.task.result_options.cache_expiration
@@ -259,11 +260,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         task, data = self.task, self.state.data
         is_record = is_stored(data)
         transaction.write_on_commit = self._keeps_result and is_record
-        transaction.stage(
-            data if is_record else result,
-            (self.handle_rollback, *task.on_rollback_hooks),
-            task.on_commit_hooks,
-        )
+        hooks = self.handle_rollback, *task.on_rollback_hooks
+        transaction.stage(data if is_record else result, hooks, task.on_commit_hooks)
 
 
 def _checked_key(key: Any) -> str | None:

@@ -17,7 +17,7 @@ them. They are held on leases, which one background thread renews for all holder
 ``_notices``           the events of taking and giving back
 """
 
-from mainspring.concurrency._left_over import arelease_left_over, release_left_over
+from mainspring.concurrency._left_over import arelease_left_over, noted, release_left_over
 from mainspring.concurrency._slots import Slots
 from mainspring.concurrency._tags import atake_tag_slots, limits_changed, take_tag_slots
 from mainspring.concurrency._terms import LeaseHolder, check_limit
@@ -39,6 +39,7 @@ __all__ = [
     "atake_tag_slots",
     "check_limit",
     "limits_changed",
+    "noted",
     "release_left_over",
     "take_tag_slots",
 ]

@@ -11,7 +11,7 @@ import os
 import threading
 from typing import Protocol
 
-__all__ = ["arelease_left_over", "forget", "note", "release_left_over"]
+__all__ = ["arelease_left_over", "forget", "note", "noted", "release_left_over"]
 
 
 class _Releasable(Protocol):
@@ -22,7 +22,9 @@ class _Releasable(Protocol):
     async def arelease(self) -> None: ...
 
 
-_noted: dict[bytes, dict[_Releasable, None]] = {}
+noted: dict[bytes, dict[_Releasable, None]] = {}
+"""What each run holds or has asked for. Empty where nobody uses slots, so one look tells that nothing is left over."""
+
 _lock = threading.Lock()
 
 
@@ -30,18 +32,18 @@ def note(slots: _Releasable) -> None:
     """Remember what a run is about to take; outside of runs there is nobody to do it for."""
     if slots.run_key is not None:
         with _lock:
-            _noted.setdefault(slots.run_key, {})[slots] = None
+            noted.setdefault(slots.run_key, {})[slots] = None
 
 
 def forget(slots: _Releasable) -> None:
     """It is back, or was never taken. May be called twice."""
     if slots.run_key is not None:
         with _lock:
-            noted = _noted.get(slots.run_key)
-            if noted is not None:
-                noted.pop(slots, None)
-                if not noted:
-                    del _noted[slots.run_key]
+            own = noted.get(slots.run_key)
+            if own is not None:
+                own.pop(slots, None)
+                if not own:
+                    del noted[slots.run_key]
 
 
 def release_left_over(run_key: bytes) -> None:
@@ -52,28 +54,28 @@ def release_left_over(run_key: bytes) -> None:
     Args:
         run_key: The 16 bytes of the run's id.
     """
-    if _noted:
+    if noted:
         for slots in _left(run_key):
             slots.release()
 
 
 async def arelease_left_over(run_key: bytes) -> None:
     """`release_left_over` for async code: waits in the background thread."""
-    if _noted:
+    if noted:
         for slots in _left(run_key):
             await slots.arelease()
 
 
 def _left(run_key: bytes) -> list[_Releasable]:
     with _lock:
-        return list(_noted.get(run_key, ()))
+        return list(noted.get(run_key, ()))
 
 
 def _forget_inherited() -> None:
     """In a forked child: what the parent holds is the parent's."""
     global _lock
     _lock = threading.Lock()
-    _noted.clear()
+    noted.clear()
 
 
 os.register_at_fork(after_in_child=_forget_inherited)

@@ -439,9 +439,12 @@ def is_state(value: object) -> TypeGuard[State]:
     return issubclass(type(value), State)
 
 
+_COLLECTIONS = (list, set, tuple)  # as a tuple: a union is made anew, and asked slowly, at each use
+
+
 def is_state_iterable(value: object) -> bool:
     """True for a non-empty list, set or tuple that holds nothing but states."""
-    if not issubclass(type(value), list | set | tuple):
+    if not issubclass(type(value), _COLLECTIONS):
         return False
     members = cast("Collection[object]", value)
     return bool(members) and all(is_state(member) for member in members)
