@@ -1,4 +1,4 @@
-"""mainspring: plain functions as tracked, retried, timed-out tasks with a durable history, and no server.
+"""mainspring: plain functions as tracked, retried, cached, transactional tasks with a durable history, and no server.
 
 ::
 
@@ -14,16 +14,20 @@ Names are loaded at their first use, so importing the package costs next to noth
 
 Where things are, from the top of the stack to its bottom:
 
-``tasks``, ``flows``                       the decorators and what they make
-``task_engine``, ``flow_engine``           one run of one task or flow; ``_engine`` is what they share
-``futures``, ``task_runners``              handles to submitted runs, and where these run
-``transactions``, ``client``, ``runtime``  units of work; reading history; facts about the active run
-``recording``, ``store``                   how history gets to disk, and what is kept there
-``context``, ``logging``, ``settings``     what is active where; log lines of runs; options of the process
-``_core``                                  decides what happens in the life of a run, and does nothing itself
-``states``, ``runs``                       the records everything else is about
-``annotations``, ``exceptions``            wrappers for arguments; every error, in one tree
-``clock``, ``identifiers``                 where time, ids and chance come from
+``tasks``, ``flows``                            the decorators and what they make
+``task_engine``, ``flow_engine``                one run of one task or flow; ``_engine`` is what they share
+``futures``, ``task_runners``, ``timeouts``     handles to submitted runs, and where these run; time limits
+``transactions``, ``results``                   units of work, and the values that they keep
+``cache_policies``, ``concurrency``             what a result depends on; never more than so many at a time
+``client``, ``runtime``                         reading history; facts about the active run
+``recording``, ``store``                        how history gets to disk, and what is kept there
+``context``, ``events``, ``logging``            what is active where; what happens; log lines of runs
+``serializers``, ``filesystems``, ``locking``   values as bytes, where these are kept, and who may write them
+``hashing``, ``settings``                       values as keys; options of the process
+``_core``                                       decides what happens in the life of a run, and does nothing itself
+``states``, ``runs``                            the records everything else is about
+``annotations``, ``exceptions``                 wrappers for arguments; every error, in one tree
+``clock``, ``identifiers``                      where time, ids and chance come from
 """
 
 from importlib import import_module
