@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
-from mainspring._core.policy import Hooks, RunPolicy
+from mainspring._core.policy import RunPolicy
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
 from mainspring._representation import name_of
@@ -16,7 +16,6 @@ from mainspring.annotations import NotSet
 from mainspring.exceptions import InvalidNameError
 from mainspring.flow_engine import run_flow
 from mainspring.settings import get_current_settings
-from mainspring.states import StateType
 from mainspring.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 __all__ = ["Flow", "flow"]
@@ -62,9 +61,6 @@ class Flow(Subject[P, R]):
         InvalidNameError: The name holds one of ``/ % & < >``.
         ReservedArgumentError: A parameter is named like an argument of calls.
     """
-
-    on_crashed_hooks: Hooks
-    on_cancellation_hooks: Hooks
 
     def __init__(
         self,
@@ -118,13 +114,7 @@ class Flow(Subject[P, R]):
             None,
             None,
             timeout_seconds,
-            {
-                StateType.RUNNING: self.on_running_hooks,
-                StateType.COMPLETED: self.on_completion_hooks,
-                StateType.FAILED: self.on_failure_hooks,
-                StateType.CRASHED: self.on_crashed_hooks,
-                StateType.CANCELLED: self.on_cancellation_hooks,
-            },
+            self._hooks_by_state(),
         )
 
     @property
@@ -162,45 +152,8 @@ class Flow(Subject[P, R]):
         See `Flow` for what the options mean; for ``log_prints`` and where and whether results are kept, None is
         a value of its own.
         """
-
-        def keep(given: Any, own: Any) -> Any:
-            return own if given is None else given
-
-        def choose(given: Any, own: Any) -> Any:
-            return own if given is NotSet else given
-
-        changed: Flow[P, R] = Flow(
-            self.decorated,
-            name=name or self.name,
-            version=version or self.version,
-            flow_run_name=flow_run_name or self.run_name,
-            retries=keep(retries, self.retries),
-            retry_delay_seconds=keep(retry_delay_seconds, self.retry_delay_seconds),
-            task_runner=task_runner or self.task_runner,
-            description=description or self.description,
-            timeout_seconds=keep(timeout_seconds, self.timeout_seconds),
-            persist_result=choose(persist_result, self.result_options.given_persist_result),
-            result_storage=choose(result_storage, self.result_storage),
-            result_serializer=choose(result_serializer, self.result_serializer),
-            cache_result_in_memory=keep(cache_result_in_memory, self.cache_result_in_memory),
-            log_prints=choose(log_prints, self.log_prints),
-            on_running=on_running or self.on_running_hooks,
-            on_completion=on_completion or self.on_completion_hooks,
-            on_failure=on_failure or self.on_failure_hooks,
-            on_crashed=on_crashed or self.on_crashed_hooks,
-            on_cancellation=on_cancellation or self.on_cancellation_hooks,
-        )
-        return changed._bind(self._bound)
-
-    def on_crashed(self, hook: H) -> H:
-        """Register a hook that is called when a run was ended from outside; usable as a decorator."""
-        self.on_crashed_hooks.append(hook)
-        return hook
-
-    def on_cancellation(self, hook: H) -> H:
-        """Register a hook that is called when a run was cancelled; usable as a decorator."""
-        self.on_cancellation_hooks.append(hook)
-        return hook
+        given = {name: value for name, value in locals().items() if name != "self"}
+        return self._with(given)
 
     def __get__(self, instance: object | None, owner: type | None = None) -> Flow[..., R]:
         return self.bound_to(instance, owner)

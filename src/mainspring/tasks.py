@@ -73,6 +73,8 @@ class Task(Subject[P, R]):
         on_running: Hooks called with task, run and state when an attempt begins.
         on_completion: Hooks called when a run has completed.
         on_failure: Hooks called when a run has failed for good.
+        on_crashed: Hooks called when a run was ended from outside.
+        on_cancellation: Hooks called when a run was cancelled.
         on_commit: Hooks called with the transaction when it commits.
         on_rollback: Hooks called with the transaction when it rolls back.
 
@@ -114,11 +116,14 @@ class Task(Subject[P, R]):
         on_commit: GivenHooks | None = None,
         retry_condition_fn: Callable[..., Any] | None = None,
         on_running: GivenHooks | None = None,
+        on_crashed: GivenHooks | None = None,
+        on_cancellation: GivenHooks | None = None,
     ) -> None:
         self.require_function(fn, "task")
         own_name = name_of(fn, "__name__") or type(fn).__name__
         hooks = {"on_running": on_running, "on_completion": on_completion, "on_failure": on_failure}
-        hooks |= {"on_commit": on_commit, "on_rollback": on_rollback}
+        hooks |= {"on_crashed": on_crashed, "on_cancellation": on_cancellation, "on_commit": on_commit}
+        hooks["on_rollback"] = on_rollback
         keeping = (
             persist_result,
             result_storage,
@@ -139,11 +144,7 @@ class Task(Subject[P, R]):
             retry_jitter_factor,
             retry_condition_fn,
             timeout_seconds,
-            {
-                StateType.RUNNING: self.on_running_hooks,
-                StateType.COMPLETED: self.on_completion_hooks,
-                StateType.FAILED: self.on_failure_hooks,
-            },
+            self._hooks_by_state(),
         )
 
     @property
@@ -359,45 +360,18 @@ class Task(Subject[P, R]):
         on_commit: GivenHooks | None = None,
         retry_condition_fn: Callable[..., Any] | None = None,
         on_running: GivenHooks | None = None,
+        on_crashed: GivenHooks | None = None,
+        on_cancellation: GivenHooks | None = None,
     ) -> Task[P, R]:
         """A copy of this task with some options changed; the others are kept, hook lists copied.
 
         Options whose default here is None cannot be unset by a copy; see `Task` for what they mean.
         """
-        results, in_memory = self.result_options, cache_result_in_memory
+        given = {name: value for name, value in locals().items() if name != "self"}
+        return self._with({**given, "timeout_seconds": timeout_seconds or None})
 
-        def keep(given: Any, own: Any) -> Any:
-            return own if given is NotSet else given
-
-        changed: Task[P, R] = Task(
-            self.decorated,
-            name=name or self.name,
-            description=description or self.description,
-            tags=self.tags if tags is None else tags,
-            version=self.version,
-            cache_policy=keep(cache_policy, results.given_cache_policy),
-            cache_key_fn=cache_key_fn or results.cache_key_fn,
-            cache_expiration=cache_expiration or results.cache_expiration,
-            task_run_name=keep(task_run_name, self.run_name),
-            retries=keep(retries, self.retries),
-            retry_delay_seconds=keep(retry_delay_seconds, self.retry_delay_seconds),
-            retry_jitter_factor=keep(retry_jitter_factor, self.retry_jitter_factor),
-            persist_result=keep(persist_result, results.given_persist_result),
-            result_storage=keep(result_storage, results.result_storage),
-            result_serializer=keep(result_serializer, results.result_serializer),
-            result_storage_key=keep(result_storage_key, results.result_storage_key),
-            cache_result_in_memory=self.cache_result_in_memory if in_memory is None else in_memory,
-            timeout_seconds=timeout_seconds or self.timeout_seconds,
-            log_prints=keep(log_prints, self.log_prints),
-            refresh_cache=keep(refresh_cache, results.refresh_cache),
-            on_completion=on_completion or self.on_completion_hooks,
-            on_failure=on_failure or self.on_failure_hooks,
-            on_rollback=on_rollback or self.on_rollback_hooks,
-            on_commit=on_commit or self.on_commit_hooks,
-            retry_condition_fn=retry_condition_fn or self.retry_condition_fn,
-            on_running=on_running or self.on_running_hooks,
-        )
-        return changed._bind(self._bound)
+    def _options(self) -> dict[str, Any]:
+        return {**super()._options(), "cache_policy": self.result_options.given_cache_policy}
 
     def on_commit(self, hook: H) -> H:
         """Register a hook that is called when the run's transaction commits; usable as a decorator."""
@@ -448,6 +422,8 @@ def task(
     on_commit: GivenHooks | None = None,
     retry_condition_fn: Callable[..., Any] | None = None,
     on_running: GivenHooks | None = None,
+    on_crashed: GivenHooks | None = None,
+    on_cancellation: GivenHooks | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 

@@ -7,7 +7,7 @@ import difflib
 import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence, Sized
 from functools import update_wrapper
 from importlib import import_module
 from operator import attrgetter
@@ -17,9 +17,10 @@ from typing import Any, Generic, Literal, ParamSpec, Self, SupportsIndex, TypeVa
 from mainspring._core.arguments import Arguments
 from mainspring._core.policy import Hooks, RunPolicy, check_hooks
 from mainspring._engine.keeping import ResultOptions
+from mainspring.annotations import NotSet
 from mainspring.filesystems import WritableFileSystem
 from mainspring.serializers import Serializer
-from mainspring.states import State
+from mainspring.states import State, StateType
 
 __all__ = ["GivenHooks", "GivenSerializer", "Storage", "Subject"]
 
@@ -55,6 +56,8 @@ class Subject(ABC, Generic[P, R]):
     on_running_hooks: Hooks
     on_completion_hooks: Hooks
     on_failure_hooks: Hooks
+    on_crashed_hooks: Hooks
+    on_cancellation_hooks: Hooks
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class Subject(ABC, Generic[P, R]):
         self.isgenerator = inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)
         self.isasync = inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
         self._bound: tuple[Any, ...] = ()
+        self._hook_options = frozenset(hooks)
         for option, given in hooks.items():
             setattr(self, f"{option}_hooks", check_hooks(option, given, decorator))
 
@@ -258,6 +262,26 @@ class Subject(ABC, Generic[P, R]):
         self.on_failure_hooks.append(hook)
         return hook
 
+    def on_crashed(self, hook: H) -> H:
+        """Register a hook that is called when a run was ended from outside; usable as a decorator."""
+        self.on_crashed_hooks.append(hook)
+        return hook
+
+    def on_cancellation(self, hook: H) -> H:
+        """Register a hook that is called when a run was cancelled; usable as a decorator."""
+        self.on_cancellation_hooks.append(hook)
+        return hook
+
+    def _hooks_by_state(self) -> dict[StateType, Hooks]:
+        """The hook lists by the type of the state that they follow."""
+        return {
+            StateType.RUNNING: self.on_running_hooks,
+            StateType.COMPLETED: self.on_completion_hooks,
+            StateType.FAILED: self.on_failure_hooks,
+            StateType.CRASHED: self.on_crashed_hooks,
+            StateType.CANCELLED: self.on_cancellation_hooks,
+        }
+
     # Methods
 
     def bound_to(self, instance: object | None, owner: type | None = None) -> Self:
@@ -277,6 +301,27 @@ class Subject(ABC, Generic[P, R]):
         return self
 
     # Copies, here and in other processes
+
+    def _with(self, given: Mapping[str, Any]) -> Self:
+        """A copy with the given options; the others stay, and so does an option that is NotSet, None or empty.
+
+        None is a value of its own for the options whose default in ``with_options`` is NotSet.
+        """
+        defaults = inspect.signature(cast(Any, type(self)).with_options).parameters
+        options = self._options()
+        for name, value in given.items():
+            is_kept = value is NotSet or (value is None and defaults[name].default is None)
+            if not is_kept and not (isinstance(value, Sized) and len(value) == 0):
+                options[name] = value
+        return type(self)(self.decorated, **options)._bind(self._bound)
+
+    def _options(self) -> dict[str, Any]:
+        """The options as they were given, each by the name that it has in the constructor."""
+        _, *names = inspect.signature(type(self)).parameters
+        options = {
+            name: getattr(self, f"{name}_hooks" if name in self._hook_options else name) for name in names
+        }
+        return {**options, "persist_result": self.result_options.given_persist_result}
 
     def __copy__(self) -> Self:
         copied = object.__new__(type(self))
