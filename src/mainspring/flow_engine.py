@@ -28,7 +28,7 @@ from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.futures import resolve_futures_to_states
 from mainspring.logging import engine_logs, enter_context, flow_run_logger, get_logger, should_log_prints
 from mainspring.recording import current_recorder
-from mainspring.runs import FlowRun, Parameter, TaskRun, TaskRunResult
+from mainspring.runs import FlowRun, Parameter, TaskRun
 from mainspring.states import State, StateDetails, StateType, is_state
 
 __all__ = [
@@ -96,7 +96,7 @@ class BaseFlowRunEngine(RecordedRun):
         if self._stand_in is not None:
             self._mirror(self._stand_in, state)
             if state.type is StateType.COMPLETED and self._around is not None:
-                self._around.run_results.note(state.data, Origin(TaskRunResult(id=self._stand_in.id)))
+                self._around.run_results.note(state.data, Origin(self._stand_in.key))
         return super()._enter(state)
 
     def _outcome(self, raise_on_failure: bool) -> Any:

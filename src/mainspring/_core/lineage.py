@@ -12,8 +12,9 @@ import sys
 import weakref
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
-from mainspring.runs import RunInput
+from mainspring.runs import RunInput, TaskRunResult
 from mainspring.states.state import is_untrackable
 
 __all__ = ["Lineage", "Origin"]
@@ -25,19 +26,30 @@ MAX_MEMBERS = 1_000
 """Of a collection with more members than this only the collection itself is remembered."""
 
 
+_UNWATCHABLE = frozenset({list, tuple, dict, str, bytes, int, float})  # those met most, told without a try
+
+
 class Origin:
     """Where an object came from.
 
     Args:
-        source: The input that whoever gets the object has.
+        source: The input that whoever gets the object has; for a task run its id as 16 bytes will do.
         running: True if the run was not over when it gave the object away: a generator's.
     """
 
-    __slots__ = ("running", "source")
+    __slots__ = ("_source", "running")
 
-    def __init__(self, source: RunInput, running: bool = False) -> None:
-        self.source = source
+    def __init__(self, source: RunInput | bytes, running: bool = False) -> None:
+        self._source = source
         self.running = running
+
+    @property
+    def source(self) -> RunInput:
+        """The input, made when it is asked for: most objects are never handed on."""
+        source = self._source
+        if isinstance(source, bytes):
+            source = self._source = TaskRunResult(id=UUID(bytes=source))
+        return source
 
 
 class Lineage:
@@ -81,14 +93,19 @@ class Lineage:
     def _note(self, value: Any, origin: Origin) -> None:
         if is_untrackable(value):
             return
-        key = id(value)
-        watched = self._watched
-        try:
-            watched[key] = (weakref.ref(value, lambda gone: _forget(watched, key, gone)), origin)
-        except TypeError:  # text, numbers, lists and the like
+        if type(value) in _UNWATCHABLE or not self._watch(value, origin):
             if len(self._kept) >= self._limit:
                 self._sweep()
-            self._kept[key] = (value, origin)
+            self._kept[id(value)] = (value, origin)
+
+    def _watch(self, value: Any, origin: Origin) -> bool:
+        """Remember a value for as long as it lives; False if nobody would tell when it dies."""
+        key, watched = id(value), self._watched
+        try:
+            watched[key] = (weakref.ref(value, lambda gone: _forget(watched, key, gone)), origin)
+        except TypeError:
+            return False
+        return True
 
     def _sweep(self) -> None:
         """Let go of the objects that nobody else has any more."""

@@ -18,7 +18,7 @@ import msgspec
 
 from mainspring.annotations import Annotation, opaque, quote
 
-__all__ = ["is_atomic", "transform", "walk"]
+__all__ = ["ATOMS", "is_atomic", "transform", "walk"]
 
 ATOMS = frozenset(
     {
@@ -41,6 +41,7 @@ ATOMS = frozenset(
         type,
     }
 )
+"""The types of values that hold nothing and mean nothing but themselves."""
 
 Leaf = Callable[[Any, tuple[Annotation[Any], ...]], Any]
 

@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 from uuid import UUID
 
 from mainspring._core.lineage import Lineage
-from mainspring._core.traverse import is_atomic, transform, walk
+from mainspring._core.traverse import ATOMS, is_atomic, transform, walk
 from mainspring.annotations import Annotation, allow_failure
 from mainspring.exceptions import ParameterResolutionError, UpstreamTaskError
 from mainspring.futures import Future
@@ -163,10 +163,10 @@ def upstreams_of(
         parents: Where to add the runs that are not over yet: generators that have just yielded something.
     """
     found: dict[RunInput, None] = {}
-    for node in walk(value):
-        if _is_future(node):
+    for node in (value,) if type(value) in ATOMS else walk(value):
+        if type(node) not in ATOMS and _is_future(node):
             found[TaskRunResult(id=node.task_run_id)] = None
-        elif is_state(node):
+        elif type(node) not in ATOMS and is_state(node):
             if node.state_details.task_run_id is not None:
                 found[TaskRunResult(id=node.state_details.task_run_id)] = None
         elif lineage:

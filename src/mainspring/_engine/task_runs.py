@@ -22,7 +22,7 @@ from mainspring.exceptions import RunCancelled
 from mainspring.logging import engine_logs, enter_context, get_logger, should_log_prints, task_run_logger
 from mainspring.recording import current_recorder
 from mainspring.results import render_storage_key
-from mainspring.runs import RunInput, TaskRun, TaskRunResult
+from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType, is_stored
 from mainspring.states.state import is_untrackable
@@ -161,10 +161,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             if not value.has_cached_object():
                 return  # nobody loads it for this (E-57)
             value = value.get()
-        if not is_untrackable(value):
-            context = FlowRunContext.get()
-            if context is not None:
-                context.run_results.note(value, Origin(TaskRunResult(id=run.id), running))
+        context = FlowRunContext.get()
+        if context is not None:
+            context.run_results.note(value, Origin(run.key, running))
 
     def setup_run_context(self, client: object = None) -> TaskRunContext:
         """A fresh context of the run, to be entered; prints are logged inside if the task wants that.
