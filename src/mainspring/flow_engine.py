@@ -20,7 +20,7 @@ from mainspring._core import transitions
 from mainspring._core.lineage import Origin
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.inputs import collect_inputs, find_unfinished
-from mainspring._engine.recorded import RecordedRun
+from mainspring._engine.recorded import RecordedRun, also_named
 from mainspring._engine.scopes import AsyncRunScope, SyncRunScope
 from mainspring._engine.signals import capture_sigterm
 from mainspring.annotations import NotSet
@@ -50,6 +50,7 @@ class FlowRunTimeoutError(TimeoutError):
     """An attempt of a flow run took longer than the flow's ``timeout_seconds``."""
 
 
+@also_named(flow="subject", flow_run="run")
 @dataclass
 class BaseFlowRunEngine(RecordedRun):
     """What both flow engines share. Constructing one does nothing yet.
@@ -80,16 +81,6 @@ class BaseFlowRunEngine(RecordedRun):
     def __post_init__(self) -> None:
         if self.parameters is None:
             self.parameters = {}
-
-    @property
-    def subject(self) -> Any:
-        """The flow."""
-        return self.flow
-
-    @property
-    def run(self) -> FlowRun | None:
-        """The flow run."""
-        return self.flow_run
 
     def _enter(self, state: State) -> State:
         """Enter and record a state; the task run that stands for a subflow enters one like it first."""

@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from mainspring import clock, identifiers
 from mainspring._core import lifecycle, transitions
@@ -15,7 +15,6 @@ from mainspring._core.policy import hook_name
 from mainspring._engine.inputs import is_among, resolve_parameters, resolve_wait_for
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.signals import cause_of_end
-from mainspring._engine.subject import Subject
 from mainspring._engine.timeouts import limit_of
 from mainspring._engine.tracebacks import first_report, hide_own_frames, traceback_of
 from mainspring._representation import shown
@@ -30,8 +29,9 @@ from mainspring.settings import get_current_settings
 from mainspring.states import TERMINAL_STATES, State, StateType
 from mainspring.states.conversion import keep_result
 
-__all__ = ["RecordedRun"]
+__all__ = ["RecordedRun", "also_named"]
 
+T = TypeVar("T")
 
 _READY = Ready()
 _LOOPING = frozenset({StateType.RUNNING, StateType.SCHEDULED})
@@ -46,7 +46,15 @@ def _draw() -> float:
 
 
 class RecordedRun:
-    """A run and its engine's bookkeeping. One engine is used by one thread or asyncio task at a time."""
+    """A run and its engine's bookkeeping. One engine is used by one thread or asyncio task at a time.
+
+    ``subject`` is the task or flow, ``run`` the run record or None before there is one.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "run", "subject")
+
+    subject: Any
+    run: Any
 
     run_option: ClassVar[str]  # what the option that names runs is called, for messages
     timeout_error: ClassVar[type[TimeoutError]]
@@ -78,16 +86,6 @@ class RecordedRun:
     _slots: Any = None  # of the limits on the run's tags, while it holds them
     _has_transaction = False  # which writes what the run returns
     _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
-
-    @property
-    def subject(self) -> Subject[..., Any]:
-        """The task or flow."""
-        raise NotImplementedError
-
-    @property
-    def run(self) -> Any:
-        """The run record, None before there is one."""
-        raise NotImplementedError
 
     @property
     def state(self) -> State:
@@ -389,6 +387,21 @@ class RecordedRun:
             and not isinstance(error, Pause | Abort | GeneratorExit)
             and not self.run.state.is_final()
         )
+
+
+def also_named(**names: str) -> Callable[[type[T]], type[T]]:
+    """A decorator for engines: they have the slots of `RecordedRun` under names of their own, too.
+
+    Both names are as quick as an attribute can be. A property that passes one on to the other takes so long that it
+    shows, because engines ask for their run some twenty times.
+    """
+
+    def name_slots(engine: type[T]) -> type[T]:
+        for name, slot in names.items():
+            setattr(engine, name, getattr(RecordedRun, slot))
+        return engine
+
+    return name_slots
 
 
 def _takes_parameters(name: Callable[..., Any]) -> bool:

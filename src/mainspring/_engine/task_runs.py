@@ -14,7 +14,7 @@ from mainspring import clock
 from mainspring._core.lineage import Origin
 from mainspring._core.transitions import Move, next_state
 from mainspring._engine.keeping import ResultOptions
-from mainspring._engine.recorded import RecordedRun
+from mainspring._engine.recorded import RecordedRun, also_named
 from mainspring.annotations import NotSet
 from mainspring.cache_policies import NO_CACHE
 from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
@@ -44,6 +44,7 @@ class TaskRunTimeoutError(TimeoutError):
     """An attempt of a task run took longer than the task's ``timeout_seconds``."""
 
 
+@also_named(task="subject", task_run="run")
 @dataclass
 class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     """What both task engines share. Constructing one does nothing yet (E-7).
@@ -75,16 +76,6 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     def __post_init__(self) -> None:
         if self.parameters is None:
             self.parameters = {}
-
-    @property
-    def subject(self) -> Any:
-        """The task."""
-        return self.task
-
-    @property
-    def run(self) -> TaskRun | None:
-        """The task run."""
-        return self.task_run
 
     def is_cancelled(self) -> bool:
         """True if whoever runs the task has set the cancel event it handed over (E-11)."""
