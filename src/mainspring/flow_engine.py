@@ -26,7 +26,7 @@ from mainspring._engine.signals import capture_sigterm
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.futures import resolve_futures_to_states
-from mainspring.logging import engine_logs, enter_context, flow_run_logger, get_logger, should_log_prints
+from mainspring.logging import enter_context, flow_run_logger, get_logger, should_log_prints
 from mainspring.recording import current_recorder
 from mainspring.runs import FlowRun, Parameter, TaskRun
 from mainspring.states import State, StateDetails, StateType, is_state
@@ -77,6 +77,7 @@ class BaseFlowRunEngine(RecordedRun):
 
     run_option: ClassVar[str] = "flow_run_name"
     timeout_error: ClassVar[type[TimeoutError]] = FlowRunTimeoutError
+    _announced_at: ClassVar[int] = logging.INFO
 
     def __post_init__(self) -> None:
         if self.parameters is None:
@@ -123,8 +124,6 @@ class BaseFlowRunEngine(RecordedRun):
             run.claim(run.state)
             self._recorder.enter(run, run.state, wait=False)
         self.logger = flow_run_logger(run, flow)
-        if engine_logs(logging.INFO):
-            self.logger.info("Created flow run %r for flow %r", run.name, flow.name)
 
     def _create_stand_in(self, run: FlowRun) -> None:
         """In a flow: the task run that stands for the new subflow run in its parent (F-36, F-37)."""

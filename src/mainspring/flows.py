@@ -94,7 +94,12 @@ class Flow(Subject[P, R]):
             "on_cancellation": on_cancellation,
         }
         results = ResultOptions(
-            persist_result, result_storage, result_serializer, cache_result_in_memory, cache_policy=None
+            persist_result,
+            result_storage,
+            result_serializer,
+            cache_result_in_memory,
+            cache_policy=None,
+            of_task=False,
         )
         super().__init__(
             fn, "flow", _flow_name(name, own_name), description, flow_run_name, log_prints, hooks, results

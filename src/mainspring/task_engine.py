@@ -15,16 +15,18 @@ one run, in one thread or asyncio task.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.scopes import AsyncRunScope, SyncRunScope
+from mainspring._engine.subject import Subject
 from mainspring._engine.suspension import Suspension
 from mainspring._engine.task_runs import BaseTaskRunEngine, Dependencies, TaskRunTimeoutError
 from mainspring.runs import TaskRun
+from mainspring.states import State
 from mainspring.transactions import AsyncTransaction, Transaction
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 ReturnType = Literal["state", "result"]
 
 
@@ -150,6 +153,47 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
         else:
             self._stage(transaction, result)
         return result
+
+
+@overload
+def run_task(  # pyright: ignore[reportOverlappingOverload] - of an async task it is the first that counts
+    task: Subject[..., Coroutine[Any, Any, T]],
+    task_run_id: UUID | None = None,
+    task_run: TaskRun | None = None,
+    parameters: dict[str, Any] | None = None,
+    wait_for: Iterable[Any] | None = None,
+    *,
+    return_type: Literal["state"],
+    dependencies: Dependencies | None = None,
+    context: dict[str, Any] | None = None,
+) -> Coroutine[Any, Any, State]: ...
+
+
+@overload
+def run_task(
+    task: Subject[..., Any],
+    task_run_id: UUID | None = None,
+    task_run: TaskRun | None = None,
+    parameters: dict[str, Any] | None = None,
+    wait_for: Iterable[Any] | None = None,
+    *,
+    return_type: Literal["state"],
+    dependencies: Dependencies | None = None,
+    context: dict[str, Any] | None = None,
+) -> State: ...
+
+
+@overload
+def run_task(
+    task: Subject[..., R],
+    task_run_id: UUID | None = None,
+    task_run: TaskRun | None = None,
+    parameters: dict[str, Any] | None = None,
+    wait_for: Iterable[Any] | None = None,
+    return_type: ReturnType = "result",
+    dependencies: Dependencies | None = None,
+    context: dict[str, Any] | None = None,
+) -> R: ...
 
 
 def run_task(

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from types import CodeType
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from mainspring import clock, identifiers
@@ -86,6 +86,7 @@ class Task(Subject[P, R]):
 
     on_commit_hooks: Hooks
     on_rollback_hooks: Hooks
+    decorator_defaults: ClassVar[dict[str, Any]] = {"log_prints": None}
     _source_code: str | None = None
 
     def __init__(
@@ -439,7 +440,7 @@ def task(__fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         ValueError: An option's value cannot work.
     """
     Task.require_options(options, "task")
-    options.setdefault("log_prints", None)
+    options = {**Task.decorator_defaults, **options}
     if __fn is not None:
         return Task(__fn, **options)
 

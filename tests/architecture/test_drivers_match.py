@@ -137,6 +137,7 @@ def differences(sync: ast.stmt, asynchronous: ast.stmt) -> str:
     return "\n".join(difflib.unified_diff(*texts, "sync", "async", lineterm="", n=6))
 
 
+@pytest.mark.contract("W-1")
 @pytest.mark.parametrize(("module", "sync", "asynchronous"), PAIRS, ids=lambda value: value)
 def test_drivers_match(module: str, sync: str, asynchronous: str) -> None:
     """Without async words, docstrings and annotations both drivers read the same."""

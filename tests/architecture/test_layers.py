@@ -8,7 +8,7 @@ import pytest
 from tests.architecture.source import MODULES, Import, Module, Place, unit
 
 LAYERS = {
-    1: ["_representation", "annotations", "clock", "exceptions", "identifiers"],
+    1: ["_interruption", "_representation", "annotations", "clock", "exceptions", "identifiers"],
     2: ["runs", "states"],
     3: ["_core"],
     4: [
@@ -25,6 +25,7 @@ LAYERS = {
     ],
     5: [
         "cache_policies",
+        "cancellation",
         "client",
         "concurrency",
         "recording",

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from mainspring import clock, flow, task
+from mainspring._interruption import take_back
 from mainspring.client import Client
 from mainspring.concurrency import arelease_left_over, release_left_over, take_tag_slots
 from mainspring.concurrency import asyncio as async_form
 from mainspring.concurrency import sync as sync_form
-from mainspring.concurrency._interrupts import take_back
 from mainspring.concurrency._slots import Slots
 from mainspring.concurrency._terms import Terms
 from mainspring.context import TaskRunContext

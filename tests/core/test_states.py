@@ -46,6 +46,7 @@ from mainspring.states import (
     araise_state_exception,
     exception_to_crashed_state,
     exception_to_failed_state,
+    format_exception,
     get_state_exception,
     is_state_iterable,
     raise_state_exception,
@@ -644,3 +645,17 @@ async def check_async_twins() -> None:
 def test_results_and_exceptions_have_async_twins() -> None:
     """`aresult`, `aget_state_exception` and `araise_state_exception` are awaited and do the same."""
     asyncio.run(check_async_twins())
+
+
+@pytest.mark.contract("S-41")
+def test_an_exception_as_text() -> None:
+    """``Type: text`` or the whole traceback; our own exceptions go without their module."""
+    assert format_exception(ValueError("no")) == "ValueError: no"
+    try:
+        raise MissingResult("gone")
+    except MissingResult as error:
+        short, full = format_exception(error), format_exception(error, error.__traceback__)
+    assert short == "MissingResult: gone"
+    assert full.startswith("Traceback (most recent call last):")
+    assert full.rstrip().endswith("\nMissingResult: gone")
+    assert "test_an_exception_as_text" in full

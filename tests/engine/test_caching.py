@@ -1,12 +1,16 @@
 """Results that are used again instead of calling the function, as the engines do it."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cloudpickle
+import pydantic
 import pytest
 
 from mainspring import clock, flow, task
@@ -479,3 +483,42 @@ def test_a_broken_record_is_no_miss(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="k"):
         count()
     assert task_runs()[-1].state.is_failed()
+
+
+@pytest.mark.contract("T-120")
+def test_models_count_by_their_content() -> None:
+    """Objects with fields, also of bytes, are equal inputs if what is in them is equal."""
+
+    class Block(pydantic.BaseModel):
+        name: str
+        data: bytes
+
+    count = counting(cache_policy=INPUTS)
+    assert count(Block(name="a", data=b"\x00\xff")) == 1
+    assert count(Block(name="a", data=b"\x00\xff")) == 1
+    assert count(Block(name="a", data=b"\x00\xfe")) == 2
+
+
+ELSEWHERE = """
+import sys, cloudpickle
+from mainspring.cache_policies import TASK_SOURCE
+from mainspring.context import TaskRunContext
+work = cloudpickle.load(sys.stdin.buffer)
+print(TASK_SOURCE.compute_key(TaskRunContext(work, None), {}, None))
+"""
+
+
+@pytest.mark.contract("V-14", "K-38")
+def test_the_source_travels_with_the_task(tmp_path: Path) -> None:
+    """A process that has no source files gets the same key for the same task."""
+    file = tmp_path / "made.py"
+    file.write_text("from mainspring import task\n\n@task\ndef work(x):\n    return x + 1  # one more\n")
+    namespace: dict[str, Any] = {"__name__": "made"}
+    exec(compile(file.read_text(), str(file), "exec"), namespace)
+    work = namespace["work"]
+    assert "# one more" in work.source_code
+    here = TASK_SOURCE.compute_key(TaskRunContext(work, None), {}, None)  # type: ignore[arg-type]
+    sent = cloudpickle.dumps(work)
+    file.unlink()
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE], input=sent, capture_output=True, check=True)
+    assert done.stdout.decode().strip() == here

@@ -258,6 +258,25 @@ def test_who_decides_whether_results_are_kept() -> None:
     assert kept == [False, True, False, True, False, False, False]
 
 
+@pytest.mark.contract("R-77")
+def test_the_setting_for_tasks_is_not_for_flows() -> None:
+    """``tasks.default_persist_result`` keeps results of tasks; a flow's is kept only if it says so."""
+
+    @task
+    def work() -> int:
+        return 1
+
+    @flow
+    def around() -> int:
+        return work()
+
+    with temporary_settings({"tasks.default_persist_result": True}):
+        around()
+    assert stored_state().result() == 1
+    with pytest.raises(MissingResult):
+        only_flow_run().state.result()
+
+
 def task_context_persists() -> bool:
     from mainspring.context import TaskRunContext
 

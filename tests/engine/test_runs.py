@@ -86,6 +86,41 @@ def test_times_of_a_run_with_delayed_retries() -> None:
     assert [round(seconds, 3) for seconds in fake.slept] == [10, 20]
 
 
+class CountingClock(JumpingClock):
+    """Counts for how long it was asked to sleep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.asked.append(round(seconds, 3))
+        super().sleep(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        self.asked.append(round(seconds, 3))
+        self.time += round(seconds * 1_000_000)
+
+
+@pytest.mark.contract("T-125", "E-78")
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_sleeping_between_attempts_goes_through_the_clock(asynchronous: bool) -> None:
+    """Whoever puts in a clock sees each sleep between attempts, of both engines, and nobody really sleeps."""
+
+    @task(retries=3, retry_delay_seconds=[10, 20])
+    def work() -> None:
+        raise BoomError
+
+    @task(retries=3, retry_delay_seconds=[10, 20])
+    async def awork() -> None:
+        raise BoomError
+
+    fake = CountingClock()
+    with clock.use_clock(fake), pytest.raises(BoomError):
+        asyncio.run(awork()) if asynchronous else work()
+    assert fake.asked == [10, 20, 20]
+
+
 @pytest.mark.contract("E-77", "E-78")
 @pytest.mark.parametrize("delays", [[1, 2], 0.25, [0.5, 0, 3]])
 def test_an_awaited_retry_is_scheduled_for_its_time(delays: Any) -> None:

@@ -19,6 +19,7 @@ from mainspring.exceptions import IllegalTransition, UpstreamTaskError
 from mainspring.logging import disable_run_logger
 from mainspring.recording import current_recorder
 from mainspring.runs import TaskRun
+from mainspring.settings import temporary_settings
 from mainspring.states import Completed, Failed, Pending, Running, Scheduled
 from mainspring.task_engine import (
     AsyncTaskRunEngine,
@@ -652,7 +653,6 @@ def test_stop_iteration_is_an_exception_like_others() -> None:
 
 def test_creation_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """The line that announces the run is written once, however many attempts there are."""
-    from mainspring.settings import temporary_settings
 
     @task(retries=2)
     def fails() -> None:
@@ -666,3 +666,21 @@ def test_creation_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
         fails()
     assert sum("Created task run" in message for message in caplog.messages) == 1
     assert sum("Created task run" in message for message in messages()) == 1
+
+
+@pytest.mark.contract("E-30", "V-7")
+def test_a_new_run_is_announced_by_its_own_name(caplog: pytest.LogCaptureFixture) -> None:
+    """The line comes once, after a custom name was applied, with run name and task name, at DEBUG."""
+
+    @task(task_run_name="run {x}", retries=1)
+    def work(x: int) -> None:
+        raise BoomError
+
+    with (
+        caplog.at_level("DEBUG", "mainspring.task_runs"),
+        temporary_settings({"logging.internal_level": "DEBUG"}),
+        pytest.raises(BoomError),
+    ):
+        work(5)
+    lines = [(r.levelname, r.getMessage()) for r in caplog.records if "Created task run" in r.getMessage()]
+    assert lines == [("DEBUG", "Created task run 'run 5' for task 'work'")]

@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import signal
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -780,3 +782,38 @@ def test_many_limits_on_many_threads() -> None:
         return [future.state.name for future in futures]
 
     assert pipeline() == ["TimedOut", "Completed"] * 6
+
+
+PROFILED = """
+import sys, threading, time
+from mainspring import task
+
+@task(timeout_seconds=0.05)
+def slow():
+    while True:
+        pass
+
+def main():
+    try:
+        slow()
+    except TimeoutError:
+        pass
+
+for _ in range(3):
+    thread = threading.Thread(target=main)
+    thread.start()
+    thread.join()
+sys.setprofile(lambda *_: None)
+(lambda: sum(range(10)))()
+sys.setprofile(None)
+print("went on")
+"""
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_program_can_be_profiled_after_a_limit_in_a_thread() -> None:
+    """What is left of an exception that was sent to a thread does not make the interpreter stand still."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROFILED], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "went on\n"

@@ -35,7 +35,7 @@ def test_a_child_of_an_eager_block_is_committed_at_its_own_end() -> None:
     assert inner.is_committed()
 
 
-@pytest.mark.contract("TX-22", "TX-62")
+@pytest.mark.contract("TX-22", "TX-62", "E-128")
 def test_a_rollback_by_hand_goes_outwards() -> None:
     """Each block around is rolled back when the one inside of it is left."""
     events: Events = []

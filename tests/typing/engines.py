@@ -5,7 +5,7 @@ from typing import Any, assert_type
 from mainspring import State, Transaction, task
 from mainspring.client import AsyncClient, Client
 from mainspring.runs import TaskRun
-from mainspring.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
+from mainspring.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine, run_task
 from mainspring.transactions import AsyncTransaction
 
 
@@ -42,3 +42,10 @@ async def async_by_hand() -> Any:
                 assert_type(txn, AsyncTransaction)
                 await engine.call_task_fn(txn)
     return await engine.result()
+
+
+async def by_function() -> None:
+    assert_type(run_task(work, parameters={"x": 1}), float)
+    assert_type(run_task(work, parameters={"x": 1}, return_type="state"), State)
+    assert_type(await run_task(awork, parameters={"x": 1}), float)
+    assert_type(await run_task(awork, parameters={"x": 1}, return_type="state"), State)

@@ -33,6 +33,7 @@ class ResultOptions:
         cache_key_fn: A function that gives the key instead of the policy.
         cache_expiration: How long a kept result counts.
         refresh_cache: Whether to run and overwrite what is kept; None leaves it to the settings.
+        of_task: False for a flow, to which the settings for tasks do not apply.
 
     Raises:
         TypeError: An option is of a wrong type.
@@ -40,6 +41,7 @@ class ResultOptions:
 
     __slots__ = (
         "_inherits",
+        "_of_task",
         "cache_expiration",
         "cache_key_fn",
         "cache_policy",
@@ -64,6 +66,7 @@ class ResultOptions:
         cache_key_fn: Callable[..., Any] | None = None,
         cache_expiration: timedelta | None = None,
         refresh_cache: bool | None = None,
+        of_task: bool = True,
     ) -> None:
         _check_storage(result_storage)
         _check("result_serializer", result_serializer, (str, Serializer), "a serializer or its type")
@@ -80,6 +83,7 @@ class ResultOptions:
         self.cache_key_fn = cache_key_fn
         self.cache_expiration = cache_expiration
         self.refresh_cache = refresh_cache
+        self._of_task = of_task
         self.given_cache_policy = cache_policy
         self.given_persist_result = persist_result
         self._resolve_policy(cache_policy, persist_result)
@@ -127,7 +131,7 @@ class ResultOptions:
         if own is not None:
             return own
         settings = get_current_settings()
-        if settings.tasks.default_persist_result is not None:
+        if self._of_task and settings.tasks.default_persist_result is not None:
             return settings.tasks.default_persist_result
         if outer is not None and outer.persist_result is not None:
             return outer.persist_result

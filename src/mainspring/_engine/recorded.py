@@ -58,6 +58,7 @@ class RecordedRun:
 
     run_option: ClassVar[str]  # what the option that names runs is called, for messages
     timeout_error: ClassVar[type[TimeoutError]]
+    _announced_at: ClassVar[int] = logging.DEBUG  # the level of the line that tells of a new run
     _is_limited: ClassVar[bool] = False  # whether limits on tags count
 
     parameters: dict[str, Any] | None
@@ -73,6 +74,7 @@ class RecordedRun:
     _raised: Any = NotSet
     _is_started = False
     _named = False
+    _is_announced = False
     _context: Any = None  # of the whole run
     _context_is_fresh = False  # no attempt was made in it
     _outer: Any = None  # the scope in which that context is active
@@ -210,7 +212,18 @@ class RecordedRun:
         except Exception as error:  # recorded as the reason why the run failed, and raised by result()
             self._raised = error
             return Raised(error)
+        finally:
+            self._announce()
         return _READY
+
+    def _announce(self) -> None:
+        """Say, once, that there is a run, by the name that it goes by from now on (E-30)."""
+        if not self._is_announced:
+            self._is_announced = True
+            if engine_logs(self._announced_at):
+                noun = self.subject.policy.noun.lower()
+                facts = noun, self.run.name, noun.split()[0], self.subject.name
+                self.logger.log(self._announced_at, "Created %s %r for %s %r", *facts)
 
     def _refuse_itself(self) -> Outcome:
         """The outcome of preparing a run that is among its own inputs and would wait for ever (E-46)."""

@@ -12,7 +12,7 @@ from functools import update_wrapper
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Generic, Literal, ParamSpec, Self, SupportsIndex, TypeVar, cast, overload
+from typing import Any, ClassVar, Generic, Literal, ParamSpec, Self, SupportsIndex, TypeVar, cast, overload
 
 from mainspring._core.arguments import Arguments
 from mainspring._core.policy import Hooks, RunPolicy, check_hooks
@@ -50,6 +50,8 @@ class Subject(ABC, Generic[P, R]):
         TypeError: ``run_name`` is neither text nor a function, or hooks are no functions.
         ReservedArgumentError: A parameter is named like an argument of calls.
     """
+
+    decorator_defaults: ClassVar[dict[str, Any]] = {}  # where they differ from those of the constructor
 
     policy: RunPolicy
     arguments: Arguments
@@ -117,6 +119,7 @@ class Subject(ABC, Generic[P, R]):
         function, *options = inspect.signature(cls).parameters.values()
         first = function.replace(name="__fn", kind=inspect.Parameter.POSITIONAL_ONLY, default=None)
         named = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
+        named = [o.replace(default=cls.decorator_defaults.get(o.name, o.default)) for o in named]
         return inspect.Signature([first, *named])
 
     @classmethod

@@ -19,7 +19,7 @@ from mainspring.annotations import NotSet
 from mainspring.cache_policies import NO_CACHE
 from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
 from mainspring.exceptions import RunCancelled
-from mainspring.logging import engine_logs, enter_context, get_logger, should_log_prints, task_run_logger
+from mainspring.logging import enter_context, get_logger, should_log_prints, task_run_logger
 from mainspring.recording import current_recorder
 from mainspring.results import render_storage_key
 from mainspring.runs import RunInput, TaskRun
@@ -166,7 +166,14 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         assert isinstance(run, TaskRun)
         log_prints = should_log_prints(self.task.log_prints)
         return TaskRunContext(
-            self.task, run, self.parameters, log_prints, self._result_store, self._keeps_result
+            self.task,
+            run,
+            self.parameters,
+            log_prints,
+            self._result_store,
+            self._keeps_result,
+            client,
+            cancel_event=self.context.get("cancel_event") if self.context else None,
         )
 
     # What the scopes call
@@ -188,8 +195,6 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             run.claim(run.state)
             self._recorder.enter(run, run.state, wait=False)
         self.logger = task_run_logger(run, self.task)
-        if engine_logs(logging.DEBUG):
-            self.logger.debug("Created task run %r for task %r", run.name, self.task.name)
 
     def _enter_run(self) -> None:
         self._choose_store()

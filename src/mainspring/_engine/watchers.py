@@ -11,6 +11,8 @@ import time
 from types import FrameType
 from typing import Any, ClassVar, Protocol
 
+from mainspring._interruption import interrupt, take_back
+
 __all__ = ["Alarm", "Injector"]
 
 _SOON = 0.001
@@ -137,18 +139,10 @@ class Injector:
             if timer is not None:
                 timer.cancel()
             if self.fired:
-                _send(self._thread, None)  # not delivered yet: it must not go off outside of the block
+                take_back()  # if it was not delivered yet: it must not go off outside of the block
 
     def _fire(self) -> None:
         with self._lock:
             if self._timer is not None:
                 self.fired = True
-                _send(self._thread, self._limit.kind)
-
-
-def _send(thread: int, kind: type[BaseException] | None) -> None:
-    """Raise ``kind`` in another thread at its next bytecode, or take back what was not delivered."""
-    import ctypes  # only limits outside of the main thread need it
-
-    target = None if kind is None else ctypes.py_object(kind)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), target)
+                interrupt(self._thread, self._limit.kind)

@@ -10,13 +10,10 @@ import sys
 import threading
 from typing import Any
 
+from mainspring._interruption import Interruption, interrupt, take_back
 from mainspring.exceptions import ConcurrencyLeaseLost
 
-__all__ = ["TaskInterrupt", "ThreadInterrupt", "interrupt_here", "take_back"]
-
-
-class _Interrupted(BaseException):
-    """On its way from the background thread to the end of the block."""
+__all__ = ["TaskInterrupt", "ThreadInterrupt", "interrupt_here"]
 
 
 class ThreadInterrupt:
@@ -37,7 +34,7 @@ class ThreadInterrupt:
             if self._open and not self._fired:
                 self._reason = reason
                 self._fired = True
-                _send(self._thread, _Interrupted)
+                interrupt(self._thread)
 
     def close(self, error: BaseException | None) -> ConcurrencyLeaseLost | None:
         """The block is being left with ``error``: interrupt it no more, and take back what was not delivered.
@@ -47,11 +44,11 @@ class ThreadInterrupt:
         """
         try:
             self._shut()
-            if self._fired and not isinstance(error, _Interrupted):
+            if self._fired and not isinstance(error, Interruption):
                 take_back()
-        except _Interrupted:  # it was under way
+        except Interruption:  # it was under way
             self._shut()
-        if self._fired and (error is None or isinstance(error, _Interrupted)):
+        if self._fired and (error is None or isinstance(error, Interruption)):
             return ConcurrencyLeaseLost(self._reason)
         return None
 
@@ -108,24 +105,3 @@ def interrupt_here() -> ThreadInterrupt | TaskInterrupt:
         if task is not None:
             return TaskInterrupt(task)
     return ThreadInterrupt()
-
-
-def take_back() -> None:
-    """See to it that no interrupt is on its way to this thread any more.
-
-    The interpreter can be told to drop it, but then goes on looking for it for ever: every loop of the process is
-    slower, and a thread with a profiler or a debugger stands still. So it is sent again, and met here.
-    """
-    try:
-        _send(threading.get_ident(), _Interrupted)
-        while True:
-            pass
-    except _Interrupted:
-        pass
-
-
-def _send(thread: int, kind: type[BaseException]) -> None:
-    """Raise ``kind`` in a thread at its next bytecode, in place of what is on its way there."""
-    import ctypes  # only a lost lease needs it
-
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))

@@ -121,9 +121,10 @@ class TaskRunContext(RunContext):
         persist_result: Whether they are kept; None leaves it to the settings.
         client: A client of the run store, for whoever reads the context.
         start_time: When the attempt started; now by default.
+        cancel_event: Set by whoever runs the task to cancel it.
     """
 
-    __slots__ = ("task", "task_run")
+    __slots__ = ("cancel_event", "task", "task_run")
     _variable = ContextVar("mainspring_task_run", default=None)
     _shipped: ClassVar = {"task": None, "task_run": None, **_SHIPPED}
 
@@ -137,8 +138,10 @@ class TaskRunContext(RunContext):
         persist_result: bool | None = None,
         client: Any = None,
         start_time: datetime | None = None,
+        cancel_event: Any = None,
     ) -> None:
         RunContext.__init__(self, parameters, log_prints, result_store, persist_result, client, start_time)
+        self.cancel_event = cancel_event
         self.task = task
         self.task_run = task_run
 

@@ -33,6 +33,7 @@ from mainspring.states.conversion import (
     areturn_value_to_state,
     exception_to_crashed_state,
     exception_to_failed_state,
+    format_exception,
     return_value_to_state,
 )
 from mainspring.states.details import TERMINAL_STATES, StateDetails, StateType, StoredResult, is_stored
@@ -79,6 +80,7 @@ __all__ = [
     "areturn_value_to_state",
     "exception_to_crashed_state",
     "exception_to_failed_state",
+    "format_exception",
     "get_state_exception",
     "is_state",
     "is_state_iterable",

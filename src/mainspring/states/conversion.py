@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
+import traceback
 from datetime import datetime
+from types import TracebackType
 from typing import Any
 
+from mainspring import exceptions
 from mainspring.exceptions import CrashedRun, RunCancelled, TerminationSignal
 from mainspring.states.constructors import Crashed, Failed
 from mainspring.states.details import StateDetails, StateType, is_stored
@@ -19,6 +22,7 @@ __all__ = [
     "describe_exception",
     "exception_to_crashed_state",
     "exception_to_failed_state",
+    "format_exception",
     "keep_result",
     "return_value_to_state",
 ]
@@ -87,6 +91,19 @@ def describe_exception(exc: BaseException) -> str:
         text = "<the exception cannot be shown as text>"
     name = type(exc).__name__
     return f"{name}: {text}" if text else name
+
+
+def format_exception(exc: BaseException, tb: TracebackType | None = None) -> str:
+    """An exception as text: ``Type: text``, or with its traceback if that is given.
+
+    Args:
+        exc: The exception. One of this package goes by its name alone, without the module.
+        tb: The traceback to show above it.
+    """
+    if tb is None:
+        return describe_exception(exc)
+    text = "".join(traceback.format_exception(type(exc), exc, tb))
+    return text.replace(f"{exceptions.__name__}.", "")
 
 
 def return_value_to_state(
