@@ -371,3 +371,14 @@ def test_what_a_walk_leaves_out() -> None:
     generator = (number for number in range(3))
     assert list(walk([generator])) == [[generator], generator]
     assert list(generator) == [0, 1, 2]
+
+
+@pytest.mark.contract("T-95")
+@pytest.mark.parametrize(
+    ("depth", "levels"), [(0, ""), (1, "a"), (2, "ab"), (3, "abc"), (9, "abcd"), (-1, "abcd"), (-7, "abcd")]
+)
+def test_a_walk_goes_so_deep(depth: int, levels: str) -> None:
+    """With 0 it visits the root alone, with N it descends N levels, and a negative depth has no limit."""
+    value = ["a", ["b", ["c", ["d"]]]]
+    assert "".join(node for node in walk(value, max_depth=depth) if isinstance(node, str)) == levels
+    assert next(iter(walk(value, max_depth=depth))) is value

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+from mainspring._core.traverse import walk
 from mainspring.runs import RunInput, TaskRunResult
 from mainspring.states.state import is_untrackable
 
@@ -70,17 +70,11 @@ class Lineage:
 
     def note(self, value: Any, origin: Origin) -> None:
         """Remember where ``value`` and its direct members came from; what is shared by everybody is left out."""
-        self._note(value, origin)
-        members: Iterable[Any]
-        if _is(value, dict):
-            members = value.values()
-        elif _is(value, list, tuple, set, frozenset):
-            members = value
-        else:
+        if _is(value, list, tuple, set, dict) and len(value) > MAX_MEMBERS:
+            self._note(value, origin)
             return
-        if len(value) <= MAX_MEMBERS:
-            for member in list(members):
-                self._note(member, origin)
+        for node in walk(value, max_depth=1):
+            self._note(node, origin)
 
     def origin_of(self, value: Any) -> Origin | None:
         """Where ``value`` came from, None if that is not known."""

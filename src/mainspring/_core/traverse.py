@@ -71,25 +71,31 @@ def transform(value: Any, leaf: Leaf, *, unwrap: bool = True) -> Any:
     return _Walk(leaf, unwrap).visit(value, ())
 
 
-def walk(value: Any) -> Iterator[Any]:
+def walk(value: Any, max_depth: int = -1) -> Iterator[Any]:
     """Every node of ``value``, containers before their members and each once, keys of dicts too.
 
     The content of `quote` is left out, and that of `opaque` is not entered.
+
+    Args:
+        value: Any object.
+        max_depth: How many levels to descend: none with 0, which gives ``value`` alone; all if negative.
     """
     seen: dict[int, Any] = {}
-    pending = [value]
+    pending = [(value, max_depth)]
     while pending:
-        node = pending.pop()
+        node, depth = pending.pop()
         kind = _type(node)
         if kind in ATOMS:
             yield node
         elif id(node) not in seen:
             seen[id(node)] = node
             yield node
+            if depth == 0 or issubclass(kind, quote):
+                continue
+            levels = depth - 1
             if issubclass(kind, opaque):
-                yield node.unwrap()
-            elif not issubclass(kind, quote):
-                pending.extend(reversed(_members(node, kind)))
+                levels = 0
+            pending.extend((member, levels) for member in reversed(_members(node, _type(node))))
 
 
 def _members(node: Any, kind: type) -> list[Any]:
