@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mainspring import flow, task
+from mainspring.cache_policies import INPUTS, NO_CACHE
+from mainspring.events import subscribe
 from mainspring.recording import close_recorders
 from mainspring.settings import temporary_settings
 
@@ -70,6 +72,23 @@ async def tracked_async() -> None:
     """The same as an async task."""
 
 
+@task(persist_result=True, cache_policy=NO_CACHE)
+def kept() -> dict[str, int]:
+    """A task whose small result is kept, each time under a key of its own."""
+    return {"answer": 42}
+
+
+@task(persist_result=True, cache_policy=INPUTS)
+def cached(x: int) -> dict[str, int]:
+    """A task that is answered from what was kept, from the second call on."""
+    return {"answer": x}
+
+
+@task(tags=["nightly", "etl"])
+def tagged() -> None:
+    """A task whose tags have no limits."""
+
+
 @flow
 def empty() -> None:
     """A flow run without tasks."""
@@ -91,6 +110,31 @@ async def inline_async() -> float:
             await tracked_async()
         rounds.append(time.perf_counter() - start)
     return min(rounds) / CALLS
+
+
+@flow
+def with_kept_result() -> float:
+    """Seconds per recorded call of a sync task whose result is kept."""
+    return best(lambda: [kept() for _ in range(CALLS)]) / CALLS
+
+
+@flow
+def with_cache_hit() -> float:
+    """Seconds per recorded call of a sync task whose result is there already."""
+    cached(42)
+    return best(lambda: [cached(42) for _ in range(CALLS)]) / CALLS
+
+
+@flow
+def with_tags() -> float:
+    """Seconds per recorded call of a sync task with tags."""
+    return best(lambda: [tagged() for _ in range(CALLS)]) / CALLS
+
+
+def with_subscriber() -> float:
+    """Seconds per recorded call of a sync task while somebody takes the events of task runs."""
+    with subscribe(lambda _: None, prefix="mainspring.task-run."):
+        return inline()
 
 
 @flow
@@ -161,6 +205,10 @@ def measure(home: Path) -> list[Figure]:
     with temporary_settings({"home": home / "process", "durability": "process"}):
         figures += [
             Figure("submitted task, process", submitted(), unit, 5),
+            Figure("kept result, process", with_kept_result(), unit, 5),
+            Figure("cache hit, process", with_cache_hit(), unit, 3),
+            Figure("tags without limits, process", with_tags(), unit, None),
+            Figure("event subscriber, process", with_subscriber(), unit, None),
             Figure("empty flow run, process", best(lambda: [empty() for _ in range(200)]) / 200, unit, 25),
         ]
     close_recorders()

@@ -87,8 +87,11 @@ def _ask(tags: Iterable[str], task_run_id: UUID | str | bytes) -> tuple[Slots, _
         with _lock:
             known = _unlimited.setdefault(store, _Unlimited())
     version, until, now = known.version, known.until, clock.current().monotonic()
-    names = [name for tag in tags if not 0 < until.get(name := _PREFIX + tag, 0) - now <= MEMORY_SECONDS]
-    names = [name for name in names if is_name(name)]
+    names = [
+        name
+        for tag in tags
+        if not 0 < until.get(name := _PREFIX + tag, 0) - now <= MEMORY_SECONDS and is_name(name)
+    ]
     if not names:
         return None
     key = to_bytes(task_run_id)

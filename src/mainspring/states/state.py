@@ -143,7 +143,10 @@ class State:
     @property
     def stored_as(self) -> str | None:
         """Where the result is kept, as a JSON object; None if it is not kept beyond the process."""
-        return self._data.describe() if is_stored(self._data) else None
+        data = self._data
+        if data is NotSet or data is None:  # asked for every state that is written, and few hold anything
+            return None
+        return data.describe() if is_stored(data) else None
 
     @property
     def state_details(self) -> StateDetails:
