@@ -5,9 +5,10 @@ transaction that is left without an error waits for the one around it; what the 
 Every attempt of a task is a transaction of its own, so hooks of a task that completed run when a later step
 of the same block fails. A transaction with a key and a store writes what was staged when it is committed.
 
-``base``       what is decided: states, values, children, and the order in which everything is settled
+``base``       the transaction itself: states, values, children
 ``faces``      `Transaction` and `AsyncTransaction`, which carry it out
 ``blocks``     `transaction`, `atransaction`, and the store that a keyed block takes
+``boundaries`` entering and leaving a block
 ``settling``   the steps of a commit and a rollback
 ``protocol``   states, modes, and what a store has to offer
 """

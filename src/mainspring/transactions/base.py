@@ -12,7 +12,6 @@ from mainspring.annotations import NotSet
 from mainspring.identifiers import new_id
 from mainspring.logging import get_logger
 from mainspring.transactions.protocol import CommitMode, IsolationLevel, TransactionState, TransactionStore
-from mainspring.transactions.settling import Steps, begin, leave, release
 
 __all__ = ["BaseTransaction", "Hook", "Logger"]
 
@@ -21,7 +20,6 @@ Logger = logging.Logger | logging.LoggerAdapter[Any]
 
 _logger = get_logger("transactions")
 _PENDING, _ACTIVE, _STAGED, _COMMITTED, _ROLLED_BACK = TransactionState
-_LAZY, _EAGER = CommitMode.LAZY, CommitMode.EAGER
 _READ_COMMITTED = IsolationLevel.READ_COMMITTED
 
 # What two transactions are compared by.
@@ -115,6 +113,7 @@ class BaseTransaction:
         self.write_on_commit = write_on_commit
         self.lock_timeout = lock_timeout
         self.parent: BaseTransaction | None = None
+        self.outer: BaseTransaction | None = None
         self.staged_value: Any = None
         self.is_locking = self.is_discarded = False
         self.settling: str | None = None  # "commit" or "rollback" while that is going on
@@ -242,53 +241,3 @@ class BaseTransaction:
         This is for work that will be done again, like an attempt that is followed by another one.
         """
         self.is_discarded = True
-
-    def _enter(self) -> Steps | None:
-        """Begin; returns the steps that may wait, None if there are none.
-
-        Raises:
-            RuntimeError: It was entered before.
-        """
-        if self.state is not _PENDING:
-            raise RuntimeError("Context already entered: a transaction is used for one block only.")
-        self.outer = self.parent = outer = self._current.get()
-        if self.commit_mode is None:
-            self.commit_mode = _LAZY if outer is None else outer.commit_mode
-        if self.isolation_level is None:
-            self.isolation_level = _READ_COMMITTED if outer is None else outer.isolation_level
-        self.state = _ACTIVE
-        self._current.set(self)
-        return None if self.key is None or self.store is None else begin(self)
-
-    def _abandon(self) -> None:
-        """Undo what entering did, after it has failed."""
-        self.state = _ROLLED_BACK
-        self._leave_context()
-
-    def _leave(self, error: BaseException | None) -> Steps | None:
-        """End; returns the steps that may wait, None if there was nothing but to go.
-
-        Raises:
-            RuntimeError: It was never entered.
-        """
-        state = self.state
-        if state is _PENDING:
-            raise RuntimeError("Asymmetric use of context. Context exited without being entered.")
-        if error is not None or state is _COMMITTED or state is _ROLLED_BACK or self.is_discarded:
-            return leave(self, error)
-        parent, mode = self.parent, self.commit_mode
-        if parent is not None and mode is not _EAGER and not parent.is_decided():
-            parent.add_child(self)
-            return None
-        if mode is _LAZY and parent is None and not (self.children or self.on_commit_hooks or self.writes()):
-            self.state = _COMMITTED
-            if self.is_locking:
-                return leave(self, None)
-            return None
-        return leave(self, None)
-
-    def _leave_context(self) -> None:
-        """Make the transaction around this one the innermost one again, and free the key if nobody else did."""
-        self._current.set(self.outer)
-        if self.is_locking and (self.parent is None or self.is_decided()):
-            release(self)

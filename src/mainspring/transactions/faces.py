@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Self
 
 from mainspring._portal import finish
 from mainspring.transactions.base import BaseTransaction
+from mainspring.transactions.boundaries import abandon, enter_block, leave_block, leave_context
 from mainspring.transactions.settling import FACES, Outcome, Steps, commit, read, rollback
 
 __all__ = ["AsyncTransaction", "Transaction"]
@@ -25,24 +26,24 @@ class Transaction(BaseTransaction):
     __slots__ = ()
 
     def __enter__(self) -> Self:
-        steps = self._enter()
+        steps = enter_block(self)
         if steps is not None:
             try:
                 _drive_sync(steps)
             except BaseException:
-                self._abandon()
+                abandon(self)
                 raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        steps = self._leave(error)
+        steps = leave_block(self, error)
         try:
             if steps is not None:
                 _drive_sync(steps)
         finally:
-            self._leave_context()
+            leave_context(self)
 
     def commit(self) -> bool:
         """Commit the children in their order, then this transaction: its hooks, then what was staged.
@@ -80,24 +81,24 @@ class AsyncTransaction(BaseTransaction):
     __slots__ = ()
 
     async def __aenter__(self) -> Self:
-        steps = self._enter()
+        steps = enter_block(self)
         if steps is not None:
             try:
                 await _drive_async(steps)
             except BaseException:
-                self._abandon()
+                abandon(self)
                 raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        steps = self._leave(error)
+        steps = leave_block(self, error)
         try:
             if steps is not None:
                 await _drive_async(steps)
         finally:
-            self._leave_context()
+            leave_context(self)
 
     async def commit(self) -> bool:
         """See `Transaction.commit`."""

@@ -13,16 +13,14 @@ that it belongs to is rolled back first, then the one around it with its other c
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from mainspring._core.policy import hook_name
 from mainspring.exceptions import ConfigurationError, LockNotHeld, LockTimeout, SerializationError
 from mainspring.locking.protocol import IsolationLevel
 from mainspring.states import is_stored
+from mainspring.transactions.base import BaseTransaction
 from mainspring.transactions.protocol import CommitMode, TransactionState
-
-if TYPE_CHECKING:
-    from mainspring.transactions.base import BaseTransaction
 
 __all__ = ["FACES", "Call", "Outcome", "Steps", "begin", "commit", "leave", "read", "release", "rollback"]
 

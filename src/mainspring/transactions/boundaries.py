@@ -1,0 +1,66 @@
+"""Entering and leaving the block of a transaction: what happens at once, and which steps are to be carried out."""
+
+from __future__ import annotations
+
+from mainspring.transactions.base import BaseTransaction
+from mainspring.transactions.protocol import CommitMode, IsolationLevel, TransactionState
+from mainspring.transactions.settling import Steps, begin, leave, release
+
+__all__ = ["abandon", "enter_block", "leave_block", "leave_context"]
+
+_PENDING, _ACTIVE, _, _COMMITTED, _ROLLED_BACK = TransactionState
+_LAZY, _EAGER = CommitMode.LAZY, CommitMode.EAGER
+_READ_COMMITTED = IsolationLevel.READ_COMMITTED
+
+
+def enter_block(txn: BaseTransaction) -> Steps | None:
+    """Begin; returns the steps that may wait, None if there are none.
+
+    Raises:
+        RuntimeError: It was entered before.
+    """
+    if txn.state is not _PENDING:
+        raise RuntimeError("Context already entered: a transaction is used for one block only.")
+    txn.outer = txn.parent = outer = txn.activate(txn)
+    if txn.commit_mode is None:
+        txn.commit_mode = _LAZY if outer is None else outer.commit_mode
+    if txn.isolation_level is None:
+        txn.isolation_level = _READ_COMMITTED if outer is None else outer.isolation_level
+    txn.state = _ACTIVE
+    return None if txn.key is None or txn.store is None else begin(txn)
+
+
+def abandon(txn: BaseTransaction) -> None:
+    """Undo what entering did, after it has failed."""
+    txn.state = _ROLLED_BACK
+    leave_context(txn)
+
+
+def leave_block(txn: BaseTransaction, error: BaseException | None) -> Steps | None:
+    """End; returns the steps that may wait, None if there was nothing but to go.
+
+    Raises:
+        RuntimeError: It was never entered.
+    """
+    state = txn.state
+    if state is _PENDING:
+        raise RuntimeError("Asymmetric use of context. Context exited without being entered.")
+    if error is not None or state is _COMMITTED or state is _ROLLED_BACK or txn.is_discarded:
+        return leave(txn, error)
+    parent, mode = txn.parent, txn.commit_mode
+    if parent is not None and mode is not _EAGER and not parent.is_decided():
+        parent.add_child(txn)
+        return None
+    if mode is _LAZY and parent is None and not (txn.children or txn.on_commit_hooks or txn.writes()):
+        txn.state = _COMMITTED
+        if txn.is_locking:
+            return leave(txn, None)
+        return None
+    return leave(txn, None)
+
+
+def leave_context(txn: BaseTransaction) -> None:
+    """Make the transaction around this one the innermost one again, and free the key if nobody else did."""
+    txn.activate(txn.outer)
+    if txn.is_locking and (txn.parent is None or txn.is_decided()):
+        release(txn)
