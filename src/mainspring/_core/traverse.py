@@ -43,6 +43,8 @@ ATOMS = frozenset(
 )
 """The types of values that hold nothing and mean nothing but themselves."""
 
+_SEQUENCES = (list, tuple, set)  # as a tuple: a union is made anew, and asked slowly, at each use
+
 Leaf = Callable[[Any, tuple[Annotation[Any], ...]], Any]
 
 
@@ -95,12 +97,12 @@ def walk(value: Any, max_depth: int = -1) -> Iterator[Any]:
             levels = depth - 1
             if issubclass(kind, opaque):
                 levels = 0
-            pending.extend((member, levels) for member in reversed(_members(node, _type(node))))
+            pending += [(member, levels) for member in reversed(_members(node, kind))]
 
 
 def _members(node: Any, kind: type) -> list[Any]:
     """What is directly inside of a node, empty for leaves."""
-    if issubclass(kind, list | tuple | set):
+    if issubclass(kind, _SEQUENCES):
         return list(node)
     if kind is dict or kind is OrderedDict:
         return [part for item in node.items() for part in item]
@@ -157,7 +159,7 @@ def _is_container(value: Any) -> bool:
 
 def _rebuilder(kind: type) -> Callable[[Any, Visit], Any] | None:
     """How to walk instances of ``kind``, None if they are leaves."""
-    if issubclass(kind, list | tuple | set):
+    if issubclass(kind, _SEQUENCES):
         return _rebuild_sequence
     if kind is dict or kind is OrderedDict:
         return _rebuild_dict

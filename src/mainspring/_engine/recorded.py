@@ -105,7 +105,7 @@ class RecordedRun:
 
     def _enter(self, state: State) -> State:
         """Make ``state`` the run's state and record it; a final one is on disk on return (E-54 to E-59)."""
-        run = self._require_run()
+        run = self.run or self._require_run()
         before = run.state
         run.claim(state)
         transitions.enter(run, state)

@@ -252,7 +252,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             raise ValueError("There is no result store: `handle_success` belongs into the run's context.")
 
     def _stage(self, transaction: BaseTransaction, result: Any) -> None:
-        task, data = self.task, self.state.data
+        task, data = self.task, self.run.state.data
         is_record = is_stored(data)
         transaction.write_on_commit = self._keeps_result and is_record
         hooks = self.handle_rollback, *task.on_rollback_hooks

@@ -58,6 +58,7 @@ class RunContext(ContextModel):
         self.persist_result = persist_result
         self.reported: BaseException | None = None  # the latest failure that a run inside has told of
         self.client = client
+        self._active = False  # at once, as it takes long to find that there is nothing in a slot
         self.started_at = clock.current().now() if start_time is None else clock.from_datetime(start_time)
 
     @property
