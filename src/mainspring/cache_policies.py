@@ -216,7 +216,6 @@ class CompoundCachePolicy(CachePolicy):
         return CompoundCachePolicy(policies, **options)
 
 
-@dataclass
 class _None(CachePolicy):
     """No key, ever. Added to another policy it changes nothing."""
 
@@ -321,7 +320,6 @@ class Inputs(CachePolicy):
         return {name: value for name, value in inputs.items() if name not in exclude}
 
 
-@dataclass
 class TaskSource(CachePolicy):
     """The source text of the task's function. What the function calls does not count; see `TaskCode`."""
 
@@ -399,7 +397,6 @@ class TaskCode(CachePolicy):
         return {f"task_code.{name}": digest for name, digest in references.items()}
 
 
-@dataclass
 class FlowParameters(CachePolicy):
     """The arguments of the flow around the run. No arguments, no key."""
 
@@ -423,7 +420,6 @@ class FlowParameters(CachePolicy):
         return _digests("flow_parameters", flow_parameters or {})
 
 
-@dataclass
 class RunId(CachePolicy):
     """The id of the flow run around the task run, or its own if there is none: no key outlives its flow run."""
 

@@ -214,7 +214,6 @@ class _FlowScope:
         TaskRunContext.activate(self._task_run)
 
 
-@dataclass
 class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
     """Runs a sync flow in the calling thread."""
 
@@ -244,7 +243,6 @@ class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
         return self._succeed(result)
 
 
-@dataclass
 class AsyncFlowRunEngine(BaseFlowRunEngine, AsyncDriver):
     """Runs an async flow in the calling asyncio task."""
 

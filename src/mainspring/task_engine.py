@@ -16,7 +16,6 @@ one run, in one thread or asyncio task.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
-from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
@@ -47,7 +46,6 @@ T = TypeVar("T")
 ReturnType = Literal["state", "result"]
 
 
-@dataclass
 class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
     """Runs a sync task in the calling thread."""
 
@@ -101,7 +99,6 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
         return result
 
 
-@dataclass
 class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
     """Runs an async task in the calling asyncio task."""
 

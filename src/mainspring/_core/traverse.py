@@ -97,7 +97,7 @@ def walk(value: Any, max_depth: int = -1) -> Iterator[Any]:
             levels = depth - 1
             if issubclass(kind, opaque):
                 levels = 0
-            pending += [(member, levels) for member in reversed(_members(node, kind))]
+            pending += [(member, levels) for member in reversed(_members(node, _type(node)))]
 
 
 def _members(node: Any, kind: type) -> list[Any]:
