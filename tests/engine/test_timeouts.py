@@ -784,6 +784,32 @@ def test_many_limits_on_many_threads() -> None:
     assert pipeline() == ["TimedOut", "Completed"] * 6
 
 
+@pytest.mark.contract("X-8", "F-33")
+@pytest.mark.parametrize("where", ["on_completion", "on_running", "retry_condition_fn"])
+def test_a_flow_limit_that_expires_in_a_hook_of_a_task(where: str) -> None:
+    """It is no failure of the hook: the flow times out there and then."""
+
+    def slow(*_: Any) -> bool:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            pass
+        return True
+
+    options: dict[str, Any] = {where: slow, "retries": 1} if "condition" in where else {where: [slow]}
+
+    @task(**options)
+    def work() -> None:
+        if "condition" in where:
+            raise ValueError
+
+    @flow(timeout_seconds=0.2)
+    def around() -> str:
+        work()
+        return "went on"
+
+    assert around(return_state=True).name == "TimedOut"
+
+
 PROFILED = """
 import sys, threading, time
 from mainspring import task

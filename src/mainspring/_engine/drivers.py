@@ -16,6 +16,7 @@ from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.recorded import RecordedRun
 from mainspring._engine.scopes import AsyncAttemptScope, SyncAttemptScope
+from mainspring._engine.timeouts import comes_from_outside
 from mainspring._representation import shown
 from mainspring.annotations import NotSet
 from mainspring.client import AsyncClient, Client
@@ -96,9 +97,7 @@ class SyncDriver(RecordedRun):
         if record is not None:
             try:
                 self._result_store.persist_result_record(record)
-            except (
-                Exception
-            ) as error:  # by rule: the run is what it is, whether or not its result can be kept
+            except Exception as error:  # by rule: the run is what it is, whether or not it can be kept
                 self._log_unkept(error)
 
     def prepare(self) -> Outcome:
@@ -128,6 +127,8 @@ class SyncDriver(RecordedRun):
             try:
                 finish(hook(self.subject, self.run, state))
             except Exception as error:  # by rule: the run is what it is, whatever its hooks do
+                if comes_from_outside(error, self._limit):
+                    raise  # a limit further out has expired, and that is not the hook's failure
                 self._log_hook_end(hook, error)
             else:
                 self._log_hook_end(hook, None)
@@ -137,6 +138,8 @@ class SyncDriver(RecordedRun):
         try:
             return bool(finish(condition(self.subject, self.run, failure)))
         except Exception as error:  # by rule: the run fails with its own error, not with the condition's
+            if comes_from_outside(error, self._limit):
+                raise  # a limit further out has expired, and that is not the condition's failure
             self._log_condition_error(condition, error)
             return False
 
@@ -283,9 +286,7 @@ class AsyncDriver(RecordedRun):
         if record is not None:
             try:
                 await self._result_store.apersist_result_record(record)
-            except (
-                Exception
-            ) as error:  # by rule: the run is what it is, whether or not its result can be kept
+            except Exception as error:  # by rule: the run is what it is, whether or not it can be kept
                 self._log_unkept(error)
 
     async def prepare(self) -> Outcome:
@@ -315,6 +316,8 @@ class AsyncDriver(RecordedRun):
             try:
                 await afinish(hook(self.subject, self.run, state))
             except Exception as error:  # by rule: the run is what it is, whatever its hooks do
+                if comes_from_outside(error, self._limit):
+                    raise  # a limit further out has expired, and that is not the hook's failure
                 self._log_hook_end(hook, error)
             else:
                 self._log_hook_end(hook, None)
@@ -324,6 +327,8 @@ class AsyncDriver(RecordedRun):
         try:
             return bool(await afinish(condition(self.subject, self.run, failure)))
         except Exception as error:  # by rule: the run fails with its own error, not with the condition's
+            if comes_from_outside(error, self._limit):
+                raise  # a limit further out has expired, and that is not the condition's failure
             self._log_condition_error(condition, error)
             return False
 
