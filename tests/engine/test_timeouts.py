@@ -784,7 +784,7 @@ def test_many_limits_on_many_threads() -> None:
     assert pipeline() == ["TimedOut", "Completed"] * 6
 
 
-@pytest.mark.contract("X-8", "F-33")
+@pytest.mark.contract("X-8")
 @pytest.mark.parametrize("where", ["on_completion", "on_running", "retry_condition_fn"])
 def test_a_flow_limit_that_expires_in_a_hook_of_a_task(where: str) -> None:
     """It is no failure of the hook: the flow times out there and then."""
