@@ -289,7 +289,7 @@ def output(program: str, folder: Path) -> str:
 def test_pending_events_are_seen_before_the_process_ends(tmp_path: Path) -> None:
     """A reader in a daemon thread gets everything that was emitted before the process came to its end."""
     program = """
-        import threading, time
+        import os, threading, time
         from mainspring.events import emit_event, get_events_subscriber
 
         subscriber = get_events_subscriber().__enter__()
@@ -299,8 +299,8 @@ def test_pending_events_are_seen_before_the_process_ends(tmp_path: Path) -> None
             for event in subscriber:
                 opened.set()
                 time.sleep(0.005)
-                print(event.event, flush=True)
-            print("end", flush=True)
+                os.write(1, f"{event.event} ".encode())  # a daemon thread must not hold the lock of stdout
+            os.write(1, b"end")
 
         threading.Thread(target=read, daemon=True).start()
         emit_event("first", {"mainspring.resource.id": "x"})
