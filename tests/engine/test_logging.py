@@ -19,6 +19,7 @@ from mainspring.context import FlowRunContext, TaskRunContext, get_run_context
 from mainspring.exceptions import ConfigurationError, MissingContextError
 from mainspring.logging import (
     LogEavesdropper,
+    console,
     disable_logger,
     disable_run_logger,
     flow_run_logger,
@@ -803,3 +804,16 @@ def test_no_flow_run_is_left_out() -> None:
     task(lambda: None)()
     assert get_client().read_logs(uuid4()) == []
     assert flow_runs() == []
+
+
+def test_no_line_is_logged_before_there_is_somewhere_for_it_to_go() -> None:
+    """While one thread sets up the output, another one that logs its first line waits for it."""
+    threads = [threading.Thread(target=console.ensure_output) for _ in range(2)]
+    with logging._lock:  # type: ignore[attr-defined]  # setting the level of a logger needs it
+        for thread in threads:
+            thread.start()
+        threads[1].join(0.2)
+        assert [thread.is_alive() for thread in threads] == [True, True]
+    for thread in threads:
+        thread.join()
+    assert logging.getLogger("mainspring.task_runs").level == logging.INFO

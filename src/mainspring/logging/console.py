@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 
 from mainspring.settings import get_current_settings
 
@@ -16,6 +18,7 @@ TELLS_FAILURE = {"tells": "failure"}  # why a run failed
 TELLS_AGAIN = {"tells": "again"}  # the state of a run of which that was told
 
 _ready = False
+_getting_ready = threading.RLock()
 
 
 class ConsoleHandler(logging.Handler):
@@ -46,6 +49,15 @@ class _RunFormatter(logging.Formatter):
         return super().format(record)
 
 
+def _forget_lock() -> None:
+    """In a forked child: a thread of the parent may have held it."""
+    global _getting_ready
+    _getting_ready = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forget_lock)
+
+
 def ensure_output() -> None:
     """Make sure that lines of run loggers go somewhere, once per process.
 
@@ -55,12 +67,15 @@ def ensure_output() -> None:
     global _ready
     if _ready:
         return
-    _ready = True
-    level = get_current_settings().logging.level
-    for name in RUN_LOGGERS:
-        logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:
-            logger.setLevel(level)
-    package = logging.getLogger("mainspring")
-    if not package.hasHandlers():
-        package.addHandler(ConsoleHandler())
+    with _getting_ready:  # whoever logs meanwhile has to wait, or its line would go nowhere
+        if _ready:
+            return
+        level = get_current_settings().logging.level
+        for name in RUN_LOGGERS:
+            logger = logging.getLogger(name)
+            if logger.level == logging.NOTSET:
+                logger.setLevel(level)
+        package = logging.getLogger("mainspring")
+        if not package.hasHandlers():
+            package.addHandler(ConsoleHandler())
+        _ready = True
