@@ -14,12 +14,13 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Self
 
 from mainspring.exceptions import HashError
-from mainspring.hashing import content_hash, references_of, source_of
+from mainspring.hashing import content_hash, content_hashes, references_of, source_of
 
 __all__ = [
     "DEFAULT",
@@ -33,6 +34,7 @@ __all__ = [
     "CacheKeyFnPolicy",
     "CachePolicy",
     "CompoundCachePolicy",
+    "Examination",
     "FlowParameters",
     "Inputs",
     "RunId",
@@ -50,6 +52,35 @@ OPTIONS = {
 }
 
 
+class Examination:
+    """What one look at a task run gave a policy.
+
+    Args:
+        key: The key of the run; None for no key.
+        components: What goes into the key, each part for itself, as `CachePolicy.explain` gives it.
+        error: Why there is no key, if that is an error.
+    """
+
+    __slots__ = ("components", "error", "key")
+
+    def __init__(
+        self, key: str | None, components: Explanation | None = None, error: HashError | None = None
+    ) -> None:
+        self.key = key
+        self.components: Explanation = {} if components is None else components
+        self.error = error
+
+    def checked(self) -> str | None:
+        """The key.
+
+        Raises:
+            HashError: It could not be computed.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.key
+
+
 @dataclass
 class CachePolicy:
     """What makes a key. Derive from it and write `compute_key` for one of your own; as a dataclass, if it has options.
@@ -65,6 +96,16 @@ class CachePolicy:
     key_storage: Any = field(default=None, kw_only=True)
     isolation_level: Any = field(default=None, kw_only=True)
     lock_manager: Any = field(default=None, kw_only=True)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # What a class of a user's says about its key must hold, whatever it is derived from.
+        for base in cls.__mro__:
+            if "examine" in vars(base):
+                return
+            if "compute_key" in vars(base) or "explain" in vars(base):
+                cls.examine = CachePolicy.examine  # type: ignore[method-assign]
+                return
 
     def __post_init__(self) -> None:
         self.isolation_level = getattr(self.isolation_level, "value", self.isolation_level)
@@ -115,6 +156,38 @@ class CachePolicy:
         """
         return {type(self).__name__: _attempt(self.compute_key, task_ctx, inputs, flow_parameters)}
 
+    def examine(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+        **kwargs: Any,
+    ) -> Examination:
+        """`compute_key` and `explain` at once; for the policies of this module not much dearer than the key alone.
+
+        A class need not define it: it asks those two, or `compute_key` only if the class does not define `explain`.
+
+        Args:
+            task_ctx: As for `compute_key`.
+            inputs: Likewise.
+            flow_parameters: Likewise.
+            kwargs: Likewise.
+
+        Returns:
+            Key and components. A `HashError` is in the answer and not raised.
+        """
+        found = Examination(None)
+        try:
+            found.key = self.compute_key(task_ctx, inputs, flow_parameters, **kwargs)
+        except HashError as error:
+            found.error = error
+        if type(self).explain is CachePolicy.explain:
+            found.components[type(self).__name__] = found.key
+        else:
+            with suppress(Exception):  # foreign code, and the key does not depend on what it says here
+                found.components = self.explain(task_ctx, inputs, flow_parameters)
+        return found
+
     def configure(
         self, key_storage: Any = None, lock_manager: Any = None, isolation_level: Any = None
     ) -> Self:
@@ -149,8 +222,51 @@ class CachePolicy:
         return self
 
 
+class _BuiltIn(CachePolicy):
+    """A policy that finds its key and the components of it in one look."""
+
+    def _look(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+        **kwargs: Any,
+    ) -> Examination:
+        """See `CachePolicy.examine`."""
+        raise NotImplementedError
+
+    def compute_key(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+        **kwargs: Any,
+    ) -> str | None:
+        """See `CachePolicy.compute_key`."""
+        return self._look(task_ctx, inputs, flow_parameters, **kwargs).checked()
+
+    def explain(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+    ) -> Explanation:
+        """See `CachePolicy.explain`."""
+        return self._look(task_ctx, inputs, flow_parameters).components
+
+    def examine(
+        self,
+        task_ctx: Any,
+        inputs: Mapping[str, Any] | None,
+        flow_parameters: Mapping[str, Any] | None,
+        **kwargs: Any,
+    ) -> Examination:
+        """See `CachePolicy.examine`."""
+        return self._look(task_ctx, inputs, flow_parameters, **kwargs)
+
+
 @dataclass
-class CompoundCachePolicy(CachePolicy):
+class CompoundCachePolicy(_BuiltIn):
     """Several policies as one. The key is a hash of their keys, in whatever order they were added.
 
     Compounds among the members are replaced by their members, and several `Inputs` by one that leaves out what any
@@ -175,34 +291,25 @@ class CompoundCachePolicy(CachePolicy):
             flat += policy.policies if isinstance(policy, CompoundCachePolicy) else [policy]
         self.policies = _with_one_inputs(flat)
 
-    def compute_key(
+    def _look(
         self,
         task_ctx: Any,
         inputs: Mapping[str, Any] | None,
         flow_parameters: Mapping[str, Any] | None,
         **kwargs: Any,
-    ) -> str | None:
-        """A hash of the members' keys; None if none of them has one."""
-        keys = [policy.compute_key(task_ctx, inputs, flow_parameters, **kwargs) for policy in self.policies]
-        given = sorted([f"{len(key)}:{key}" for key in keys if key is not None])
-        return content_hash(" ".join(given)) if given else None
-
-    def explain(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-    ) -> Explanation:
-        """The components of all members."""
-        parts: Explanation = {}
+    ) -> Examination:
+        """A hash of the members' keys; None if none of them has one. The components are those of all members."""
+        found = Examination(None)
+        given: list[str] = []
         for policy in self.policies:
-            for component, digest in policy.explain(task_ctx, inputs, flow_parameters).items():
-                count, place = 1, component
-                while place in parts:
-                    count += 1
-                    place = f"{component}#{count}"
-                parts[place] = digest
-        return parts
+            member = policy.examine(task_ctx, inputs, flow_parameters, **kwargs)
+            if member.key is not None:
+                given.append(f"{len(member.key)}:{member.key}")
+            found.error = found.error or member.error
+            _add(member.components, found.components)
+        if given and found.error is None:
+            found.key = content_hash(" ".join(sorted(given)))
+        return found
 
     def without(self, name: str) -> CachePolicy:
         """A compound whose `Inputs` leave one name out; itself, if it has none."""
@@ -216,31 +323,22 @@ class CompoundCachePolicy(CachePolicy):
         return CompoundCachePolicy(policies, **options)
 
 
-class _None(CachePolicy):
+class _None(_BuiltIn):
     """No key, ever. Added to another policy it changes nothing."""
 
-    def compute_key(
+    def _look(
         self,
         task_ctx: Any,
         inputs: Mapping[str, Any] | None,
         flow_parameters: Mapping[str, Any] | None,
         **kwargs: Any,
-    ) -> str | None:
-        """None."""
-        return None
-
-    def explain(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-    ) -> Explanation:
-        """Nothing goes into it."""
-        return {}
+    ) -> Examination:
+        """No key, and nothing that goes into it."""
+        return Examination(None)
 
 
 @dataclass
-class CacheKeyFnPolicy(CachePolicy):
+class CacheKeyFnPolicy(_BuiltIn):
     """The key is what a function makes of the run's context and inputs.
 
     Args:
@@ -249,30 +347,26 @@ class CacheKeyFnPolicy(CachePolicy):
 
     cache_key_fn: Callable[[Any, dict[str, Any]], str | None] | None = None
 
-    def compute_key(
+    def _look(
         self,
         task_ctx: Any,
         inputs: Mapping[str, Any] | None,
         flow_parameters: Mapping[str, Any] | None,
         **kwargs: Any,
-    ) -> str | None:
-        """What the function returns."""
-        if self.cache_key_fn is None:
-            return None
-        return self.cache_key_fn(task_ctx, dict(inputs or {}))
-
-    def explain(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-    ) -> Explanation:
-        """The key itself."""
-        return {"cache_key_fn": _attempt(self.compute_key, task_ctx, inputs, flow_parameters)}
+    ) -> Examination:
+        """What the function returns, which is the only component."""
+        found = Examination(None)
+        if self.cache_key_fn is not None:
+            try:
+                found.key = self.cache_key_fn(task_ctx, dict(inputs or {}))
+            except HashError as error:
+                found.error = error
+        found.components["cache_key_fn"] = found.key
+        return found
 
 
 @dataclass
-class Inputs(CachePolicy):
+class Inputs(_BuiltIn):
     """The names and values of the inputs. No inputs, no key.
 
     Args:
@@ -281,33 +375,21 @@ class Inputs(CachePolicy):
 
     exclude: list[str] = field(default_factory=list[str])
 
-    def compute_key(
+    def _look(
         self,
         task_ctx: Any,
         inputs: Mapping[str, Any] | None,
         flow_parameters: Mapping[str, Any] | None,
         **kwargs: Any,
-    ) -> str | None:
-        """A hash of the inputs that count."""
+    ) -> Examination:
+        """A hash of the inputs that count, and one of each."""
         if not inputs:
-            return None
-        try:
-            return content_hash(self._counted(inputs), "inputs")
-        except HashError as error:
-            raise _advised(
-                error,
-                "Leave this input out with `cache_policy=... - 'name'`, say how values of its type are hashed in"
-                " `mainspring.hashing.STABLE_TRANSFORMS`, or turn caching off with `cache_policy=NO_CACHE`.",
-            ) from error.__cause__
-
-    def explain(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-    ) -> Explanation:
-        """A hash per input that counts."""
-        return _digests("inputs", self._counted(inputs or {}))
+            return Examination(None)
+        advice = (
+            "Leave this input out with `cache_policy=... - 'name'`, say how values of its type are hashed in"
+            " `mainspring.hashing.STABLE_TRANSFORMS`, or turn caching off with `cache_policy=NO_CACHE`."
+        )
+        return _hashed("inputs", self._counted(inputs), advice)
 
     def without(self, name: str) -> Inputs:
         """The same without one more input."""
@@ -320,34 +402,26 @@ class Inputs(CachePolicy):
         return {name: value for name, value in inputs.items() if name not in exclude}
 
 
-class TaskSource(CachePolicy):
+class TaskSource(_BuiltIn):
     """The source text of the task's function. What the function calls does not count; see `TaskCode`."""
 
-    def compute_key(
+    def _look(
         self,
         task_ctx: Any,
         inputs: Mapping[str, Any] | None,
         flow_parameters: Mapping[str, Any] | None,
         **kwargs: Any,
-    ) -> str | None:
+    ) -> Examination:
         """A hash of the text; None without a run."""
         if task_ctx is None:
-            return None
+            return Examination(None, {"task_source": None})
         task = task_ctx.task
-        return _source_hash(getattr(task, "source_code", None) or source_of(task.fn))
-
-    def explain(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-    ) -> Explanation:
-        """The hash of the text."""
-        return {"task_source": self.compute_key(task_ctx, inputs, flow_parameters)}
+        digest = _source_hash(getattr(task, "source_code", None) or source_of(task.fn))
+        return Examination(digest, {"task_source": digest})
 
 
 @dataclass
-class TaskCode(CachePolicy):
+class TaskCode(_BuiltIn):
     """The code of the task's function, and all that it uses: helper functions and classes in turn, global values,
     what it has from functions around it, names and versions of libraries.
 
@@ -359,91 +433,59 @@ class TaskCode(CachePolicy):
 
     exclude: list[str] = field(default_factory=list[str])
 
-    def compute_key(
+    def _look(
         self,
         task_ctx: Any,
         inputs: Mapping[str, Any] | None,
         flow_parameters: Mapping[str, Any] | None,
         **kwargs: Any,
-    ) -> str | None:
-        """A hash of it all; None without a run.
-
-        Raises:
-            HashError: A global value cannot be hashed. Exclude it, or pass it as an input.
-        """
+    ) -> Examination:
+        """A hash of it all, and one of each function, class and global value; None without a run."""
         if task_ctx is None:
-            return None
-        try:
-            return content_hash(references_of(task_ctx.task.fn, self.exclude))
-        except HashError as error:
-            raise _advised(
-                error,
-                "Leave this name out with `TaskCode(exclude=['name'])`, or pass its value as an argument.",
-            ) from error.__cause__
-
-    def explain(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-    ) -> Explanation:
-        """A hash per function, class and global value."""
-        if task_ctx is None:
-            return {"task_code": None}
+            return Examination(None, {"task_code": None})
         try:
             references = references_of(task_ctx.task.fn, self.exclude)
-        except HashError:  # an explanation is for finding out why there is no key
-            return {"task_code": None}
-        return {f"task_code.{name}": digest for name, digest in references.items()}
+        except HashError as error:
+            advice = (
+                "Leave this name out with `TaskCode(exclude=['name'])`, or pass its value as an argument."
+            )
+            return Examination(None, {"task_code": None}, _advised(error, advice))
+        components: Explanation = {f"task_code.{name}": digest for name, digest in references.items()}
+        return Examination(content_hash(references), components)
 
 
-class FlowParameters(CachePolicy):
+class FlowParameters(_BuiltIn):
     """The arguments of the flow around the run. No arguments, no key."""
 
-    def compute_key(
+    def _look(
         self,
         task_ctx: Any,
         inputs: Mapping[str, Any] | None,
         flow_parameters: Mapping[str, Any] | None,
         **kwargs: Any,
-    ) -> str | None:
-        """A hash of the arguments."""
-        return content_hash(dict(flow_parameters), "flow_parameters") if flow_parameters else None
-
-    def explain(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-    ) -> Explanation:
-        """A hash per argument."""
-        return _digests("flow_parameters", flow_parameters or {})
+    ) -> Examination:
+        """A hash of the arguments, and one of each."""
+        if not flow_parameters:
+            return Examination(None)
+        return _hashed("flow_parameters", flow_parameters)
 
 
-class RunId(CachePolicy):
+class RunId(_BuiltIn):
     """The id of the flow run around the task run, or its own if there is none: no key outlives its flow run."""
 
-    def compute_key(
+    def _look(
         self,
         task_ctx: Any,
         inputs: Mapping[str, Any] | None,
         flow_parameters: Mapping[str, Any] | None,
         **kwargs: Any,
-    ) -> str | None:
+    ) -> Examination:
         """The id as text; None without a run."""
         if task_ctx is None:
-            return None
+            return Examination(None, {"run_id": None})
         run = task_ctx.task_run
-        return str(run.flow_run_id or run.id)
-
-    def explain(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-    ) -> Explanation:
-        """The id."""
-        return {"run_id": self.compute_key(task_ctx, inputs, flow_parameters)}
+        key = str(run.flow_run_id or run.id)
+        return Examination(key, {"run_id": key})
 
 
 def task_input_hash(context: Any, arguments: Mapping[str, Any]) -> str | None:
@@ -490,12 +532,30 @@ def _with_one_inputs(policies: list[CachePolicy]) -> list[CachePolicy]:
     return rest
 
 
+def _add(components: Explanation, to: Explanation) -> None:
+    """Components of one more policy; names that are taken get a number."""
+    for component, digest in components.items():
+        count, place = 1, component
+        while place in to:
+            count += 1
+            place = f"{component}#{count}"
+        to[place] = digest
+
+
+def _hashed(kind: str, values: Mapping[str, Any], advice: str | None = None) -> Examination:
+    """The hash of some values as the key, and a hash of each value as the components."""
+    try:
+        key, digests = content_hashes(values, kind)
+    except HashError as error:  # the others are told all the same: it is to be found out why there is no key
+        components = {f"{kind}.{name}": _attempt(content_hash, values[name]) for name in sorted(values)}
+        return Examination(None, components, _advised(error, advice) if advice else error)
+    return Examination(key, {f"{kind}.{name}": digest for name, digest in digests.items()})
+
+
 def _advised(error: HashError, advice: str) -> HashError:
-    return HashError(f"{error} So there is no cache key. {advice}", path=error.path)
-
-
-def _digests(prefix: str, values: Mapping[str, Any]) -> Explanation:
-    return {f"{prefix}.{name}": _attempt(content_hash, value) for name, value in sorted(values.items())}
+    advised = HashError(f"{error} So there is no cache key. {advice}", path=error.path)
+    advised.__cause__ = error.__cause__
+    return advised
 
 
 def _attempt(compute: Callable[..., str | None], *args: Any) -> str | None:

@@ -7,13 +7,14 @@
 ``sources``     the text of functions, and what they refer to
 """
 
-from mainspring.hashing.digests import content_hash, file_hash, hash_objects, stable_hash
+from mainspring.hashing.digests import content_hash, content_hashes, file_hash, hash_objects, stable_hash
 from mainspring.hashing.sources import references_of, source_of
 from mainspring.hashing.transforms import STABLE_TRANSFORMS
 
 __all__ = [
     "STABLE_TRANSFORMS",
     "content_hash",
+    "content_hashes",
     "file_hash",
     "hash_objects",
     "references_of",

@@ -16,7 +16,7 @@ import copyreg
 import io
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from importlib import import_module
 from pathlib import PurePath, PurePosixPath
@@ -37,7 +37,7 @@ from mainspring.exceptions import HashError
 from mainspring.hashing.transforms import STABLE_TRANSFORMS, names_of
 from mainspring.hashing.walk import Algorithm, Cycle, Refused, Walk, full_name, packed, type_of
 
-__all__ = ["encode"]
+__all__ = ["encode", "encode_items"]
 
 Names = tuple[type | str, ...]
 ByType = Callable[["ObjectWalk", Any], bytes]
@@ -64,6 +64,39 @@ def encode(value: Any, algorithm: Algorithm, name: str) -> bytes:
         raise HashError(f"Cannot hash {path}: {refused.reason}", path=path) from refused.__cause__
     except RecursionError:
         raise HashError(f"Cannot hash {name}: it is nested too deeply.", path=name) from None
+
+
+def encode_items(
+    values: Mapping[str, Any], algorithm: Algorithm, name: str
+) -> tuple[bytes, dict[str, bytes]]:
+    """The canonical encoding of a dict, and that of each of its values, in one walk.
+
+    Outside of cycles the encoding of a value does not depend on where it is found, so that of the dict is made of those
+    of its values.
+
+    Args:
+        values: A dict whose keys are texts.
+        algorithm: As for `encode`.
+        name: Likewise.
+
+    Returns:
+        What `encode` gives for the dict, and what it gives for each value, in the order of the keys.
+
+    Raises:
+        HashError: As for `encode`.
+    """
+    walk = ObjectWalk(algorithm)
+    encoded: dict[str, bytes] = {}
+    parts: list[bytes] = []
+    try:
+        for key in sorted(values):
+            parts.append(packed(key))
+            encoded[key] = part = walk.encode(values[key])
+            parts.append(part)
+    except (Cycle, Refused, RecursionError):  # a cycle needs another walk, and an error the whole path
+        whole = encode(dict(values), algorithm, name)
+        return whole, {key: encode(values[key], algorithm, name) for key in sorted(values)}
+    return walk.fold(b"{", parts), encoded
 
 
 class ObjectWalk(Walk):
