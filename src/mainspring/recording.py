@@ -27,7 +27,7 @@ from mainspring.runs import Run
 from mainspring.settings import Settings, get_current_settings
 from mainspring.states import State
 from mainspring.store.addresses import open_store
-from mainspring.store.protocol import Change, Durability, LogEntry, RunStore
+from mainspring.store.protocol import CacheKey, Change, Durability, LogEntry, RunStore
 
 __all__ = ["Listener", "Recorder", "close_recorders", "current_recorder", "use_recorder"]
 
@@ -64,6 +64,7 @@ class Recorder:
         self._write_lock = threading.Lock()  # held for a commit, by the thread that writes for all
         self._changes: dict[bytes, Change] = {}
         self._logs: list[LogEntry] = []
+        self._cache_keys: list[CacheKey] = []
         self._entered = 0
         self._written = 0
         self._refused: set[bytes] = set()
@@ -118,6 +119,12 @@ class Recorder:
             self._entered += 1
         self._leave_to_flusher()
 
+    def note_cache_key(self, cache_key: CacheKey) -> None:
+        """Record how a run that goes on looks for a kept result; it is written with the next commit."""
+        with self._buffer_lock:
+            self._cache_keys.append(cache_key)
+            self._entered += 1
+
     def flush(self) -> None:
         """Write everything buffered so far.
 
@@ -159,22 +166,27 @@ class Recorder:
         """Write out the buffer; the write lock is held. An interrupt at any point loses nothing."""
         changes: dict[bytes, Change] = {}
         logs: list[LogEntry] = []
+        cache_keys: list[CacheKey] = []
         try:
             with self._buffer_lock:
                 changes, self._changes = self._changes, {}
                 logs, self._logs = self._logs, []
+                if self._cache_keys:
+                    cache_keys, self._cache_keys = self._cache_keys, []
                 entered = self._entered
                 for change in changes.values():
                     change.run.recorded = change.states[-1].key
-            refused = self.store.write(list(changes.values()), logs)
+            refused = self.store.write(list(changes.values()), logs, cache_keys)
         except BaseException:
-            self._put_back(changes, logs)
+            self._put_back(changes, logs, cache_keys)
             raise
         self._written = entered
         for change in refused:
             self._refused.add(change.run.key)
 
-    def _put_back(self, changes: dict[bytes, Change], logs: list[LogEntry]) -> None:
+    def _put_back(
+        self, changes: dict[bytes, Change], logs: list[LogEntry], cache_keys: list[CacheKey]
+    ) -> None:
         """Return to the buffer, in front of what has come since, what could not be written."""
         with self._buffer_lock:
             for key, later in self._changes.items():
@@ -184,6 +196,7 @@ class Recorder:
                     changes[key] = later
             self._changes = changes
             self._logs = logs + self._logs
+            self._cache_keys = cache_keys + self._cache_keys
 
     def _raise_refusal(self, run: Run, state: State) -> None:
         self._refused.discard(run.key)

@@ -386,11 +386,11 @@ class BrokenStore:
         self.store = store
         self.error: BaseException | None = None
 
-    def write(self, changes: Any, logs: Any = ()) -> Any:
+    def write(self, changes: Any, *rest: Any) -> Any:
         error, self.error = self.error, None
         if error is not None:
             raise error
-        return self.store.write(changes, logs)
+        return self.store.write(changes, *rest)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)

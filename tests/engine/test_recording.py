@@ -161,9 +161,9 @@ def test_a_short_run_is_one_commit() -> None:
     recorder = current_recorder()
     write = recorder.store.write
 
-    def counted(changes: Any, logs: Any = ()) -> Any:
+    def counted(changes: Any, *rest: Any) -> Any:
         writes.append([[state.name for state in change.states] for change in changes])
-        return write(changes, logs)
+        return write(changes, *rest)
 
     recorder.store.write = counted  # type: ignore[method-assign]
     work()
@@ -320,10 +320,10 @@ class BrokenStore:
         self.error: BaseException | None = None
         self.after = False
 
-    def write(self, changes: Any, logs: Any = ()) -> Any:
+    def write(self, changes: Any, *rest: Any) -> Any:
         if self.error is not None and not self.after:
             raise self.error
-        refused = self.store.write(changes, logs)
+        refused = self.store.write(changes, *rest)
         if self.error is not None:
             raise self.error
         return refused
@@ -526,9 +526,9 @@ def test_threads_that_finish_together_share_commits(workers: int) -> None:
     write = recorder.store.write
     commits = []
 
-    def counted(changes: Any, logs: Any = ()) -> Any:
+    def counted(changes: Any, *rest: Any) -> Any:
         commits.append(len(changes))
-        return write(changes, logs)
+        return write(changes, *rest)
 
     recorder.store.write = counted  # type: ignore[method-assign]
 

@@ -26,6 +26,7 @@ from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType, is_stored
 from mainspring.states.state import is_untrackable
+from mainspring.store.protocol import CacheKey
 from mainspring.transactions import BaseTransaction
 
 __all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError"]
@@ -72,6 +73,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     timeout_error: ClassVar[type[TimeoutError]] = TaskRunTimeoutError
     _is_limited: ClassVar[bool] = True
     _looks_up = False  # whether a result under the key would be used
+    _cache_key: CacheKey | None = None  # what is told of how the run looks for a result
 
     def __post_init__(self) -> None:
         if self.parameters is None:
@@ -92,25 +94,43 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         policy = options.cache_policy
         if policy and policy != NO_CACHE:
             if get_current_settings().tasks.disable_caching:
+                self._tell_key(None, skipped="disabled")
                 return None
             flow_context = FlowRunContext.get()
+            components: dict[str, str | None] = {}
             try:
-                return _checked_key(
-                    policy.compute_key(
-                        task_ctx=TaskRunContext.get(),
-                        inputs=self.parameters or {},
-                        flow_parameters=None if flow_context is None else flow_context.parameters,
-                    )
+                found = policy.examine(
+                    TaskRunContext.get(),
+                    self.parameters or {},
+                    None if flow_context is None else flow_context.parameters,
                 )
+                components = found.components
+                key = _checked_key(found.checked())
             except Exception as error:  # by rule V-12: what cannot be cached can still be run
+                self._tell_key(None, components, "error", str(error))
                 level = logging.WARNING if options.given_cache_policy is NotSet else logging.ERROR
                 self.logger.log(
                     level, "The cache key could not be computed, so the run is not cached: %s", error
                 )
                 return None
+            self._tell_key(key, components, "no key" if key is None else None)
+            return key
         if options.result_storage_key is not None:
-            return render_storage_key(options.result_storage_key)
+            key = render_storage_key(options.result_storage_key)
+            self._tell_key(key, {"result_storage_key": key})
+            return key
         return None
+
+    def _tell_key(
+        self,
+        key: str | None,
+        components: dict[str, str | None] | None = None,
+        skipped: str | None = None,
+        message: str | None = None,
+    ) -> None:
+        """Remember how the run looks for a result, to be recorded (see `CacheKey` for the arguments)."""
+        if self.run is not None:
+            self._cache_key = CacheKey(self.run.key, key, components or {}, skipped, message)
 
     def record_terminal_state_timing(self, state: State) -> None:
         """Note when the run ended and how long it ran, unless that is known; `set_state` does so by itself."""
@@ -224,22 +244,36 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             return kind(logger=self.logger)
         if not self._has_transaction:
             self._has_transaction = True
-            # Generators always run: what they yielded is not kept, only what they returned (G-8).
-            key = None if self.task.isgenerator else self.compute_transaction_key()
+            key = None
+            if not self.task.isgenerator:
+                key = self.compute_transaction_key()
+            elif self.task.result_options.cache_policy not in (None, NO_CACHE):
+                # Generators always run: what they yielded is not kept, only what they returned (G-8).
+                self._tell_key(None, skipped="generator")
             self._looks_up = key is not None
             self._result_key = self._result_store.storage_key_fn() if key is None else key
+            if self._cache_key is not None:
+                self._record_cache_key(self._cache_key)
         options: ResultOptions = self.task.result_options
-        refresh = options.refresh_cache
-        if refresh is None:
-            refresh = get_current_settings().tasks.refresh_cache
         level = getattr(options.cache_policy, "isolation_level", None)
         return kind(
             key=self._result_key,
             store=self._result_store,
             isolation_level=level if self._looks_up else None,
-            overwrite=refresh or not self._looks_up,
+            overwrite=not self._looks_up or self._refreshes(),
             logger=self.logger,
         )
+
+    def _refreshes(self) -> bool:
+        """Whether a kept result is to be computed anew and overwritten (K-30)."""
+        refresh: bool | None = self.task.result_options.refresh_cache
+        return get_current_settings().tasks.refresh_cache if refresh is None else refresh
+
+    def _record_cache_key(self, found: CacheKey) -> None:
+        """Have it written with the states of the run, to be compared by whoever asks why nothing was used."""
+        if found.key is not None and self._refreshes():
+            found = CacheKey(found.task_run_key, found.key, found.components, "refresh")
+        self._recorder.note_cache_key(found)
 
     def _expiration(self) -> datetime | None:
         duration = self.task.result_options.cache_expiration

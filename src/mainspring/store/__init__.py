@@ -17,9 +17,10 @@
 
 from mainspring.store.addresses import open_store
 from mainspring.store.limits import ConcurrencyLimit, LimitStore, SlotAnswer, SlotRequest
-from mainspring.store.protocol import Change, Durability, LogEntry, RunFilter, RunStore
+from mainspring.store.protocol import CacheKey, Change, Durability, LogEntry, RunFilter, RunStore
 
 __all__ = [
+    "CacheKey",
     "Change",
     "ConcurrencyLimit",
     "Durability",

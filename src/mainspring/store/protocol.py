@@ -10,7 +10,7 @@ All methods may be called from any thread. They block the caller for as long as 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -18,7 +18,7 @@ from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State
 from mainspring.store.limits import LimitStore
 
-__all__ = ["Change", "Durability", "LogEntry", "RunFilter", "RunStore"]
+__all__ = ["CacheKey", "Change", "Durability", "LogEntry", "RunFilter", "RunStore"]
 
 Durability = Literal["process", "disk", "relaxed"]
 """What a commit survives: the death of the process; a power cut; neither for some milliseconds."""
@@ -50,6 +50,26 @@ class LogEntry(msgspec.Struct, frozen=True):
     message: str
     flow_run_key: bytes | None = None
     task_run_key: bytes | None = None
+
+
+class CacheKey(msgspec.Struct, frozen=True):
+    """How a task run looked for a kept result: under which key, and what the key is made of.
+
+    Args:
+        task_run_key: The run.
+        key: The key; None if there was none.
+        components: What went into the key by name; the text is None for what could not be hashed.
+        skipped: Why nothing was looked up, or None if something was: "refresh" (the result was to be computed anew),
+            "disabled" (by a setting), "generator" (its task is one), "no key" (the policy gave none), "error" (the
+            key could not be computed).
+        message: What the error was.
+    """
+
+    task_run_key: bytes
+    key: str | None
+    components: dict[str, Any]
+    skipped: str | None = None
+    message: str | None = None
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,11 +105,17 @@ class RunStore(LimitStore, Protocol):
         """Where the history is, as in ``MAINSPRING_DATABASE_URL``."""
         ...
 
-    def write(self, changes: Sequence[Change], logs: Sequence[LogEntry] = ()) -> list[Change]:
+    def write(
+        self,
+        changes: Sequence[Change],
+        logs: Sequence[LogEntry] = (),
+        cache_keys: Sequence[CacheKey] = (),
+    ) -> list[Change]:
         """Write everything in one transaction and return the changes that were refused.
 
         A change is refused as a whole if the newest state of its run is not the one it follows. The
-        others are written all the same. On return the rest is as durable as the store was opened for.
+        others are written all the same. On return the rest is as durable as the store was opened for. A cache
+        key replaces the one that its run had.
 
         Writing a change again is harmless: what an interrupted call has written already is left out.
 
@@ -138,6 +164,21 @@ class RunStore(LimitStore, Protocol):
 
     def count_task_runs(self, flow_run_keys: Sequence[bytes]) -> dict[bytes, dict[str, int]]:
         """For each flow run the number of its task runs by state type; an empty dict if it has none."""
+        ...
+
+    def read_cache_key(self, task_run_key: bytes) -> CacheKey | None:
+        """How a task run looked for a kept result; None if it did not."""
+        ...
+
+    def read_earlier_cache_keys(self, run: TaskRun, limit: int) -> list[CacheKey]:
+        """The cache keys of the runs of the same task that were created before ``run``, newest first.
+
+        Runs that had no key are left out, as nothing can have been kept for others by them.
+        """
+        ...
+
+    def read_task_runs_of_cache_key(self, key: str, limit: int) -> list[TaskRun]:
+        """The runs, of whatever task, that looked for or kept a result under a key, newest first."""
         ...
 
     def checkpoint(self) -> None:

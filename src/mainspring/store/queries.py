@@ -9,18 +9,22 @@ from typing import Any
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.states import State, StateType
 from mainspring.store.owners import UNFINISHED
-from mainspring.store.protocol import LogEntry, RunFilter
+from mainspring.store.protocol import CacheKey, LogEntry, RunFilter
 from mainspring.store.rows import (
     FLOW_RUNS,
+    SELECT_CACHE_KEYS,
     SELECT_LOGS,
     SELECT_STATES,
     TASK_RUNS,
     RunTable,
+    read_cache_key,
     read_log,
     read_state,
 )
 
 __all__ = [
+    "cache_key",
+    "earlier_cache_keys",
     "flow_runs",
     "logs",
     "run",
@@ -28,6 +32,7 @@ __all__ = [
     "states",
     "task_run_counts",
     "task_runs",
+    "task_runs_of_cache_key",
     "unfinished_runs",
 ]
 
@@ -53,6 +58,16 @@ _RUNS_OF_STATES = (
 
 _FLOW_RUN_LOGS = f"{SELECT_LOGS} WHERE flow_run_id = ? ORDER BY timestamp, id"
 _TASK_RUN_LOGS = f"{SELECT_LOGS} WHERE flow_run_id IS ? AND task_run_id = ? ORDER BY timestamp, id"
+
+# Keys first (CROSS): there are fewer of them than task runs, and they come in the right order.
+_EARLIER_CACHE_KEYS = (
+    f"{SELECT_CACHE_KEYS} CROSS JOIN task_runs AS r ON r.id = c.task_run_id"
+    " WHERE c.task_run_id < ? AND c.key IS NOT NULL AND r.task_key = ? ORDER BY c.task_run_id DESC LIMIT ?"
+)
+_RUNS_OF_CACHE_KEY = (
+    f"{TASK_RUNS.select} WHERE r.id IN (SELECT task_run_id FROM cache_keys WHERE key = ?)"  # noqa: S608
+    " ORDER BY r.id DESC LIMIT ?"
+)
 
 
 def flow_runs(db: sqlite3.Connection, where: RunFilter) -> list[FlowRun]:
@@ -146,6 +161,23 @@ def task_run_counts(db: sqlite3.Connection, flow_run_keys: Sequence[bytes]) -> d
     for key, kind, count in db.execute(_COUNTS, {"flow_runs": b"".join(flow_run_keys)}):
         counts[key][kind] = count
     return counts
+
+
+def cache_key(db: sqlite3.Connection, task_run_key: bytes) -> CacheKey | None:
+    """See `RunStore.read_cache_key`."""
+    row = db.execute(f"{SELECT_CACHE_KEYS} WHERE c.task_run_id = ?", (task_run_key,)).fetchone()
+    return None if row is None else read_cache_key(row)
+
+
+def earlier_cache_keys(db: sqlite3.Connection, run: TaskRun, limit: int) -> list[CacheKey]:
+    """See `RunStore.read_earlier_cache_keys`. Searched for, as ends of ids are: who asks is a person."""
+    rows = db.execute(_EARLIER_CACHE_KEYS, (run.key, run.task_key, limit))
+    return [read_cache_key(row) for row in rows.fetchall()]
+
+
+def task_runs_of_cache_key(db: sqlite3.Connection, key: str, limit: int) -> list[TaskRun]:
+    """See `RunStore.read_task_runs_of_cache_key`. Searched for, likewise."""
+    return [TASK_RUNS.read(row) for row in db.execute(_RUNS_OF_CACHE_KEY, (key, limit)).fetchall()]
 
 
 def _runs(db: sqlite3.Connection, table: RunTable, where: RunFilter) -> list[Any]:

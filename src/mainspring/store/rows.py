@@ -17,16 +17,20 @@ from mainspring.results import ResultRecordMetadata
 from mainspring.runs import FlowRun, Run, RunInput, TaskRun
 from mainspring.states import State, StateDetails, StateType
 from mainspring.store.encoding import facts_to_json, to_json, well_formed
-from mainspring.store.protocol import LogEntry
+from mainspring.store.protocol import CacheKey, LogEntry
 
 __all__ = [
     "FLOW_RUNS",
+    "INSERT_CACHE_KEY",
     "INSERT_LOG",
     "INSERT_STATE",
+    "SELECT_CACHE_KEYS",
     "TASK_RUNS",
     "Projection",
     "RunTable",
+    "cache_key_row",
     "log_row",
+    "read_cache_key",
     "read_log",
     "read_state",
     "state_row",
@@ -339,6 +343,24 @@ def log_row(entry: LogEntry) -> Row:
 def read_log(row: Row) -> LogEntry:
     """The log line for a row of `SELECT_LOGS`."""
     return LogEntry(*row)
+
+
+# Cache keys
+
+INSERT_CACHE_KEY = "INSERT OR REPLACE INTO cache_keys VALUES (?,?,?,?,?)"
+SELECT_CACHE_KEYS = "SELECT c.task_run_id, c.key, c.components, c.skipped, c.message FROM cache_keys AS c"
+
+
+def cache_key_row(entry: CacheKey) -> Row:
+    """What `INSERT_CACHE_KEY` binds."""
+    components = facts_to_json(entry.components)
+    return (entry.task_run_key, entry.key, components, entry.skipped, entry.message)
+
+
+def read_cache_key(row: Row) -> CacheKey:
+    """The cache key for a row of `SELECT_CACHE_KEYS`."""
+    run_key, key, components, skipped, message = row
+    return CacheKey(run_key, key, _decode_object(components) if components else {}, skipped, message)
 
 
 def tidied(row: Row) -> Row:

@@ -19,8 +19,8 @@ from mainspring.store import forks, queries, slots
 from mainspring.store.connections import MEMORY, Database, Link, translated
 from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
 from mainspring.store.owners import DeadOwner, Owner, dead_owners
-from mainspring.store.protocol import Change, Durability, LogEntry, RunFilter
-from mainspring.store.writing import write_changes, write_logs
+from mainspring.store.protocol import CacheKey, Change, Durability, LogEntry, RunFilter
+from mainspring.store.writing import write_cache_keys, write_changes, write_logs
 
 __all__ = ["SQLiteRunStore"]
 
@@ -87,14 +87,19 @@ class SQLiteRunStore:
 
     # Writing
 
-    def write(self, changes: Sequence[Change], logs: Sequence[LogEntry] = ()) -> list[Change]:
+    def write(
+        self,
+        changes: Sequence[Change],
+        logs: Sequence[LogEntry] = (),
+        cache_keys: Sequence[CacheKey] = (),
+    ) -> list[Change]:
         """See `RunStore.write`."""
-        if not changes and not logs:
+        if not changes and not logs and not cache_keys:
             return []
         try:
-            return self._transact(_write_history, changes, logs, False)
+            return self._transact(_write_history, changes, logs, cache_keys, False)
         except UnicodeEncodeError:  # a text with lone surrogates, which nobody should pay to look for
-            return self._transact(_write_history, changes, logs, True)
+            return self._transact(_write_history, changes, logs, cache_keys, True)
 
     def _transact(
         self,
@@ -202,6 +207,18 @@ class SQLiteRunStore:
         """See `RunStore.count_task_runs`."""
         return self._read(queries.task_run_counts, flow_run_keys)
 
+    def read_cache_key(self, task_run_key: bytes) -> CacheKey | None:
+        """See `RunStore.read_cache_key`."""
+        return self._read(queries.cache_key, task_run_key)
+
+    def read_earlier_cache_keys(self, run: TaskRun, limit: int) -> list[CacheKey]:
+        """See `RunStore.read_earlier_cache_keys`."""
+        return self._read(queries.earlier_cache_keys, run, limit)
+
+    def read_task_runs_of_cache_key(self, key: str, limit: int) -> list[TaskRun]:
+        """See `RunStore.read_task_runs_of_cache_key`."""
+        return self._read(queries.task_runs_of_cache_key, key, limit)
+
     def _read(
         self,
         query: Callable[Concatenate[sqlite3.Connection, P], T],
@@ -290,11 +307,18 @@ class SQLiteRunStore:
 
 
 def _write_history(
-    db: sqlite3.Cursor, owner: int | None, changes: Sequence[Change], logs: Sequence[LogEntry], tidy: bool
+    db: sqlite3.Cursor,
+    owner: int | None,
+    changes: Sequence[Change],
+    logs: Sequence[LogEntry],
+    cache_keys: Sequence[CacheKey],
+    tidy: bool,
 ) -> list[Change]:
     refused = write_changes(db, changes, owner, tidy) if changes else []
     if logs:
         write_logs(db, logs, tidy)
+    if cache_keys:
+        write_cache_keys(db, cache_keys, tidy)
     return refused
 
 

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from mainspring._core.transitions import enter
 from mainspring.runs import Run
 from mainspring.states import State, StateType
-from mainspring.store.protocol import Change, LogEntry
+from mainspring.store.protocol import CacheKey, Change, LogEntry
 from mainspring.store.rows import (
+    INSERT_CACHE_KEY,
     INSERT_LOG,
     INSERT_STATE,
     Projection,
     Row,
+    cache_key_row,
     log_row,
     state_row,
     table_of,
@@ -21,7 +23,7 @@ from mainspring.store.rows import (
     update_row,
 )
 
-__all__ = ["write_changes", "write_logs"]
+__all__ = ["write_cache_keys", "write_changes", "write_logs"]
 
 
 def write_changes(
@@ -54,6 +56,12 @@ def write_logs(db: sqlite3.Cursor, logs: Sequence[LogEntry], tidy: bool = False)
     """Write log lines; the arguments are those of `write_changes`."""
     rows = [log_row(entry) for entry in logs]
     db.executemany(INSERT_LOG, [tidied(row) for row in rows] if tidy else rows)
+
+
+def write_cache_keys(db: sqlite3.Cursor, keys: Sequence[CacheKey], tidy: bool = False) -> None:
+    """Write cache keys; the arguments are those of `write_changes`."""
+    rows = [cache_key_row(entry) for entry in keys]
+    db.executemany(INSERT_CACHE_KEY, [tidied(row) for row in rows] if tidy else rows)
 
 
 def _flush(db: sqlite3.Cursor, tidy: bool, pending: list[Row]) -> None:
