@@ -105,9 +105,13 @@ def sessions(block: str) -> Iterator[tuple[str, str]]:
 
 
 def run_command(command: str) -> str:
-    """What a command prints; an id in it stands for the newest flow run."""
+    """What a command prints; an id in it stands for the newest flow run, or task run if it is about caching."""
     if ID.search(command):
-        (newest,) = get_client().read_flow_runs(top_level=True, limit=1)
+        client = get_client()
+        about_tasks = " cache why " in command
+        newest, *_ = (
+            client.read_task_runs(limit=1) if about_tasks else client.read_flow_runs(top_level=True, limit=1)
+        )
         command = ID.sub(newest.id.hex[-8:], command)
     environment = {
         **os.environ,

@@ -13,6 +13,7 @@ that the command answers at once; what it does is in the modules below them, loa
     runs        mainspring runs ls       listing
                 mainspring runs show     showing, on top of trees, folding, timeline and treetable
                 mainspring runs logs     logbook
+    cache       mainspring cache why     caching
     version     mainspring version
 
     histories   the run store as reading commands open it: nothing is made
@@ -28,6 +29,7 @@ import sys
 
 import typer
 
+from mainspring.cli.cache import cache
 from mainspring.cli.errors import catch_errors
 from mainspring.cli.run import run
 from mainspring.cli.runs import runs
@@ -45,6 +47,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.add_typer(runs, name="runs")
+app.add_typer(cache, name="cache")
 app.command()(version)
 
 

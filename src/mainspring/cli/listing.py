@@ -91,11 +91,21 @@ def list_selected(selection: Selection, as_json: bool) -> None:
         show(console, Text(f"\nThe newest {len(shown)} of more; --limit N shows more.", "dim"))
 
 
-def complete_id(incomplete: str) -> list[tuple[str, str]]:
-    """Short ids of the newest runs that begin with what was typed, each with the run's name."""
+def complete_id(incomplete: str, task_runs: bool = False) -> list[tuple[str, str]]:
+    """Short ids of the newest runs that begin with what was typed, each with the run's name.
+
+    Args:
+        incomplete: What was typed.
+        task_runs: Only task runs, those inside of flows included.
+    """
+    selection = (
+        Selection(limit=_COMPLETIONS, kind="task", everything=True)
+        if task_runs
+        else Selection(limit=_COMPLETIONS)
+    )
     try:
         with open_history() as client:
-            runs = [] if client is None else _select(client, Selection(limit=_COMPLETIONS))
+            runs = [] if client is None else _select(client, selection)
     except MainspringError:
         return []  # whoever runs the command is told
     ends = short_ids([run.id for run in runs])

@@ -2,11 +2,23 @@
 
 ``_sync``      `Client`
 ``_async``     `AsyncClient`, the same methods as coroutines
+``_caching``   why a task run used a kept result, or did not
 ``_contexts``  `get_client`, and one client for a whole block
 """
 
 from mainspring.client._async import AsyncClient
+from mainspring.client._caching import CacheComponent, CacheExplanation, CacheOutcome
 from mainspring.client._contexts import AsyncClientContext, SyncClientContext, get_client
 from mainspring.client._sync import Client, open_client
 
-__all__ = ["AsyncClient", "AsyncClientContext", "Client", "SyncClientContext", "get_client", "open_client"]
+__all__ = [
+    "AsyncClient",
+    "AsyncClientContext",
+    "CacheComponent",
+    "CacheExplanation",
+    "CacheOutcome",
+    "Client",
+    "SyncClientContext",
+    "get_client",
+    "open_client",
+]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
+from mainspring.client._caching import CacheExplanation
 from mainspring.client._sync import Client, Id
 from mainspring.concurrency import ConcurrencyLimit
 from mainspring.runs import FlowRun, TaskRun
@@ -64,6 +65,10 @@ class AsyncClient:
     async def count_task_runs(self, flow_run_ids: Iterable[Id]) -> dict[UUID, dict[str, int]]:
         """See `Client.count_task_runs`."""
         return await _in_thread(self._client.count_task_runs, flow_run_ids)
+
+    async def explain_caching(self, task_run_id: Id) -> CacheExplanation:
+        """See `Client.explain_caching`."""
+        return await _in_thread(self._client.explain_caching, task_run_id)
 
     async def find_run(self, text: str) -> TaskRun | FlowRun:
         """See `Client.find_run`."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from mainspring import identifiers
+from mainspring.client._caching import CacheExplanation, explain_caching
 from mainspring.concurrency import ConcurrencyLimit, check_limit, limits_changed
 from mainspring.exceptions import AmbiguousId, ObjectNotFound
 from mainspring.runs import FlowRun, Run, TaskRun
@@ -125,6 +126,10 @@ class Client:
         """For each flow run, how many task runs it has by state type."""
         counts = self.store.count_task_runs(_keys(flow_run_ids) or [])
         return {UUID(bytes=key): by_type for key, by_type in counts.items()}
+
+    def explain_caching(self, task_run_id: Id) -> CacheExplanation:
+        """Why a task run used a kept result, or why it did not: which part of its cache key was new."""
+        return explain_caching(self.store, self.read_task_run(task_run_id))
 
     def find_run(self, text: str) -> TaskRun | FlowRun:
         """The run whose id begins or ends with ``text``.

@@ -173,6 +173,7 @@ class RunStore(LimitStore, Protocol):
     def read_earlier_cache_keys(self, run: TaskRun, limit: int) -> list[CacheKey]:
         """The cache keys of the runs of the same task that were created before ``run``, newest first.
 
+        A task is the same if its function has the same name: a change of its code may be what is looked for.
         Runs that had no key are left out, as nothing can have been kept for others by them.
         """
         ...

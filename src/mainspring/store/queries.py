@@ -62,7 +62,8 @@ _TASK_RUN_LOGS = f"{SELECT_LOGS} WHERE flow_run_id IS ? AND task_run_id = ? ORDE
 # Keys first (CROSS): there are fewer of them than task runs, and they come in the right order.
 _EARLIER_CACHE_KEYS = (
     f"{SELECT_CACHE_KEYS} CROSS JOIN task_runs AS r ON r.id = c.task_run_id"
-    " WHERE c.task_run_id < ? AND c.key IS NOT NULL AND r.task_key = ? ORDER BY c.task_run_id DESC LIMIT ?"
+    " WHERE c.task_run_id < ? AND c.key IS NOT NULL AND substr(r.task_key, 1, length(?)) = ?"
+    " ORDER BY c.task_run_id DESC LIMIT ?"
 )
 _RUNS_OF_CACHE_KEY = (
     f"{TASK_RUNS.select} WHERE r.id IN (SELECT task_run_id FROM cache_keys WHERE key = ?)"  # noqa: S608
@@ -171,7 +172,8 @@ def cache_key(db: sqlite3.Connection, task_run_key: bytes) -> CacheKey | None:
 
 def earlier_cache_keys(db: sqlite3.Connection, run: TaskRun, limit: int) -> list[CacheKey]:
     """See `RunStore.read_earlier_cache_keys`. Searched for, as ends of ids are: who asks is a person."""
-    rows = db.execute(_EARLIER_CACHE_KEYS, (run.key, run.task_key, limit))
+    function = run.task_key.rpartition("-")[0] + "-"
+    rows = db.execute(_EARLIER_CACHE_KEYS, (run.key, function, function, limit))
     return [read_cache_key(row) for row in rows.fetchall()]
 
 
