@@ -7,6 +7,7 @@ import pickle
 import textwrap
 import threading
 from collections.abc import Callable, Mapping
+from datetime import date
 from enum import Enum
 from itertools import permutations
 from typing import Any
@@ -37,6 +38,8 @@ from mainspring.cache_policies import (
 )
 from mainspring.context import TaskRunContext
 from mainspring.exceptions import HashError
+from mainspring.hashing import content_hash
+from mainspring.hashing.digests import content_hashes
 from mainspring.runs import TaskRun
 from mainspring.states import Pending
 
@@ -533,3 +536,121 @@ def test_explain_tells_components_of_one_kind_apart() -> None:
     assert NO_CACHE.explain(None, {"x": 1}, None) == {}
     told = TASK_CODE.explain(context(), None, None)
     assert f"task_code.{__name__}.work" in told
+
+
+# Keys and components in one look
+
+
+class Source:
+    """Stands for a task that brings its source along."""
+
+    source_code = "def f(x):\n    return x\n"
+
+
+def fixed_context() -> TaskRunContext:
+    run = TaskRun(ID, "run", Pending(), "t", flow_run_key=OTHER_ID)
+    return TaskRunContext(Source(), run)  # type: ignore[arg-type]
+
+
+def cycle() -> list[Any]:
+    values: list[Any] = [1]
+    values.append(values)
+    return values
+
+
+SHARED = [1] * 30
+MANY = {"b": [1, 2.5, "ä" * 200, None], "a": {"k": {3, 1}}, "c": SHARED, "d": SHARED, "e": date(2026, 1, 2)}
+AROUND = {"b": 2, "a": (1,)}
+CYCLE = cycle()
+
+
+@pytest.mark.contract("K-33", "K-35")
+@pytest.mark.parametrize(
+    ("policy", "inputs", "golden"),
+    [
+        (INPUTS, {"x": 1}, "5b86e993f93eefee4a8343b8d5e9f0d6"),
+        (INPUTS, MANY, "6d143d4fcb309d4cb05d2662f21c8e63"),
+        (INPUTS, {"x": CYCLE, "y": CYCLE}, "c1c41a562999daac7b1292f85b1126e8"),
+        (INPUTS - "x", {"x": 1}, "f6442079068da1287c0ba7585ad3b841"),
+        (TASK_SOURCE, {}, "a17fbe45bcbc03d925bae8c4be7ffe71"),
+        (FLOW_PARAMETERS, {}, "cc36f8bfe3943bd8a80861300114dd5a"),
+        (RUN_ID, {}, "66656463-6261-3938-3736-353433323130"),
+        (DEFAULT, {"x": 1}, "fe8f45c450903cfcdcef52c9fd437617"),
+        (CacheKeyFnPolicy(lambda *_: "k") + INPUTS, {"x": 1}, "88c8481070b8f5369d0c8d76a5901bd6"),
+    ],
+)
+def test_keys_stay_what_they_are(policy: CachePolicy, inputs: dict[str, Any], golden: str) -> None:
+    """What was kept is found again by later versions; they compute the keys that this one does."""
+    assert key(policy, fixed_context(), inputs, AROUND) == golden
+    assert policy.examine(fixed_context(), inputs, AROUND).key == golden
+
+
+@pytest.mark.contract("K-9")
+@pytest.mark.parametrize("inputs", [{"x": 1, "y": MANY}, {"x": CYCLE}, {"x": threading.Lock(), "y": 1}, {}])
+@pytest.mark.parametrize(
+    "policy", [*POLICIES, FLOW_PARAMETERS + INPUTS, NO_CACHE], ids=lambda policy: type(policy).__name__
+)
+def test_an_examination_agrees_with_key_and_explanation(policy: CachePolicy, inputs: dict[str, Any]) -> None:
+    """It has the key that the policy computes, or the error, and the components that it explains."""
+    run = context(flow_run=ID)
+    found = policy.examine(run, inputs, AROUND)
+    assert found.components == policy.explain(run, inputs, AROUND)
+    if found.error is None:
+        assert found.checked() == key(policy, run, inputs, AROUND)
+    else:
+        with pytest.raises(HashError) as raised:
+            key(policy, run, inputs, AROUND)
+        assert str(raised.value) == str(found.error)
+        assert None in found.components.values()
+        with pytest.raises(HashError):
+            found.checked()
+
+
+class OwnInputs(Inputs):
+    """Computes the key of `Inputs` in its own way."""
+
+    def compute_key(self, task_ctx: Any, inputs: Any, flow_parameters: Any, **kwargs: Any) -> str | None:
+        return f"own-{super().compute_key(task_ctx, inputs, flow_parameters)}"
+
+
+class OwnWords(CachePolicy):
+    """Says what goes into its key."""
+
+    def compute_key(self, task_ctx: Any, inputs: Any, flow_parameters: Any, **kwargs: Any) -> str | None:
+        return "monday"
+
+    def explain(self, task_ctx: Any, inputs: Any, flow_parameters: Any) -> dict[str, str | None]:
+        return {"day": "monday"}
+
+
+class Speechless(OwnWords):
+    """Fails to say it."""
+
+    def explain(self, task_ctx: Any, inputs: Any, flow_parameters: Any) -> dict[str, str | None]:
+        raise OSError("no words")
+
+
+@pytest.mark.contract("K-1")
+def test_policies_of_users_need_no_examine() -> None:
+    """What they define of key and explanation holds, alone and in a sum, whatever they derive from."""
+    found = OwnInputs().examine(None, {"x": 1}, None)
+    assert found.key == key(OwnInputs(), None, {"x": 1}) == f"own-{key(INPUTS, None, {'x': 1})}"
+    assert list(found.components) == ["inputs.x"]
+    both = (OwnInputs() + OwnWords()).examine(None, {"x": 1}, None)
+    assert list(both.components) == ["inputs.x", "day"]
+    assert both.key == key(OwnInputs() + OwnWords(), None, {"x": 1})
+    speechless = Speechless().examine(None, None, None)
+    assert (speechless.key, speechless.components) == ("monday", {})
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=8), st.recursive(st.integers() | st.text() | st.none(), st.lists), max_size=4
+    )
+)
+def test_one_walk_hashes_a_dict_and_its_values(values: dict[str, Any]) -> None:
+    """The hashes are those of walks of their own."""
+    whole, parts = content_hashes(values)
+    assert whole == content_hash(values)
+    assert parts == {name: content_hash(value) for name, value in values.items()}
+    assert list(parts) == sorted(values)

@@ -10,7 +10,7 @@ from mainspring.exceptions import MissingResult, StoreError, StoreUnavailable
 from mainspring.identifiers import new_id
 from mainspring.runs import Constant, FlowRun, Parameter, TaskRun, TaskRunResult
 from mainspring.states import AwaitingRetry, State, StateDetails
-from mainspring.store import Change, LogEntry, RunFilter, RunStore
+from mainspring.store import CacheKey, Change, LogEntry, RunFilter, RunStore
 from tests.store.histories import (
     CANCELLING,
     COMPLETED,
@@ -525,3 +525,50 @@ class RunStoreConformance:
         run = finished_task_run(store)
         store.checkpoint()
         assert store.read_run(run.key) is not None
+
+    # Cache keys
+
+    def test_cache_key_reads_as_written(self, store: RunStore) -> None:
+        """Each field comes back; a run without a cache key has none."""
+        run = new_task_run()
+        entry = CacheKey(run.key, "k", {"inputs.x": "1", "inputs.größe": None}, "refresh", "a\nmessage")
+        assert store.write([advance(run, RUNNING)], [], [entry]) == []
+        assert store.read_cache_key(run.key) == entry
+        assert store.read_cache_key(finished_task_run(store).key) is None
+
+    def test_later_cache_key_of_a_run_replaces_the_earlier(self, store: RunStore) -> None:
+        """A run that goes on elsewhere looks for its result again."""
+        run = finished_task_run(store)
+        for key in ("one", None):
+            store.write([], [], [CacheKey(run.key, key, {})])
+        found = store.read_cache_key(run.key)
+        assert found == CacheKey(run.key, None, {})
+
+    def test_cache_key_with_lone_surrogates(self, store: RunStore) -> None:
+        """What UTF-8 cannot hold does not keep a run from being written."""
+        run = new_task_run()
+        store.write([advance(run, RUNNING)], [], [CacheKey(run.key, "\udc80", {"\udc80": "\udc80"})])
+        assert store.read_run(run.key) is not None
+        assert store.read_cache_key(run.key) is not None
+
+    def test_earlier_cache_keys_are_those_of_the_function(self, store: RunStore) -> None:
+        """Of runs of tasks whose function has the same name, newest first, if they had a key at all."""
+        runs: list[TaskRun] = []
+        for task_key in ("add-1", "add-2", "add_up-1", "add-1", "add-1", "add-1"):
+            run = new_task_run()
+            run.task_key = task_key
+            record(store, advance(run, RUNNING, COMPLETED))
+            runs.append(run)
+        keys = [CacheKey(run.key, None if run is runs[3] else "k", {}) for run in runs]
+        store.write([], [], keys)
+        assert store.read_earlier_cache_keys(runs[4], 9) == [keys[1], keys[0]]
+        assert store.read_earlier_cache_keys(runs[4], 1) == [keys[1]]
+
+    def test_task_runs_of_a_cache_key(self, store: RunStore) -> None:
+        """The runs that had it, newest first."""
+        runs = [finished_task_run(store) for _ in range(3)]
+        keys = ("k", "other", "k")
+        store.write([], [], [CacheKey(run.key, key, {}) for run, key in zip(runs, keys, strict=True)])
+        found = store.read_task_runs_of_cache_key("k", 9)
+        assert [facts(run) for run in found] == [facts(runs[2]), facts(runs[0])]
+        assert len(store.read_task_runs_of_cache_key("k", 1)) == 1
