@@ -32,6 +32,7 @@ LAYERS = {
         "results",
         "runtime",
         "store",
+        "store_locks",
         "transactions",
     ],
     6: ["_engine", "flow_engine", "futures", "task_engine", "task_runners", "timeouts"],

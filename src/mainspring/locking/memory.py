@@ -10,19 +10,17 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Generator
 from typing import Any, Self
 
 from mainspring import clock
 from mainspring.locking.protocol import not_held
+from mainspring.locking.waiting import Wake, await_steps, wait_steps
 
 __all__ = ["MemoryLockManager"]
 
 _LONGEST_PAUSE = 0.5  # seconds; an exception for a waiting thread is delivered between two pauses
 _FOREVER = float("inf")
-
-Wake = Callable[[], Any]
 
 
 class _Lock:
@@ -81,7 +79,7 @@ class MemoryLockManager:
     ) -> bool:
         if self._try(key, holder, hold_timeout) <= 0:
             return True
-        return _wait(lambda wake: self._tries(key, holder, acquire_timeout, hold_timeout, wake))
+        return wait_steps(lambda wake: self._tries(key, holder, acquire_timeout, hold_timeout, wake))
 
     async def aacquire_lock(
         self,
@@ -92,7 +90,7 @@ class MemoryLockManager:
     ) -> bool:
         if self._try(key, holder, hold_timeout) <= 0:
             return True
-        return await _await(lambda wake: self._tries(key, holder, acquire_timeout, hold_timeout, wake))
+        return await await_steps(lambda wake: self._tries(key, holder, acquire_timeout, hold_timeout, wake))
 
     def release_lock(self, key: str, holder: str) -> None:
         with self._mutex:
@@ -113,10 +111,10 @@ class MemoryLockManager:
             return lock is not None and lock.holder == holder
 
     def wait_for_lock(self, key: str, timeout: float | None = None) -> bool:
-        return _wait(lambda wake: self._tries(key, None, timeout, None, wake))
+        return wait_steps(lambda wake: self._tries(key, None, timeout, None, wake))
 
     async def await_for_lock(self, key: str, timeout: float | None = None) -> bool:
-        return await _await(lambda wake: self._tries(key, None, timeout, None, wake))
+        return await await_steps(lambda wake: self._tries(key, None, timeout, None, wake))
 
     # Inside
 
@@ -186,52 +184,3 @@ class MemoryLockManager:
 
 
 MemoryLockManager()
-
-
-def _wait(tries: Callable[[Wake], Generator[float, bool, bool]]) -> bool:
-    """Carry the tries out in the calling thread."""
-    woken = threading.Event()
-    with closing(tries(woken.set)) as steps:
-        try:
-            pause = next(steps)
-            while True:
-                came = woken.wait(pause)
-                woken.clear()
-                pause = steps.send(came)
-        except StopIteration as end:
-            return bool(end.value)
-
-
-async def _await(tries: Callable[[Wake], Generator[float, bool, bool]]) -> bool:
-    """Carry the tries out in the calling asyncio task."""
-    import asyncio  # costs more than a whole sync script needs; only async code comes here
-
-    loop = asyncio.get_running_loop()
-    woken = asyncio.Event()
-
-    def wake() -> None:
-        try:
-            loop.call_soon_threadsafe(woken.set)
-        except RuntimeError:  # the loop is closed, and who waited there is gone
-            pass
-
-    with closing(tries(wake)) as steps:
-        try:
-            pause = next(steps)
-            while True:
-                came = await _came(woken, pause)
-                woken.clear()
-                pause = steps.send(came)
-        except StopIteration as end:
-            return bool(end.value)
-
-
-async def _came(woken: Any, seconds: float) -> bool:
-    import asyncio
-
-    try:
-        async with asyncio.timeout(seconds):
-            await woken.wait()
-    except TimeoutError:
-        return False
-    return True

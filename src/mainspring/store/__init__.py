@@ -9,6 +9,7 @@
 ``writing``      appending states and logs inside a transaction
 ``queries``      everything that is read about runs
 ``slots``        concurrency limits, and who holds or waits for their slots
+``locks``        locks on keys, and who holds them
 ``rows``         records as rows and rows as records
 ``encoding``     the columns that hold JSON
 ``owners``       which process a run belongs to, and whether that process is alive
@@ -17,13 +18,14 @@
 
 from mainspring.store.addresses import open_store
 from mainspring.store.limits import ConcurrencyLimit, LimitStore, SlotAnswer, SlotRequest
-from mainspring.store.protocol import CacheKey, Change, Durability, LogEntry, RunFilter, RunStore
+from mainspring.store.protocol import CacheKey, Change, Durability, HeldLock, LogEntry, RunFilter, RunStore
 
 __all__ = [
     "CacheKey",
     "Change",
     "ConcurrencyLimit",
     "Durability",
+    "HeldLock",
     "LimitStore",
     "LogEntry",
     "RunFilter",

@@ -18,7 +18,7 @@ from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State
 from mainspring.store.limits import LimitStore
 
-__all__ = ["CacheKey", "Change", "Durability", "LogEntry", "RunFilter", "RunStore"]
+__all__ = ["CacheKey", "Change", "Durability", "HeldLock", "LogEntry", "RunFilter", "RunStore"]
 
 Durability = Literal["process", "disk", "relaxed"]
 """What a commit survives: the death of the process; a power cut; neither for some milliseconds."""
@@ -70,6 +70,17 @@ class CacheKey(msgspec.Struct, frozen=True):
     components: dict[str, Any]
     skipped: str | None = None
     message: str | None = None
+
+
+class HeldLock(msgspec.Struct, frozen=True):
+    """A lock that is held: by whom, until when (wall time in microseconds; None for no end).
+
+    ``is_ours`` is true if the process that took it is the calling one.
+    """
+
+    holder: str
+    expires: int | None
+    is_ours: bool
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +138,7 @@ class RunStore(LimitStore, Protocol):
     def settle_dead_owners(self) -> list[TaskRun | FlowRun]:
         """Crash the unfinished runs of processes that are dead, and return them as they are now.
 
-        Slots that the processes held or waited for are free from then on. To be called when a store was
+        Slots and locks that the processes held or waited for are free from then on. To be called when a store was
         opened, and by whoever waits for something that a dead process may hold. Runs that wait for a later
         resume (paused) and runs that never began because of an upstream (NotReady) are left alone, and so is
         an owner whose death cannot be known from here. Several processes may do this at once; each run is
@@ -180,6 +191,31 @@ class RunStore(LimitStore, Protocol):
 
     def read_task_runs_of_cache_key(self, key: str, limit: int) -> list[TaskRun]:
         """The runs, of whatever task, that looked for or kept a result under a key, newest first."""
+        ...
+
+    def take_lock(self, key: str, holder: str, now: int, expires: int | None) -> HeldLock | None:
+        """Give the lock on a key to ``holder``, unless another one has it; does not wait for that.
+
+        A lock counts as free from its ``expires`` on. It is free as well when the process that took it has closed its
+        store, or was found dead by `settle_dead_owners`.
+
+        Args:
+            key: What is locked.
+            holder: Any text; whoever uses the same text is the same holder.
+            now: The time.
+            expires: When the lock is to free itself, or None.
+
+        Returns:
+            None if ``holder`` holds the lock now, else the lock of the other one.
+        """
+        ...
+
+    def release_lock(self, key: str, holder: str, now: int) -> bool:
+        """Free a lock; False if ``holder`` does not hold it."""
+        ...
+
+    def read_lock(self, key: str, now: int) -> HeldLock | None:
+        """The lock on a key, or None if it is free."""
         ...
 
     def checkpoint(self) -> None:

@@ -14,7 +14,13 @@ from mainspring.exceptions import StoreTooNew, StoreUnavailable
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "apply_migrations", "needs_migration"]
 
 APPLICATION_ID = int.from_bytes(b"mspr", "big")
-MIGRATIONS = ("0001_initial.sql", "0002_results.sql", "0003_limits.sql", "0004_cache_keys.sql")
+MIGRATIONS = (
+    "0001_initial.sql",
+    "0002_results.sql",
+    "0003_limits.sql",
+    "0004_cache_keys.sql",
+    "0005_locks.sql",
+)
 _DIRECTORY = Path(__file__).with_name("migrations")
 
 

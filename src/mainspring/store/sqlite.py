@@ -15,11 +15,11 @@ from mainspring import clock
 from mainspring._core.transitions import Move, enter, next_state
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.states import State
-from mainspring.store import forks, queries, slots
+from mainspring.store import forks, locks, queries, slots
 from mainspring.store.connections import MEMORY, Database, Link, translated
 from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
 from mainspring.store.owners import DeadOwner, Owner, dead_owners
-from mainspring.store.protocol import CacheKey, Change, Durability, LogEntry, RunFilter
+from mainspring.store.protocol import CacheKey, Change, Durability, HeldLock, LogEntry, RunFilter
 from mainspring.store.writing import write_cache_keys, write_changes, write_logs
 
 __all__ = ["SQLiteRunStore"]
@@ -177,6 +177,21 @@ class SQLiteRunStore:
         """See `LimitStore.release_slots`."""
         self._transact(slots.release, lease_key, now, occupancy_seconds)
 
+    # Locks
+
+    def take_lock(self, key: str, holder: str, now: int, expires: int | None) -> HeldLock | None:
+        """See `RunStore.take_lock`."""
+        return self._transact(locks.take, key, holder, now, expires)
+
+    def release_lock(self, key: str, holder: str, now: int) -> bool:
+        """See `RunStore.release_lock`."""
+        return self._transact(locks.release, key, holder, now)
+
+    def read_lock(self, key: str, now: int) -> HeldLock | None:
+        """See `RunStore.read_lock`."""
+        owner = self._owner
+        return self._read(locks.read, key, now, None if owner is None else owner.id)
+
     # Reading
 
     def read_flow_runs(self, where: RunFilter) -> list[FlowRun]:
@@ -275,6 +290,7 @@ class SQLiteRunStore:
                 db.execute(f"PRAGMA busy_timeout = {_CLOSE_WAIT_MILLISECONDS}")
                 if owner is not None:
                     slots.drop_slots_of_owner(db, owner.id)
+                    locks.drop_locks_of_owner(db, owner.id)
                     owner.release(db)
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             except sqlite3.Error:
@@ -323,10 +339,11 @@ def _write_history(
 
 
 def _settle(db: sqlite3.Connection, owner: DeadOwner) -> list[TaskRun | FlowRun]:
-    """Crash what a dead owner left unfinished, and free its slots, unless another process has done so by now."""
+    """Crash what a dead owner left unfinished, and free what it held, unless another process has done so by now."""
     db.execute("BEGIN IMMEDIATE")
     try:
         slots.drop_slots_of_owner(db, owner.id)
+        locks.drop_locks_of_owner(db, owner.id)
         runs = queries.unfinished_runs(db, owner.id) if owner.end(db) else []
         now = clock.current().now()
         changes = [_crash(run, now, owner.message) for run in runs]

@@ -1,0 +1,213 @@
+"""Locks for all processes that share a run store.
+
+A lock is a row of the store, so it is taken and released in a transaction of the database: there is one holder, over
+all threads and processes. The row names the process that took the lock. When that dies, the lock is found to be free,
+as its runs are found to have crashed.
+
+Whoever waits is woken by a release in the same process, and looks now and then for those of other processes.
+
+This is no part of `mainspring.locking`, which knows nothing of run stores and is loaded without one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Generator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from mainspring import clock
+from mainspring.clock import MICROSECONDS
+from mainspring.exceptions import ConfigurationError
+from mainspring.locking.protocol import not_held
+from mainspring.locking.waiting import Wake, await_steps, wait_steps
+from mainspring.recording import current_recorder
+from mainspring.store.protocol import HeldLock, RunStore
+
+__all__ = ["StoreLockManager"]
+
+_SHORTEST_PAUSE = 0.001
+_LONGEST_PAUSE = 0.05  # while another process holds the lock
+_LONGEST_PAUSE_AT_HOME = 0.5  # while this one does, whose release wakes whoever waits
+_LOOK_FOR_DEAD_SECONDS = 0.25
+_FOREVER = float("inf")
+
+_waiters: WeakKeyDictionary[RunStore, dict[str, set[Wake]]] = WeakKeyDictionary()
+_mutex = threading.Lock()
+
+
+class StoreLockManager:
+    """Locks in the run store. See `mainspring.locking.protocol.LockManager` for the methods.
+
+    A lock is freed by its release, by its hold timeout, and by the end of the process that took it: at once for
+    processes on the same host, whatever the death was. Times are wall times, so hosts that share a store need clocks
+    that agree about hold timeouts. An acquisition costs as much as a small commit. Async methods wait as asyncio tasks
+    do; the looks at the database between the waits are made in place, as recording is.
+
+    Managers of the same store are equal. Pickling takes no locks along.
+
+    Args:
+        store: The run store; None for the one that settings name where a lock is used, which is opened then.
+    """
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: RunStore | None = None) -> None:
+        self._store = store
+
+    @property
+    def store(self) -> RunStore:
+        """The run store that keeps the locks.
+
+        Raises:
+            StoreError: It cannot be opened.
+        """
+        return current_recorder().store if self._store is None else self._store
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StoreLockManager) and other._store is self._store
+
+    def __hash__(self) -> int:
+        return hash((StoreLockManager, id(self._store)))
+
+    def __repr__(self) -> str:
+        return f"StoreLockManager({'' if self._store is None else repr(self._store)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._store is not None:
+            raise ConfigurationError(
+                f"{self!r} cannot be sent to another process, because an open run store cannot. Use"
+                " StoreLockManager() without a store: it uses the one of the process it is in."
+            )
+        return StoreLockManager, ()
+
+    def acquire_lock(
+        self,
+        key: str,
+        holder: str,
+        acquire_timeout: float | None = None,
+        hold_timeout: float | None = None,
+    ) -> bool:
+        store = self.store
+        if _take(store, key, holder, hold_timeout) is None:
+            return True
+        return wait_steps(lambda wake: _tries(store, key, holder, acquire_timeout, hold_timeout, wake))
+
+    async def aacquire_lock(
+        self,
+        key: str,
+        holder: str,
+        acquire_timeout: float | None = None,
+        hold_timeout: float | None = None,
+    ) -> bool:
+        store = self.store
+        if _take(store, key, holder, hold_timeout) is None:
+            return True
+        return await await_steps(lambda wake: _tries(store, key, holder, acquire_timeout, hold_timeout, wake))
+
+    def release_lock(self, key: str, holder: str) -> None:
+        store = self.store
+        if not store.release_lock(key, holder, clock.current().now()):
+            raise not_held(key, holder)
+        with _mutex:
+            waiting = list(_waiters.get(store, {}).get(key, ()))
+        for wake in waiting:
+            wake()
+
+    def is_locked(self, key: str) -> bool:
+        return _held(self.store, key) is not None
+
+    def is_lock_holder(self, key: str, holder: str) -> bool:
+        lock = _held(self.store, key)
+        return lock is not None and lock.holder == holder
+
+    def wait_for_lock(self, key: str, timeout: float | None = None) -> bool:
+        store = self.store
+        return wait_steps(lambda wake: _tries(store, key, None, timeout, None, wake))
+
+    async def await_for_lock(self, key: str, timeout: float | None = None) -> bool:
+        store = self.store
+        return await await_steps(lambda wake: _tries(store, key, None, timeout, None, wake))
+
+
+def _take(store: RunStore, key: str, holder: str, hold_timeout: float | None) -> HeldLock | None:
+    """Take the lock if it is free; else the lock that somebody else holds."""
+    now = clock.current().now()
+    expires = None if hold_timeout is None else now + round(hold_timeout * MICROSECONDS)
+    return store.take_lock(key, holder, now, expires)
+
+
+def _held(store: RunStore, key: str, looks_for_dead: bool = True) -> HeldLock | None:
+    """The lock on a key, if its holder is alive, as far as that is asked."""
+    lock = store.read_lock(key, clock.current().now())
+    if lock is None or lock.is_ours or not looks_for_dead:
+        return lock
+    store.settle_dead_owners()
+    return store.read_lock(key, clock.current().now())
+
+
+def _tries(
+    store: RunStore,
+    key: str,
+    holder: str | None,
+    timeout: float | None,
+    hold_timeout: float | None,
+    wake: Wake,
+) -> Generator[float, bool, bool]:
+    """Try until the lock is free: `mainspring.locking.waiting` says how. Without a holder, only look."""
+    left = _FOREVER if timeout is None else timeout
+    poll = _SHORTEST_PAUSE
+    looked = -_FOREVER  # for the dead, which costs more than a look at the lock
+    _join(store, key, wake)  # before the first look, so that no release is missed
+    try:
+        while True:
+            before = clock.current().monotonic()
+            looks_for_dead = before - looked >= _LOOK_FOR_DEAD_SECONDS
+            lock = _held(store, key, looks_for_dead)
+            if looks_for_dead:
+                looked = before
+            if lock is None or lock.holder == holder:
+                lock = None if holder is None else _take(store, key, holder, hold_timeout)
+                if lock is None:
+                    return True
+            if left <= 0:
+                return False
+            poll = _LONGEST_PAUSE_AT_HOME if lock.is_ours else min(1.5 * poll, _LONGEST_PAUSE)
+            pause = min(left, poll, _free_in(lock))
+            woken = yield pause
+            passed = clock.current().monotonic() - before
+            left -= passed if woken else max(passed, pause)  # a clock may stand still while we wait
+    finally:
+        _leave(store, key, wake)
+
+
+def _free_in(lock: HeldLock) -> float:
+    """Seconds until a lock frees itself."""
+    if lock.expires is None:
+        return _FOREVER
+    return max(_SHORTEST_PAUSE, (lock.expires - clock.current().now()) / MICROSECONDS)
+
+
+def _join(store: RunStore, key: str, wake: Wake) -> None:
+    with _mutex:
+        _waiters.setdefault(store, {}).setdefault(key, set()).add(wake)
+
+
+def _leave(store: RunStore, key: str, wake: Wake) -> None:
+    with _mutex:
+        waiting = _waiters.get(store, {})
+        of_key = waiting.get(key, set())
+        of_key.discard(wake)
+        if not of_key:
+            waiting.pop(key, None)
+
+
+def _forget_inherited() -> None:
+    """In a forked child: the threads and loops that wait are the parent's."""
+    global _mutex
+    _mutex = threading.Lock()
+    _waiters.clear()
+
+
+os.register_at_fork(after_in_child=_forget_inherited)
