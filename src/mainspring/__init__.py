@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mainspring.context import tags
     from mainspring.flows import Flow, flow
     from mainspring.logging import get_run_logger
+    from mainspring.resumption import aresume_flow_run, resume_flow_run
     from mainspring.states import State
     from mainspring.tasks import Task, task
     from mainspring.transactions import Transaction
@@ -50,9 +51,11 @@ __all__ = [
     "Transaction",
     "__version__",
     "allow_failure",
+    "aresume_flow_run",
     "flow",
     "get_client",
     "get_run_logger",
+    "resume_flow_run",
     "tags",
     "task",
     "unmapped",
@@ -66,9 +69,11 @@ _HOMES = {
     "Task": "tasks",
     "Transaction": "transactions",
     "allow_failure": "annotations",
+    "aresume_flow_run": "resumption",
     "flow": "flows",
     "get_client": "client",
     "get_run_logger": "logging",
+    "resume_flow_run": "resumption",
     "tags": "context",
     "task": "tasks",
     "unmapped": "annotations",

@@ -21,6 +21,7 @@
     │   └── MissingResult
     ├── ObjectNotFound                  no such run in the store
     ├── AmbiguousId                     a shortened id fits several runs
+    ├── NotResumable                    a flow run cannot be gone on with
     ├── IllegalTransition               a state machine was asked for a move it does not have
     ├── EventTooLarge                   an event is longer than events.maximum_size_bytes (also a ValueError)
     ├── HashError                       a value has no hash by content (also a ValueError); ``.path`` says where
@@ -86,6 +87,7 @@ __all__ = [
     "MappingMissingIterable",
     "MissingContextError",
     "MissingResult",
+    "NotResumable",
     "ObjectNotFound",
     "ParameterBindError",
     "ParameterResolutionError",
@@ -207,6 +209,10 @@ class ObjectNotFound(MainspringError):  # noqa: N818 - the name is part of the c
 
 class AmbiguousId(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
     """A shortened id fits more than one object; the message lists some of them."""
+
+
+class NotResumable(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
+    """A flow run cannot be gone on with; the message says which run, why, and what would help. Nothing was changed."""
 
 
 class IllegalTransition(MainspringError):  # noqa: N818 - names a situation

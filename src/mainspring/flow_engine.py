@@ -10,25 +10,37 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 from uuid import UUID
+from weakref import WeakSet
 
 import msgspec
 
 from mainspring import clock, identifiers
 from mainspring._core import transitions
 from mainspring._core.lineage import Origin
+from mainspring._core.outcomes import Outcome, Ready
+from mainspring._core.steps import Steps
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
-from mainspring._engine.inputs import collect_inputs, find_unfinished
+from mainspring._engine.inputs import (
+    collect_inputs,
+    find_unfinished,
+    resolve_parameters,
+    resolve_wait_for,
+)
+from mainspring._engine.places import place_of
 from mainspring._engine.recorded import RecordedRun, also_named
 from mainspring._engine.scopes import AsyncRunScope, SyncRunScope
 from mainspring._engine.signals import capture_sigterm
+from mainspring._engine.steps import step_of_flow
+from mainspring._engine.subflows import earlier_runs
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
+from mainspring.exceptions import MissingResult, NotResumable, SupersededRun
 from mainspring.futures import resolve_futures_to_states
 from mainspring.logging import enter_context, flow_run_logger, get_logger, should_log_prints
 from mainspring.recording import current_recorder
-from mainspring.runs import FlowRun, Parameter, TaskRun
+from mainspring.runs import FlowRun, Parameter, Resumption, TaskRun
 from mainspring.states import State, StateDetails, StateType, is_state
 
 __all__ = [
@@ -44,10 +56,18 @@ __all__ = [
 ReturnType = Literal["state", "result"]
 
 _engine_logger = get_logger("engine")
+_TOLD: WeakSet[Any] = WeakSet()  # flows whose runs are known not to be resumable
 
 
 class FlowRunTimeoutError(TimeoutError):
     """An attempt of a flow run took longer than the flow's ``timeout_seconds``."""
+
+
+class Answer(NamedTuple):
+    """What an earlier run of a subflow has come to: its final state, and the value that it completed with."""
+
+    state: State
+    value: Any
 
 
 @also_named(flow="subject", flow_run="run")
@@ -62,6 +82,7 @@ class BaseFlowRunEngine(RecordedRun):
         wait_for: Futures and states to wait for besides those among the parameters.
         retries: Retries already started by this engine.
         logger: Where the engine reports; the run's own logger once there is a run.
+        resumes: ``flow_run`` has ended and is gone on with: what it has finished is not done again.
     """
 
     flow: Any
@@ -70,10 +91,16 @@ class BaseFlowRunEngine(RecordedRun):
     wait_for: Iterable[Any] | None = None
     retries: int = 0
     logger: Any = field(default=_engine_logger)
+    resumes: bool = False
 
     _stand_in: TaskRun | None = field(default=None, init=False, repr=False)
     _around: FlowRunContext | None = field(default=None, init=False, repr=False)
+    _caller: TaskRunContext | None = field(default=None, init=False, repr=False)
     _scope: Any = field(default=None, init=False, repr=False)
+    _step: str | None = field(default=None, init=False, repr=False)
+    _has_step: bool = field(default=False, init=False, repr=False)  # or is known to have none
+    _goes_on: bool = field(default=False, init=False, repr=False)  # this attempt goes on with an earlier one
+    _has_lost: bool = field(default=False, init=False, repr=False)  # somebody else goes on with the run
 
     run_option: ClassVar[str] = "flow_run_name"
     timeout_error: ClassVar[type[TimeoutError]] = FlowRunTimeoutError
@@ -83,13 +110,45 @@ class BaseFlowRunEngine(RecordedRun):
         if self.parameters is None:
             self.parameters = {}
 
-    def _enter(self, state: State) -> State:
-        """Enter and record a state; the task run that stands for a subflow enters one like it first."""
+    def _enter(self, state: State, confirm: bool = False) -> State:
+        """Enter and record a state; the task run that stands for a subflow enters one like it first.
+
+        Raises:
+            NotResumable: The run was to be gone on with, and is no longer as it was.
+        """
+        run = self._require_run()
+        begins_to_resume = self.resumes and state.type is StateType.RUNNING
+        if state.type is StateType.RUNNING:
+            self._begin_steps(begins_to_resume)
         if self._stand_in is not None:
             self._mirror(self._stand_in, state)
             if state.type is StateType.COMPLETED and self._around is not None:
                 self._around.run_results.note(state.data, Origin(self._stand_in.key))
-        return super()._enter(state)
+        try:
+            super()._enter(state, confirm or begins_to_resume)
+        except SupersededRun as error:
+            if not begins_to_resume:
+                raise
+            self._has_lost = True
+            raise NotResumable(
+                f"Flow run {run.name!r} ({run.id}) is not resumed: somebody else has resumed it at the same time."
+            ) from error
+        if begins_to_resume:
+            self.logger.info("Resumed flow run %r for flow %r", run.name, self.flow.name)
+        return state
+
+    def _begin_steps(self, resumes: bool) -> None:
+        """Note whose steps the attempt that begins goes on with: its own, unless it resumes another one."""
+        run, self.resumes, self._goes_on = self.run, False, resumes
+        if run.resumption is not None and not resumes:
+            run.resumption = msgspec.structs.replace(run.resumption, attempt=run.run_count + 1)
+
+    def _must_crash(self, error: BaseException | None) -> bool:
+        return not self._has_lost and super()._must_crash(error)
+
+    def _report_end(self, error: BaseException | None) -> None:
+        if not self._has_lost:  # else it is the run of somebody else
+            super()._report_end(error)
 
     def _outcome(self, raise_on_failure: bool) -> Any:
         """What the run came to: the value of a completed run, else what its state says (F-14, F-62)."""
@@ -123,6 +182,8 @@ class BaseFlowRunEngine(RecordedRun):
         elif not self._recorder.has(run):  # made by hand: its history begins here
             run.claim(run.state)
             self._recorder.enter(run, run.state, wait=False)
+        if self.resumes:
+            self._is_announced = self._named = True
         self.logger = flow_run_logger(run, flow)
 
     def _create_stand_in(self, run: FlowRun) -> None:
@@ -131,7 +192,7 @@ class BaseFlowRunEngine(RecordedRun):
         if around is None or around.flow_run is None:
             return
         self._around = around
-        task_context = TaskRunContext.get()
+        task_context = self._caller = TaskRunContext.get()
         parents = [] if task_context is None else [task_context.task_run]
         pending = State(StateType.PENDING, at=run.state.at)
         stand_in = self._stand_in = TaskRun(
@@ -161,10 +222,17 @@ class BaseFlowRunEngine(RecordedRun):
 
     def _enter_run(self) -> None:
         self._choose_store()
-        self._outer = scope = self._enter_attempt()
+        self._outer = scope = self._open_scope()
         self._context = scope.context
 
     def _enter_attempt(self) -> _FlowScope:
+        scope = self._open_scope()
+        run = self.run
+        if self._keeps_result and run.resumption is not None:
+            scope.context.steps = Steps(run.key, run.resumption.attempt, self._goes_on)
+        return scope
+
+    def _open_scope(self) -> _FlowScope:
         scope = self._scope = _FlowScope(self.setup_run_context())
         return scope.__enter__()
 
@@ -182,6 +250,89 @@ class BaseFlowRunEngine(RecordedRun):
         for name, value in (self.parameters or {}).items():
             context.run_results.note(value, Origin(Parameter(name=name)))
         return context
+
+    # Going on where an earlier attempt has ended
+
+    def _is_repeated(self) -> bool:
+        """Whether an earlier attempt of the flow run around may have made this call of a subflow."""
+        around = FlowRunContext.get()
+        if around is None or around.steps is None or around.flow_run is None or self.run is not None:
+            return False
+        return around.flow_run.run_count > 1
+
+    def _take_up(self) -> State | None:
+        """The state of the completed run that an earlier attempt has made by this call, if there is one.
+
+        One that did not complete is gone on with by this engine if the flow run around is.
+        """
+        around, caller = FlowRunContext.get(), TaskRunContext.get()
+        assert around is not None
+        assert isinstance(around.flow_run, FlowRun)
+        assert around.steps is not None
+        try:
+            if self.wait_for is not None:
+                resolve_wait_for(self.wait_for)
+            parameters = resolve_parameters(self.parameters or {})
+        except Exception:  # met again, and recorded, where the inputs are resolved
+            return None
+        self._step, self._has_step = step_of_flow(around.steps, self.flow, parameters, caller), True
+        recorder = current_recorder()
+        run = earlier_runs(around.steps, around.flow_run, recorder).get(self._step or "")
+        if run is None:
+            return None
+        if run.state.is_completed():
+            self._around = around
+            return run.state if run.state.has_data else None
+        stand_in = recorder.store.read_run(run.parent_task_run_key or b"")
+        if around.steps.goes_on and run.state.is_final() and isinstance(stand_in, TaskRun):
+            self.run, self.resumes = run, True
+            self._around, self._stand_in = around, stand_in
+        return None
+
+    def _answer(self, state: State, value: Any) -> Answer:
+        """What the caller gets instead of another run; the flow run around knows where the value came from."""
+        if self._around is not None:
+            task_run_id = state.state_details.task_run_id
+            if task_run_id is not None:
+                self._around.run_results.note(value, Origin(task_run_id.bytes))
+        return Answer(state, value)
+
+    def _must_note_resumption(self, outcome: Outcome) -> bool:
+        return self._keeps_result and type(outcome) is Ready and not self.resumes
+
+    def _note_resumption(self) -> bool:
+        """Note in the run how to go on with it. True if its parameters are to be kept, too."""
+        run = self._require_run()
+        assert isinstance(run, FlowRun)
+        if self._stand_in is not None:
+            steps = None if self._around is None else self._around.steps
+            if steps is not None and not self._has_step:
+                self._step = step_of_flow(steps, self.flow, self.parameters, self._caller)
+            run.resumption = Resumption(step=self._step)
+            return False
+        place = place_of(self.flow)
+        path = self._result_store.parameters_path(run.id)
+        run.resumption = Resumption(
+            entrypoint=place.entrypoint, file=place.file, parameters=path, problem=place.problem
+        )
+        if place.problem is not None:
+            self._tell_problem(place.problem, "Resume it with `resume_flow_run(id, flow=...)`.")
+        return bool(self.parameters)
+
+    def _note_unkept_parameters(self, error: Exception) -> None:
+        """Note that the run cannot be gone on with, as nobody can know its parameters."""
+        run = self._require_run()
+        assert isinstance(run, FlowRun)
+        problem = f"its parameters could not be kept: {type(error).__name__}: {error}"
+        run.resumption = Resumption(problem=problem)
+        self._tell_problem(problem, "It runs as usual.")
+
+    def _tell_problem(self, problem: str, advice: str) -> None:
+        """Warn, once for each flow, that its runs are not resumable by their ids."""
+        if self.flow not in _TOLD:
+            _TOLD.add(self.flow)
+            name = self._require_run().name
+            self.logger.warning("Flow run %r cannot be resumed by its id: %s. %s", name, problem, advice)
 
     def _start_runner(self) -> Any:
         """Start a copy of the flow's task runner, for the tasks of this attempt."""
@@ -225,6 +376,37 @@ class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
         """
         return SyncRunScope(self, flow_run_id, None, begins=True)
 
+    def find_answer(self) -> Answer | None:
+        """What this call has come to already, in an earlier attempt of the flow run around (F-38, F-60).
+
+        None for any other call, and if that is not known any more. An earlier run that did not complete is then the
+        run of this engine, if the flow run around is resumed.
+        """
+        if not self._is_repeated():
+            return None
+        for future in find_unfinished((self.parameters, self.wait_for)):
+            try:
+                future.wait()
+            except Exception:  # met again, and recorded, where the inputs are resolved
+                return None
+        state = self._take_up()
+        if state is None:
+            return None
+        try:
+            return self._answer(state, state.result())
+        except MissingResult:  # by rule E-29: what has vanished is computed again
+            return None
+
+    def prepare(self) -> Outcome:
+        """Prepare as every run does, then keep what it takes to go on with this one."""
+        outcome = super().prepare()
+        if self._must_note_resumption(outcome) and self._note_resumption():
+            try:
+                self._result_store.store_parameters(self.run.id, self.parameters)
+            except Exception as error:  # by rule: a run that cannot be resumed can still be run
+                self._note_unkept_parameters(error)
+        return outcome
+
     def call_flow_fn(self) -> Any:
         """Call the flow's function once with a started task runner and settle what it returns (F-20, F-21)."""
         runner = self._start_runner()
@@ -253,6 +435,37 @@ class AsyncFlowRunEngine(BaseFlowRunEngine, AsyncDriver):
             flow_run_id: The id for a new run; random when omitted.
         """
         return AsyncRunScope(self, flow_run_id, None, begins=True)
+
+    async def find_answer(self) -> Answer | None:
+        """What this call has come to already, in an earlier attempt of the flow run around (F-38, F-60).
+
+        None for any other call, and if that is not known any more. An earlier run that did not complete is then the
+        run of this engine, if the flow run around is resumed.
+        """
+        if not self._is_repeated():
+            return None
+        for future in find_unfinished((self.parameters, self.wait_for)):
+            try:
+                await future.wait_async()
+            except Exception:  # met again, and recorded, where the inputs are resolved
+                return None
+        state = self._take_up()
+        if state is None:
+            return None
+        try:
+            return self._answer(state, await state.aresult())
+        except MissingResult:  # by rule E-29: what has vanished is computed again
+            return None
+
+    async def prepare(self) -> Outcome:
+        """Prepare as every run does, then keep what it takes to go on with this one."""
+        outcome = await super().prepare()
+        if self._must_note_resumption(outcome) and self._note_resumption():
+            try:
+                await self._result_store.astore_parameters(self.run.id, self.parameters)
+            except Exception as error:  # by rule: a run that cannot be resumed can still be run
+                self._note_unkept_parameters(error)
+        return outcome
 
     async def call_flow_fn(self) -> Any:
         """Call the flow's function once with a started task runner and settle what it returns (F-20, F-21)."""
@@ -290,6 +503,7 @@ def run_flow(
     parameters: dict[str, Any] | None = None,
     wait_for: Iterable[Any] | None = None,
     return_type: ReturnType = "result",
+    resumes: bool = False,
 ) -> Any:
     """Run a flow.
 
@@ -299,12 +513,13 @@ def run_flow(
         parameters: The arguments by parameter name, complete with defaults.
         wait_for: Futures and states that must be there first.
         return_type: "result" returns the value or raises; "state" returns the final state.
+        resumes: ``flow_run`` has ended and is gone on with.
 
     Returns:
         The result or state of a sync flow, a coroutine for an async one.
     """
     runner: Any = run_flow_async if flow.isasync else run_flow_sync
-    return runner(flow, flow_run, parameters, wait_for, return_type)
+    return runner(flow, flow_run, parameters, wait_for, return_type, resumes)
 
 
 def run_flow_sync(
@@ -313,13 +528,18 @@ def run_flow_sync(
     parameters: dict[str, Any] | None = None,
     wait_for: Iterable[Any] | None = None,
     return_type: ReturnType = "result",
+    resumes: bool = False,
 ) -> Any:
     """`run_flow` for a sync flow."""
-    engine = FlowRunEngine(flow, parameters, flow_run, wait_for)
-    with capture_sigterm(), engine.start():
-        while engine.is_running():
-            with engine.run_context():
-                engine.call_flow_fn()
+    engine = FlowRunEngine(flow, parameters, flow_run, wait_for, resumes=resumes)
+    with capture_sigterm():
+        answer = engine.find_answer()
+        if answer is not None:
+            return answer.state if return_type == "state" else answer.value
+        with engine.start():
+            while engine.is_running():
+                with engine.run_context():
+                    engine.call_flow_fn()
     return engine.state if return_type == "state" else engine.result()
 
 
@@ -329,10 +549,14 @@ async def run_flow_async(
     parameters: dict[str, Any] | None = None,
     wait_for: Iterable[Any] | None = None,
     return_type: ReturnType = "result",
+    resumes: bool = False,
 ) -> Any:
     """`run_flow` for an async flow."""
-    engine = AsyncFlowRunEngine(flow, parameters, flow_run, wait_for)
+    engine = AsyncFlowRunEngine(flow, parameters, flow_run, wait_for, resumes=resumes)
     with capture_sigterm():
+        answer = await engine.find_answer()
+        if answer is not None:
+            return answer.state if return_type == "state" else answer.value
         async with engine.start():
             while engine.is_running():
                 async with engine.run_context():

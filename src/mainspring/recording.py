@@ -76,7 +76,9 @@ class Recorder:
 
     # Recording
 
-    def enter(self, run: Run, state: State, *, wait: bool, before: State | None = None) -> None:
+    def enter(
+        self, run: Run, state: State, *, wait: bool, before: State | None = None, confirm: bool = False
+    ) -> None:
         """Record that ``run`` entered ``state``, and tell the subscribers of events.
 
         Args:
@@ -84,6 +86,7 @@ class Recorder:
             state: The state.
             wait: Return only when it is durable, as a final state must be before anybody sees the result.
             before: The state that it follows; None for the first one.
+            confirm: Return only when the store has accepted it, whatever the durability.
 
         Raises:
             SupersededRun: The store refused the state: the run was settled by somebody else.
@@ -99,7 +102,7 @@ class Recorder:
         if self._listeners:
             for listener in self._listeners:
                 listener(run, state)
-        if wait and self._waits:
+        if (wait and self._waits) or confirm:
             self._commit(ticket)
             if self._refused and run.key in self._refused:
                 self._raise_refusal(run, state)

@@ -17,7 +17,16 @@ import msgspec
 from mainspring import clock, identifiers
 from mainspring.states import State, StateType
 
-__all__ = ["Constant", "FlowRun", "Parameter", "Run", "RunInput", "TaskRun", "TaskRunResult"]
+__all__ = [
+    "Constant",
+    "FlowRun",
+    "Parameter",
+    "Resumption",
+    "Run",
+    "RunInput",
+    "TaskRun",
+    "TaskRunResult",
+]
 
 
 class TaskRunResult(msgspec.Struct, frozen=True, tag_field="input_type", tag="task_run"):
@@ -205,6 +214,26 @@ class TaskRun(Run):
         return str(UUID(bytes=reverse))
 
 
+class Resumption(msgspec.Struct, frozen=True, kw_only=True):
+    """What it takes to go on with a flow run that keeps its results.
+
+    Args:
+        entrypoint: The flow, as ``module:name``; None if it cannot be found by a name.
+        file: The file that defines it, if there is one.
+        parameters: Where the parameters are kept by value; None for a subflow run, which gets them from its parent.
+        problem: Why the run cannot be resumed by its id alone, if it cannot.
+        step: For a subflow run: what tells it from others of the same parent run.
+        attempt: The attempt whose steps are gone on with: the latest one that was no resume.
+    """
+
+    entrypoint: str | None = None
+    file: str | None = None
+    parameters: str | None = None
+    problem: str | None = None
+    step: str | None = None
+    attempt: int = 0
+
+
 class FlowRun(Run):
     """One run of a flow, over all of its attempts.
 
@@ -217,9 +246,11 @@ class FlowRun(Run):
         parameters: The arguments of the run by parameter name, defaults included.
         tags: Those active where the run was created.
         parent_task_run_key: The task run that stands for this run in the parent flow, if it is a subflow.
+
+    ``resumption`` is what it takes to go on with the run; None as long as that is not known or not read.
     """
 
-    __slots__ = ("flow_name", "flow_version", "parameters", "parent_task_run_key")
+    __slots__ = ("flow_name", "flow_version", "parameters", "parent_task_run_key", "resumption")
 
     def __init__(
         self,
@@ -237,6 +268,7 @@ class FlowRun(Run):
         self.flow_version = flow_version
         self.parameters: Mapping[str, Any] = {} if parameters is None else parameters
         self.parent_task_run_key = parent_task_run_key
+        self.resumption: Resumption | None = None
 
     def claim(self, state: State) -> None:
         """See `Run.claim`; states of a subflow run name the task run that stands for it."""

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from mainspring import _portal, identifiers
 from mainspring._engine.mapping import common_upstreams, split_parameters
+from mainspring._engine.steps import submitted_step
 from mainspring._engine.submissions import Submission, Submissions, unfinished_inputs
 from mainspring._engine.workers import WorkerPool
 from mainspring.futures import ConcurrentFuture, Future, FutureList
@@ -165,8 +166,11 @@ class ThreadPoolTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
             self._warn_of_deadlock(task)
         key = identifiers.new_id()
         run_id = UUID(bytes=key)
-        submission = Submission(_run, task, run_id, parameters, wait_for, dependencies, self._context)
-        if not self._submissions.add(submission, unfinished_inputs(parameters, wait_for)):
+        missing = unfinished_inputs(parameters, wait_for)
+        step = None if missing else submitted_step(task, parameters)
+        context = self._context if step is None else {**self._context, "step": step}
+        submission = Submission(_run, task, run_id, parameters, wait_for, dependencies, context)
+        if not self._submissions.add(submission, missing):
             raise RuntimeError(
                 f"The task runner {self!r} takes no more runs: it was cancelled, or its flow has ended. Task"
                 f" {task.name!r} was not submitted."

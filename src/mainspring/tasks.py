@@ -77,6 +77,8 @@ class Task(Subject[P, R]):
         on_cancellation: Hooks called when a run was cancelled.
         on_commit: Hooks called with the transaction when it commits.
         on_rollback: Hooks called with the transaction when it rolls back.
+        step_key: What a run is called when its flow run is resumed, instead of by task and arguments: an equal name
+            in an equal place finds the kept result. Without a cache policy given, nothing else is shared then.
 
     Raises:
         TypeError: ``fn`` is not callable, or an option is of a wrong type.
@@ -119,6 +121,7 @@ class Task(Subject[P, R]):
         on_running: GivenHooks | None = None,
         on_crashed: GivenHooks | None = None,
         on_cancellation: GivenHooks | None = None,
+        step_key: str | None = None,
     ) -> None:
         self.require_function(fn, "task")
         own_name = name_of(fn, "__name__") or type(fn).__name__
@@ -132,7 +135,15 @@ class Task(Subject[P, R]):
             cache_result_in_memory,
             result_storage_key,
         )
-        results = ResultOptions(*keeping, cache_policy, cache_key_fn, cache_expiration, refresh_cache)
+        self.step_key = _checked_step_key(step_key)
+        results = ResultOptions(
+            *keeping,
+            cache_policy,
+            cache_key_fn,
+            cache_expiration,
+            refresh_cache,
+            is_named=step_key is not None,
+        )
         super().__init__(fn, "task", name or own_name, description, task_run_name, log_prints, hooks, results)
         self.tags = check_tags(tags or ())
         self.version = version
@@ -363,6 +374,7 @@ class Task(Subject[P, R]):
         on_running: GivenHooks | None = None,
         on_crashed: GivenHooks | None = None,
         on_cancellation: GivenHooks | None = None,
+        step_key: str | type[NotSet] | None = NotSet,
     ) -> Task[P, R]:
         """A copy of this task with some options changed; the others are kept, hook lists copied.
 
@@ -425,6 +437,7 @@ def task(
     on_running: GivenHooks | None = None,
     on_crashed: GivenHooks | None = None,
     on_cancellation: GivenHooks | None = None,
+    step_key: str | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -467,6 +480,20 @@ def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
         return [backoff_factor * 2**retry for retry in range(min(retries, MAX_RETRY_DELAYS))]
 
     return delays
+
+
+def _checked_step_key(key: Any) -> str | None:
+    """The key.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is empty.
+    """
+    if key is not None and not isinstance(key, str):
+        raise TypeError(f"Invalid `step_key`: expected a text; got {key!r}.")
+    if key == "":
+        raise ValueError("Invalid `step_key`: an empty text names nothing.")
+    return key
 
 
 def _task_key(fn: Callable[..., Any]) -> str:

@@ -36,7 +36,7 @@ LAYERS = {
         "transactions",
     ],
     6: ["_engine", "flow_engine", "futures", "task_engine", "task_runners", "timeouts"],
-    7: ["flows", "tasks"],
+    7: ["entrypoints", "flows", "resumption", "tasks"],
     8: ["__init__", "integrations", "testing"],
     9: ["__main__", "cli", "server"],
 }

@@ -34,6 +34,7 @@ class ResultOptions:
         cache_expiration: How long a kept result counts.
         refresh_cache: Whether to run and overwrite what is kept; None leaves it to the settings.
         of_task: False for a flow, to which the settings for tasks do not apply.
+        is_named: Whether the user names the steps of a task: then the default policy does not apply.
 
     Raises:
         TypeError: An option is of a wrong type.
@@ -67,6 +68,7 @@ class ResultOptions:
         cache_expiration: timedelta | None = None,
         refresh_cache: bool | None = None,
         of_task: bool = True,
+        is_named: bool = False,
     ) -> None:
         _check_storage(result_storage)
         _check("result_serializer", result_serializer, (str, Serializer), "a serializer or its type")
@@ -86,7 +88,7 @@ class ResultOptions:
         self._of_task = of_task
         self.given_cache_policy = cache_policy
         self.given_persist_result = persist_result
-        self._resolve_policy(cache_policy, persist_result)
+        self._resolve_policy(cache_policy, persist_result, is_named)
         self._inherits = (
             result_storage is None
             and result_serializer is None
@@ -95,7 +97,7 @@ class ResultOptions:
             and not _is_configured(self.cache_policy)
         )
 
-    def _resolve_policy(self, given: Any, persist: bool | None) -> None:
+    def _resolve_policy(self, given: Any, persist: bool | None, is_named: bool) -> None:
         """What policy holds, and whether results are kept because of it (T-12 to T-15)."""
         is_given = given is not NotSet
         if self.cache_key_fn is not None:
@@ -123,7 +125,8 @@ class ResultOptions:
         elif self.result_storage_key is not None:
             self.cache_policy = None
         else:
-            self.cache_policy = NO_CACHE if get_current_settings().tasks.default_no_cache else DEFAULT
+            no_default = is_named or get_current_settings().tasks.default_no_cache
+            self.cache_policy = NO_CACHE if no_default else DEFAULT
 
     def persists_in(self, outer: RunContext | None) -> bool:
         """Whether results of a run inside of ``outer`` are kept (R-71, R-77)."""

@@ -103,14 +103,19 @@ class RecordedRun:
         run = self.run
         return run is not None and run.state.type in _LOOPING
 
-    def _enter(self, state: State) -> State:
-        """Make ``state`` the run's state and record it; a final one is on disk on return (E-54 to E-59)."""
+    def _enter(self, state: State, confirm: bool = False) -> State:
+        """Make ``state`` the run's state and record it; a final one is on disk on return (E-54 to E-59).
+
+        With ``confirm``, the store has accepted it on return, whatever it is.
+        """
         run = self.run or self._require_run()
         before = run.state
         run.claim(state)
         transitions.enter(run, state)
         try:
-            self._recorder.enter(run, state, wait=state.type in TERMINAL_STATES, before=before)
+            self._recorder.enter(
+                run, state, wait=state.type in TERMINAL_STATES, before=before, confirm=confirm
+            )
         except BaseException:  # an interrupt too: what is not on disk is told to nobody
             self._unrecorded = True
             raise

@@ -15,6 +15,7 @@ from mainspring._core.lineage import Origin
 from mainspring._core.transitions import Move, next_state
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.recorded import RecordedRun, also_named
+from mainspring._engine.steps import active_steps, step_of_task
 from mainspring.annotations import NotSet
 from mainspring.cache_policies import NO_CACHE
 from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
@@ -22,6 +23,7 @@ from mainspring.exceptions import RunCancelled
 from mainspring.logging import enter_context, get_logger, should_log_prints, task_run_logger
 from mainspring.recording import current_recorder
 from mainspring.results import render_storage_key
+from mainspring.results.keys import new_storage_key
 from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType, is_stored
@@ -57,8 +59,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         task_run: A run record to execute, possibly again; a new one is created when omitted.
         retries: Retries already started by this engine.
         wait_for: Futures and states to wait for besides those among the parameters.
-        context: What a task runner hands over: a ``threading.Event`` that cancels as ``cancel_event``, and
-            what `mainspring.context.serialize_context` gave where the run was submitted.
+        context: What a task runner hands over: a ``threading.Event`` that cancels as ``cancel_event``, what
+            `mainspring.context.serialize_context` gave where the run was submitted, and as ``step`` which step of
+            its flow run this is, if that was known there.
     """
 
     task: Any
@@ -74,6 +77,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     _is_limited: ClassVar[bool] = True
     _looks_up = False  # whether a result under the key would be used
     _cache_key: CacheKey | None = None  # what is told of how the run looks for a result
+    _is_shared = False  # whether the key is one that others may use at the same time
 
     def __post_init__(self) -> None:
         if self.parameters is None:
@@ -151,9 +155,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     handle_rollback.log_on_run = False  # type: ignore[attr-defined]
 
-    def _enter(self, state: State) -> State:
+    def _enter(self, state: State, confirm: bool = False) -> State:
         """Enter and record a state; what a completed run came to is known in its flow run from then on."""
-        RecordedRun._enter(self, state)  # `super()` costs more than it gives here
+        RecordedRun._enter(self, state, confirm)  # `super()` costs more than it gives here
         if state.type is StateType.COMPLETED:
             self.trace(state.data)
         return state
@@ -250,8 +254,10 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             elif self.task.result_options.cache_policy not in (None, NO_CACHE):
                 # Generators always run: what they yielded is not kept, only what they returned (G-8).
                 self._tell_key(None, skipped="generator")
-            self._looks_up = key is not None
-            self._result_key = self._result_store.storage_key_fn() if key is None else key
+            self._is_shared = self._looks_up = key is not None
+            if key is None:
+                key = self._take_step() or self._result_store.storage_key_fn()
+            self._result_key = key
             if self._cache_key is not None:
                 self._record_cache_key(self._cache_key)
         options: ResultOptions = self.task.result_options
@@ -259,7 +265,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         return kind(
             key=self._result_key,
             store=self._result_store,
-            isolation_level=level if self._looks_up else None,
+            isolation_level=level if self._is_shared else None,
             overwrite=not self._looks_up or self._refreshes(),
             logger=self.logger,
         )
@@ -274,6 +280,23 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         if found.key is not None and self._refreshes():
             found = CacheKey(found.task_run_key, found.key, found.components, "refresh")
         self._recorder.note_cache_key(found)
+
+    def _take_step(self) -> str | None:
+        """The key of this step of its flow run, under which a resumed run finds it; None if it has none."""
+        run = self._require_run()
+        assert isinstance(run, TaskRun)
+        if self.task.isgenerator:
+            return None  # what it yields is not kept, so it always runs
+        given = self.context.get("step") if self.context else None
+        if given is not None:
+            step, self._looks_up = given
+            return str(step)
+        steps = active_steps(run.flow_run_key)
+        if steps is None or self._result_store.storage_key_fn is not new_storage_key:
+            return None
+        key = step_of_task(steps, self.task, self.parameters, self._context.outer)
+        self._looks_up = steps.goes_on and key is not None
+        return key
 
     def _expiration(self) -> datetime | None:
         duration = self.task.result_options.cache_expiration

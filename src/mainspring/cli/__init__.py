@@ -4,7 +4,6 @@ What a command looks like from outside is in the modules named after its noun, w
 that the command answers at once; what it does is in the modules below them, loaded when it is called for::
 
     run         mainspring run           execution, on top of
-                                         entrypoints   from FILE.py:flow to the flow
                                          progress      what the runs of this process are up to, counted
                                          reports       progress as lines
                                          live          progress as bars on a terminal
@@ -13,6 +12,7 @@ that the command answers at once; what it does is in the modules below them, loa
     runs        mainspring runs ls       listing
                 mainspring runs show     showing, on top of trees, folding, timeline and treetable
                 mainspring runs logs     logbook
+                mainspring runs resume   execution
     cache       mainspring cache why     caching
     version     mainspring version
 

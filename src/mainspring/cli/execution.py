@@ -1,4 +1,4 @@
-"""What ``mainspring run`` does: load the flow, run it under a report, and tell how it ended."""
+"""What ``mainspring run`` and ``mainspring runs resume`` do: run a flow under a report, and tell how it ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.text import Text
 
 from mainspring import identifiers
-from mainspring.cli.entrypoints import AnyFlow, load_flow
 from mainspring.cli.errors import FAILED, INTERRUPTED, TERMINATED, report_error
 from mainspring.cli.failures import describe_failure
+from mainspring.cli.histories import NO_RUNS, open_history
 from mainspring.cli.live import LiveReport
 from mainspring.cli.loglines import show_run_logs
 from mainspring.cli.progress import FlowProgress, Progress
@@ -38,11 +38,20 @@ from mainspring.cli.rendering import (
 )
 from mainspring.cli.reports import LineReport, Report
 from mainspring.cli.streams import GuardedStream, guard_streams
-from mainspring.exceptions import ConfigurationError, MainspringError, ParameterBindError, TerminationSignal
+from mainspring.entrypoints import AnyFlow, load_flow
+from mainspring.exceptions import (
+    ConfigurationError,
+    MainspringError,
+    NotResumable,
+    ObjectNotFound,
+    ParameterBindError,
+    TerminationSignal,
+)
 from mainspring.recording import current_recorder
+from mainspring.resumption import resume_flow_run
 from mainspring.states import State
 
-__all__ = ["execute"]
+__all__ = ["execute", "resume"]
 
 _COMPLETED = 0
 
@@ -59,19 +68,48 @@ def execute(target: str, assignments: Sequence[str], plain: bool) -> int:
         MainspringError: The flow cannot be found, loaded or called like this, or the store not be opened.
     """
     parameters = parse_parameters(assignments)
+
+    def prepare() -> Callable[[], State]:
+        flow = load_flow(target)
+        _check_arguments(flow, parameters)
+        return lambda: _call(flow, parameters)
+
+    return _follow(prepare, plain)
+
+
+def resume(text: str, plain: bool) -> int:
+    """Go on with the flow run whose id begins or ends with ``text``, and return the exit code of the command.
+
+    Args:
+        text: The id, or its beginning or end.
+        plain: Report line by line even on a terminal.
+
+    Raises:
+        MainspringError: There is no such run, it cannot be gone on with, or the store not be opened.
+    """
+    with open_history() as client:
+        if client is None:
+            raise ObjectNotFound(NO_RUNS)
+        run = client.find_run(text)
+    return _follow(lambda: lambda: resume_flow_run(run.id, return_state=True), plain)
+
+
+def _follow(prepare: Callable[[], Callable[[], State]], plain: bool) -> int:
+    """Report what a flow does that ``prepare`` gives the call of, and return the exit code."""
     terminal = sys.stderr
     live = is_terminal(terminal) and not plain
     with _sigterm_raises(), guard_streams() if live else _no_guards() as guards:
-        flow = load_flow(target)
-        _check_arguments(flow, parameters)
+        call = prepare()
         progress = Progress()
         console = open_console(terminal)
         report: Report = LiveReport(progress, console, guards) if live else LineReport(progress, console)
         recorder = current_recorder()
         with show_run_logs(live, report.catch_up), recorder.listen(progress.note), report:
-            outcome = _call(flow, parameters)
+            outcome = _outcome_of(call)
         for _ in progress.take_in():
             pass
+    if isinstance(outcome, NotResumable) and progress.first is None:
+        raise outcome
     return _conclude(outcome, progress, console)
 
 
@@ -125,14 +163,21 @@ def _check_arguments(flow: AnyFlow, parameters: dict[str, Any]) -> None:
         raise
 
 
-def _call(flow: AnyFlow, parameters: dict[str, Any]) -> State | BaseException:
-    """Run the flow to its end: its final state, or what came out of it instead."""
+def _call(flow: AnyFlow, parameters: dict[str, Any]) -> State:
+    """Run the flow to its end."""
     call: Any = flow
+    state: State = (
+        asyncio.run(call(**parameters, return_state=True))
+        if flow.isasync
+        else call(**parameters, return_state=True)
+    )
+    return state
+
+
+def _outcome_of(call: Callable[[], State]) -> State | BaseException:
+    """The final state of the flow run, or what came out of the call instead."""
     try:
-        if flow.isasync:
-            state: State = asyncio.run(call(**parameters, return_state=True))
-        else:
-            state = call(**parameters, return_state=True)
+        state = call()
     except (Exception, KeyboardInterrupt, SystemExit, TerminationSignal) as error:
         return error
     return state

@@ -1,4 +1,4 @@
-"""``mainspring runs``: the history of runs."""
+"""``mainspring runs``: the history of runs, and going on with one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 __all__ = ["runs"]
 
 runs = typer.Typer(
-    help="Read the history of runs.",
+    help="Read the history of runs, and resume one.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -89,3 +89,27 @@ def show_logs(run_id: RunId, as_json: AsJson = False) -> None:
     from mainspring.cli.logbook import show_logbook  # start-up
 
     show_logbook(run_id, as_json)
+
+
+@runs.command("resume")
+def resume_run(
+    run_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="The id of a flow run, or the beginning or end of it.",
+            show_default=False,
+            autocompletion=_complete_id,
+        ),
+    ],
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Report progress line by line, as in a pipe.")
+    ] = False,
+) -> None:
+    """Go on with a flow run that failed, crashed or was cancelled, and follow its progress.
+
+    Exits with 0 if the run completed, 1 if not, 2 if it cannot be resumed.
+    """
+    from mainspring.cli.execution import resume  # start-up: the engines and what goes with them
+
+    raise typer.Exit(resume(run_id, plain))

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from mainspring import clock
 from mainspring._core.lineage import Lineage
+from mainspring._core.steps import Steps
 from mainspring._holder import ContextModel
 from mainspring.exceptions import MissingContextError
 from mainspring.runs import FlowRun, TaskRun
@@ -82,10 +83,11 @@ class FlowRunContext(RunContext):
         start_time: When the attempt started; now by default.
         detached: The flow itself runs elsewhere: this is its context in another process.
 
-    ``run_results`` tells which objects of the flow run came out of which task run.
+    ``run_results`` tells which objects of the flow run came out of which task run. ``steps`` tells the steps of an
+    attempt from one another; None outside of attempts, in other processes, and where results are not kept.
     """
 
-    __slots__ = ("detached", "flow", "flow_run", "run_results", "task_runner")
+    __slots__ = ("detached", "flow", "flow_run", "run_results", "steps", "task_runner")
     _variable = ContextVar("mainspring_flow_run", default=None)
     _shipped: ClassVar = {"flow": None, "flow_run": None, **_SHIPPED}
 
@@ -105,6 +107,7 @@ class FlowRunContext(RunContext):
         RunContext.__init__(self, parameters, log_prints, result_store, persist_result, client, start_time)
         self.detached = detached
         self.run_results = Lineage()
+        self.steps: Steps | None = None
         self.flow = flow
         self.flow_run = flow_run
         self.task_runner = task_runner
@@ -123,9 +126,11 @@ class TaskRunContext(RunContext):
         client: A client of the run store, for whoever reads the context.
         start_time: When the attempt started; now by default.
         cancel_event: Set by whoever runs the task to cancel it.
+
+    ``scope`` tells the run from others of its flow run, for the steps inside of it; None until one asks.
     """
 
-    __slots__ = ("cancel_event", "task", "task_run")
+    __slots__ = ("cancel_event", "scope", "task", "task_run")
     _variable = ContextVar("mainspring_task_run", default=None)
     _shipped: ClassVar = {"task": None, "task_run": None, **_SHIPPED}
 
@@ -143,6 +148,7 @@ class TaskRunContext(RunContext):
     ) -> None:
         RunContext.__init__(self, parameters, log_prints, result_store, persist_result, client, start_time)
         self.cancel_event = cancel_event
+        self.scope: str | None = None
         self.task = task
         self.task_run = task_run
 

@@ -439,6 +439,10 @@ class ResultStore(LockedKeys):
         parameters: dict[str, Any] = ResultRecord.deserialize(content).result
         return parameters
 
+    def parameters_path(self, identifier: UUID) -> str:
+        """Where the arguments of a run are kept, in a form that other processes understand."""
+        return self._storage().resolve_path(f"parameters/{identifier}")
+
     def _parameters(self, identifier: UUID, parameters: dict[str, Any]) -> tuple[str, ResultRecord[Any]]:
         path = f"parameters/{identifier}"
         return path, ResultRecord(parameters, ResultRecordMetadata(path, serializer=self.serializer))

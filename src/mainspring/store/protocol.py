@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from mainspring.runs import FlowRun, Run, TaskRun
+from mainspring.runs import FlowRun, Resumption, Run, TaskRun
 from mainspring.states import State
 from mainspring.store.limits import LimitStore
 
@@ -156,6 +156,10 @@ class RunStore(LimitStore, Protocol):
 
     def read_run(self, key: bytes) -> TaskRun | FlowRun | None:
         """One run by its id."""
+        ...
+
+    def read_resumptions(self, keys: Sequence[bytes]) -> dict[bytes, Resumption]:
+        """How to go on with these flow runs, by key; those that keep no results are left out."""
         ...
 
     def read_states(self, key: bytes) -> list[State]:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from mainspring.runs import FlowRun, TaskRun
+from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State, StateType
 from mainspring.store.owners import UNFINISHED
 from mainspring.store.protocol import CacheKey, LogEntry, RunFilter
@@ -14,11 +14,13 @@ from mainspring.store.rows import (
     FLOW_RUNS,
     SELECT_CACHE_KEYS,
     SELECT_LOGS,
+    SELECT_RESUMPTIONS,
     SELECT_STATES,
     TASK_RUNS,
     RunTable,
     read_cache_key,
     read_log,
+    read_resumption,
     read_state,
 )
 
@@ -27,6 +29,7 @@ __all__ = [
     "earlier_cache_keys",
     "flow_runs",
     "logs",
+    "resumptions",
     "run",
     "runs_by_id",
     "states",
@@ -89,6 +92,13 @@ def run(db: sqlite3.Connection, key: bytes) -> TaskRun | FlowRun | None:
             found: TaskRun | FlowRun = table.read(row)
             return found
     return None
+
+
+def resumptions(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Resumption]:
+    """See `RunStore.read_resumptions`."""
+    query = f"{SELECT_RESUMPTIONS} WHERE flow_run_id IN {_KEYS.format('runs')}"  # noqa: S608 - constants
+    rows = db.execute(query, {"runs": b"".join(keys)}).fetchall()
+    return {row[0]: read_resumption(row) for row in rows}
 
 
 def states(db: sqlite3.Connection, key: bytes) -> list[State]:

@@ -14,7 +14,7 @@ import msgspec
 
 from mainspring.annotations import NotSet
 from mainspring.results import ResultRecordMetadata
-from mainspring.runs import FlowRun, Run, RunInput, TaskRun
+from mainspring.runs import FlowRun, Resumption, Run, RunInput, TaskRun
 from mainspring.states import State, StateDetails, StateType
 from mainspring.store.encoding import facts_to_json, to_json, well_formed
 from mainspring.store.protocol import CacheKey, LogEntry
@@ -24,7 +24,9 @@ __all__ = [
     "INSERT_CACHE_KEY",
     "INSERT_LOG",
     "INSERT_STATE",
+    "KEEP_RESUMPTION",
     "SELECT_CACHE_KEYS",
+    "SELECT_RESUMPTIONS",
     "TASK_RUNS",
     "Projection",
     "RunTable",
@@ -32,7 +34,9 @@ __all__ = [
     "log_row",
     "read_cache_key",
     "read_log",
+    "read_resumption",
     "read_state",
+    "resumption_row",
     "state_row",
     "table_of",
     "tidied",
@@ -268,6 +272,44 @@ FLOW_RUNS = RunTable(
     started_by="r.parent_task_run_id {}",
     top_level="r.parent_task_run_id IS NULL",
 )
+
+
+# How to go on with flow runs
+
+KEEP_RESUMPTION = (
+    "INSERT INTO resumptions VALUES (?,?,?,?,?,?,?) ON CONFLICT (flow_run_id) DO UPDATE SET"
+    " entrypoint = excluded.entrypoint, file = excluded.file, parameters = excluded.parameters,"
+    " problem = excluded.problem, step = excluded.step, attempt = excluded.attempt"
+)
+SELECT_RESUMPTIONS = (
+    "SELECT flow_run_id, entrypoint, file, parameters, problem, step, attempt FROM resumptions"
+)
+
+
+def resumption_row(key: bytes, known: Resumption) -> Row:
+    """What `KEEP_RESUMPTION` binds."""
+    return (
+        key,
+        known.entrypoint,
+        known.file,
+        known.parameters,
+        known.problem,
+        known.step,
+        known.attempt,
+    )
+
+
+def read_resumption(row: Row) -> Resumption:
+    """What stands in a row of `SELECT_RESUMPTIONS`."""
+    _, entrypoint, file, parameters, problem, step, attempt = row
+    return Resumption(
+        entrypoint=entrypoint,
+        file=file,
+        parameters=parameters,
+        problem=problem,
+        step=step,
+        attempt=attempt,
+    )
 
 
 def table_of(run: Run) -> RunTable:

@@ -20,6 +20,7 @@ MIGRATIONS = (
     "0003_limits.sql",
     "0004_cache_keys.sql",
     "0005_locks.sql",
+    "0006_resumption.sql",
 )
 _DIRECTORY = Path(__file__).with_name("migrations")
 

@@ -13,7 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from mainspring import clock
 from mainspring._core.transitions import Move, enter, next_state
-from mainspring.runs import FlowRun, TaskRun
+from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
 from mainspring.store import forks, locks, queries, slots
 from mainspring.store.connections import MEMORY, Database, Link, translated
@@ -205,6 +205,10 @@ class SQLiteRunStore:
     def read_run(self, key: bytes) -> TaskRun | FlowRun | None:
         """See `RunStore.read_run`."""
         return self._read(queries.run, key)
+
+    def read_resumptions(self, keys: Sequence[bytes]) -> dict[bytes, Resumption]:
+        """See `RunStore.read_resumptions`."""
+        return self._read(queries.resumptions, keys)
 
     def read_states(self, key: bytes) -> list[State]:
         """See `RunStore.read_states`."""

@@ -6,17 +6,19 @@ import sqlite3
 from collections.abc import Sequence
 
 from mainspring._core.transitions import enter
-from mainspring.runs import Run
+from mainspring.runs import FlowRun, Run
 from mainspring.states import State, StateType
 from mainspring.store.protocol import CacheKey, Change, LogEntry
 from mainspring.store.rows import (
     INSERT_CACHE_KEY,
     INSERT_LOG,
     INSERT_STATE,
+    KEEP_RESUMPTION,
     Projection,
     Row,
     cache_key_row,
     log_row,
+    resumption_row,
     state_row,
     table_of,
     tidied,
@@ -95,6 +97,8 @@ def _insert(db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, p
     except sqlite3.IntegrityError:
         return False
     pending += rows
+    if isinstance(run, FlowRun):
+        _keep_resumption(db, run, tidy)
     return True
 
 
@@ -117,7 +121,16 @@ def _append(db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, p
             pending.append(state_row(run.key, position, state, projection.run_count))
         row = update_row(run, projection, owner)
         db.execute(table.update, tidied(row) if tidy else row)
+        if isinstance(run, FlowRun):
+            _keep_resumption(db, run, tidy)
     return True
+
+
+def _keep_resumption(db: sqlite3.Cursor, run: FlowRun, tidy: bool) -> None:
+    """Write how to go on with the run, if that is known here."""
+    if run.resumption is not None:
+        row = resumption_row(run.key, run.resumption)
+        db.execute(KEEP_RESUMPTION, tidied(row) if tidy else row)
 
 
 def _not_yet_written(change: Change, newest: bytes) -> list[State] | None:

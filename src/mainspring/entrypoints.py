@@ -1,11 +1,13 @@
-"""From ``FILE.py:flow`` to the flow."""
+"""From ``FILE.py:flow``, or the name of a module and of a flow in it, to the flow."""
 
 from __future__ import annotations
 
 import difflib
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -16,10 +18,11 @@ from mainspring.exceptions import EntrypointError
 from mainspring.flows import Flow
 from mainspring.tasks import Task
 
-__all__ = ["load_flow"]
+__all__ = ["AnyFlow", "find_flow", "load_flow"]
 
 AnyFlow = Flow[..., object]
 
+_OWN_NAMES = "__flow_file_"  # of modules whose file is called like another module
 _STORE_IN_USE = "mainspring.store.sqlite"  # imported when the first store is opened
 
 
@@ -47,6 +50,71 @@ def load_flow(target: str) -> AnyFlow:
     if not own:
         raise EntrypointError(f"{path} defines no flow. Put @flow on the function that is to run.")
     raise EntrypointError(f"{path} defines {len(own)} flows. Say which one: {_choices(path, own)}.")
+
+
+def find_flow(entrypoint: str, file: str | None) -> AnyFlow:
+    """The flow at a place that was noted; its module is imported, or its file loaded, unless that was done already.
+
+    Raises:
+        EntrypointError: It cannot be found, imported or loaded.
+    """
+    module_name, _, path = entrypoint.partition(":")
+    module = _loaded_from(module_name, file)
+    if module is None:
+        began = clock.current().now()
+        module = _import(module_name, file)
+        origin = Path(file or module_name)
+        _refuse_what_ran_already(origin, {flow.name for flow in _flows_in(module).values()}, began)
+    try:
+        found: object = attrgetter(path)(module)
+    except AttributeError:
+        found = None
+    if not isinstance(found, Flow):
+        raise EntrypointError(f"{file or module_name} has no flow {path!r} any more.")
+    return cast(AnyFlow, found)
+
+
+def _loaded_from(module_name: str, file: str | None) -> ModuleType | None:
+    """The module, if it has been loaded from that file already, under any name."""
+    if file is None:
+        return sys.modules.get(module_name)
+    for module in (sys.modules.get(module_name), *list(sys.modules.values())):
+        if _is_from(module, file):
+            return module
+    return None
+
+
+def _is_from(module: object, file: str) -> bool:
+    own = getattr(module, "__file__", None)
+    return isinstance(own, str) and own.endswith(Path(file).name) and str(Path(own).resolve()) == file
+
+
+def _import(module_name: str, file: str | None) -> ModuleType:
+    """Import a module by its name if that leads to the file, or the file is not there; else load the file.
+
+    Raises:
+        EntrypointError: Both failed.
+    """
+    path = None if file is None or not Path(file).is_file() else Path(file)
+    if module_name == "__main__" or module_name.startswith(_OWN_NAMES):
+        if path is None:
+            raise EntrypointError(f"There is no file {file!r} any more.")
+        return _load(path)
+    if path is not None:
+        depth = module_name.count(".") + (path.name == "__init__.py")
+        root = str(path.parents[min(depth, len(path.parents) - 1)])
+        if root not in sys.path:
+            sys.path.insert(0, root)
+    try:
+        module = import_module(module_name)
+    except (Exception, SystemExit) as error:
+        where = "" if file is None else f" (from {file})"
+        raise EntrypointError(
+            f"The module {module_name!r}{where} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    if path is None or _is_from(module, str(path)):
+        return module
+    return _load(path)  # another module has the name here
 
 
 def _split(target: str) -> tuple[Path, str]:
@@ -77,7 +145,7 @@ def _load(path: Path) -> ModuleType:
         sys.path.insert(0, folder)
     name = path.stem
     if name in sys.modules or name in sys.stdlib_module_names or "." in name:
-        name = f"__flow_file_{name.replace('.', '_')}"
+        name = f"{_OWN_NAMES}{name.replace('.', '_')}"
     spec = spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise EntrypointError(f"{path} is no Python file: its name has to end with '.py'.")

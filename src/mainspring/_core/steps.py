@@ -1,0 +1,54 @@
+"""What tells the steps of a flow run from one another, in every process that goes on with it.
+
+A step is known by the scope that it is made in (the flow run, or a step around it), by what it is (a task or flow and
+its inputs, or a name that somebody gave it), and by how many times that was there before in the same scope. Nothing
+depends on the order of different steps, nor on which of them run at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from itertools import count
+from typing import Any
+
+__all__ = ["Steps", "digest_of"]
+
+
+def digest_of(*parts: str) -> str:
+    """One key for some texts, in their order: 32 hexadecimal digits."""
+    hasher = blake2b(digest_size=16)
+    for part in parts:
+        hasher.update(b"%d:" % len(part))
+        hasher.update(part.encode("utf-8", "surrogatepass"))
+    return hasher.hexdigest()
+
+
+class Steps:
+    """The steps that one attempt of a flow run has begun. Safe to use from any thread.
+
+    Args:
+        flow_run_key: The id of the flow run.
+        attempt: The attempt whose steps they are. A resumed run goes on with those of the attempt that had ended.
+        goes_on: True if steps of that attempt may have been finished before.
+    """
+
+    __slots__ = ("_attempt", "_counts", "_run", "earlier", "goes_on")
+
+    def __init__(self, flow_run_key: bytes, attempt: int, goes_on: bool) -> None:
+        self._run = flow_run_key.hex()
+        self._attempt = str(attempt)
+        self._counts: dict[tuple[str, str], Iterator[int]] = {}
+        self.goes_on = goes_on
+        self.earlier: dict[str, Any] | None = None  # subflow runs by their step, once they were asked for
+
+    def take(self, scope: str, what: str, of_attempt: bool = True) -> str:
+        """The key of the next step that is ``what``.
+
+        Args:
+            scope: The step around it; empty for the flow run itself.
+            what: The task or flow and its inputs, or a name.
+            of_attempt: With False, other attempts of the flow run have the same step.
+        """
+        before = next(self._counts.setdefault((scope, what), count()))
+        return digest_of(self._run, self._attempt if of_attempt else "", scope, what, str(before))

@@ -1,0 +1,55 @@
+"""Where the function of a task or flow is defined, as text, so that another process finds it."""
+
+from __future__ import annotations
+
+import sys
+from operator import attrgetter
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from mainspring._engine.subject import Subject
+
+__all__ = ["Place", "place_of"]
+
+
+class Place(NamedTuple):
+    """Where a flow is defined.
+
+    Args:
+        entrypoint: ``module:name``; None if no name leads to the flow.
+        file: The file of that module, if there is one.
+        problem: Why another process cannot find the flow, if it cannot.
+    """
+
+    entrypoint: str | None = None
+    file: str | None = None
+    problem: str | None = None
+
+
+def place_of(flow: Any) -> Place:
+    """Where other processes find the flow."""
+    facts = vars(flow)
+    module_name, path = facts.get("__module__", "__main__"), facts.get("__qualname__", "")
+    if "<locals>" in path:
+        return Place(problem="its flow is defined inside of a function")
+    module = sys.modules.get(module_name)
+    name = None if module is None else _name_in(module, flow, path)
+    if name is None:
+        return Place(problem=f"no name in the module {module_name!r} leads to its flow, which may be a copy")
+    found = getattr(module, "__file__", None)
+    file = str(Path(found).resolve()) if found else None
+    if module_name == "__main__" and (file is None or not file.endswith(".py")):
+        return Place(problem="its flow is defined in an interactive session")
+    return Place(f"{module_name}:{name}", file)
+
+
+def _name_in(module: ModuleType, flow: Any, path: str) -> str | None:
+    """The name under which a module has the flow, also as one that is bound to an instance or class."""
+    try:
+        found: Any = attrgetter(path)(module)
+    except AttributeError:
+        found = None
+    if isinstance(found, Subject) and found.policy is flow.policy:
+        return path
+    return next((name for name, value in vars(module).items() if value is flow), None)

@@ -1,0 +1,174 @@
+"""Going on with a flow run that did not end well, in any process that reaches its history and its results.
+
+The flow is called again under the id of the run. What had finished is answered from kept results; what had not is
+attempted again. This takes no more of a flow than that it keeps its results: ``@flow(persist_result=True)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from mainspring import _portal, identifiers
+from mainspring.context import FlowRunContext, TaskRunContext
+from mainspring.entrypoints import AnyFlow, find_flow
+from mainspring.exceptions import EntrypointError, NotResumable, ObjectNotFound
+from mainspring.flow_engine import run_flow, run_flow_async, run_flow_sync
+from mainspring.recording import current_recorder
+from mainspring.results import ResultStore, get_result_store
+from mainspring.runs import FlowRun, Resumption, TaskRun
+from mainspring.store.protocol import RunStore
+
+__all__ = ["aresume_flow_run", "resume_flow_run"]
+
+
+def resume_flow_run(
+    flow_run_id: UUID | str, flow: AnyFlow | None = None, *, return_state: bool = False
+) -> Any:
+    """Go on with a flow run that failed, crashed or was cancelled, under its own id. Blocks until it is over.
+
+    Finished task runs and subflows are answered from their kept results, the others are attempted again. The flow has
+    all of its retries again. An async flow runs on an event loop of the calling thread.
+
+    Args:
+        flow_run_id: The id of the run.
+        flow: The flow, if it cannot be found where it was defined: in a function, a notebook, or a moved file.
+        return_state: Return the final state instead of the value.
+
+    Returns:
+        What the flow returns.
+
+    Raises:
+        NotResumable: The run cannot be gone on with: it is not over, has completed, is a subflow, has not kept what
+            it takes, or somebody else goes on with it. Nothing was changed.
+        ObjectNotFound: There is no such flow run.
+        BaseException: Whatever comes out of the flow.
+    """
+    with _outside_of_runs():
+        found = _find(flow_run_id, flow)
+        return_type = "state" if return_state else "result"
+        return _portal.finish(run_flow(found.flow, found.run, found.parameters, None, return_type, True))
+
+
+async def aresume_flow_run(
+    flow_run_id: UUID | str, flow: AnyFlow | None = None, *, return_state: bool = False
+) -> Any:
+    """`resume_flow_run` for async code. A sync flow runs in a thread of its own."""
+    import asyncio  # whoever awaits has it already
+
+    with _outside_of_runs():
+        found = await asyncio.to_thread(_find, flow_run_id, flow)
+        return_type: Any = "state" if return_state else "result"
+        if found.flow.isasync:
+            return await run_flow_async(found.flow, found.run, found.parameters, None, return_type, True)
+        return await asyncio.to_thread(
+            run_flow_sync, found.flow, found.run, found.parameters, None, return_type, True
+        )
+
+
+class _Found(NamedTuple):
+    """What it takes to call the flow."""
+
+    flow: AnyFlow
+    run: FlowRun
+    parameters: dict[str, Any]
+
+
+@contextmanager
+def _outside_of_runs() -> Generator[None]:
+    """A resumed run is a run of its own, whoever resumes it."""
+    task_run, flow_run = TaskRunContext.activate(None), FlowRunContext.activate(None)
+    try:
+        yield
+    finally:
+        TaskRunContext.activate(task_run)
+        FlowRunContext.activate(flow_run)
+
+
+def _find(flow_run_id: UUID | str, flow: AnyFlow | None) -> _Found:
+    """The run, its flow and its parameters, if it can be gone on with; raises as `resume_flow_run` does."""
+    recorder = current_recorder()
+    recorder.flush()
+    store = recorder.store
+    store.settle_dead_owners()  # the run may be one that nobody has found dead yet
+    run = _ended_run(store, flow_run_id)
+    known = store.read_resumptions([run.key]).get(run.key)
+    if known is None:
+        raise _refusal(
+            run,
+            "it was to keep no results, or ended before it began. Flows with `@flow(persist_result=True)` can be"
+            " resumed",
+        )
+    run.resumption = known
+    if known.parameters is None or (known.problem is not None and flow is None):
+        advice = ". Pass the flow: `resume_flow_run(id, flow=...)`" if known.parameters else ""
+        raise _refusal(run, f"{known.problem}{advice}")
+    if flow is None:
+        flow = _flow_of(run, known)
+    if flow.name != run.flow_name:
+        raise _refusal(run, f"it is a run of the flow {run.flow_name!r}, not of {flow.name!r}")
+    return _Found(flow, run, _parameters_of(run, known, flow))
+
+
+def _ended_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
+    """The run, which is over and did not complete."""
+    run = store.read_run(identifiers.to_bytes(flow_run_id))
+    if not isinstance(run, FlowRun):
+        raise ObjectNotFound(f"There is no flow run with the id {flow_run_id} in {store.url}.")
+    state = run.state
+    if state.is_completed():
+        raise _refusal(run, f"it has completed: it is {state.name}. Call its flow for another run")
+    if not state.is_final():
+        raise _refusal(run, f"it is not over: it is {state.name}")
+    if run.parent_task_run_key is not None:
+        parent = store.read_run(run.parent_task_run_key)
+        of = parent.flow_run_id if isinstance(parent, TaskRun) else None
+        raise _refusal(run, f"it is the run of a subflow. Resume the run that has called it: {of}")
+    return run
+
+
+def _flow_of(run: FlowRun, known: Resumption) -> AnyFlow:
+    """The flow at the place where it was when the run began."""
+    assert known.entrypoint is not None
+    try:
+        return find_flow(known.entrypoint, known.file)
+    except EntrypointError as error:
+        raise _refusal(
+            run, f"its flow cannot be found. {error} Pass it: `resume_flow_run(id, flow=...)`"
+        ) from error
+
+
+def _parameters_of(run: FlowRun, known: Resumption, flow: AnyFlow) -> dict[str, Any]:
+    """The arguments of the run, from where its results are kept, completed with the defaults of new parameters."""
+    options = flow.result_options
+    if not options.persists_in(None):
+        raise _refusal(run, f"the flow {flow.name!r} keeps no results now. Give it `persist_result=True`")
+    results: ResultStore = options.store_in(get_result_store())
+    expected = results.parameters_path(run.id)
+    if expected != known.parameters:
+        raise _refusal(
+            run,
+            f"its results are kept elsewhere: {known.parameters!r} is its, and {expected!r} would be here. Resume it"
+            " with the storage and settings that it had",
+        )
+    given: dict[str, Any] = {}
+    if run.parameters:
+        try:
+            given = results.read_parameters(run.id)
+        except (
+            Exception
+        ) as error:  # whatever a storage or a class of the user's raises: it is the reason to tell
+            raise _refusal(run, f"its parameters cannot be read: {type(error).__name__}: {error}") from error
+    signature = flow.arguments.signature.parameters
+    parameters = flow.arguments.complete(given)
+    wrong = [name for name in given if name not in signature]
+    wrong += [name for name, value in parameters.items() if value is signature[name].empty]
+    if wrong:
+        raise _refusal(run, f"its flow takes other parameters now: see {', '.join(map(repr, wrong))}")
+    return parameters
+
+
+def _refusal(run: FlowRun, reason: str) -> NotResumable:
+    return NotResumable(f"Flow run {run.name!r} ({run.id}) cannot be resumed: {reason}.")
