@@ -48,7 +48,7 @@ def resume_flow_run(
     """
     with _outside_of_runs():
         found = _find(flow_run_id, flow)
-        return_type = "state" if return_state else "result"
+        return_type: Any = "state" if return_state else "result"
         return _portal.finish(run_flow(found.flow, found.run, found.parameters, None, return_type, True))
 
 

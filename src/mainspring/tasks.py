@@ -128,22 +128,10 @@ class Task(Subject[P, R]):
         hooks = {"on_running": on_running, "on_completion": on_completion, "on_failure": on_failure}
         hooks |= {"on_crashed": on_crashed, "on_cancellation": on_cancellation, "on_commit": on_commit}
         hooks["on_rollback"] = on_rollback
-        keeping = (
-            persist_result,
-            result_storage,
-            result_serializer,
-            cache_result_in_memory,
-            result_storage_key,
-        )
+        keeping = persist_result, result_storage, result_serializer, cache_result_in_memory
+        caching = cache_policy, cache_key_fn, cache_expiration, refresh_cache
         self.step_key = _checked_step_key(step_key)
-        results = ResultOptions(
-            *keeping,
-            cache_policy,
-            cache_key_fn,
-            cache_expiration,
-            refresh_cache,
-            is_named=step_key is not None,
-        )
+        results = ResultOptions(*keeping, result_storage_key, *caching, is_named=step_key is not None)
         super().__init__(fn, "task", name or own_name, description, task_run_name, log_prints, hooks, results)
         self.tags = check_tags(tags or ())
         self.version = version

@@ -44,6 +44,8 @@ TWINS = {
     "akeep": "keep",
     "apersist_result_record": "persist_result_record",
     "arelease": "release",
+    "aresult": "result",
+    "astore_parameters": "store_parameters",
     "arelease_left_over": "release_left_over",
     "atake_tag_slots": "take_tag_slots",
     "asend": "send",

@@ -386,8 +386,8 @@ class _FunctionOf:
 
 def _goes_by_value(module: str) -> bool:
     """Whether the user has told cloudpickle that other processes do not have the module."""
-    cloudpickle = sys.modules.get("cloudpickle")
-    if cloudpickle is None:
+    listing: Any = getattr(sys.modules.get("cloudpickle"), "list_registry_pickle_by_value", None)
+    if listing is None:  # not imported, or another thread is at it
         return False
-    chosen: set[str] = cloudpickle.list_registry_pickle_by_value()
+    chosen: set[str] = listing()
     return any(module == name or module.startswith(f"{name}.") for name in chosen)

@@ -96,7 +96,7 @@ def run(db: sqlite3.Connection, key: bytes) -> TaskRun | FlowRun | None:
 
 def resumptions(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Resumption]:
     """See `RunStore.read_resumptions`."""
-    query = f"{SELECT_RESUMPTIONS} WHERE flow_run_id IN {_KEYS.format('runs')}"  # noqa: S608 - constants
+    query = f"{SELECT_RESUMPTIONS} WHERE flow_run_id IN {_KEYS.format('runs')}"
     rows = db.execute(query, {"runs": b"".join(keys)}).fetchall()
     return {row[0]: read_resumption(row) for row in rows}
 
