@@ -4,7 +4,9 @@ import base64
 import pickle
 import subprocess
 import sys
+import threading
 import warnings
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -333,3 +335,25 @@ def test_no_warning_for_the_usual() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         define("a-new-one")
+
+
+def test_a_library_that_another_thread_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library is used when its import has ended, whoever imports it."""
+    text = "gate = __import__('sys').gate; gate.wait(); from pickle import dumps, loads"
+    (tmp_path / "slow_library.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "gate", gate := threading.Event(), raising=False)
+    gate.set()
+    serializer = PickleSerializer(picklelib="slow_library")
+    del sys.modules["slow_library"]
+    gate.clear()
+    importing = threading.Thread(target=__import__, args=["slow_library"])
+    importing.start()
+    while "slow_library" not in sys.modules:
+        pass
+    opening = threading.Timer(0.05, gate.set)  # were it too early, the test would show less, and not fail
+    opening.start()
+    assert serializer.loads(serializer.dumps(7)) == 7
+    importing.join()
+    opening.join()
+    del sys.modules["slow_library"]

@@ -8,7 +8,7 @@ import pytest
 
 from mainspring.exceptions import MissingResult, StoreError, StoreUnavailable
 from mainspring.identifiers import new_id
-from mainspring.runs import Constant, FlowRun, Parameter, TaskRun, TaskRunResult
+from mainspring.runs import Constant, FlowRun, Parameter, Resumption, TaskRun, TaskRunResult
 from mainspring.states import AwaitingRetry, State, StateDetails
 from mainspring.store import CacheKey, Change, LogEntry, RunFilter, RunStore
 from tests.store.histories import (
@@ -191,6 +191,24 @@ class RunStoreConformance:
         run.name = "final"
         record(store, advance(run, RUNNING))
         assert [found.name for found in store.read_task_runs(EVERYTHING)] == ["final"]
+
+    def test_how_to_go_on_with_a_flow_run(self, store: RunStore) -> None:
+        """It is kept in the same transaction as a state, whenever it is known, as it is by then."""
+        run, other = new_flow_run(), new_flow_run()
+        record(store, advance(run), advance(other))
+        assert store.read_resumptions([run.key, other.key]) == {}
+        run.resumption = Resumption(entrypoint="etl:main", file="/etl.py", parameters="/p", attempt=1)
+        record(store, advance(run, RUNNING))
+        assert store.read_resumptions([run.key, other.key]) == {run.key: run.resumption}
+        run.resumption = known = Resumption(problem="lone \ud800", step="abc", attempt=2)
+        record(store, advance(run, FAILED))
+        (found,) = store.read_resumptions([run.key]).values()
+        assert (found.entrypoint, found.problem, found.step, found.attempt) == (None, "lone ?", "abc", 2)
+        stale = advance(run, RUNNING)
+        stale.follows = b"no such state...."
+        run.resumption = Resumption(attempt=3)
+        assert store.write([stale]) == [stale]
+        assert store.read_resumptions([run.key])[run.key].attempt == known.attempt
 
     def test_texts_that_utf8_cannot_hold(self, store: RunStore) -> None:
         """A message with a lone surrogate, as file names may have, is recorded with a mark in its place."""
