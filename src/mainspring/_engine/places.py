@@ -34,7 +34,9 @@ def place_of(flow: Any) -> Place:
     if "<locals>" in path:
         return Place(problem="its flow is defined inside of a function")
     module = sys.modules.get(module_name)
-    name = None if module is None else _name_in(module, flow, path)
+    if module is None:
+        return Place(problem=f"its flow is of {module_name!r}, which is no module that can be imported")
+    name = _name_in(module, flow, path)
     if name is None:
         return Place(problem=f"no name in the module {module_name!r} leads to its flow, which may be a copy")
     found = getattr(module, "__file__", None)
