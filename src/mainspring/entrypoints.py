@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+import threading
 from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -16,6 +17,8 @@ from mainspring import clock
 from mainspring.client import get_client
 from mainspring.exceptions import EntrypointError
 from mainspring.flows import Flow
+from mainspring.recording import current_recorder
+from mainspring.runs import Run
 from mainspring.tasks import Task
 
 __all__ = ["AnyFlow", "find_flow", "load_flow"]
@@ -61,10 +64,7 @@ def find_flow(entrypoint: str, file: str | None) -> AnyFlow:
     module_name, _, path = entrypoint.partition(":")
     module = _loaded_from(module_name, file)
     if module is None:
-        began = clock.current().now()
-        module = _import(module_name, file)
-        origin = Path(file or module_name)
-        _refuse_what_ran_already(origin, {flow.name for flow in _flows_in(module).values()}, began)
+        module = _import_quietly(module_name, file)
     try:
         found: object = attrgetter(path)(module)
     except AttributeError:
@@ -72,6 +72,27 @@ def find_flow(entrypoint: str, file: str | None) -> AnyFlow:
     if not isinstance(found, Flow):
         raise EntrypointError(f"{file or module_name} has no flow {path!r} any more.")
     return cast(AnyFlow, found)
+
+
+def _import_quietly(module_name: str, file: str | None) -> ModuleType:
+    """Import a module that must not run flows when it is imported.
+
+    Raises:
+        EntrypointError: It did, or cannot be imported.
+    """
+    here, ran = threading.get_ident(), list[Run]()
+
+    def note(run: Run, _: object) -> None:
+        if threading.get_ident() == here:
+            ran.append(run)
+
+    with current_recorder().listen(note):
+        module = _import(module_name, file)
+    if ran:
+        raise EntrypointError(
+            f"{file or module_name} runs {ran[0].name!r} when it is imported, so that has been run now. {_GUARD}"
+        )
+    return module
 
 
 def _loaded_from(module_name: str, file: str | None) -> ModuleType | None:

@@ -269,6 +269,27 @@ def test_one_of_several_processes_wins(tmp_path: Path) -> None:
     assert sequence(top()) == "Pending Running Crashed Running Completed"
 
 
+@pytest.mark.slow
+def test_a_file_that_runs_its_flow_when_it_is_imported(tmp_path: Path) -> None:
+    """Its runs are refused, with what to do about it; so are those of a file that is gone."""
+    program = Program(
+        tmp_path,
+        """
+        @flow(persist_result=True)
+        def main():
+            return step(1)
+
+        main()
+        """,
+    )
+    assert program.run(FAIL_AT="step 1") == 1
+    run = top()
+    assert "__main__" in program.fail_to_resume(run.id, FAIL_AT="")
+    assert sequence(run) == "Pending Running Failed"
+    program.file.unlink()
+    assert "NotResumable" in program.fail_to_resume(run.id)
+
+
 # Steps
 
 

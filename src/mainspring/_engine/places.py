@@ -6,7 +6,7 @@ import sys
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from mainspring._engine.subject import Subject
 
@@ -29,7 +29,7 @@ class Place(NamedTuple):
 
 def place_of(flow: Any) -> Place:
     """Where other processes find the flow."""
-    facts: dict[str, str] = vars(flow)
+    facts = cast("dict[str, str]", vars(flow))
     module_name, path = facts.get("__module__", "__main__"), facts.get("__qualname__", "")
     if "<locals>" in path:
         return Place(problem="its flow is defined inside of a function")
