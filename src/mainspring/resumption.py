@@ -119,7 +119,7 @@ def _ended_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
         raise ObjectNotFound(f"There is no flow run with the id {flow_run_id} in {store.url}.")
     state = run.state
     if state.is_completed():
-        raise _refusal(run, f"it has completed: it is {state.name}. Call its flow for another run")
+        raise _refusal(run, "it has completed. Call its flow for another run")
     if not state.is_final():
         raise _refusal(run, f"it is not over: it is {state.name}")
     if run.parent_task_run_key is not None:
