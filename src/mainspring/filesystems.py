@@ -18,6 +18,7 @@ then renamed. They are not forced to the disk, so a power cut may lose the lates
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -44,6 +45,9 @@ __all__ = [
 T = TypeVar("T")
 
 _TICK = 100_000_000  # nanoseconds; files written within less may have equal times, and numbers are used again
+_is_plain = re.compile(
+    r"\w[\w.-]*(?:/\w[\w.-]*)*", re.ASCII
+).fullmatch  # nothing to be resolved, such as ".."
 _ATTEMPTS = 3  # somebody may remove a folder between its making and its use
 
 
@@ -129,12 +133,21 @@ class LocalFileSystem(WritableFileSystem):
             looked at at each call. Absolute paths are taken as they are. Folders are made as they are needed.
     """
 
-    __slots__ = ("basepath",)
+    __slots__ = ("_fixed", "basepath")
 
     def __init__(self, basepath: str | os.PathLike[str] | None = None) -> None:
         self.basepath = None if basepath is None else os.fspath(basepath)
+        # The folder, if no change of directory or of HOME can move it: then plain names need no look at the system.
+        self._fixed = ""
+        if basepath is not None and os.path.isabs(basepath):
+            self._fixed = self._folder()
 
     def resolve_path(self, path: str) -> str:
+        if self._fixed:
+            if _is_plain(path):
+                return self._fixed + path
+            if path.startswith(self._fixed) and _is_plain(path, len(self._fixed)):
+                return path
         if "\0" in path:
             raise StorageError(f"The path {path!r} contains a NUL character, which no file name can.")
         return os.path.abspath(os.path.join(self._base(), path))
@@ -194,7 +207,7 @@ class LocalFileSystem(WritableFileSystem):
 
     def _folder(self) -> str:
         """The base path with a slash at its end."""
-        return os.path.abspath(self._base()).rstrip(os.sep) + os.sep
+        return self._fixed or os.path.abspath(self._base()).rstrip(os.sep) + os.sep
 
     def _base(self) -> str:
         return os.getcwd() if self.basepath is None else os.path.expanduser(self.basepath)
