@@ -5,18 +5,16 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence, Sized
 from functools import update_wrapper
-from importlib import import_module
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, ParamSpec, Self, SupportsIndex, TypeVar, cast, overload
+from typing import Any, ClassVar, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from mainspring._core.arguments import Arguments
 from mainspring._core.policy import Hooks, RunPolicy, check_hooks
 from mainspring._engine.keeping import ResultOptions
+from mainspring._engine.portability import Portable
 from mainspring.annotations import NotSet
 from mainspring.filesystems import WritableFileSystem
 from mainspring.serializers import Serializer
@@ -33,7 +31,7 @@ Storage = WritableFileSystem | Path | str
 GivenSerializer = Serializer[Any] | str
 
 
-class Subject(ABC, Generic[P, R]):
+class Subject(Portable, ABC, Generic[P, R]):
     """A function whose calls are runs; the base of tasks and flows, and all that engines know of them.
 
     Args:
@@ -303,7 +301,7 @@ class Subject(ABC, Generic[P, R]):
         self._bound = arguments
         return self
 
-    # Copies, here and in other processes
+    # Copies with other options
 
     def _with(self, given: Mapping[str, Any]) -> Self:
         """A copy with the given options; the others stay, and so does an option that is NotSet, None or empty.
@@ -325,69 +323,3 @@ class Subject(ABC, Generic[P, R]):
             name: getattr(self, f"{name}_hooks" if name in self._hook_options else name) for name in names
         }
         return {**options, "persist_result": self.result_options.given_persist_result}
-
-    def __copy__(self) -> Self:
-        copied = object.__new__(type(self))
-        vars(copied).update(vars(self))
-        return copied
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        """Pickle by name what can be imported by its name, as functions are, so that it stays one object.
-
-        Anything else goes by value, which cloudpickle can do and pickle cannot: functions of the main
-        program, of other functions, copies with other options.
-        """
-        if self._own_name() is self:
-            name: str = vars(self)["__qualname__"]
-            return name  # to be looked up in `self.__module__`, by rule of pickle
-        return super().__reduce_ex__(protocol)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(vars(self))
-        state.pop("__wrapped__", None)
-        state["arguments"] = self.arguments.signature
-        if getattr(self._own_name(), "fn", None) is self.fn:  # a copy of something that can be imported
-            state["fn"] = _FunctionOf(state["__module__"], state["__qualname__"])
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        fn = self.fn
-        if isinstance(fn, _FunctionOf):
-            self.fn = fn = fn.look_up()
-        if inspect.isroutine(fn):
-            self.__wrapped__ = fn
-        self.arguments = Arguments(fn, self.name, state["arguments"])
-
-    def _own_name(self) -> object:
-        """What can be imported under the name of the function, None if nothing can be in another process."""
-        module: str = vars(self).get("__module__", "__main__")  # a callable object has no name of its own
-        if module in ("__main__", "__mp_main__") or _goes_by_value(module):
-            return None
-        try:
-            return attrgetter(vars(self)["__qualname__"])(sys.modules.get(module))
-        except AttributeError:
-            return None
-
-
-class _FunctionOf:
-    """The function of the task or flow that can be imported under a name."""
-
-    __slots__ = ("module", "name")
-
-    def __init__(self, module: str, name: str) -> None:
-        self.module = module
-        self.name = name
-
-    def look_up(self) -> Callable[..., Any]:
-        fn: Callable[..., Any] = attrgetter(self.name)(import_module(self.module)).fn
-        return fn
-
-
-def _goes_by_value(module: str) -> bool:
-    """Whether the user has told cloudpickle that other processes do not have the module."""
-    listing: Any = getattr(sys.modules.get("cloudpickle"), "list_registry_pickle_by_value", None)
-    if listing is None:  # not imported, or another thread is at it
-        return False
-    chosen: set[str] = listing()
-    return any(module == name or module.startswith(f"{name}.") for name in chosen)
