@@ -115,6 +115,7 @@ def run_command(command: str) -> str:
         command = ID.sub(newest.id.hex[-8:], command)
     environment = {
         **os.environ,
+        "PYTHONUNBUFFERED": "1",  # what is printed comes when it is printed, as it does on a terminal
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "COLUMNS": "110",
     }
