@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["name_of", "shown"]
+import traceback
+from types import TracebackType
+
+__all__ = ["name_of", "shown", "traceback_of"]
 
 LONGEST = 2_000
 """Characters of a representation that a message has at most."""
@@ -29,3 +32,17 @@ def name_of(value: object, *attributes: str) -> str | None:
         if isinstance(name, str) and name:
             return name
     return None
+
+
+def traceback_of(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """An exception as ``exc_info``, which logging can show: one that resists is represented by another.
+
+    Logging would also ask the exception itself whether it is true.
+    """
+    trace = error.__traceback__
+    try:
+        traceback.format_exception_only(error)
+    except Exception as reason:  # what it raises when it is shown must not get in the way of what is logged
+        text = f"a {type(error).__name__} that cannot be shown: {type(reason).__name__}"
+        return RuntimeError, RuntimeError(text), trace
+    return type(error), error, trace

@@ -655,6 +655,20 @@ def test_hooks_that_resist(option: str, fails: bool, world: World) -> None:
     assert sequence() == "Pending Running Completed" + " RolledBack" * rolled_back
 
 
+@pytest.mark.contract("TX-33", "E-131")
+@WORLDS
+@pytest.mark.parametrize("name", ["its __str__ raises", "its __repr__ raises", "its __bool__ raises"])
+def test_what_a_commit_hook_raises_resists(name: str, world: World) -> None:
+    """The transaction is rolled back as it is for any error, and the value of the run stands."""
+    error = EXCEPTIONS[name]()
+
+    def hook(_: Any) -> None:
+        raise error
+
+    assert call(world, give_back, 1, on_commit=[hook]) == 1
+    assert sequence() == "Pending Running Completed RolledBack"
+
+
 @pytest.mark.contract("W-6")
 @WORLDS
 @pytest.mark.parametrize("given", [5, Failed(), task], ids=["a number", "a state", "a function"])

@@ -16,8 +16,8 @@ from mainspring._engine.inputs import is_among, resolve_parameters, resolve_wait
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.signals import cause_of_end
 from mainspring._engine.timeouts import limit_of
-from mainspring._engine.tracebacks import first_report, hide_own_frames, traceback_of
-from mainspring._representation import shown
+from mainspring._engine.tracebacks import first_report, hide_own_frames
+from mainspring._representation import shown, traceback_of
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import Abort, Pause, SerializationError, UpstreamTaskError

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from types import TracebackType
 from typing import Any
 
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.settings import get_current_settings
 
-__all__ = ["first_report", "hide_own_frames", "traceback_of"]
+__all__ = ["first_report", "hide_own_frames"]
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -34,20 +33,6 @@ def hide_own_frames(error: BaseException) -> None:
     for entry in reversed(entries):
         kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     error.with_traceback(kept)  # an assignment would ask the exception, which may be frozen
-
-
-def traceback_of(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
-    """An exception as ``exc_info``, which logging can show: one that resists is represented by another.
-
-    Logging would also ask the exception itself whether it is true.
-    """
-    trace = error.__traceback__
-    try:
-        traceback.format_exception_only(error)
-    except Exception as reason:  # what it raises when it is shown must not get in the way of what is logged
-        text = f"a {type(error).__name__} that cannot be shown: {type(reason).__name__}"
-        return RuntimeError, RuntimeError(text), trace
-    return type(error), error, trace
 
 
 def first_report(error: BaseException) -> bool:

@@ -16,9 +16,11 @@ from collections.abc import Callable, Generator
 from typing import Any, cast
 
 from mainspring._core.policy import hook_name
+from mainspring._representation import traceback_of
 from mainspring.exceptions import ConfigurationError, LockNotHeld, LockTimeout, SerializationError
 from mainspring.locking.protocol import IsolationLevel
 from mainspring.states import is_stored
+from mainspring.states.conversion import describe_exception
 from mainspring.transactions.base import BaseTransaction
 from mainspring.transactions.protocol import CommitMode, TransactionState
 
@@ -374,8 +376,8 @@ def _run(hook: Callable[..., Any], txn: BaseTransaction, kind: str) -> Steps:
 
 def _report(txn: BaseTransaction, doing: str, error: BaseException) -> None:
     if isinstance(error, Exception):  # an interrupt goes on to whoever it is for
-        told = f"{type(error).__name__}: {error}"
-        txn.logger.error("An error was encountered while %s: %s", doing, told, exc_info=error)
+        told, trace = describe_exception(error), traceback_of(error)
+        txn.logger.error("An error was encountered while %s: %s", doing, told, exc_info=trace)
 
 
 def _report_unwritten(txn: BaseTransaction, error: BaseException, written: list[BaseTransaction]) -> None:
