@@ -1,6 +1,7 @@
 """Nothing is left behind: exceptions at every step, cancellations at every moment, time limits, runs that end."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -90,16 +91,21 @@ def taken(store: RunStore) -> int:
 def at_every_step(store: RunStore, run: TaskRun, body: Callable[[], object], but: int = 0) -> int:
     """Strike at each step of what ``body`` does; after each time the end of the run leaves nothing. How many."""
     take_back()  # an interrupt of another test that was dropped would make the interpreter stand still
-    at = 0
-    while True:
-        at += 1
-        striker = Striker(at)
-        with suppress(StruckError), striker:
-            body()
-        release_left_over(run.key)
-        assert taken(store) == but, f"step {at}"
-        if striker.left > 0:
-            return at
+    gc.collect()  # what other tests have left is not to be struck while the collector is at it
+    gc.disable()
+    try:
+        at = 0
+        while True:
+            at += 1
+            striker = Striker(at)
+            with suppress(StruckError), striker:
+                body()
+            release_left_over(run.key)
+            assert taken(store) == but, f"step {at}"
+            if striker.left > 0:
+                return at
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow
