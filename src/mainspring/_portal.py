@@ -16,7 +16,7 @@ import threading
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-__all__ = ["close", "finish", "run"]
+__all__ = ["afinish", "close", "finish", "run"]
 
 T = TypeVar("T")
 
@@ -70,6 +70,11 @@ def close() -> None:
 def finish(value: Any) -> Any:
     """``value`` itself or, if it is awaitable, what it comes to."""
     return run(value) if hasattr(value, "__await__") else value
+
+
+async def afinish(value: Any) -> Any:
+    """`finish` for async code, which awaits."""
+    return await value if hasattr(value, "__await__") else value
 
 
 def _loop_is_running() -> bool:

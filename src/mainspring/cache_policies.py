@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from mainspring.exceptions import HashError
 from mainspring.hashing import content_hash, content_hashes, references_of, source_of
@@ -222,16 +222,19 @@ class CachePolicy:
         return self
 
 
+class _Asked(NamedTuple):
+    """The task run that a policy is asked about, as `CachePolicy.compute_key` is told of it."""
+
+    task_ctx: Any
+    inputs: Mapping[str, Any] | None
+    flow_parameters: Mapping[str, Any] | None
+    kwargs: Mapping[str, Any]
+
+
 class _BuiltIn(CachePolicy):
     """A policy that finds its key and the components of it in one look."""
 
-    def _look(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-        **kwargs: Any,
-    ) -> Examination:
+    def _look(self, run: _Asked) -> Examination:
         """See `CachePolicy.examine`."""
         raise NotImplementedError
 
@@ -243,7 +246,7 @@ class _BuiltIn(CachePolicy):
         **kwargs: Any,
     ) -> str | None:
         """See `CachePolicy.compute_key`."""
-        return self._look(task_ctx, inputs, flow_parameters, **kwargs).checked()
+        return self._look(_Asked(task_ctx, inputs, flow_parameters, kwargs)).checked()
 
     def explain(
         self,
@@ -252,7 +255,7 @@ class _BuiltIn(CachePolicy):
         flow_parameters: Mapping[str, Any] | None,
     ) -> Explanation:
         """See `CachePolicy.explain`."""
-        return self._look(task_ctx, inputs, flow_parameters).components
+        return self._look(_Asked(task_ctx, inputs, flow_parameters, {})).components
 
     def examine(
         self,
@@ -262,7 +265,7 @@ class _BuiltIn(CachePolicy):
         **kwargs: Any,
     ) -> Examination:
         """See `CachePolicy.examine`."""
-        return self._look(task_ctx, inputs, flow_parameters, **kwargs)
+        return self._look(_Asked(task_ctx, inputs, flow_parameters, kwargs))
 
 
 @dataclass
@@ -291,18 +294,12 @@ class CompoundCachePolicy(_BuiltIn):
             flat += policy.policies if isinstance(policy, CompoundCachePolicy) else [policy]
         self.policies = _with_one_inputs(flat)
 
-    def _look(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-        **kwargs: Any,
-    ) -> Examination:
+    def _look(self, run: _Asked) -> Examination:
         """A hash of the members' keys; None if none of them has one. The components are those of all members."""
         found = Examination(None)
         given: list[str] = []
         for policy in self.policies:
-            member = policy.examine(task_ctx, inputs, flow_parameters, **kwargs)
+            member = policy.examine(run.task_ctx, run.inputs, run.flow_parameters, **run.kwargs)
             if member.key is not None:
                 given.append(f"{len(member.key)}:{member.key}")
             found.error = found.error or member.error
@@ -326,13 +323,7 @@ class CompoundCachePolicy(_BuiltIn):
 class _None(_BuiltIn):
     """No key, ever. Added to another policy it changes nothing."""
 
-    def _look(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-        **kwargs: Any,
-    ) -> Examination:
+    def _look(self, run: _Asked) -> Examination:
         """No key, and nothing that goes into it."""
         return Examination(None)
 
@@ -347,18 +338,12 @@ class CacheKeyFnPolicy(_BuiltIn):
 
     cache_key_fn: Callable[[Any, dict[str, Any]], str | None] | None = None
 
-    def _look(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-        **kwargs: Any,
-    ) -> Examination:
+    def _look(self, run: _Asked) -> Examination:
         """What the function returns, which is the only component."""
         found = Examination(None)
         if self.cache_key_fn is not None:
             try:
-                found.key = self.cache_key_fn(task_ctx, dict(inputs or {}))
+                found.key = self.cache_key_fn(run.task_ctx, dict(run.inputs or {}))
             except HashError as error:
                 found.error = error
         found.components["cache_key_fn"] = found.key
@@ -375,21 +360,15 @@ class Inputs(_BuiltIn):
 
     exclude: list[str] = field(default_factory=list[str])
 
-    def _look(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-        **kwargs: Any,
-    ) -> Examination:
+    def _look(self, run: _Asked) -> Examination:
         """A hash of the inputs that count, and one of each."""
-        if not inputs:
+        if not run.inputs:
             return Examination(None)
         advice = (
             "Leave this input out with `cache_policy=... - 'name'`, say how values of its type are hashed in"
             " `mainspring.hashing.STABLE_TRANSFORMS`, or turn caching off with `cache_policy=NO_CACHE`."
         )
-        return _hashed("inputs", self._counted(inputs), advice)
+        return _hashed("inputs", self._counted(run.inputs), advice)
 
     def without(self, name: str) -> Inputs:
         """The same without one more input."""
@@ -405,17 +384,11 @@ class Inputs(_BuiltIn):
 class TaskSource(_BuiltIn):
     """The source text of the task's function. What the function calls does not count; see `TaskCode`."""
 
-    def _look(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-        **kwargs: Any,
-    ) -> Examination:
+    def _look(self, run: _Asked) -> Examination:
         """A hash of the text; None without a run."""
-        if task_ctx is None:
+        if run.task_ctx is None:
             return Examination(None, {"task_source": None})
-        task = task_ctx.task
+        task = run.task_ctx.task
         digest = _source_hash(getattr(task, "source_code", None) or source_of(task.fn))
         return Examination(digest, {"task_source": digest})
 
@@ -433,18 +406,12 @@ class TaskCode(_BuiltIn):
 
     exclude: list[str] = field(default_factory=list[str])
 
-    def _look(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-        **kwargs: Any,
-    ) -> Examination:
+    def _look(self, run: _Asked) -> Examination:
         """A hash of it all, and one of each function, class and global value; None without a run."""
-        if task_ctx is None:
+        if run.task_ctx is None:
             return Examination(None, {"task_code": None})
         try:
-            references = references_of(task_ctx.task.fn, self.exclude)
+            references = references_of(run.task_ctx.task.fn, self.exclude)
         except HashError as error:
             advice = (
                 "Leave this name out with `TaskCode(exclude=['name'])`, or pass its value as an argument."
@@ -457,34 +424,22 @@ class TaskCode(_BuiltIn):
 class FlowParameters(_BuiltIn):
     """The arguments of the flow around the run. No arguments, no key."""
 
-    def _look(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-        **kwargs: Any,
-    ) -> Examination:
+    def _look(self, run: _Asked) -> Examination:
         """A hash of the arguments, and one of each."""
-        if not flow_parameters:
+        if not run.flow_parameters:
             return Examination(None)
-        return _hashed("flow_parameters", flow_parameters)
+        return _hashed("flow_parameters", run.flow_parameters)
 
 
 class RunId(_BuiltIn):
     """The id of the flow run around the task run, or its own if there is none: no key outlives its flow run."""
 
-    def _look(
-        self,
-        task_ctx: Any,
-        inputs: Mapping[str, Any] | None,
-        flow_parameters: Mapping[str, Any] | None,
-        **kwargs: Any,
-    ) -> Examination:
+    def _look(self, run: _Asked) -> Examination:
         """The id as text; None without a run."""
-        if task_ctx is None:
+        if run.task_ctx is None:
             return Examination(None, {"run_id": None})
-        run = task_ctx.task_run
-        key = str(run.flow_run_id or run.id)
+        task_run = run.task_ctx.task_run
+        key = str(task_run.flow_run_id or task_run.id)
         return Examination(key, {"run_id": key})
 
 

@@ -384,11 +384,7 @@ class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
         """
         if not self._is_repeated():
             return None
-        for future in find_unfinished((self.parameters, self.wait_for)):
-            try:
-                future.wait()
-            except Exception:  # met again, and recorded, where the inputs are resolved
-                return None
+        self.wait_for_inputs()
         state = self._take_up()
         if state is None:
             return None
@@ -444,11 +440,7 @@ class AsyncFlowRunEngine(BaseFlowRunEngine, AsyncDriver):
         """
         if not self._is_repeated():
             return None
-        for future in find_unfinished((self.parameters, self.wait_for)):
-            try:
-                await future.wait_async()
-            except Exception:  # met again, and recorded, where the inputs are resolved
-                return None
+        await self.wait_for_inputs()
         state = self._take_up()
         if state is None:
             return None

@@ -34,7 +34,6 @@ TWINS = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "aclose": "close",
-    "_afinish": "finish",
     "afinish": "finish",
     "aiter": "iter",
     "amake": "make",

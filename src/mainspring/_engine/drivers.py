@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mainspring import _portal, clock
+from mainspring import clock
 from mainspring._core import lifecycle
 from mainspring._core.effects import Ask, Enter, Prepare, RunHooks, SleepUntil
 from mainspring._core.outcomes import Outcome, Raised, Ready, Returned
@@ -17,6 +17,7 @@ from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.recorded import RecordedRun
 from mainspring._engine.scopes import AsyncAttemptScope, SyncAttemptScope
 from mainspring._engine.timeouts import comes_from_outside
+from mainspring._portal import afinish, finish
 from mainspring._representation import shown
 from mainspring.annotations import NotSet
 from mainspring.client import AsyncClient, Client
@@ -102,18 +103,24 @@ class SyncDriver(RecordedRun):
 
     def prepare(self) -> Outcome:
         """Wait for the upstream runs, then resolve the parameters and name the run."""
-        if self.wait_for is not None or not is_atomic((self.parameters or {}).values()):
-            for future in find_unfinished((self.parameters, self.wait_for)):
-                if future.task_run_key == self.run.key:
-                    return self._refuse_itself()
-                try:
-                    future.wait()
-                except Exception:  # met again, and recorded, where the inputs are resolved
-                    break
+        may_wait = self.wait_for is not None or not is_atomic((self.parameters or {}).values())
+        if may_wait and not self.wait_for_inputs():
+            return self._refuse_itself()
         outcome = self._resolve_inputs()
         if self._is_limited and self.run.tags and type(outcome) is Ready:
             self._slots = take_tag_slots(self.run.tags, self.run.key)
         return outcome
+
+    def wait_for_inputs(self) -> bool:
+        """Wait for the upstream runs; False if the run itself is among them, which would never end."""
+        for future in find_unfinished((self.parameters, self.wait_for)):
+            if self.run is not None and future.task_run_key == self.run.key:
+                return False
+            try:
+                future.wait()
+            except Exception:  # met again, and recorded, where the inputs are resolved
+                break
+        return True
 
     def release_slots(self) -> None:
         """Give back what the run has left of the limits on its tags, and of those that its function took."""
@@ -291,18 +298,24 @@ class AsyncDriver(RecordedRun):
 
     async def prepare(self) -> Outcome:
         """Wait for the upstream runs, then resolve the parameters and name the run."""
-        if self.wait_for is not None or not is_atomic((self.parameters or {}).values()):
-            for future in find_unfinished((self.parameters, self.wait_for)):
-                if future.task_run_key == self.run.key:
-                    return self._refuse_itself()
-                try:
-                    await future.wait_async()
-                except Exception:  # met again, and recorded, where the inputs are resolved
-                    break
+        may_wait = self.wait_for is not None or not is_atomic((self.parameters or {}).values())
+        if may_wait and not await self.wait_for_inputs():
+            return self._refuse_itself()
         outcome = self._resolve_inputs()
         if self._is_limited and self.run.tags and type(outcome) is Ready:
             self._slots = await atake_tag_slots(self.run.tags, self.run.key)
         return outcome
+
+    async def wait_for_inputs(self) -> bool:
+        """Wait for the upstream runs; False if the run itself is among them, which would never end."""
+        for future in find_unfinished((self.parameters, self.wait_for)):
+            if self.run is not None and future.task_run_key == self.run.key:
+                return False
+            try:
+                await future.wait_async()
+            except Exception:  # met again, and recorded, where the inputs are resolved
+                break
+        return True
 
     async def release_slots(self) -> None:
         """Give back what the run has left of the limits on its tags, and of those that its function took."""
@@ -402,13 +415,3 @@ class AsyncDriver(RecordedRun):
         last = lifecycle.finish(self.subject.policy, run.state if state is None else state)
         if last is not None:
             await self.run_hooks(last.hooks, last.state)
-
-
-def finish(value: Any) -> Any:
-    """The value of a hook or condition, awaited if need be."""
-    return _portal.finish(value)
-
-
-async def afinish(value: Any) -> Any:
-    """The value of a hook or condition, awaited if need be."""
-    return await value if hasattr(value, "__await__") else value

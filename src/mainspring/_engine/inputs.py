@@ -28,7 +28,7 @@ __all__ = [
 def find_unfinished(value: Any) -> list[Future[Any]]:
     """The futures in ``value`` that are not done, in the order in which they are met.
 
-    None if it cannot be walked: whoever resolves it meets the same error where it is recorded.
+    Empty if it cannot be walked: whoever resolves it meets the same error where it is recorded.
     """
     try:
         return [node for node in walk(value) if _is_future(node) and not node.is_done()]

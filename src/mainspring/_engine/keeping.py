@@ -36,6 +36,8 @@ class ResultOptions:
         of_task: False for a flow, to which the settings for tasks do not apply.
         is_named: Whether the user names the steps of a task: then the default policy does not apply.
 
+    ``has_policy`` tells whether there is a policy that gives keys.
+
     Raises:
         TypeError: An option is of a wrong type.
     """
@@ -49,6 +51,7 @@ class ResultOptions:
         "cache_result_in_memory",
         "given_cache_policy",
         "given_persist_result",
+        "has_policy",
         "persist_result",
         "refresh_cache",
         "result_serializer",
@@ -89,6 +92,7 @@ class ResultOptions:
         self.given_cache_policy = cache_policy
         self.given_persist_result = persist_result
         self._resolve_policy(cache_policy, persist_result, is_named)
+        self.has_policy = self.cache_policy is not None and self.cache_policy != NO_CACHE
         self._inherits = (
             result_storage is None
             and result_serializer is None

@@ -7,7 +7,6 @@ from typing import Any
 
 from mainspring._core.steps import Steps, digest_of
 from mainspring._engine.inputs import resolve_parameters
-from mainspring.cache_policies import NO_CACHE
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import HashError
 from mainspring.hashing import content_hash
@@ -54,8 +53,7 @@ def submitted_step(task: Any, parameters: Mapping[str, Any]) -> tuple[str, bool]
     if context is None or context.steps is None or task.isgenerator:
         return None
     options, around = task.result_options, TaskRunContext.get()
-    policy = options.cache_policy
-    if (policy and policy != NO_CACHE) or options.result_storage_key is not None:
+    if options.has_policy or options.result_storage_key is not None:
         return None
     if not options.persists_in(around or context):
         return None

@@ -17,7 +17,6 @@ from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.recorded import RecordedRun, also_named
 from mainspring._engine.steps import active_steps, step_of_task
 from mainspring.annotations import NotSet
-from mainspring.cache_policies import NO_CACHE
 from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
 from mainspring.exceptions import RunCancelled
 from mainspring.logging import enter_context, get_logger, should_log_prints, task_run_logger
@@ -85,8 +84,13 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     def is_cancelled(self) -> bool:
         """True if whoever runs the task has set the cancel event it handed over (E-11)."""
+        event = self._cancel_event()
+        return event is not None and bool(event.is_set())
+
+    def _cancel_event(self) -> Any:
+        """What whoever runs the task has handed over to cancel it by, None if that is nothing to cancel by."""
         event = self.context.get("cancel_event") if self.context else None
-        return event is not None and hasattr(event, "is_set") and bool(event.is_set())
+        return event if hasattr(event, "is_set") else None
 
     def compute_transaction_key(self) -> str | None:
         """The key under which the result of this run is looked up and kept: the cache policy's, else the
@@ -96,7 +100,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         """
         options: ResultOptions = self.task.result_options
         policy = options.cache_policy
-        if policy and policy != NO_CACHE:
+        if policy is not None and options.has_policy:
             if get_current_settings().tasks.disable_caching:
                 self._tell_key(None, skipped="disabled")
                 return None
@@ -197,7 +201,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self._result_store,
             self._keeps_result,
             client,
-            cancel_event=self.context.get("cancel_event") if self.context else None,
+            cancel_event=self._cancel_event() if self.context else None,
         )
 
     # What the scopes call
@@ -251,7 +255,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             key = None
             if not self.task.isgenerator:
                 key = self.compute_transaction_key()
-            elif self.task.result_options.cache_policy not in (None, NO_CACHE):
+            elif self.task.result_options.has_policy:
                 # Generators always run: what they yielded is not kept, only what they returned (G-8).
                 self._tell_key(None, skipped="generator")
             self._is_shared = self._looks_up = key is not None

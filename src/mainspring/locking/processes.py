@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Process"]
+__all__ = ["Process", "boot_id", "is_running"]
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class Process(msgspec.Struct, frozen=True):
     def this(cls) -> Process:
         """The calling process."""
         pid = os.getpid()
-        return cls(pid, os.uname().nodename, _boot(), _namespace(), _started(pid))
+        return cls(pid, os.uname().nodename, boot_id(), _namespace(), _started(pid))
 
     def is_dead(self) -> bool:
         """Whether it is known to be gone. A process that cannot be seen from here counts as alive."""
@@ -40,21 +40,27 @@ class Process(msgspec.Struct, frozen=True):
             return False
         if self.host != os.uname().nodename:
             return False
-        if self.boot != _boot():
+        if self.boot != boot_id():
             return True  # the host has been started anew
         if self.namespace != _namespace():
             return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except OSError:  # it is there, and somebody else's
-            pass
-        return self.started != _started(self.pid)
+        return not is_running(self.pid) or self.started != _started(self.pid)
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is a process of that number here, which may be another one by now."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is there, and somebody else's
+        pass
+    return True
 
 
 @cache
-def _boot() -> str | None:
+def boot_id() -> str | None:
+    """What tells this start of the machine from others: containers share it, their host names differ."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

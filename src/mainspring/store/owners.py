@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from mainspring import clock
 from mainspring.exceptions import StoreUnavailable
+from mainspring.locking.processes import boot_id, is_running
 
 __all__ = ["DeadOwner", "Owner", "dead_owners"]
 
@@ -65,7 +66,7 @@ class Owner:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             cursor = db.execute(
                 "INSERT INTO owners (key, host, boot, pid, started) VALUES (?,?,?,?,?)",
-                (key, os.uname().nodename, _boot(), os.getpid(), clock.current().now()),
+                (key, os.uname().nodename, boot_id(), os.getpid(), clock.current().now()),
             )
         except BaseException as error:
             os.close(fd)
@@ -131,7 +132,7 @@ def dead_owners(db: sqlite3.Connection, database: str) -> Iterator[DeadOwner]:
     """
     rows = db.execute(
         "SELECT id, key, host, boot, pid, started FROM owners WHERE ended IS NULL AND (host = ? OR boot = ?)",
-        (os.uname().nodename, _boot()),
+        (os.uname().nodename, boot_id()),
     ).fetchall()
     for owner in map(DeadOwner._make, rows):
         with _lock_of_dead(owner, database) as is_dead:
@@ -169,27 +170,11 @@ def _lock_of_dead(owner: DeadOwner, database: str) -> Generator[bool]:
 
 def _exists(owner: DeadOwner) -> bool:
     """True if a process of that number is running, which may be another one by now."""
-    if owner.boot != _boot():
-        return False
-    try:
-        os.kill(owner.pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
+    return owner.boot == boot_id() and is_running(owner.pid)
 
 
 def _lock_file(database: str, key: str) -> Path:
     return Path(f"{database}.owners", f"{key}.lock")
-
-
-def _boot() -> str | None:
-    """What tells this start of the machine from others: containers share it, their host names differ."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return None
 
 
 def _no_lock(database: str, lock_file: Path, error: OSError) -> StoreUnavailable:

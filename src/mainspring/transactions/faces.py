@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from mainspring._portal import finish
+from mainspring._portal import afinish, finish
 from mainspring.transactions.base import BaseTransaction
 from mainspring.transactions.boundaries import abandon, enter_block, leave_block, leave_context
 from mainspring.transactions.settling import FACES, Outcome, Steps, commit, read, rollback
@@ -145,11 +145,6 @@ async def _drive_async(steps: Steps) -> Any:
         except StopIteration as end:
             return end.value
         try:
-            outcome = Outcome(await _afinish(call.amake()))
+            outcome = Outcome(await afinish(call.amake()))
         except BaseException as error:  # the steps decide what it means
             outcome = Outcome(None, error)
-
-
-async def _afinish(value: Any) -> Any:
-    """``value`` itself or, if it is awaitable, what it comes to."""
-    return await value if hasattr(value, "__await__") else value
