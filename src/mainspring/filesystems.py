@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from io import RawIOBase
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from mainspring.exceptions import (
     ConfigurationError,
@@ -57,9 +57,14 @@ def has_scheme(path: str) -> bool:
 
 
 class ReadableFileSystem:
-    """Bytes under paths, to be read. Implementations are safe to use from any thread."""
+    """Bytes under paths, to be read. Implementations are safe to use from any thread.
+
+    ``is_quick`` is true if reading takes no longer than async code may take without a thread.
+    """
 
     __slots__ = ()
+
+    is_quick: ClassVar[bool] = False
 
     def read_path(self, path: str) -> bytes:
         """All bytes under ``path``.

@@ -15,7 +15,7 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -28,6 +28,7 @@ from mainspring.settings import Settings, get_current_settings
 from mainspring.states import State
 from mainspring.store.addresses import open_store
 from mainspring.store.protocol import CacheKey, Change, Durability, LogEntry, RunStore
+from mainspring.store.results import Attachment, KeptResult
 
 __all__ = ["Listener", "Recorder", "close_recorders", "current_recorder", "use_recorder"]
 
@@ -65,6 +66,8 @@ class Recorder:
         self._changes: dict[bytes, Change] = {}
         self._logs: list[LogEntry] = []
         self._cache_keys: list[CacheKey] = []
+        self._results: list[KeptResult] = []
+        self._unwritten: dict[str, KeptResult] = {}  # all results in the buffer, by their keys
         self._entered = 0
         self._written = 0
         self._refused: set[bytes] = set()
@@ -77,7 +80,14 @@ class Recorder:
     # Recording
 
     def enter(
-        self, run: Run, state: State, *, wait: bool, before: State | None = None, confirm: bool = False
+        self,
+        run: Run,
+        state: State,
+        *,
+        wait: bool,
+        before: State | None = None,
+        confirm: bool = False,
+        attachments: Sequence[Attachment] = (),
     ) -> None:
         """Record that ``run`` entered ``state``, and tell the subscribers of events.
 
@@ -87,6 +97,7 @@ class Recorder:
             wait: Return only when it is durable, as a final state must be before anybody sees the result.
             before: The state that it follows; None for the first one.
             confirm: Return only when the store has accepted it, whatever the durability.
+            attachments: What is to be written in the same commit, if the state is accepted.
 
         Raises:
             SupersededRun: The store refused the state: the run was settled by somebody else.
@@ -95,9 +106,12 @@ class Recorder:
         with self._buffer_lock:
             change = self._changes.get(run.key)
             if change is None:
-                self._changes[run.key] = Change(run, [state], run.recorded)
+                self._changes[run.key] = change = Change(run, [state], run.recorded)
             else:
                 change.states.append(state)
+            if attachments:
+                change.attachments = [*change.attachments, *attachments]
+                self._note_unwritten(attachments)
             self._entered = ticket = self._entered + 1
         if self._listeners:
             for listener in self._listeners:
@@ -115,6 +129,17 @@ class Recorder:
         """True if the history of ``run`` has begun: a state of it is on disk or in the buffer."""
         return run.recorded is not None or run.key in self._changes
 
+    def is_superseded(self, run: Run) -> bool:
+        """True if somebody else has settled a run, so that its next state will be refused.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        if run.recorded is None:  # nobody else has seen it
+            return False
+        found = self.store.read_run(run.key)
+        return found is not None and found.state.key != run.recorded
+
     def log(self, entry: LogEntry) -> None:
         """Record a log line; it is written with the next commit or within `VISIBLE_AFTER`."""
         with self._buffer_lock:
@@ -127,6 +152,45 @@ class Recorder:
         with self._buffer_lock:
             self._cache_keys.append(cache_key)
             self._entered += 1
+
+    # Results
+
+    def keep_results(self, results: Sequence[KeptResult], *, wait: bool = True) -> None:
+        """Keep results that come with no state of a run: all of them, or none.
+
+        Args:
+            results: The results; each replaces what is kept under its key.
+            wait: Return only when they are as durable as final states are.
+
+        Raises:
+            StoreError: They cannot be written. They stay buffered and are tried again.
+        """
+        with self._buffer_lock:
+            self._results.extend(results)
+            self._note_unwritten(results)
+            self._entered = ticket = self._entered + 1
+        if wait and self._waits:
+            self._commit(ticket)
+        else:
+            self._leave_to_flusher()
+
+    def read_result(self, key: str) -> KeptResult | None:
+        """What is kept under a key, on disk or still in the buffer.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        return self._unwritten.get(key) or self.store.read_result(key)
+
+    def delete_result(self, key: str) -> bool:
+        """Forget what is kept under a key; False if there is nothing. Raises as `flush` does."""
+        self.flush()
+        return self.store.delete_result(key)
+
+    def _note_unwritten(self, attachments: Sequence[Attachment]) -> None:
+        for each in attachments:
+            if isinstance(each, KeptResult):
+                self._unwritten[each.key] = each
 
     def flush(self) -> None:
         """Write everything buffered so far.
@@ -170,36 +234,52 @@ class Recorder:
         changes: dict[bytes, Change] = {}
         logs: list[LogEntry] = []
         cache_keys: list[CacheKey] = []
+        results: list[KeptResult] = []
+        unwritten: dict[str, KeptResult] = {}
         try:
             with self._buffer_lock:
                 changes, self._changes = self._changes, {}
                 logs, self._logs = self._logs, []
                 if self._cache_keys:
                     cache_keys, self._cache_keys = self._cache_keys, []
+                if self._results:
+                    results, self._results = self._results, []
+                if self._unwritten:
+                    unwritten = self._unwritten.copy()
                 entered = self._entered
                 for change in changes.values():
                     change.run.recorded = change.states[-1].key
-            refused = self.store.write(list(changes.values()), logs, cache_keys)
+            refused = self.store.write(list(changes.values()), logs, cache_keys, results)
         except BaseException:
-            self._put_back(changes, logs, cache_keys)
+            self._put_back(changes, logs, cache_keys, results)
             raise
         self._written = entered
+        for key, kept in unwritten.items():
+            with self._buffer_lock:
+                if self._unwritten.get(key) is kept:
+                    del self._unwritten[key]
         for change in refused:
             self._refused.add(change.run.key)
 
     def _put_back(
-        self, changes: dict[bytes, Change], logs: list[LogEntry], cache_keys: list[CacheKey]
+        self,
+        changes: dict[bytes, Change],
+        logs: list[LogEntry],
+        cache_keys: list[CacheKey],
+        results: list[KeptResult],
     ) -> None:
         """Return to the buffer, in front of what has come since, what could not be written."""
         with self._buffer_lock:
             for key, later in self._changes.items():
                 if key in changes:
                     changes[key].states.extend(later.states)
+                    changes[key].attachments = [*changes[key].attachments, *later.attachments]
                 else:
                     changes[key] = later
             self._changes = changes
             self._logs = logs + self._logs
             self._cache_keys = cache_keys + self._cache_keys
+            self._results = results + self._results
 
     def _raise_refusal(self, run: Run, state: State) -> None:
         self._refused.discard(run.key)

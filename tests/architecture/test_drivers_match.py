@@ -16,7 +16,7 @@ PAIRS = [
     ("mainspring.task_engine", "SyncTaskRunEngine", "AsyncTaskRunEngine"),
     ("mainspring.task_engine", "run_task_sync", "run_task_async"),
     ("mainspring.flow_engine", "FlowRunEngine", "AsyncFlowRunEngine"),
-    ("mainspring.transactions.faces", "_drive_sync", "_drive_async"),
+    ("mainspring.transactions.faces", "drive", "adrive"),
 ]
 
 # An async name and its sync twin, beside `Async...` and `Sync...`.
@@ -34,6 +34,7 @@ TWINS = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "aclose": "close",
+    "adrive": "drive",
     "afinish": "finish",
     "aiter": "iter",
     "amake": "make",
@@ -42,6 +43,7 @@ TWINS = {
     "aget": "get",
     "akeep": "keep",
     "apersist_result_record": "persist_result_record",
+    "apack": "pack",
     "arelease": "release",
     "aresult": "result",
     "astore_parameters": "store_parameters",

@@ -29,6 +29,7 @@ LAYERS = {
         "client",
         "concurrency",
         "recording",
+        "records",
         "results",
         "runtime",
         "store",

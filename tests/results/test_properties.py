@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 
 from mainspring.exceptions import SerializationError
+from mainspring.records.layout import join_record, read_metadata, split_record
 from mainspring.results import ResultRecord, ResultRecordMetadata
-from mainspring.results.layout import join_record, read_metadata, split_record
 from mainspring.serializers import JSONSerializer, MessagePackSerializer, Serializer
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))

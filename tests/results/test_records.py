@@ -16,8 +16,8 @@ import mainspring
 from mainspring import clock
 from mainspring.context import TaskRunContext
 from mainspring.exceptions import MissingResult, SerializationError, StorageError
+from mainspring.records.layout import read_metadata
 from mainspring.results import ResultRecord, ResultRecordMetadata, ResultStore
-from mainspring.results.layout import read_metadata
 from mainspring.serializers import (
     CompressedSerializer,
     JSONSerializer,

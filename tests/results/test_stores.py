@@ -27,6 +27,7 @@ from mainspring.filesystems import LocalFileSystem, NullFileSystem, RemoteFileSy
 from mainspring.locking.memory import MemoryLockManager
 from mainspring.locking.protocol import IsolationLevel
 from mainspring.results import (
+    HistoryStorage,
     ResultRecord,
     ResultStore,
     get_current_result_store,
@@ -240,10 +241,12 @@ def test_current_store() -> None:
 
 @pytest.mark.contract("R-12", "R-14")
 def test_default_storage(mainspring_home: Path, tmp_path: Path) -> None:
-    """Results are in a folder in the home unless a setting says it: another folder or an address."""
-    assert get_default_result_storage() == LocalFileSystem(mainspring_home / "storage")
+    """Results are in the run store, large ones in a folder in the home, unless a setting says it: files, an address."""
+    assert get_default_result_storage() == HistoryStorage(mainspring_home / "storage")
     with temporary_settings({"results.local_storage_path": str(tmp_path / "x")}):
-        assert get_default_result_storage() == LocalFileSystem(tmp_path / "x")
+        assert get_default_result_storage() == HistoryStorage(tmp_path / "x")
+        with temporary_settings({"results.default_storage": str(tmp_path / "y")}):
+            assert get_default_result_storage() == LocalFileSystem(tmp_path / "y")
         with temporary_settings({"results.default_storage": "memory://y"}):
             assert get_default_result_storage() == RemoteFileSystem("memory://y")
             assert ResultStore().write(1, key="k").storage_key == "memory://y/k"
@@ -335,9 +338,9 @@ def test_write_and_read() -> None:
     found = store.read(written.storage_key or "")
     assert found == written
     assert found.is_persisted
-    path = Path(written.storage_key or "")
-    assert path.parent == Path(get_default_result_storage().resolve_path("."))
-    assert store.read(path.name) == written
+    key = get_default_result_storage().relative_path(written.storage_key or "")
+    assert get_default_result_storage().resolve_path(key) == written.storage_key
+    assert store.read(key) == written
 
 
 @pytest.mark.contract("R-20", "R-21", "R-23", "R-28")

@@ -1,27 +1,30 @@
-"""Results: kept in files or elsewhere, found again by a key, and described in the states of runs.
+"""Results: kept in the run store, in files or elsewhere, found again by a key, and described in the states of runs.
 
 ``store``      `ResultStore`: where and how the results of a run are kept, and the one that is active here
-``record``     `ResultRecord`, a value and what is known about it; `ResultRecordMetadata`, the latter alone
-``layout``     what a record looks like in a file
-``locations``  from a path or an address to a file system
+``history``    `HistoryStorage`: results in the run store, large ones in files
+``locations``  from an option or a setting to a file system
 ``keys``       names of results, and templates for them
 ``defaults``   serializer and persistence where nobody says it
 ``memory``     records that are kept in memory
 ``locks``      keys that one run has for itself
+
+Records themselves, a value and what is known about it, are in `mainspring.records`.
 """
 
+from mainspring.records import ResultRecord, ResultRecordMetadata
 from mainspring.results.defaults import (
     get_default_persist_setting,
     get_default_result_serializer,
     resolve_serializer,
     should_persist_result,
 )
+from mainspring.results.history import HistoryStorage
 from mainspring.results.keys import render_storage_key
 from mainspring.results.locations import get_default_result_storage, resolve_result_storage
-from mainspring.results.record import ResultRecord, ResultRecordMetadata
 from mainspring.results.store import ResultStore, get_current_result_store, get_result_store
 
 __all__ = [
+    "HistoryStorage",
     "ResultRecord",
     "ResultRecordMetadata",
     "ResultStore",

@@ -1,24 +1,16 @@
-"""Where results are kept: from a path, an address or a setting to a file system."""
+"""Where results are kept: from an option or a setting to a file system."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-from mainspring.context import FlowRunContext, TaskRunContext
-from mainspring.filesystems import (
-    LocalFileSystem,
-    ReadableFileSystem,
-    RemoteFileSystem,
-    WritableFileSystem,
-    has_scheme,
-)
+from mainspring.filesystems import LocalFileSystem, WritableFileSystem
+from mainspring.records.locations import file_storage, file_storage_of
+from mainspring.results.history import HistoryStorage
 from mainspring.settings import Settings, get_current_settings
 
-__all__ = ["get_default_result_storage", "resolve_result_storage", "storage_of"]
-
-_LOCAL_SCHEMES = ("file://", "local://")
+__all__ = ["default_storage_of", "get_default_result_storage", "resolve_result_storage"]
 
 
 def resolve_result_storage(storage: Any) -> WritableFileSystem:
@@ -36,7 +28,7 @@ def resolve_result_storage(storage: Any) -> WritableFileSystem:
     if isinstance(storage, Path):
         return LocalFileSystem(storage)
     if isinstance(storage, str):
-        return _from_text(storage)
+        return file_storage(storage)
     raise TypeError(
         "A file system for results, a Path, or the path or address of one was expected, not"
         f" {storage!r} of type {type(storage).__name__}."
@@ -44,36 +36,15 @@ def resolve_result_storage(storage: Any) -> WritableFileSystem:
 
 
 def get_default_result_storage() -> WritableFileSystem:
-    """Where results are kept unless a task or flow says it: ``results.default_storage``, else the local folder."""
+    """Where results are kept unless a task or flow says it: ``results.default_storage``, else the run store.
+
+    Large results of the run store are files in a local folder, see `HistoryStorage`.
+    """
     return default_storage_of(get_current_settings())
 
 
 def default_storage_of(settings: Settings) -> WritableFileSystem:
     """`get_default_result_storage` for given settings."""
-    given = settings.results.default_storage
-    return LocalFileSystem(settings.local_storage_path) if given is None else _from_text(given)
-
-
-def storage_of(key: str) -> ReadableFileSystem:
-    """The file system to read a storage key from, which may come from another process.
-
-    An address below the storage of the active run, or below the default one, is read through that storage, with its
-    settings. Other addresses are read with those that the environment gives. Absolute paths are local, and keys that
-    are neither belong to the storage of the active run.
-    """
-    if not has_scheme(key) and os.path.isabs(key):  # noqa: PTH117 - a text, and often
-        return LocalFileSystem()
-    context = TaskRunContext.get() or FlowRunContext.get()
-    store = None if context is None else context.result_store
-    active = None if store is None else store.result_storage
-    storage: ReadableFileSystem = active or get_default_result_storage()
-    if not has_scheme(key) or (isinstance(storage, RemoteFileSystem) and storage.contains(key)):
-        return storage
-    return RemoteFileSystem(key.partition("://")[0] + "://")
-
-
-def _from_text(text: str) -> WritableFileSystem:
-    for scheme in _LOCAL_SCHEMES:
-        if text.startswith(scheme):
-            return LocalFileSystem(text.removeprefix(scheme))
-    return RemoteFileSystem(text) if has_scheme(text) else LocalFileSystem(text)
+    if settings.results.default_storage is None:
+        return HistoryStorage(settings.local_storage_path)
+    return file_storage_of(settings)

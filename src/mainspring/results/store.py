@@ -14,22 +14,25 @@ from mainspring.exceptions import (
     SerializationError,
     StorageDriverMissing,
     StoragePathMissing,
+    StoreError,
 )
 from mainspring.filesystems import WritableFileSystem, in_thread
 from mainspring.locking.protocol import LockManager
+from mainspring.records import ResultRecord, ResultRecordMetadata, is_expired
+from mainspring.records.layout import read_metadata, split_record
 from mainspring.results.defaults import (
     get_default_persist_setting,
     get_default_result_serializer,
     resolve_serializer,
 )
+from mainspring.results.history import HistoryStorage
 from mainspring.results.keys import StorageKeyTemplate, new_storage_key
-from mainspring.results.layout import read_metadata, split_record
 from mainspring.results.locations import get_default_result_storage, resolve_result_storage
 from mainspring.results.locks import LockedKeys
 from mainspring.results.memory import KeptRecord, RecordCache
-from mainspring.results.record import ResultRecord, ResultRecordMetadata, is_expired
 from mainspring.serializers import Serializer
 from mainspring.settings import Settings, get_current_settings
+from mainspring.store.results import KeptResult
 
 __all__ = ["FlowOptions", "ResultStore", "TaskOptions", "get_current_result_store", "get_result_store"]
 
@@ -290,6 +293,63 @@ class ResultStore(LockedKeys):
             await storage.awrite_path(path, content)
         result_record.mark_persisted()
 
+    @property
+    def is_in_history(self) -> bool:
+        """Whether records are kept in the run store, so that they can be written in one commit with a state."""
+        return self.metadata_storage is None and isinstance(self._storage(), HistoryStorage)
+
+    def pack(
+        self, record: ResultRecord[Any], run_key: bytes | None = None, holder: str | None = None
+    ) -> KeptResult:
+        """A record as a row of the run store, also if it is to be kept elsewhere in the end; nothing is kept yet.
+
+        Args:
+            record: The record.
+            run_key: The run whose result it is.
+            holder: Who may write although the key is locked.
+
+        Raises:
+            SerializationError: The serializer cannot handle the value.
+            LockedByAnother: Somebody else has locked the key.
+            StorageError: The record is large, and its file cannot be written.
+        """
+        key, content = self._prepared(record, holder)
+        return self._history().pack(key, content, run_key)
+
+    async def apack(
+        self, record: ResultRecord[Any], run_key: bytes | None = None, holder: str | None = None
+    ) -> KeptResult:
+        """`pack` for async code."""
+        key, content = self._prepared(record, holder)
+        return await self._history().apack(key, content, run_key)
+
+    def _prepared(self, record: ResultRecord[Any], holder: str | None) -> tuple[str, bytes]:
+        key = self._storage().relative_path(record.metadata.storage_key or "")
+        self._check_write(key, holder)
+        return key, record.serialize()
+
+    def _history(self) -> HistoryStorage:
+        """Where rows are, whatever the storage of this store is."""
+        storage = self._storage()
+        if isinstance(storage, HistoryStorage):
+            return storage
+        return HistoryStorage(get_current_settings().local_storage_path)
+
+    def remove(self, key: str) -> None:
+        """Forget what is kept under a key; nothing if there is nothing.
+
+        Raises:
+            StorageError: It cannot be removed.
+        """
+        storage = self._storage()
+        for place, path in ((storage, key), (self.metadata_storage, storage.relative_path(key))):
+            if place is not None:
+                try:
+                    place.delete_path(path)
+                except StoragePathMissing:
+                    pass
+        self.cache.discard(storage.resolve_path(key))
+
     def _record_to_write(self, obj: Any, key: Any, expiration: datetime | None) -> ResultRecord[Any]:
         if isinstance(obj, str) and key is not None and not isinstance(key, str):
             obj, key = key, obj
@@ -324,6 +384,7 @@ class ResultStore(LockedKeys):
             SerializationError: There is something under the key, but it is damaged.
             StorageDriverMissing: The storage is reached through a package that is not installed.
             ConfigurationError: The storage is not one that there is.
+            StoreError: The run store cannot be read.
         """
         try:
             return not is_expired(self._read_description(key))
@@ -334,7 +395,7 @@ class ResultStore(LockedKeys):
                 f"The result under {key!r} in {self._storage()!r} is damaged, so it is neither used nor computed again."
                 f" Delete it, or run with `refresh_cache=True`. {error}"
             ) from error
-        except (ConfigurationError, StorageDriverMissing):
+        except (ConfigurationError, StorageDriverMissing, StoreError):
             raise
         except Exception as error:  # by rule R-28: what cannot be read for now is not there
             _logger.warning("The result under %r cannot be read, and counts as missing: %s", key, error)
@@ -342,7 +403,7 @@ class ResultStore(LockedKeys):
 
     async def aexists(self, key: str) -> bool:
         """`exists` for async code."""
-        return await in_thread(self.exists, key)
+        return self.exists(key) if self._storage().is_quick else await in_thread(self.exists, key)
 
     def read(self, key: str, holder: str | None = None) -> ResultRecord[Any]:
         """The record under a key; waits while somebody else has the key locked.
@@ -365,7 +426,7 @@ class ResultStore(LockedKeys):
         if self.metadata_storage is not None:
             known = await self.metadata_storage.aread_path(storage.relative_path(key))
             return self._join(known, await storage.aread_path(key))
-        return await in_thread(self._read, key)
+        return self._read(key) if storage.is_quick else await in_thread(self._read, key)
 
     def _read(self, key: str) -> ResultRecord[Any]:
         storage = self._storage()

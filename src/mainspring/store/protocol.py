@@ -17,6 +17,7 @@ import msgspec
 from mainspring.runs import FlowRun, Resumption, Run, TaskRun
 from mainspring.states import State
 from mainspring.store.limits import LimitStore
+from mainspring.store.results import Attachment, KeptResult, ResultRows
 
 __all__ = ["CacheKey", "Change", "Durability", "HeldLock", "LogEntry", "RunFilter", "RunStore"]
 
@@ -30,15 +31,22 @@ class Change:
     ``follows`` is the key of the state that must be the run's newest one in the store, or None if the
     run must not be there yet. There is at least one state. What the store keeps about the run's progress
     is worked out from the states alone, so the run may move on while the change is being written; its
-    name, tags and the like are read from the record.
+    name, tags and the like are read from the record. ``attachments`` is what is written if the states are accepted.
     """
 
-    __slots__ = ("follows", "run", "states")
+    __slots__ = ("attachments", "follows", "run", "states")
 
-    def __init__(self, run: Run, states: list[State], follows: bytes | None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        states: list[State],
+        follows: bytes | None,
+        attachments: Sequence[Attachment] = (),
+    ) -> None:
         self.run = run
         self.states = states
         self.follows = follows
+        self.attachments = attachments
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -105,8 +113,8 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
-class RunStore(LimitStore, Protocol):
-    """A durable history of runs, and the concurrency limits that they share.
+class RunStore(LimitStore, ResultRows, Protocol):
+    """A durable history of runs, what their results and transactions have left, and the limits that they share.
 
     Every method that reads or writes raises `StoreError` if the database does not let it.
     """
@@ -121,12 +129,13 @@ class RunStore(LimitStore, Protocol):
         changes: Sequence[Change],
         logs: Sequence[LogEntry] = (),
         cache_keys: Sequence[CacheKey] = (),
+        results: Sequence[KeptResult] = (),
     ) -> list[Change]:
         """Write everything in one transaction and return the changes that were refused.
 
-        A change is refused as a whole if the newest state of its run is not the one it follows. The
-        others are written all the same. On return the rest is as durable as the store was opened for. A cache
-        key replaces the one that its run had.
+        A change is refused as a whole, attachments included, if the newest state of its run is not the one it
+        follows. The others are written all the same. On return the rest is as durable as the store was opened for.
+        A cache key replaces the one that its run had, a result the one under its key.
 
         Writing a change again is harmless: what an interrupted call has written already is left out.
 

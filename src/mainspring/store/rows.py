@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from mainspring.annotations import NotSet
-from mainspring.results import ResultRecordMetadata
+from mainspring.records import ResultRecordMetadata
 from mainspring.runs import FlowRun, Resumption, Run, RunInput, TaskRun
 from mainspring.states import State, StateDetails, StateType
 from mainspring.store.encoding import facts_to_json, to_json, well_formed

@@ -21,6 +21,7 @@ MIGRATIONS = (
     "0004_cache_keys.sql",
     "0005_locks.sql",
     "0006_resumption.sql",
+    "0007_kept_results.sql",
 )
 _DIRECTORY = Path(__file__).with_name("migrations")
 

@@ -15,11 +15,13 @@ from mainspring import clock
 from mainspring._core.transitions import Move, enter, next_state
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import forks, locks, queries, slots
+from mainspring.store import forks, keeping, locks, queries, slots
 from mainspring.store.connections import MEMORY, Database, Link, translated
 from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
 from mainspring.store.owners import DeadOwner, Owner, dead_owners
 from mainspring.store.protocol import CacheKey, Change, Durability, HeldLock, LogEntry, RunFilter
+from mainspring.store.reading import StoredResults
+from mainspring.store.results import KeptResult, Leftovers, Settlement
 from mainspring.store.writing import write_cache_keys, write_changes, write_logs
 
 __all__ = ["SQLiteRunStore"]
@@ -31,6 +33,7 @@ _CLOSE_WAIT_MILLISECONDS = 100
 _FORK_WAIT_SECONDS = 5.0
 
 P = ParamSpec("P")
+R = TypeVar("R", TaskRun, FlowRun, TaskRun | FlowRun)
 T = TypeVar("T")
 
 
@@ -64,6 +67,7 @@ class SQLiteRunStore:
             self._maintenance = Link(self._database, busy_seconds=_CATCH_UP_SECONDS)
             # In the order in which locks are taken: catching up holds the last two.
             self._links = [self._reader, self._maintenance, self._writer]
+        self._results = StoredResults(self)
         self._owner: Owner | None = None
         self._rows_copied = 0
         self._catch_up_at = CATCH_UP_PAGES
@@ -92,14 +96,15 @@ class SQLiteRunStore:
         changes: Sequence[Change],
         logs: Sequence[LogEntry] = (),
         cache_keys: Sequence[CacheKey] = (),
+        results: Sequence[KeptResult] = (),
     ) -> list[Change]:
         """See `RunStore.write`."""
-        if not changes and not logs and not cache_keys:
+        if not changes and not logs and not cache_keys and not results:
             return []
         try:
-            return self._transact(_write_history, changes, logs, cache_keys, False)
+            return self._transact(_write_history, changes, logs, cache_keys, results, False)
         except UnicodeEncodeError:  # a text with lone surrogates, which nobody should pay to look for
-            return self._transact(_write_history, changes, logs, cache_keys, True)
+            return self._transact(_write_history, changes, logs, cache_keys, results, True)
 
     def _transact(
         self,
@@ -192,19 +197,65 @@ class SQLiteRunStore:
         owner = self._owner
         return self._read(locks.read, key, now, None if owner is None else owner.id)
 
+    # Results and transactions
+
+    def read_result(self, key: str) -> KeptResult | None:
+        """See `ResultRows.read_result`."""
+        return self._read(keeping.read_result, key)
+
+    def delete_result(self, key: str) -> bool:
+        """See `ResultRows.delete_result`."""
+        return self._transact(keeping.delete_result, key)
+
+    def open_settlement(self, settlement: Settlement, run_keys: Sequence[bytes]) -> bool:
+        """See `ResultRows.open_settlement`."""
+        return self._transact(keeping.open_settlement, settlement, run_keys)
+
+    def advance_settlement(self, key: bytes, begun: int) -> bool:
+        """See `ResultRows.advance_settlement`."""
+        return self._transact(keeping.advance_settlement, key, begun)
+
+    def claim_settlement(self, key: bytes, new_key: bytes) -> bool:
+        """See `ResultRows.claim_settlement`."""
+        return self._transact(keeping.claim_settlement, key, new_key)
+
+    def close_settlement(
+        self,
+        key: bytes | None,
+        publish: Sequence[bytes] = (),
+        drop: Sequence[bytes] = (),
+        results: Sequence[KeptResult] = (),
+    ) -> bool:
+        """See `ResultRows.close_settlement`."""
+        now = clock.current().now()
+        return self._transact(keeping.close_settlement, key, publish, drop, results, now)
+
+    def read_leftovers(self, flow_run_key: bytes) -> Leftovers:
+        """See `ResultRows.read_leftovers`."""
+        return self._read(keeping.read_leftovers, flow_run_key)
+
+    def read_unused_files(self) -> list[str]:
+        """See `ResultRows.read_unused_files`."""
+        return self._read(keeping.read_unused_files)
+
+    def forget_unused_files(self, files: Sequence[str]) -> None:
+        """See `ResultRows.forget_unused_files`."""
+        self._transact(keeping.forget_unused_files, files)
+
     # Reading
 
     def read_flow_runs(self, where: RunFilter) -> list[FlowRun]:
         """See `RunStore.read_flow_runs`."""
-        return self._read(queries.flow_runs, where)
+        return self._with_results(self._read(queries.flow_runs, where))
 
     def read_task_runs(self, where: RunFilter) -> list[TaskRun]:
         """See `RunStore.read_task_runs`."""
-        return self._read(queries.task_runs, where)
+        return self._with_results(self._read(queries.task_runs, where))
 
     def read_run(self, key: bytes) -> TaskRun | FlowRun | None:
         """See `RunStore.read_run`."""
-        return self._read(queries.run, key)
+        found = self._read(queries.run, key)
+        return None if found is None else self._with_results([found])[0]
 
     def read_resumptions(self, keys: Sequence[bytes]) -> dict[bytes, Resumption]:
         """See `RunStore.read_resumptions`."""
@@ -212,7 +263,10 @@ class SQLiteRunStore:
 
     def read_states(self, key: bytes) -> list[State]:
         """See `RunStore.read_states`."""
-        return self._read(queries.states, key)
+        found = self._read(queries.states, key)
+        for state in found:
+            self._results.open_for(state)
+        return found
 
     def read_logs(self, key: bytes) -> list[LogEntry]:
         """See `RunStore.read_logs`."""
@@ -220,7 +274,7 @@ class SQLiteRunStore:
 
     def find_runs(self, text: str, limit: int = 5) -> list[TaskRun | FlowRun]:
         """See `RunStore.find_runs`."""
-        return self._read(queries.runs_by_id, text, limit)
+        return self._with_results(self._read(queries.runs_by_id, text, limit))
 
     def count_task_runs(self, flow_run_keys: Sequence[bytes]) -> dict[bytes, dict[str, int]]:
         """See `RunStore.count_task_runs`."""
@@ -236,7 +290,13 @@ class SQLiteRunStore:
 
     def read_task_runs_of_cache_key(self, key: str, limit: int) -> list[TaskRun]:
         """See `RunStore.read_task_runs_of_cache_key`."""
-        return self._read(queries.task_runs_of_cache_key, key, limit)
+        return self._with_results(self._read(queries.task_runs_of_cache_key, key, limit))
+
+    def _with_results(self, runs: list[R]) -> list[R]:
+        """The same runs, with states that read their results here."""
+        for run in runs:
+            self._results.open_for(run.state)
+        return runs
 
     def _read(
         self,
@@ -332,6 +392,7 @@ def _write_history(
     changes: Sequence[Change],
     logs: Sequence[LogEntry],
     cache_keys: Sequence[CacheKey],
+    results: Sequence[KeptResult],
     tidy: bool,
 ) -> list[Change]:
     refused = write_changes(db, changes, owner, tidy) if changes else []
@@ -339,6 +400,8 @@ def _write_history(
         write_logs(db, logs, tidy)
     if cache_keys:
         write_cache_keys(db, cache_keys, tidy)
+    if results:
+        keeping.keep(db, results, clock.current().now())
     return refused
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from mainspring import clock
 from mainspring._core.transitions import enter
 from mainspring.runs import FlowRun, Run
 from mainspring.states import State, StateType
+from mainspring.store.keeping import attach
 from mainspring.store.protocol import CacheKey, Change, LogEntry
 from mainspring.store.rows import (
     INSERT_CACHE_KEY,
@@ -50,6 +52,9 @@ def write_changes(
             _flush(db, tidy, pending)
             if not _append(db, change, owner, tidy, pending):
                 refused.append(change)
+                continue
+        if change.attachments:
+            attach(db, change.attachments, clock.current().now())
     _flush(db, tidy, pending)
     return refused
 

@@ -12,8 +12,8 @@ from mainspring import clock
 from mainspring.annotations import NotSet
 from mainspring.exceptions import MissingResult, SerializationError, StorageError, StoragePathMissing
 from mainspring.filesystems import ReadableFileSystem
-from mainspring.results.layout import join_record, split_record
-from mainspring.results.locations import storage_of
+from mainspring.records.layout import join_record, split_record
+from mainspring.records.locations import storage_of
 from mainspring.serializers import PickleSerializer, Serializer, UnknownSerializer
 from mainspring.states import StoredResult
 
@@ -291,7 +291,7 @@ class ResultRecord(StoredResult, Generic[R]):
         self._payload = self.serialize_result()
 
     def serialize(self) -> bytes:
-        """The whole record, as `mainspring.results.layout` says.
+        """The whole record, as `mainspring.records.layout` says.
 
         Raises:
             SerializationError: See `serialize_result`.

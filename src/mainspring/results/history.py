@@ -1,0 +1,146 @@
+"""Results in the run store: small ones as rows, large ones as files that rows point at.
+
+This is where results are kept unless somebody names another storage. A row is written in the same commit as the state
+of its run, so one is never there without the other. A large record is written to a file under a name of its own
+before, and is not found by anybody until its row is there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mainspring.exceptions import StorageError, StoragePathMissing
+from mainspring.filesystems import LocalFileSystem, WritableFileSystem, has_scheme, in_thread
+from mainspring.recording import current_recorder
+from mainspring.records.locations import HISTORY, history_key
+from mainspring.store.reading import content_of
+from mainspring.store.results import KeptResult
+
+__all__ = ["LARGEST_ROW", "HistoryStorage"]
+
+LARGEST_ROW = 16_384
+"""Bytes up to which a record is a row."""
+
+
+class HistoryStorage(WritableFileSystem):
+    """The run store of the calling context as a file system, for records. Safe to use from any thread.
+
+    Args:
+        folder: Where the files of large records are. It is made when it is needed.
+    """
+
+    __slots__ = ("_files",)
+
+    is_quick = True
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._files = LocalFileSystem(folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of large records are."""
+        return Path(self._files.resolve_path("."))
+
+    def resolve_path(self, path: str) -> str:
+        return path if path.startswith(HISTORY) else HISTORY + path
+
+    def relative_path(self, path: str) -> str:
+        return history_key(path)
+
+    def contains(self, path: str) -> bool:
+        key = history_key(path)
+        return not (has_scheme(key) or key.startswith("/") or ".." in key.split("/") or "\0" in key)
+
+    def read_path(self, path: str) -> bytes:
+        """See `ReadableFileSystem.read_path`; also raises a `StoreError` if the run store cannot be read."""
+        key = history_key(path)
+        kept = current_recorder().read_result(key)
+        if kept is None and self.contains(key):
+            try:
+                return self._files.read_path(key)  # where earlier versions kept all records
+            except StorageError:
+                pass
+        return content_of(kept, key, self._files)
+
+    async def aread_path(self, path: str) -> bytes:
+        return self.read_path(path)
+
+    def write_path(self, path: str, content: bytes) -> str:
+        self.write_paths([(path, content)])
+        return self.resolve_path(path)
+
+    def write_paths(self, contents: Sequence[tuple[str, bytes]]) -> None:
+        """Put several contents under their paths: all of them, or none.
+
+        Raises:
+            StorageError: A file cannot be written.
+            StoreError: The run store cannot be written.
+        """
+        current_recorder().keep_results([self.pack(path, content) for path, content in contents])
+
+    def delete_path(self, path: str) -> None:
+        key = history_key(path)
+        if not current_recorder().delete_result(key):
+            raise StoragePathMissing(f"Cannot remove the result under the key {key!r}: it does not exist.")
+
+    def pack(self, path: str, content: bytes, run_key: bytes | None = None) -> KeptResult:
+        """A row for the run store. The file of a large record is complete on return.
+
+        Args:
+            path: The key.
+            content: The record.
+            run_key: The run whose result it is.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        key = history_key(path)
+        if len(content) <= LARGEST_ROW:
+            try:
+                return KeptResult(key, content.decode(), None, run_key)
+            except UnicodeDecodeError:  # the value alone, whose description is kept elsewhere
+                pass
+        file = os.urandom(16).hex()
+        self._files.write_path(file, content)
+        return KeptResult(key, None, file, run_key)
+
+    async def apack(self, path: str, content: bytes, run_key: bytes | None = None) -> KeptResult:
+        """`pack` for async code; a file is written by a thread."""
+        if len(content) <= LARGEST_ROW:
+            return self.pack(path, content, run_key)
+        return await in_thread(self.pack, path, content, run_key)
+
+    def remove_unused_files(self) -> None:
+        """Remove the files of results that were replaced or rolled back.
+
+        Raises:
+            StoreError: The run store cannot be read or written.
+        """
+        store = current_recorder().store
+        files = store.read_unused_files()
+        removed: list[str] = []
+        for file in files:
+            try:
+                self._files.delete_path(file)
+            except StoragePathMissing:
+                pass
+            except StorageError:  # of another machine, or not ours to remove: left for whoever can
+                continue
+            removed.append(file)
+        if removed:
+            store.forget_unused_files(removed)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HistoryStorage) and other._files == self._files
+
+    def __hash__(self) -> int:
+        return hash((HistoryStorage, self._files))
+
+    def __reduce__(self) -> tuple[type[HistoryStorage], tuple[Any, ...]]:
+        return HistoryStorage, (self._files.basepath,)
+
+    def __repr__(self) -> str:
+        return f"HistoryStorage({self._files.basepath!r})"

@@ -1,0 +1,187 @@
+"""Results and transactions in the database, inside a transaction that the caller has begun."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mainspring.store.results import Attachment, KeptResult, Leftovers, Settlement, StagedStep
+
+__all__ = [
+    "advance_settlement",
+    "attach",
+    "claim_settlement",
+    "close_settlement",
+    "delete_result",
+    "forget_unused_files",
+    "keep",
+    "open_settlement",
+    "read_leftovers",
+    "read_result",
+    "read_unused_files",
+]
+
+_REPLACE = (
+    " ON CONFLICT (key) DO UPDATE SET run_id = excluded.run_id, created = excluded.created,"
+    " file = excluded.file, content = excluded.content"
+)
+_KEEP = f"INSERT INTO results VALUES (?,?,?,?,?){_REPLACE}"  # noqa: S608 - constants
+_STAGE = (
+    'INSERT INTO staged (task_run_id, flow_run_id, key, storage, file, content, hooks, "values")'
+    " VALUES (?,?,?,?,?,?,?,?)"
+)
+_PUBLISH = (
+    "INSERT INTO results SELECT key, task_run_id, ?, file, content FROM staged"  # noqa: S608 - a constant
+    f" WHERE task_run_id = ? AND key IS NOT NULL AND storage IS NULL{_REPLACE}"
+)
+_UNPUBLISHED_FILE = (
+    "INSERT OR IGNORE INTO unused_files SELECT file FROM staged WHERE task_run_id = ? AND file IS NOT NULL"
+)
+_SPOOLED_FILE = f"{_UNPUBLISHED_FILE} AND storage IS NOT NULL"
+_UNSTAGE = "DELETE FROM staged WHERE task_run_id = ?"
+_SETTLE = (
+    "INSERT INTO settlements VALUES (?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET"
+    " decision = excluded.decision, begun = excluded.begun, plan = excluded.plan"
+)
+_SELECT_STEPS = (
+    'SELECT task_run_id, flow_run_id, key, storage, content, file, hooks, "values", settlement_id'
+    " FROM staged WHERE flow_run_id = ? ORDER BY id"
+)
+_SELECT_SETTLEMENTS = (
+    "SELECT id, flow_run_id, decision, plan, begun FROM settlements WHERE flow_run_id = ? ORDER BY id"
+)
+
+
+# With the states of a run
+
+
+def attach(db: sqlite3.Cursor, attachments: Sequence[Attachment], now: int) -> None:
+    """Write what comes with the states of a run.
+
+    Args:
+        db: A cursor, in a transaction.
+        attachments: What to write, in this order.
+        now: The time.
+    """
+    for each in attachments:
+        if isinstance(each, KeptResult):
+            db.execute(_KEEP, (each.key, each.run_key, now, each.file, each.content))
+        elif isinstance(each, StagedStep):
+            _stage(db, each)
+        else:
+            _drop(db, [each.run_key])
+            db.execute("DELETE FROM results WHERE key = ? AND run_id = ?", (each.key, each.run_key))
+
+
+def keep(db: sqlite3.Cursor, results: Iterable[KeptResult], now: int) -> None:
+    """Write results that come with no run."""
+    db.executemany(_KEEP, [(each.key, each.run_key, now, each.file, each.content) for each in results])
+
+
+def _stage(db: sqlite3.Cursor, step: StagedStep) -> None:
+    row: tuple[Any, ...] = (
+        step.run_key,
+        step.flow_run_key,
+        step.key,
+        step.storage,
+        step.file,
+        step.content,
+        step.hooks,
+        step.values,
+    )
+    db.execute(_STAGE, row)
+
+
+# By themselves
+
+
+def open_settlement(
+    db: sqlite3.Cursor, owner: int | None, settlement: Settlement, run_keys: Sequence[bytes]
+) -> bool:
+    """See `ResultRows.open_settlement`."""
+    if not _are_staged(db, run_keys):
+        return False
+    row = settlement.key, settlement.flow_run_key, settlement.decision, settlement.begun, settlement.plan
+    db.execute(_SETTLE, row)
+    rows = [(settlement.key, key) for key in run_keys]
+    db.executemany("UPDATE staged SET settlement_id = ? WHERE task_run_id = ?", rows)
+    return True
+
+
+def advance_settlement(db: sqlite3.Cursor, owner: int | None, key: bytes, begun: int) -> bool:
+    """See `ResultRows.advance_settlement`."""
+    return db.execute("UPDATE settlements SET begun = ? WHERE id = ?", (begun, key)).rowcount > 0
+
+
+def claim_settlement(db: sqlite3.Cursor, owner: int | None, key: bytes, new_key: bytes) -> bool:
+    """See `ResultRows.claim_settlement`."""
+    if not db.execute("UPDATE settlements SET id = ? WHERE id = ?", (new_key, key)).rowcount:
+        return False
+    db.execute("UPDATE staged SET settlement_id = ? WHERE settlement_id = ?", (new_key, key))
+    return True
+
+
+def close_settlement(
+    db: sqlite3.Cursor,
+    owner: int | None,
+    key: bytes | None,
+    publish: Sequence[bytes],
+    drop: Sequence[bytes],
+    results: Sequence[KeptResult],
+    now: int,
+) -> bool:
+    """See `ResultRows.close_settlement`."""
+    if not _are_staged(db, publish):
+        return False
+    if key is not None and not db.execute("DELETE FROM settlements WHERE id = ?", (key,)).rowcount:
+        return False
+    for run_key in publish:
+        db.execute(_PUBLISH, (now, run_key))
+        db.execute(_SPOOLED_FILE, (run_key,))
+        db.execute(_UNSTAGE, (run_key,))
+    _drop(db, drop)
+    keep(db, results, now)
+    return True
+
+
+def _are_staged(db: sqlite3.Cursor, run_keys: Sequence[bytes]) -> bool:
+    query = "SELECT 1 FROM staged WHERE task_run_id = ?"
+    return all(db.execute(query, (key,)).fetchone() is not None for key in run_keys)
+
+
+def _drop(db: sqlite3.Cursor, run_keys: Sequence[bytes]) -> None:
+    rows = [(key,) for key in run_keys]
+    db.executemany(_UNPUBLISHED_FILE, rows)
+    db.executemany(_UNSTAGE, rows)
+
+
+def delete_result(db: sqlite3.Cursor, owner: int | None, key: str) -> bool:
+    """See `ResultRows.delete_result`."""
+    return db.execute("DELETE FROM results WHERE key = ?", (key,)).rowcount > 0
+
+
+def forget_unused_files(db: sqlite3.Cursor, owner: int | None, files: Sequence[str]) -> None:
+    """See `ResultRows.forget_unused_files`."""
+    db.executemany("DELETE FROM unused_files WHERE file = ?", [(file,) for file in files])
+
+
+# Reading
+
+
+def read_result(db: sqlite3.Connection, key: str) -> KeptResult | None:
+    """See `ResultRows.read_result`."""
+    row = db.execute("SELECT key, content, file, run_id FROM results WHERE key = ?", (key,)).fetchone()
+    return None if row is None else KeptResult(*row)
+
+
+def read_leftovers(db: sqlite3.Connection, flow_run_key: bytes) -> Leftovers:
+    """See `ResultRows.read_leftovers`."""
+    settlements = db.execute(_SELECT_SETTLEMENTS, (flow_run_key,)).fetchall()
+    steps = db.execute(_SELECT_STEPS, (flow_run_key,)).fetchall()
+    return Leftovers([Settlement(*row) for row in settlements], [StagedStep(*row) for row in steps])
+
+
+def read_unused_files(db: sqlite3.Connection) -> list[str]:
+    """See `ResultRows.read_unused_files`."""
+    return [file for (file,) in db.execute("SELECT file FROM unused_files").fetchall()]

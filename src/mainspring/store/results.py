@@ -1,0 +1,167 @@
+"""What a run store does for results and transactions: the contract, and the records that go in and out.
+
+A result in the run store is a `KeptResult`. It is written together with the state of its run, so there is never one
+without the other. A run that completes inside of a transaction which goes on leaves a `StagedStep` instead: what a
+commit would keep, and what a rollback would call. When the transaction is decided, a `Settlement` says how, and which
+hooks are to be called; each of them is marked before it is. So whoever finds these rows after a death knows how far
+the dead process had come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
+
+import msgspec
+
+__all__ = [
+    "Attachment",
+    "Decision",
+    "KeptResult",
+    "Leftovers",
+    "ResultRows",
+    "Settlement",
+    "StagedStep",
+    "Withdrawal",
+]
+
+Decision = Literal["COMMIT", "ROLLBACK"]
+
+
+class KeptResult(msgspec.Struct, frozen=True):
+    """A record in the run store.
+
+    Args:
+        key: What it is kept under; it replaces what was.
+        content: The record as text; None if it is in a file.
+        file: The name of that file in the local storage folder.
+        run_key: The run whose result it is, if it is one.
+    """
+
+    key: str
+    content: str | None = None
+    file: str | None = None
+    run_key: bytes | None = None
+
+
+class StagedStep(msgspec.Struct, frozen=True):
+    """A task run that has completed while its transaction goes on.
+
+    Args:
+        run_key: The task run.
+        flow_run_key: The outermost flow run around it.
+        key: What its result is to be kept under; None if nothing is kept of it.
+        storage: Where, pickled; None for the run store.
+        content: The record as text; None if it is in a file, or there is none.
+        file: The name of that file.
+        hooks: Its commit and rollback hooks, pickled; None if there are none.
+        values: The named values that its hooks can get, pickled; None if there are none.
+        settlement: The id of the settlement that decides about it.
+    """
+
+    run_key: bytes
+    flow_run_key: bytes
+    key: str | None = None
+    storage: bytes | None = None
+    content: str | None = None
+    file: str | None = None
+    hooks: bytes | None = None
+    values: bytes | None = None
+    settlement: bytes | None = None
+
+
+class Withdrawal(msgspec.Struct, frozen=True):
+    """What a task run has staged, or kept under a key, does not count any more."""
+
+    run_key: bytes
+    key: str | None = None
+
+
+Attachment = KeptResult | StagedStep | Withdrawal
+"""What is written with the states of a run, if and only if these are accepted."""
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """A commit or rollback that is going on.
+
+    Args:
+        key: 16 bytes, made up by who settles.
+        flow_run_key: The outermost flow run.
+        decision: What was decided.
+        plan: The hooks in their order, pickled.
+        begun: So many of them have been begun.
+    """
+
+    key: bytes
+    flow_run_key: bytes
+    decision: Decision
+    plan: bytes
+    begun: int = 0
+
+
+class Leftovers(NamedTuple):
+    """What the transactions of a flow run have left in the store, each in the order in which it came."""
+
+    settlements: list[Settlement]
+    steps: list[StagedStep]
+
+
+class ResultRows(Protocol):
+    """The part of a run store that keeps results and transactions. Methods raise `StoreError` as the others do."""
+
+    def read_result(self, key: str) -> KeptResult | None:
+        """What is kept under a key."""
+        ...
+
+    def delete_result(self, key: str) -> bool:
+        """Forget what is kept under a key; False if there is nothing."""
+        ...
+
+    def open_settlement(self, settlement: Settlement, run_keys: Sequence[bytes]) -> bool:
+        """Decide about staged steps. A settlement with the same id is replaced.
+
+        Returns:
+            False, with nothing changed, if one of the steps is not staged any more: somebody else goes on with it.
+        """
+        ...
+
+    def advance_settlement(self, key: bytes, begun: int) -> bool:
+        """Note that so many hooks of a settlement have been begun; False if it is somebody else's by now."""
+        ...
+
+    def claim_settlement(self, key: bytes, new_key: bytes) -> bool:
+        """Take a settlement over, so that nobody else advances it; False if it is not there any more."""
+        ...
+
+    def close_settlement(
+        self,
+        key: bytes | None,
+        publish: Sequence[bytes] = (),
+        drop: Sequence[bytes] = (),
+        results: Sequence[KeptResult] = (),
+    ) -> bool:
+        """End a commit or rollback, in one step.
+
+        Args:
+            key: The settlement; None if there was none, because there were no hooks.
+            publish: Staged task runs whose results count from now on. They are staged no more.
+            drop: Staged task runs of which nothing is kept.
+            results: Further results that count from now on.
+
+        Returns:
+            False, with nothing changed, if the settlement is somebody else's, or one of the task runs to be published
+            is not staged any more.
+        """
+        ...
+
+    def read_leftovers(self, flow_run_key: bytes) -> Leftovers:
+        """What transactions of an outermost flow run have left."""
+        ...
+
+    def read_unused_files(self) -> list[str]:
+        """The files that no result leads to any more."""
+        ...
+
+    def forget_unused_files(self, files: Sequence[str]) -> None:
+        """Note that files have been removed."""
+        ...
