@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple
 from uuid import UUID
 from weakref import WeakSet
 
@@ -30,7 +29,7 @@ from mainspring._engine.inputs import (
 )
 from mainspring._engine.places import place_of
 from mainspring._engine.recorded import RecordedRun, also_named
-from mainspring._engine.scopes import AsyncRunScope, SyncRunScope
+from mainspring._engine.scopes import AsyncRunScope, FlowScope, SyncRunScope
 from mainspring._engine.signals import capture_sigterm
 from mainspring._engine.steps import step_of_flow
 from mainspring._engine.subflows import earlier_runs
@@ -38,10 +37,14 @@ from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.exceptions import MissingResult, NotResumable, SupersededRun
 from mainspring.futures import resolve_futures_to_states
-from mainspring.logging import enter_context, flow_run_logger, get_logger, should_log_prints
+from mainspring.logging import flow_run_logger, get_logger, should_log_prints
 from mainspring.recording import current_recorder
 from mainspring.runs import FlowRun, Parameter, Resumption, TaskRun
 from mainspring.states import State, StateDetails, StateType, is_state
+from mainspring.store.results import Leftovers
+from mainspring.transactions.faces import adrive, drive
+from mainspring.transactions.recovery import StagedSteps, finish_settlements, roll_back
+from mainspring.transactions.steps import Steps as TransactionSteps
 
 __all__ = [
     "AsyncFlowRunEngine",
@@ -83,6 +86,7 @@ class BaseFlowRunEngine(RecordedRun):
         retries: Retries already started by this engine.
         logger: Where the engine reports; the run's own logger once there is a run.
         resumes: ``flow_run`` has ended and is gone on with: what it has finished is not done again.
+        leftovers: What its transactions have left in the run store.
     """
 
     flow: Any
@@ -92,6 +96,7 @@ class BaseFlowRunEngine(RecordedRun):
     retries: int = 0
     logger: Any = field(default=_engine_logger)
     resumes: bool = False
+    leftovers: Leftovers | None = None
 
     _stand_in: TaskRun | None = field(default=None, init=False, repr=False)
     _around: FlowRunContext | None = field(default=None, init=False, repr=False)
@@ -101,6 +106,7 @@ class BaseFlowRunEngine(RecordedRun):
     _has_step: bool = field(default=False, init=False, repr=False)  # or is known to have none
     _goes_on: bool = field(default=False, init=False, repr=False)  # this attempt goes on with an earlier one
     _has_lost: bool = field(default=False, init=False, repr=False)  # somebody else goes on with the run
+    _staged: StagedSteps | None = field(default=None, init=False, repr=False)  # left, and not taken over yet
 
     run_option: ClassVar[str] = "flow_run_name"
     timeout_error: ClassVar[type[TimeoutError]] = FlowRunTimeoutError
@@ -225,15 +231,19 @@ class BaseFlowRunEngine(RecordedRun):
         self._outer = scope = self._open_scope()
         self._context = scope.context
 
-    def _enter_attempt(self) -> _FlowScope:
+    def _enter_attempt(self) -> FlowScope:
         scope = self._open_scope()
         run = self.run
         if self._keeps_result and run.resumption is not None:
-            scope.context.steps = Steps(run.key, run.resumption.attempt, self._goes_on)
+            root_key, staged = run.key, self._staged
+            if self._stand_in is not None:  # it is the flow run around that is resumed
+                around = None if self._around is None else self._around.steps
+                root_key, staged = (None, None) if around is None else (around.root_key, around.staged)
+            scope.context.steps = Steps(run.key, run.resumption.attempt, self._goes_on, root_key, staged)
         return scope
 
-    def _open_scope(self) -> _FlowScope:
-        scope = self._scope = _FlowScope(self.setup_run_context())
+    def _open_scope(self) -> FlowScope:
+        scope = self._scope = FlowScope(self.setup_run_context())
         return scope.__enter__()
 
     def setup_run_context(self) -> FlowRunContext:
@@ -334,35 +344,27 @@ class BaseFlowRunEngine(RecordedRun):
             name = self._require_run().name
             self.logger.warning("Flow run %r cannot be resumed by its id: %s. %s", name, problem, advice)
 
+    def _finishing(self) -> TransactionSteps | None:
+        """The steps that finish what transactions of an earlier process had decided, once."""
+        leftovers, self.leftovers = self.leftovers, None
+        if leftovers is None or not (leftovers.settlements or leftovers.steps):
+            return None
+        staged = self._staged = StagedSteps(leftovers.steps)
+        self._scope.context.steps.staged = staged
+        return finish_settlements(leftovers, staged, self._recorder, self.logger)
+
+    def _undoing(self) -> TransactionSteps | None:
+        """The steps that roll back what an earlier process had completed in transactions that nobody went on with."""
+        staged = self._staged
+        if staged is None or not staged:
+            return None
+        return roll_back(staged.take_all(), self._recorder, self.logger)
+
     def _start_runner(self) -> Any:
         """Start a copy of the flow's task runner, for the tasks of this attempt."""
         runner = self.flow.task_runner.duplicate().__enter__()
         self._scope.context.task_runner = runner
         return runner
-
-
-class _FlowScope:
-    """The context of a flow run.
-
-    Inside, no task run is active even if the flow was called by one: the flow run is what tasks, loggers
-    and ``get_run_context`` find.
-    """
-
-    __slots__ = ("_entered", "_task_run", "context")
-
-    def __init__(self, context: FlowRunContext) -> None:
-        self.context = context
-
-    def __enter__(self) -> Self:
-        self._task_run = TaskRunContext.activate(None)
-        self._entered = enter_context(self.context)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._entered.__exit__(kind, error, trace)
-        TaskRunContext.activate(self._task_run)
 
 
 class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
@@ -407,11 +409,17 @@ class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
         """Call the flow's function once with a started task runner and settle what it returns (F-20, F-21)."""
         runner = self._start_runner()
         try:
+            finishing = self._finishing()
+            if finishing is not None:
+                drive(finishing)
             result = self.flow.arguments.call(self.parameters)
             for future in find_unfinished(result):
                 future.wait()
         finally:
             leave(runner)
+        undoing = self._undoing()
+        if undoing is not None:
+            drive(undoing)
         return self.handle_success(resolve_futures_to_states(result))
 
     def handle_success(self, result: Any) -> Any:
@@ -463,11 +471,17 @@ class AsyncFlowRunEngine(BaseFlowRunEngine, AsyncDriver):
         """Call the flow's function once with a started task runner and settle what it returns (F-20, F-21)."""
         runner = self._start_runner()
         try:
+            finishing = self._finishing()
+            if finishing is not None:
+                await adrive(finishing)
             result = await self.flow.arguments.call(self.parameters)
             for future in find_unfinished(result):
                 await future.wait_async()
         finally:
             await aleave(runner)
+        undoing = self._undoing()
+        if undoing is not None:
+            await adrive(undoing)
         return await self.handle_success(resolve_futures_to_states(result))
 
     async def handle_success(self, result: Any) -> Any:
@@ -496,6 +510,7 @@ def run_flow(
     wait_for: Iterable[Any] | None = None,
     return_type: ReturnType = "result",
     resumes: bool = False,
+    leftovers: Leftovers | None = None,
 ) -> Any:
     """Run a flow.
 
@@ -506,12 +521,13 @@ def run_flow(
         wait_for: Futures and states that must be there first.
         return_type: "result" returns the value or raises; "state" returns the final state.
         resumes: ``flow_run`` has ended and is gone on with.
+        leftovers: What its transactions have left in the run store.
 
     Returns:
         The result or state of a sync flow, a coroutine for an async one.
     """
     runner: Any = run_flow_async if flow.isasync else run_flow_sync
-    return runner(flow, flow_run, parameters, wait_for, return_type, resumes)
+    return runner(flow, flow_run, parameters, wait_for, return_type, resumes, leftovers)
 
 
 def run_flow_sync(
@@ -521,9 +537,10 @@ def run_flow_sync(
     wait_for: Iterable[Any] | None = None,
     return_type: ReturnType = "result",
     resumes: bool = False,
+    leftovers: Leftovers | None = None,
 ) -> Any:
     """`run_flow` for a sync flow."""
-    engine = FlowRunEngine(flow, parameters, flow_run, wait_for, resumes=resumes)
+    engine = FlowRunEngine(flow, parameters, flow_run, wait_for, resumes=resumes, leftovers=leftovers)
     with capture_sigterm():
         answer = engine.find_answer()
         if answer is not None:
@@ -542,9 +559,10 @@ async def run_flow_async(
     wait_for: Iterable[Any] | None = None,
     return_type: ReturnType = "result",
     resumes: bool = False,
+    leftovers: Leftovers | None = None,
 ) -> Any:
     """`run_flow` for an async flow."""
-    engine = AsyncFlowRunEngine(flow, parameters, flow_run, wait_for, resumes=resumes)
+    engine = AsyncFlowRunEngine(flow, parameters, flow_run, wait_for, resumes=resumes, leftovers=leftovers)
     with capture_sigterm():
         answer = await engine.find_answer()
         if answer is not None:

@@ -14,12 +14,14 @@ from uuid import UUID
 from mainspring import _portal, identifiers
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.entrypoints import AnyFlow, find_flow
-from mainspring.exceptions import EntrypointError, NotResumable, ObjectNotFound
+from mainspring.exceptions import EntrypointError, MainspringError, NotResumable, ObjectNotFound
 from mainspring.flow_engine import run_flow, run_flow_async, run_flow_sync
 from mainspring.recording import current_recorder
 from mainspring.results import ResultStore, get_result_store
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.store.protocol import RunStore
+from mainspring.store.results import Leftovers
+from mainspring.transactions.recovery import check
 
 __all__ = ["aresume_flow_run", "resume_flow_run"]
 
@@ -49,7 +51,9 @@ def resume_flow_run(
     with _outside_of_runs():
         found = _find(flow_run_id, flow)
         return_type: Any = "state" if return_state else "result"
-        return _portal.finish(run_flow(found.flow, found.run, found.parameters, None, return_type, True))
+        return _portal.finish(
+            run_flow(found.flow, found.run, found.parameters, None, return_type, True, found.leftovers)
+        )
 
 
 async def aresume_flow_run(
@@ -62,9 +66,11 @@ async def aresume_flow_run(
         found = await asyncio.to_thread(_find, flow_run_id, flow)
         return_type: Any = "state" if return_state else "result"
         if found.flow.isasync:
-            return await run_flow_async(found.flow, found.run, found.parameters, None, return_type, True)
+            return await run_flow_async(
+                found.flow, found.run, found.parameters, None, return_type, True, found.leftovers
+            )
         return await asyncio.to_thread(
-            run_flow_sync, found.flow, found.run, found.parameters, None, return_type, True
+            run_flow_sync, found.flow, found.run, found.parameters, None, return_type, True, found.leftovers
         )
 
 
@@ -74,6 +80,7 @@ class _Found(NamedTuple):
     flow: AnyFlow
     run: FlowRun
     parameters: dict[str, Any]
+    leftovers: Leftovers
 
 
 @contextmanager
@@ -109,7 +116,7 @@ def _find(flow_run_id: UUID | str, flow: AnyFlow | None) -> _Found:
         flow = _flow_of(run, known)
     if flow.name != run.flow_name:
         raise _refusal(run, f"it is a run of the flow {run.flow_name!r}, not of {flow.name!r}")
-    return _Found(flow, run, _parameters_of(run, known, flow))
+    return _Found(flow, run, _parameters_of(run, known, flow), _leftovers_of(run, store))
 
 
 def _ended_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
@@ -127,6 +134,18 @@ def _ended_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
         of = parent.flow_run_id if isinstance(parent, TaskRun) else None
         raise _refusal(run, f"it is the run of a subflow. Resume the run that has called it: {of}")
     return run
+
+
+def _leftovers_of(run: FlowRun, store: RunStore) -> Leftovers:
+    """What its transactions have left, all of which can be used here."""
+    leftovers = store.read_leftovers(run.key)
+    try:
+        check(leftovers)
+    except MainspringError as error:
+        raise _refusal(
+            run, f"a commit or rollback that was going on cannot be finished here: {error}"
+        ) from error
+    return leftovers
 
 
 def _flow_of(run: FlowRun, known: Resumption) -> AnyFlow:

@@ -78,6 +78,8 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
         """
         if transaction.is_committed():  # somebody has kept the result already
             return self.handle_success(transaction.read(), transaction)
+        if self._leftover is not None:  # this step has completed before, in a transaction that had no end
+            return self.handle_success(self._take_over(transaction), transaction)
         self.check_cancelled()
         result = self.task.arguments.call(self.parameters)
         return self.handle_success(result, transaction)
@@ -88,7 +90,7 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
         if self._limit is not None:
             self._limit.end()
         try:
-            self._succeed(result, transaction.is_committed())
+            self._succeed(result, self._is_cached(transaction))
         except BaseException:
             self._stage(transaction, result)  # to be rolled back on the way out
             raise
@@ -131,6 +133,8 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
         """
         if transaction.is_committed():  # somebody has kept the result already
             return await self.handle_success(await transaction.read(), transaction)
+        if self._leftover is not None:  # this step has completed before, in a transaction that had no end
+            return await self.handle_success(self._take_over(transaction), transaction)
         self.check_cancelled()
         result = await self.task.arguments.call(self.parameters)
         return await self.handle_success(result, transaction)
@@ -141,7 +145,7 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
         if self._limit is not None:
             self._limit.end()
         try:
-            await self._succeed(result, transaction.is_committed())
+            await self._succeed(result, self._is_cached(transaction))
         except BaseException:
             self._stage(transaction, result)  # to be rolled back on the way out
             raise

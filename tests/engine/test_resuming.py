@@ -15,6 +15,7 @@ from mainspring.cache_policies import INPUTS, NO_CACHE
 from mainspring.context import FlowRunContext
 from mainspring.exceptions import CancelledRun, NotResumable, ObjectNotFound
 from mainspring.flow_engine import run_flow
+from mainspring.results import get_default_result_storage
 from mainspring.runs import FlowRun
 from mainspring.settings import temporary_settings
 from mainspring.states import Cancelled, State
@@ -743,11 +744,10 @@ def test_results_that_are_elsewhere(tmp_path: Path) -> None:
     refused(run.id, "kept elsewhere", flow=moved)
 
 
-def test_parameters_that_are_gone(mainspring_home: Path) -> None:
+def test_parameters_that_are_gone() -> None:
     """Without its arguments a run cannot be gone on with."""
     run = break_at("end", lambda: with_parameters([1]))
-    (path,) = mainspring_home.rglob(f"{run.id}")
-    path.unlink()
+    get_default_result_storage().delete_path(f"parameters/{run.id}")
     refused(run.id, "parameters cannot be read")
 
 

@@ -31,15 +31,26 @@ class Steps:
         flow_run_key: The id of the flow run.
         attempt: The attempt whose steps they are. A resumed run goes on with those of the attempt that had ended.
         goes_on: True if steps of that attempt may have been finished before.
+        root_key: The outermost flow run around, which is the one to be resumed; None if nobody can resume it.
+        staged: What completed steps of transactions that were open have left, by their keys; None if there is nothing.
     """
 
-    __slots__ = ("_attempt", "_counts", "_run", "earlier", "goes_on")
+    __slots__ = ("_attempt", "_counts", "_run", "earlier", "goes_on", "root_key", "staged")
 
-    def __init__(self, flow_run_key: bytes, attempt: int, goes_on: bool) -> None:
+    def __init__(
+        self,
+        flow_run_key: bytes,
+        attempt: int,
+        goes_on: bool,
+        root_key: bytes | None = None,
+        staged: Any = None,
+    ) -> None:
         self._run = flow_run_key.hex()
         self._attempt = str(attempt)
         self._counts: dict[tuple[str, str], Iterator[int]] = {}
         self.goes_on = goes_on
+        self.root_key = root_key
+        self.staged = staged
         self.earlier: dict[str, Any] | None = None  # subflow runs by their step, once they were asked for
 
     def take(self, scope: str, what: str, of_attempt: bool = True) -> str:

@@ -14,7 +14,7 @@ from mainspring._core.effects import Ask, Enter, Prepare, RunHooks, SleepUntil
 from mainspring._core.outcomes import Outcome, Raised, Ready, Returned
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import find_unfinished
-from mainspring._engine.recorded import RecordedRun
+from mainspring._engine.recorded import Keeping, RecordedRun
 from mainspring._engine.scopes import AsyncAttemptScope, SyncAttemptScope
 from mainspring._engine.timeouts import comes_from_outside
 from mainspring._portal import afinish, finish
@@ -93,13 +93,19 @@ class SyncDriver(RecordedRun):
     # Effects
 
     def keep(self, state: State) -> None:
-        """Put what the run came to into a record, and write it unless its transaction does so."""
+        """Put what the run came to into a record, and write it, or have it written with the state."""
         record = self._put_into_record(state)
-        if record is not None:
-            try:
-                self._result_store.persist_result_record(record)
-            except Exception as error:  # by rule: the run is what it is, whether or not it can be kept
-                self._log_unkept(error)
+        keeping = Keeping.LATER if record is None else self._keeping(state)
+        if record is None or keeping is Keeping.LATER:
+            return
+        try:
+            if keeping is Keeping.FILE:
+                self._result_store.persist_result_record(record, self._holder())
+            else:
+                row = self._result_store.pack(record, self.run.key, self._holder())
+                self._attach(row, record, keeping)
+        except Exception as error:  # by rule: the run is what it is, whether or not it can be kept
+            self._log_unkept(error, state)
 
     def prepare(self) -> Outcome:
         """Wait for the upstream runs, then resolve the parameters and name the run."""
@@ -288,13 +294,19 @@ class AsyncDriver(RecordedRun):
     # Effects
 
     async def keep(self, state: State) -> None:
-        """Put what the run came to into a record, and write it unless its transaction does so."""
+        """Put what the run came to into a record, and write it, or have it written with the state."""
         record = self._put_into_record(state)
-        if record is not None:
-            try:
-                await self._result_store.apersist_result_record(record)
-            except Exception as error:  # by rule: the run is what it is, whether or not it can be kept
-                self._log_unkept(error)
+        keeping = Keeping.LATER if record is None else self._keeping(state)
+        if record is None or keeping is Keeping.LATER:
+            return
+        try:
+            if keeping is Keeping.FILE:
+                await self._result_store.apersist_result_record(record, self._holder())
+            else:
+                row = await self._result_store.apack(record, self.run.key, self._holder())
+                self._attach(row, record, keeping)
+        except Exception as error:  # by rule: the run is what it is, whether or not it can be kept
+            self._log_unkept(error, state)
 
     async def prepare(self) -> Outcome:
         """Wait for the upstream runs, then resolve the parameters and name the run."""

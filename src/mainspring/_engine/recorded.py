@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
 from mainspring import clock, identifiers
@@ -28,10 +29,25 @@ from mainspring.runs import Run
 from mainspring.settings import get_current_settings
 from mainspring.states import TERMINAL_STATES, State, StateType
 from mainspring.states.conversion import keep_result
+from mainspring.store.results import Attachment, KeptResult
 
-__all__ = ["RecordedRun", "also_named"]
+__all__ = ["Keeping", "RecordedRun", "also_named"]
 
 T = TypeVar("T")
+
+
+class Keeping(Enum):
+    """When and how a result is written.
+
+    ROW: in the run store, in the same commit as the state. FILE: to another storage, before the state is entered.
+    STAGED: in the run store, in the same commit, to be published by the transaction. LATER: by the transaction.
+    """
+
+    ROW = "row"
+    FILE = "file"
+    STAGED = "staged"
+    LATER = "later"
+
 
 _READY = Ready()
 _LOOPING = frozenset({StateType.RUNNING, StateType.SCHEDULED})
@@ -87,6 +103,7 @@ class RecordedRun:
     _result_key: str | None = None  # what a returned value is kept under, once that is known
     _slots: Any = None  # of the limits on the run's tags, while it holds them
     _has_transaction = False  # which writes what the run returns
+    _attachments: tuple[Attachment, ...] = ()  # what is written with the next state
     _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
 
     @property
@@ -112,9 +129,15 @@ class RecordedRun:
         before = run.state
         run.claim(state)
         transitions.enter(run, state)
+        attachments, self._attachments = self._attachments, ()
         try:
             self._recorder.enter(
-                run, state, wait=state.type in TERMINAL_STATES, before=before, confirm=confirm
+                run,
+                state,
+                wait=state.type in TERMINAL_STATES,
+                before=before,
+                confirm=confirm,
+                attachments=attachments,
             )
         except BaseException:  # an interrupt too: what is not on disk is told to nobody
             self._unrecorded = True
@@ -150,16 +173,15 @@ class RecordedRun:
         return state.is_final() and not state.is_crashed()
 
     def _put_into_record(self, state: State) -> ResultRecord[Any] | None:
-        """Let the state hold a record of its data; the record is returned if it is to be written now.
+        """Let the state hold a record of its data; the record is returned if there is something to be written.
 
-        What a transaction will commit is written by the transaction. A value that cannot be serialized stays as
-        it is, and a line says so (E-130).
+        A value that cannot be serialized stays as it is, and a line says so (E-130).
         """
         data = state.data
         keep_result(state, self._result_store, self._result_key_for(state), self._expiration())
-        record = state.data
-        if not issubclass(type(record), ResultRecord) or record.is_persisted:
+        if not issubclass(type(state.data), ResultRecord) or state.data.is_persisted:
             return None
+        record: ResultRecord[Any] = state.data
         try:
             record.prepare()
         except SerializationError as error:
@@ -170,7 +192,20 @@ class RecordedRun:
             return None
         if inspect.isgenerator(data):  # it is used up now: the caller gets another one with the same values
             self._return_value = (value for value in record.result)
-        return None if self._has_transaction and state.is_completed() else record
+        return record
+
+    def _keeping(self, state: State) -> Keeping:
+        """When and how a record of the state's data is written."""
+        return Keeping.ROW if self._result_store.is_in_history else Keeping.FILE
+
+    def _attach(self, row: KeptResult, record: ResultRecord[Any], keeping: Keeping) -> None:
+        """Have a row written in the same commit as the next state."""
+        self._attachments = (*self._attachments, row)
+        record.mark_persisted()
+
+    def _holder(self) -> str | None:
+        """Who writes results, if their keys may be locked."""
+        return None
 
     def _result_key_for(self, state: State) -> str | None:
         """The key of a returned value; whatever else is kept gets a key of its own, so that nobody finds it."""
@@ -180,7 +215,7 @@ class RecordedRun:
         """When a result that is kept now stops to count; never, unless the task says otherwise."""
         return None
 
-    def _log_unkept(self, error: Exception) -> None:
+    def _log_unkept(self, error: Exception, state: State) -> None:
         self.logger.warning(
             "The result of %s %r could not be kept, and the run goes on without: %s",
             self.subject.policy.noun.lower(),

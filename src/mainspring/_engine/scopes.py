@@ -1,18 +1,20 @@
-"""The two scopes in which a run goes on: one around the whole run, one around each attempt.
+"""The scopes in which a run goes on: one around the whole run, one around each attempt, and the context of a flow run.
 
-They are classes with slots instead of generator functions because they are entered for every task. Each has an
-async twin with the same text.
+They are classes with slots instead of generator functions because they are entered for every task. The first two have
+async twins with the same text.
 """
 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout, comes_from_outside
 from mainspring.concurrency import noted
+from mainspring.context import FlowRunContext, TaskRunContext
+from mainspring.logging import enter_context
 
-__all__ = ["AsyncAttemptScope", "AsyncRunScope", "SyncAttemptScope", "SyncRunScope"]
+__all__ = ["AsyncAttemptScope", "AsyncRunScope", "FlowScope", "SyncAttemptScope", "SyncRunScope"]
 
 
 class SyncRunScope:
@@ -199,3 +201,27 @@ class AsyncAttemptScope:
             return True
         finally:
             self.context.__exit__(kind, error, trace)
+
+
+class FlowScope:
+    """The context of a flow run.
+
+    Inside, no task run is active even if the flow was called by one: the flow run is what tasks, loggers
+    and ``get_run_context`` find.
+    """
+
+    __slots__ = ("_entered", "_task_run", "context")
+
+    def __init__(self, context: FlowRunContext) -> None:
+        self.context = context
+
+    def __enter__(self) -> Self:
+        self._task_run = TaskRunContext.activate(None)
+        self._entered = enter_context(self.context)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._entered.__exit__(kind, error, trace)
+        TaskRunContext.activate(self._task_run)

@@ -14,7 +14,7 @@ from mainspring import clock
 from mainspring._core.lineage import Origin
 from mainspring._core.transitions import Move, next_state
 from mainspring._engine.keeping import ResultOptions
-from mainspring._engine.recorded import RecordedRun, also_named
+from mainspring._engine.recorded import Keeping, RecordedRun, also_named
 from mainspring._engine.steps import active_steps, step_of_task
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
@@ -28,7 +28,11 @@ from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType, is_stored
 from mainspring.states.state import is_untrackable
 from mainspring.store.protocol import CacheKey
+from mainspring.store.results import KeptResult, StagedStep, Withdrawal
 from mainspring.transactions import BaseTransaction
+from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump_values
+from mainspring.transactions.recovery import open_step
+from mainspring.transactions.settling import commits_alone
 
 __all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError"]
 
@@ -77,6 +81,11 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     _looks_up = False  # whether a result under the key would be used
     _cache_key: CacheKey | None = None  # what is told of how the run looks for a result
     _is_shared = False  # whether the key is one that others may use at the same time
+    _transaction: Any = None  # of the attempt
+    _entry: Entry | None = None  # what the run store knows of it, once the run has completed
+    _leftover: StagedStep | None = None  # what this step has come to before its process died
+    _is_taken_over = False  # the result is that one
+    _kept_under: str | None = None  # the key under which the result counts already, as a row
 
     def __post_init__(self) -> None:
         if self.parameters is None:
@@ -155,12 +164,16 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         if before.is_completed():  # a run that failed by returning a state did not become anything else
             message = "The task's transaction was rolled back."
             data = before.data if before.has_data else NotSet
+            self._withdraw()
             self._enter(next_state(run, Move.ROLL_BACK, self._now(), message, data))
 
     handle_rollback.log_on_run = False  # type: ignore[attr-defined]
+    handle_rollback.is_internal = True  # type: ignore[attr-defined]
 
     def _enter(self, state: State, confirm: bool = False) -> State:
         """Enter and record a state; what a completed run came to is known in its flow run from then on."""
+        if state.type is StateType.COMPLETED and not self._keeps_result and self._has_hooks_to_stage():
+            self._attachments = (self._staged_step(None),)
         RecordedRun._enter(self, state, confirm)  # `super()` costs more than it gives here
         if state.type is StateType.COMPLETED:
             self.trace(state.data)
@@ -248,8 +261,12 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     def _new_transaction(self, kind: Callable[..., T]) -> T:
         """The transaction of an attempt; its key is computed once, from what the run was given."""
-        if not self._keeps_result:
-            return kind(logger=self.logger)
+        txn: Any = kind(logger=self.logger) if not self._keeps_result else self._keyed_transaction(kind)
+        txn.run_key = self.run.key
+        self._transaction = txn
+        return txn  # type: ignore[no-any-return]
+
+    def _keyed_transaction(self, kind: Callable[..., T]) -> T:
         if not self._has_transaction:
             self._has_transaction = True
             key = None
@@ -264,6 +281,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self._result_key = key
             if self._cache_key is not None:
                 self._record_cache_key(self._cache_key)
+            if self._looks_up and not self._refreshes():
+                self._leftover = self._staged_before(key)
         options: ResultOptions = self.task.result_options
         level = getattr(options.cache_policy, "isolation_level", None)
         return kind(
@@ -302,6 +321,104 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         self._looks_up = steps.goes_on and key is not None
         return key
 
+    def _leave_run(self, error: BaseException | None) -> None:
+        self._transaction = None  # its hooks hold the engine
+        RecordedRun._leave_run(self, error)
+
+    # Results, and the transaction that they belong to
+
+    def _keeping(self, state: State) -> Keeping:
+        txn = self._transaction
+        if txn is None or not state.is_completed():
+            return RecordedRun._keeping(self, state)
+        if not commits_alone(txn, self.task.on_commit_hooks):
+            return Keeping.STAGED if self._root_key() is not None else Keeping.LATER
+        if txn.is_locking and not txn.store.is_lock_holder(txn.key, holder=txn.holder):
+            return Keeping.LATER  # which refuses it (TX-77)
+        keeping = RecordedRun._keeping(self, state)
+        if keeping is Keeping.FILE and self._recorder.is_superseded(self.run):
+            return Keeping.LATER  # the state is refused, and nothing is written
+        return keeping
+
+    def _attach(self, row: KeptResult, record: Any, keeping: Keeping) -> None:
+        if keeping is Keeping.STAGED:
+            self._attachments = (self._staged_step(row),)
+        else:
+            RecordedRun._attach(self, row, record, keeping)
+            self._kept_under = row.key
+        if self._is_taken_over and self._leftover is not None:
+            self._attachments = (Withdrawal(self._leftover.run_key), *self._attachments)
+
+    def _holder(self) -> str | None:
+        txn = self._transaction
+        return txn.holder if txn is not None and txn.is_locking else None
+
+    def _log_unkept(self, error: Exception, state: State) -> None:
+        if self._transaction is None or not state.is_completed():
+            RecordedRun._log_unkept(self, error, state)
+        # else its transaction tries again, and is rolled back if that fails, too
+
+    def _root_key(self) -> bytes | None:
+        """The flow run that can be resumed if the process dies, None if none can."""
+        steps = active_steps(self.run.flow_run_key)
+        return None if steps is None else steps.root_key
+
+    def _has_hooks_to_stage(self) -> bool:
+        """Whether there are hooks of a run that keeps nothing which the death of the process would lose."""
+        task, txn = self.task, self._transaction
+        if txn is None or not (
+            task.on_rollback_hooks or task.on_commit_hooks or txn.on_rollback_hooks or txn.on_commit_hooks
+        ):
+            return False
+        return not commits_alone(txn, task.on_commit_hooks) and self._root_key() is not None
+
+    def _staged_step(self, row: KeptResult | None) -> StagedStep:
+        """What is written of the completed run while its transaction goes on."""
+        task, txn, store = self.task, self._transaction, self._result_store
+        run_key, root_key = self.run.key, self._root_key()
+        assert root_key is not None
+        is_elsewhere = row is not None and not store.is_in_history
+        hooks = dump_hooks(
+            task,
+            [*txn.on_commit_hooks, *task.on_commit_hooks],
+            [*txn.on_rollback_hooks, *task.on_rollback_hooks],
+        )
+        self._entry = Entry(self._recorder, run_key, root_key, is_elsewhere)
+        return StagedStep(
+            run_key,
+            root_key,
+            None if row is None else row.key,
+            dump_storage(store) if is_elsewhere else None,
+            None if row is None else row.content,
+            None if row is None else row.file,
+            hooks,
+            dump_values(txn) if hooks is not None else None,
+        )
+
+    def _staged_before(self, key: str) -> StagedStep | None:
+        """What the step with this key had come to in a transaction that was open when its process died."""
+        steps = active_steps(self.run.flow_run_key)
+        return None if steps is None or steps.staged is None else steps.staged.take(key)
+
+    def _take_over(self, transaction: BaseTransaction) -> Any:
+        """Go on with a step that had completed: its result, as a record that is still to be committed."""
+        assert self._leftover is not None
+        self._is_taken_over = True
+        return open_step(self._leftover, self._result_store, transaction)
+
+    def _is_cached(self, transaction: BaseTransaction) -> bool:
+        return self._is_taken_over or transaction.is_committed()
+
+    def _withdraw(self) -> None:
+        """Let what was kept or staged not count any more, from the next state on."""
+        if self._entry is not None or self._kept_under is not None:
+            self._attachments = (Withdrawal(self.run.key, self._kept_under),)
+        elif getattr(self.run.state.data, "is_persisted", False):
+            try:
+                self._result_store.remove(self._result_key)
+            except Exception as error:  # the run was rolled back whatever became of the file
+                self.logger.warning("The result under %r was not removed: %s", self._result_key, error)
+
     def _expiration(self) -> datetime | None:
         duration = self.task.result_options.cache_expiration
         return None if duration is None else clock.to_datetime(self._now()) + duration
@@ -315,7 +432,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     def _stage(self, transaction: BaseTransaction, result: Any) -> None:
         task, data = self.task, self.run.state.data
         is_record = is_stored(data)
-        transaction.write_on_commit = self._keeps_result and is_record
+        is_persisted = is_record and getattr(data, "is_persisted", True)
+        transaction.write_on_commit = self._keeps_result and is_record and not is_persisted
+        transaction.entry = None if self._unrecorded else self._entry
         hooks = self.handle_rollback, *task.on_rollback_hooks
         transaction.stage(data if is_record else result, hooks, task.on_commit_hooks)
 

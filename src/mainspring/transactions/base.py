@@ -64,6 +64,7 @@ class BaseTransaction:
         "_values",
         "children",
         "commit_mode",
+        "entry",
         "is_discarded",
         "is_locking",
         "isolation_level",
@@ -75,6 +76,7 @@ class BaseTransaction:
         "outer",
         "overwrite",
         "parent",
+        "run_key",
         "settling",
         "staged_value",
         "state",
@@ -117,6 +119,8 @@ class BaseTransaction:
         self.staged_value: Any = None
         self.is_locking = self.is_discarded = False
         self.settling: str | None = None  # "commit" or "rollback" while that is going on
+        self.run_key: bytes | None = None  # the run whose attempt it is, if it is one
+        self.entry: Any = None  # what the run store knows of it, see `mainspring.transactions.ledger`
         self._holder: str | None = None
         self._values: dict[str, Any] | None = None
 
@@ -167,6 +171,11 @@ class BaseTransaction:
         return (
             self.key is not None and self.store is not None and self.write_on_commit and self.state is _STAGED
         )
+
+    def visible_values(self) -> dict[str, Any]:
+        """The named values that `get` finds, those of the transactions around included."""
+        found: dict[str, Any] = {} if self.parent is None else self.parent.visible_values()
+        return {**found, **self._values} if self._values else found
 
     def get_parent(self) -> BaseTransaction | None:
         """The transaction around this one; also after this one was left."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mainspring.transactions.base import BaseTransaction
 from mainspring.transactions.protocol import CommitMode, IsolationLevel, TransactionState
-from mainspring.transactions.settling import Steps, begin, leave, release
+from mainspring.transactions.settling import begin, leave, release
+from mainspring.transactions.steps import Steps
 
 __all__ = ["abandon", "enter_block", "leave_block", "leave_context"]
 

@@ -11,9 +11,10 @@ from typing import Any, NoReturn, Self
 from mainspring._portal import afinish, finish
 from mainspring.transactions.base import BaseTransaction
 from mainspring.transactions.boundaries import abandon, enter_block, leave_block, leave_context
-from mainspring.transactions.settling import FACES, Outcome, Steps, commit, read, rollback
+from mainspring.transactions.settling import commit, read, rollback
+from mainspring.transactions.steps import FACES, Outcome, Steps
 
-__all__ = ["AsyncTransaction", "Transaction"]
+__all__ = ["AsyncTransaction", "Transaction", "adrive", "drive"]
 
 
 class Transaction(BaseTransaction):
@@ -29,7 +30,7 @@ class Transaction(BaseTransaction):
         steps = enter_block(self)
         if steps is not None:
             try:
-                _drive_sync(steps)
+                drive(steps)
             except BaseException:
                 abandon(self)
                 raise
@@ -41,7 +42,7 @@ class Transaction(BaseTransaction):
         steps = leave_block(self, error)
         try:
             if steps is not None:
-                _drive_sync(steps)
+                drive(steps)
         finally:
             leave_context(self)
 
@@ -54,7 +55,7 @@ class Transaction(BaseTransaction):
         Returns:
             True if it is now committed by this call, False if it was decided before or had to be rolled back.
         """
-        return bool(_drive_sync(commit(self)))
+        return bool(drive(commit(self)))
 
     def rollback(self) -> bool:
         """Run the rollback hooks in reverse order, then roll the children back, newest first.
@@ -64,11 +65,11 @@ class Transaction(BaseTransaction):
         Returns:
             True if all of it went well, False if the transaction was decided before or a hook failed.
         """
-        return bool(_drive_sync(rollback(self)))
+        return bool(drive(rollback(self)))
 
     def read(self) -> Any:
         """The record that is kept under the key, whoever wrote it; None without a store or a key."""
-        return _drive_sync(read(self))
+        return drive(read(self))
 
 
 class AsyncTransaction(BaseTransaction):
@@ -84,7 +85,7 @@ class AsyncTransaction(BaseTransaction):
         steps = enter_block(self)
         if steps is not None:
             try:
-                await _drive_async(steps)
+                await adrive(steps)
             except BaseException:
                 abandon(self)
                 raise
@@ -96,21 +97,21 @@ class AsyncTransaction(BaseTransaction):
         steps = leave_block(self, error)
         try:
             if steps is not None:
-                await _drive_async(steps)
+                await adrive(steps)
         finally:
             leave_context(self)
 
     async def commit(self) -> bool:
         """See `Transaction.commit`."""
-        return bool(await _drive_async(commit(self)))
+        return bool(await adrive(commit(self)))
 
     async def rollback(self) -> bool:
         """See `Transaction.rollback`."""
-        return bool(await _drive_async(rollback(self)))
+        return bool(await adrive(rollback(self)))
 
     async def read(self) -> Any:
         """See `Transaction.read`."""
-        return await _drive_async(read(self))
+        return await adrive(read(self))
 
     def __enter__(self) -> NoReturn:
         raise NotImplementedError("An AsyncTransaction is entered with `async with`.")
@@ -122,7 +123,7 @@ class AsyncTransaction(BaseTransaction):
 FACES.update(each for kind in (Transaction, AsyncTransaction) for each in (kind.commit, kind.rollback))
 
 
-def _drive_sync(steps: Steps) -> Any:
+def drive(steps: Steps) -> Any:
     """Carry the steps out in the calling thread, and return what they come to."""
     outcome: Any = None
     while True:
@@ -136,7 +137,7 @@ def _drive_sync(steps: Steps) -> Any:
             outcome = Outcome(None, error)
 
 
-async def _drive_async(steps: Steps) -> Any:
+async def adrive(steps: Steps) -> Any:
     """Carry the steps out in the calling asyncio task, and return what they come to."""
     outcome: Any = None
     while True:

@@ -12,67 +12,29 @@ that it belongs to is rolled back first, then the one around it with its other c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any, cast
+from collections.abc import Collection, Generator
+from typing import Any
 
-from mainspring._core.policy import hook_name
-from mainspring._representation import traceback_of
-from mainspring.exceptions import ConfigurationError, LockNotHeld, LockTimeout, SerializationError
+from mainspring.exceptions import ConfigurationError, LockTimeout, SupersededRun
 from mainspring.locking.protocol import IsolationLevel
-from mainspring.states import is_stored
-from mainspring.states.conversion import describe_exception
-from mainspring.transactions.base import BaseTransaction
+from mainspring.store.results import Decision, StagedStep
+from mainspring.transactions.base import BaseTransaction, Hook
+from mainspring.transactions.ledger import Ledger, staged_value_of
 from mainspring.transactions.protocol import CommitMode, TransactionState
+from mainspring.transactions.steps import (
+    Call,
+    Steps,
+    interrupt_of,
+    is_ours,
+    raise_interrupt,
+    report,
+    run_hook,
+)
+from mainspring.transactions.writing import write
 
-__all__ = ["FACES", "Call", "Outcome", "Steps", "begin", "commit", "leave", "read", "release", "rollback"]
+__all__ = ["begin", "commit", "commits_alone", "leave", "read", "release", "rollback"]
 
 _PENDING, _ACTIVE, _STAGED, _COMMITTED, _ROLLED_BACK = TransactionState
-
-
-class Call:
-    """An effect: something that may wait is to be called.
-
-    Args:
-        function: What to call; it may return an awaitable, whose result is meant then.
-        twin: What to call instead where it is awaited.
-        arguments: With which positional arguments.
-        options: With which keyword arguments.
-    """
-
-    __slots__ = ("arguments", "function", "options", "twin")
-
-    def __init__(self, function: Any, twin: Any, arguments: tuple[Any, ...] = (), **options: Any) -> None:
-        self.function = function
-        self.twin = twin
-        self.arguments = arguments
-        self.options = options
-
-    def make(self) -> Any:
-        """Make the call in the calling thread; may give an awaitable."""
-        return self.function(*self.arguments, **self.options)
-
-    def amake(self) -> Any:
-        """Make the call for code that awaits; may give an awaitable."""
-        return self.twin(*self.arguments, **self.options)
-
-
-class Outcome:
-    """What came of a `Call`: a value, or the exception that was raised, of whatever kind."""
-
-    __slots__ = ("error", "value")
-
-    def __init__(self, value: Any, error: BaseException | None = None) -> None:
-        self.value = value
-        self.error = error
-
-    def get(self) -> Any:
-        """The value; raises the exception."""
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-
-Steps = Generator[Call, Outcome, Any]
 
 
 class _UndoneError(Exception):
@@ -132,7 +94,7 @@ def _owner_in_nest(txn: BaseTransaction) -> BaseTransaction | None:
 
 def _locking(children: list[Any]) -> Generator[BaseTransaction]:
     for child in children:
-        if _is_ours(child):
+        if is_ours(child):
             yield child
             yield from _locking(child.children)
 
@@ -160,27 +122,35 @@ def leave(txn: BaseTransaction, error: BaseException | None) -> Steps:
 
 
 def commit(txn: BaseTransaction) -> Steps:
-    """Commit a transaction and the nest below it; returns whether that went well (TX-25 to TX-28, TX-71)."""
+    """Commit a transaction and the nest below it; returns whether that went well (TX-25 to TX-28, TX-71).
+
+    Raises:
+        SupersededRun: Somebody else goes on with the flow run around. Nothing was committed, no hook was called.
+    """
     if txn.is_decided() or txn.settling:
         if txn.is_decided():
             release(txn)
         return False
     nest: list[BaseTransaction] = []
-    error = yield from _prepare(txn, nest)
+    ledger, error = _decide("COMMIT", [txn])
+    chain = [txn]
     if error is None:
-        error = yield from _write(nest)
-        if error is not None:
-            interrupt = (yield from _undo(txn))[1]
-            error = interrupt or error
+        error, chain = yield from _prepare(txn, nest, ledger)
+    if error is None:
+        chain = [txn]
+        error = yield from write(nest, ledger)
     if error is not None:
-        _raise_interrupt(error)
+        interrupt = (yield from _undo_chain(chain, ledger, error))[1]
+        raise_interrupt(error if interrupt_of(error) else interrupt)
+        if isinstance(error, SupersededRun):
+            raise error
         return False
     for each in nest:
         each.state = _COMMITTED
     for each in nest:
         release(each)
         for child in each.children:  # one that came while hooks were running, from a thread
-            if _is_ours(child) and not child.is_decided():
+            if is_ours(child) and not child.is_decided():
                 yield from commit(child)
     return True
 
@@ -191,9 +161,35 @@ def rollback(txn: BaseTransaction) -> Steps:
         if txn.is_decided():
             release(txn)
         return False
-    went_well, interrupt = yield from _undo(txn)
-    _raise_interrupt(interrupt)
+    went_well, interrupt = yield from _undo_chain([txn], None, None)
+    raise_interrupt(interrupt)
     return went_well
+
+
+def commits_alone(txn: BaseTransaction, commit_hooks: Collection[Hook]) -> bool:
+    """Whether an attempt that now ends well is committed at once: no hook, and no other transaction, has a say.
+
+    Args:
+        txn: The transaction of the attempt, still open.
+        commit_hooks: Those that are going to be staged with its value.
+    """
+    if commit_hooks or txn.on_commit_hooks or txn.is_discarded:
+        return False
+    parent, mode = txn.parent, txn.commit_mode
+    if mode is not CommitMode.EAGER and (
+        mode is not CommitMode.LAZY if parent is None else parent.state is not _COMMITTED
+    ):
+        return False
+    return not any(_has_say(child) for child in txn.children)
+
+
+def _has_say(child: Any) -> bool:
+    """Whether there is anything to do for the commit of a child."""
+    if not is_ours(child):
+        return True
+    if child.is_decided():
+        return bool(child.state is _ROLLED_BACK)
+    return bool(child.entry or child.on_commit_hooks or child.writes() or any(map(_has_say, child.children)))
 
 
 def read(txn: BaseTransaction) -> Steps:
@@ -215,112 +211,155 @@ def release(txn: BaseTransaction) -> None:
         txn.logger.warning("The lock on key %r could not be released: %s", txn.key, error)
 
 
+# What is decided, for whoever has to finish it
+
+
+def _decide(
+    decision: Decision, chain: list[BaseTransaction], ledger: Ledger | None = None
+) -> tuple[Ledger | None, BaseException | None]:
+    """Note in the run store what is going to happen, if completed task runs are staged there.
+
+    Args:
+        decision: What was decided.
+        chain: The transactions that are settled with all below them, in this order.
+        ledger: What was decided about them before.
+
+    Returns:
+        What the hooks are noted in, None if that is not necessary; and the error if it cannot be noted.
+    """
+    found = [each for txn in chain for each in _undecided(txn)]
+    entries = [txn.entry for txn in found if txn.entry is not None]
+    values: list[StagedStep] = []
+    if not entries:
+        return None, None
+    undoing = [(txn, hook) for txn in _in_undoing_order(chain) for hook in reversed(txn.on_rollback_hooks)]
+    if decision == "COMMIT":
+        calls = [(txn, hook) for txn in found for hook in txn.on_commit_hooks]
+        if not calls:
+            return None, None  # to be published in one step
+        staged = [staged_value_of(txn) for txn in found if txn.writes() and txn.entry is None]
+        values = [value for value in staged if value is not None]
+    else:
+        calls, undoing = undoing, []
+    try:
+        return Ledger.open(decision, entries, calls, undoing, values, ledger), None
+    except Exception as error:  # superseded, or the store cannot be written: the caller does nothing then
+        return None, error
+
+
+def _undecided(txn: BaseTransaction) -> Generator[BaseTransaction]:
+    """The transactions of a nest that are not decided, children before their parents."""
+    if not txn.is_decided():
+        for child in txn.children:
+            if is_ours(child):
+                yield from _undecided(child)
+        yield txn
+
+
+def _in_undoing_order(chain: list[BaseTransaction]) -> Generator[BaseTransaction]:
+    """The same of several nests, each of which is inside of the next one, in the order in which they are undone."""
+    seen: set[int] = set()
+
+    def walk(txn: BaseTransaction) -> Generator[BaseTransaction]:
+        if id(txn) not in seen and not txn.is_decided():
+            seen.add(id(txn))
+            yield txn
+            for child in reversed(txn.children):
+                if is_ours(child):
+                    yield from walk(child)
+
+    for txn in chain:
+        yield from walk(txn)
+
+
 # Parts of a commit
 
 
-def _prepare(txn: BaseTransaction, nest: list[BaseTransaction]) -> Steps:
+def _prepare(txn: BaseTransaction, nest: list[BaseTransaction], ledger: Ledger | None) -> Steps:
     """Let the children and then the hooks of a transaction agree to a commit.
 
     Args:
-        txn: The transaction. It is rolled back if there is an error.
+        txn: The transaction.
         nest: Gets the transactions that are to be committed, in their order.
+        ledger: What hooks are noted in before they are called.
 
     Returns:
-        The error, None if all went well.
+        The error, None if all went well, and the transactions to be undone then, the innermost first.
     """
     txn.settling = "commit"
-    error: BaseException | None = None
     for child in txn.children:  # may grow meanwhile: a task in a thread adds itself when it is done
-        if (error := (yield from _prepare_child(child, txn, nest))) is not None:
-            break
-    else:
-        for hook in txn.on_commit_hooks:
-            error = yield from _run(hook, txn, "commit")
-            if txn.state is _ROLLED_BACK:  # by the hook itself
-                error = error or _UNDONE
-            if error is not None:
-                break
-    if error is None:
-        nest.append(txn)
-        return None
-    interrupt = None
-    if txn.state is not _ROLLED_BACK:
-        interrupt = (yield from _undo(txn))[1]
-    return error if _is_interrupt(error) else interrupt or _UNDONE
+        error, chain = yield from _prepare_child(child, txn, nest, ledger)
+        if error is not None:
+            return error, [*chain, txn]
+    for hook in txn.on_commit_hooks:
+        error = yield from run_hook(hook, txn, "commit", ledger)
+        if txn.state is _ROLLED_BACK:  # by the hook itself
+            error = error or _UNDONE
+        if error is not None:
+            return error, [txn]
+    nest.append(txn)
+    return None, []
 
 
-def _prepare_child(child: Any, txn: BaseTransaction, nest: list[BaseTransaction]) -> Steps:
+def _prepare_child(
+    child: Any, txn: BaseTransaction, nest: list[BaseTransaction], ledger: Ledger | None
+) -> Steps:
     """Prepare a child; one that is not ours has to commit by itself."""
-    if _is_ours(child):
+    if is_ours(child):
         if child.state is _COMMITTED:
-            return None
+            return None, []
         if not (child.children or child.on_commit_hooks or child.is_decided()):  # the common case, in short
             nest.append(child)
-            return None
-        return _UNDONE if child.state is _ROLLED_BACK else (yield from _prepare(child, nest))
+            return None, []
+        return (_UNDONE, []) if child.state is _ROLLED_BACK else (yield from _prepare(child, nest, ledger))
     outcome = yield Call(child.commit, child.commit)
     if outcome.error is not None:
-        _report(txn, f"committing the nested transaction {child!r}", outcome.error)
-        return outcome.error
-    return None if outcome.value or child.is_committed() else _UNDONE
-
-
-def _write(nest: list[BaseTransaction]) -> Steps:
-    """Write what the transactions of a nest have staged; all of it is checked before the first is written.
-
-    Returns:
-        The error, which has been reported; None if all went well.
-    """
-    writing = [txn for txn in nest if txn.writes()]
-    for check in (_check, _keep) if len(writing) > 1 else (_keep,):
-        for position, txn in enumerate(writing):
-            error = yield from check(txn)
-            if error is not None:
-                _report_unwritten(txn, error, writing[:position] if check is _keep else [])
-                return error
-    return None
-
-
-def _check(txn: BaseTransaction) -> Steps:
-    """Find out whether the staged value can be written."""
-    value = txn.staged_value
-    try:
-        _check_lock(txn)
-        if not is_stored(value):
-            value = txn.store.create_result_record(value, key=txn.key)
-    except Exception as error:  # the caller reports it and rolls back
-        return error
-    serialize = getattr(value, "serialize", None)  # a value that is stored already has nothing to serialize
-    return None if serialize is None else (yield Call(serialize, serialize)).error
-
-
-def _keep(txn: BaseTransaction) -> Steps:
-    """Write the staged value."""
-    try:
-        _check_lock(txn)
-    except Exception as error:  # the caller reports it and rolls back
-        return error
-    store, value, holder = txn.store, txn.staged_value, txn.holder
-    if is_stored(value):
-        call = Call(store.persist_result_record, store.apersist_result_record, (value,), holder=holder)
-    else:
-        call = Call(store.write, store.awrite, obj=value, key=txn.key, holder=holder)
-    return (yield call).error
-
-
-def _check_lock(txn: BaseTransaction) -> None:
-    """Refuse to write under a lock that is not held any more (TX-77)."""
-    if txn.is_locking and not txn.store.is_lock_holder(txn.key, holder=txn.holder):
-        raise LockNotHeld(
-            f"The lock on key {txn.key!r} was lost before the transaction was committed, so nothing is written:"
-            " others may have gone on in the meantime. A longer hold timeout keeps it."
-        )
+        report(txn, f"committing the nested transaction {child!r}", outcome.error)
+        return outcome.error, []
+    return (None if outcome.value or child.is_committed() else _UNDONE), []
 
 
 # Parts of a rollback
 
 
-def _undo(txn: BaseTransaction) -> Steps:
+def _undo_chain(chain: list[BaseTransaction], ledger: Ledger | None, reason: BaseException | None) -> Steps:
+    """Roll transactions back, each of which is inside of the next one.
+
+    Args:
+        chain: The transactions, the innermost first.
+        ledger: What was decided about them before.
+        reason: Why they are not committed, if they were to be.
+
+    Returns:
+        Whether all went well, and the first interrupt if there was one.
+    """
+    error: BaseException | None = reason if isinstance(reason, SupersededRun) else None
+    if error is None:
+        ledger, error = _decide("ROLLBACK", chain, ledger)
+    # Whoever goes on with the flow run has all that is staged, and nothing may be done twice.
+    if error is not None:
+        for txn in chain:
+            for each in _undecided(txn):
+                each.state = _ROLLED_BACK
+                each.settling = None
+                release(each)
+        chain[-1].logger.error("The rollback is left to whoever resumes the flow run: %s", error)
+        return False, None
+    went_well, interrupt = True, None
+    for txn in chain:
+        if not txn.is_decided():
+            fine, late = yield from _undo(txn, ledger)
+            went_well &= fine
+            interrupt = interrupt or late
+    if ledger is not None:
+        try:
+            ledger.close_rollback()
+        except Exception as error:  # whoever resumes finds that nothing is left to be done, and closes it
+            chain[-1].logger.warning("The end of a rollback could not be recorded: %s", error)
+    return went_well, interrupt
+
+
+def _undo(txn: BaseTransaction, ledger: Ledger | None) -> Steps:
     """Run the rollback hooks in reverse order, then roll the children back, newest first, and free the key.
 
     Every hook runs, also after one that failed or was interrupted.
@@ -331,88 +370,22 @@ def _undo(txn: BaseTransaction) -> Steps:
     went_well, interrupt = True, None
     txn.settling = "rollback"
     for hook in reversed(txn.on_rollback_hooks):
-        error = yield from _run(hook, txn, "rollback")
+        error = yield from run_hook(hook, txn, "rollback", ledger)
         went_well &= error is None
-        interrupt = interrupt or _interrupt(error)
+        interrupt = interrupt or interrupt_of(error)
     txn.state = _ROLLED_BACK
     for child in reversed(txn.children):
-        if _is_ours(child):
+        if is_ours(child):
             if not child.is_decided():
-                fine, error = yield from _undo(child)
+                fine, error = yield from _undo(child, ledger)
                 went_well &= fine
                 interrupt = interrupt or error
         else:
             outcome = yield Call(child.rollback, child.rollback)
             if outcome.error is not None:
-                _report(txn, f"rolling the nested transaction {child!r} back", outcome.error)
+                report(txn, f"rolling the nested transaction {child!r} back", outcome.error)
             went_well &= bool(outcome.value)
-            interrupt = interrupt or _interrupt(outcome.error)
+            interrupt = interrupt or interrupt_of(outcome.error)
     txn.settling = None
     release(txn)
     return went_well, interrupt
-
-
-# Parts of both
-
-
-def _run(hook: Callable[..., Any], txn: BaseTransaction, kind: str) -> Steps:
-    """Run one hook and tell about it, unless it asks for silence; returns the error, None if it went well."""
-    try:
-        is_logged = getattr(hook, "log_on_run", True)
-    except Exception:  # an object that raises when it is asked has not asked for silence
-        is_logged = True
-    name = hook_name(hook)
-    if is_logged:
-        txn.logger.info("Running %s hook %r", kind, name)
-    error: BaseException | None = (yield Call(hook, hook, (txn,))).error
-    if not is_logged:
-        return error
-    if error is None:
-        txn.logger.info("%s hook %r finished running successfully", kind.capitalize(), name)
-    else:
-        _report(txn, f"running {kind} hook {name!r}", error)
-    return error
-
-
-def _report(txn: BaseTransaction, doing: str, error: BaseException) -> None:
-    if isinstance(error, Exception):  # an interrupt goes on to whoever it is for
-        told, trace = describe_exception(error), traceback_of(error)
-        txn.logger.error("An error was encountered while %s: %s", doing, told, exc_info=trace)
-
-
-def _report_unwritten(txn: BaseTransaction, error: BaseException, written: list[BaseTransaction]) -> None:
-    """Tell that a staged value was not written, and which ones were before it."""
-    if isinstance(error, SerializationError):
-        txn.logger.warning(
-            "Encountered an error while serializing result for key %r; it is not kept: %s", txn.key, error
-        )
-    else:
-        _report(txn, f"writing the result for key {txn.key!r}", error)
-    if written:
-        keys = [each.key for each in written]
-        txn.logger.error(
-            "These results were written before, and are rolled back without removing them: %r", keys
-        )
-
-
-def _is_ours(child: Any) -> bool:
-    """Whether a child is settled by the steps of this module; others are asked to do it themselves."""
-    kind = cast("Any", type(child))
-    return getattr(kind, "commit", None) in FACES and getattr(kind, "rollback", None) in FACES
-
-
-FACES: set[Any] = set()  # the methods that do nothing but drive these steps
-
-
-def _is_interrupt(error: BaseException | None) -> bool:
-    return error is not None and not isinstance(error, Exception)
-
-
-def _interrupt(error: BaseException | None) -> BaseException | None:
-    return error if _is_interrupt(error) else None
-
-
-def _raise_interrupt(error: BaseException | None) -> None:
-    """Let an exception that ends more than a transaction go on: a cancellation, SIGTERM, Ctrl-C."""
-    if error is not None and not isinstance(error, Exception):
-        raise error

@@ -1,0 +1,282 @@
+"""Transactions whose process has died: what was decided is finished, and what was staged is gone on with or undone.
+
+There are three cases, which `mainspring.transactions.ledger` has made in the run store. A commit or a rollback that was
+going on has a settlement: it is finished before anything else happens. Task runs that had completed in a transaction
+without an end are staged: the step that comes to the same point again takes over what they had come to. What nobody
+takes over is rolled back when the flow run completes.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from mainspring import clock, identifiers
+from mainspring._core.policy import hook_name
+from mainspring._core.transitions import Move, enter, next_state
+from mainspring.annotations import NotSet
+from mainspring.exceptions import MainspringError, SupersededRun
+from mainspring.filesystems import LocalFileSystem
+from mainspring.recording import Recorder
+from mainspring.records import ResultRecord
+from mainspring.records.locations import HISTORY
+from mainspring.results import ResultStore
+from mainspring.runs import TaskRun
+from mainspring.settings import get_current_settings
+from mainspring.store.results import KeptResult, Leftovers, Settlement, StagedStep, Withdrawal
+from mainspring.transactions.base import BaseTransaction, Hook, Logger
+from mainspring.transactions.faces import Transaction
+from mainspring.transactions.ledger import Plan, TransactionCopy, dump
+from mainspring.transactions.steps import Steps, interrupt_of, raise_interrupt, run_hook
+
+__all__ = ["StagedSteps", "check", "finish_settlements", "open_step", "roll_back"]
+
+
+class StagedSteps:
+    """Completed task runs of transactions without an end, until somebody takes them over. Safe to use from any thread.
+
+    Args:
+        steps: What was staged, in the order of completion.
+    """
+
+    def __init__(self, steps: Sequence[StagedStep]) -> None:
+        self._steps = [step for step in steps if step.settlement is None]
+        self._lock = threading.Lock()
+
+    def __bool__(self) -> bool:
+        return bool(self._steps)
+
+    def take(self, key: str) -> StagedStep | None:
+        """The first one with this key, which nobody else gets from now on."""
+        with self._lock:
+            for position, step in enumerate(self._steps):
+                if step.key == key:
+                    return self._steps.pop(position)
+        return None
+
+    def take_all(self, *, with_key: bool = True) -> list[StagedStep]:
+        """All that are left; with False only those that no step can take over."""
+        with self._lock:
+            taken = [step for step in self._steps if with_key or step.key is None]
+            self._steps = [step for step in self._steps if step not in taken]
+        return taken
+
+
+def check(leftovers: Leftovers) -> None:
+    """Find out whether everything that was decided can be finished in this process.
+
+    Raises:
+        MainspringError: A hook or a value cannot be loaded.
+    """
+    for settlement in leftovers.settlements:
+        _plan_of(settlement)
+
+
+def open_step(step: StagedStep, store: ResultStore, txn: BaseTransaction) -> ResultRecord[Any]:
+    """What a step had come to, as a record that is still to be committed.
+
+    Args:
+        step: The step.
+        store: The result store of the run that takes it over.
+        txn: Its transaction, which gets the named values back.
+
+    Raises:
+        SerializationError: The record or the values are damaged.
+        StorageError: The file of the record cannot be read.
+    """
+    record = _record_of(step)
+    record.metadata.storage = store.result_storage
+    record.metadata.keeps_value = store.cache_result_in_memory
+    for name, value in _values_of(step.values).items():
+        txn.set(name, value)
+    return record
+
+
+def finish_settlements(
+    leftovers: Leftovers, staged: StagedSteps, recorder: Recorder, logger: Logger
+) -> Steps:
+    """Finish the commits and rollbacks that were going on, then roll back what nobody can take over.
+
+    Args:
+        leftovers: What the transactions of a flow run have left.
+        staged: Those of the steps that nothing was decided about.
+        recorder: The way to the run store.
+        logger: Where hooks are reported.
+
+    Raises:
+        SupersededRun: Somebody else does the same.
+        StoreError: The run store cannot be written.
+    """
+    for settlement in leftovers.settlements:
+        steps = [step for step in leftovers.steps if step.settlement == settlement.key]
+        yield from _Recovery(settlement, steps, recorder, logger).finish()
+    yield from roll_back(staged.take_all(with_key=False), recorder, logger)
+
+
+def roll_back(steps: Sequence[StagedStep], recorder: Recorder, logger: Logger) -> Steps:
+    """Call the rollback hooks of completed steps, the newest first; arguments and errors as above."""
+    if not steps:
+        return
+    copies = [TransactionCopy(step.run_key, step.key) for step in steps]
+    calls: list[tuple[int, Hook]] = []
+    for number in reversed(range(len(steps))):
+        hooks = steps[number].hooks
+        rollback_hooks: list[Hook] = [] if hooks is None else _load(hooks, "a rollback hook")[1]
+        calls += [(number, hook) for hook in reversed(rollback_hooks)]
+    plan = dump(Plan(copies, calls, [], []), "a plan")
+    settlement = Settlement(identifiers.new_id(), steps[0].flow_run_key, "ROLLBACK", plan)
+    recorder.flush()
+    if not recorder.store.open_settlement(settlement, [step.run_key for step in steps]):
+        raise _superseded(settlement)
+    yield from _Recovery(settlement, steps, recorder, logger).finish()
+
+
+class _Recovery:
+    """One settlement that is finished by another process than the one that began it."""
+
+    def __init__(
+        self, settlement: Settlement, steps: Sequence[StagedStep], recorder: Recorder, logger: Logger
+    ) -> None:
+        self._settlement = settlement
+        self._steps = {step.run_key: step for step in steps}
+        self._recorder = recorder
+        self._logger = logger
+        self._plan = _plan_of(settlement)
+        self._transactions: dict[int, BaseTransaction] = {}
+
+    def finish(self) -> Steps:
+        """Call the hooks that are left, then let everything count, or nothing."""
+        settlement, store = self._settlement, self._recorder.store
+        key = identifiers.new_id()
+        if not store.claim_settlement(settlement.key, key):
+            raise _superseded(settlement)
+        self._key = key
+        self._tell_interrupted()
+        if settlement.decision == "COMMIT":
+            error = yield from self._call(self._plan.calls, settlement.begun, "commit")
+            if error is None:
+                self._publish()
+                return
+            plan = dump(Plan(self._plan.transactions, self._plan.undoing, [], []), "a plan")
+            undone = Settlement(key, settlement.flow_run_key, "ROLLBACK", plan)
+            if not store.open_settlement(undone, list(self._steps)):
+                raise _superseded(settlement)
+            interrupt = yield from self._call(self._plan.undoing, 0, "rollback")
+            self._withdraw()
+            raise_interrupt(interrupt_of(error) or interrupt)
+        else:
+            interrupt = yield from self._call(self._plan.calls, settlement.begun, "rollback")
+            self._withdraw()
+            raise_interrupt(interrupt)
+
+    def _tell_interrupted(self) -> None:
+        begun = self._settlement.begun
+        if begun:
+            hook = hook_name(self._plan.calls[begun - 1][1])
+            self._logger.warning(
+                "The hook %r had begun when its process died, so it may not have run to its end. It is not called"
+                " again.",
+                hook,
+            )
+
+    def _call(self, calls: Sequence[tuple[int, Hook]], begun: int, kind: str) -> Steps:
+        """Call hooks; returns the first error of a commit, and the first interrupt of a rollback."""
+        interrupt: BaseException | None = None
+        for position in range(begun, len(calls)):
+            number, hook = calls[position]
+            if not self._recorder.store.advance_settlement(self._key, position + 1):
+                raise _superseded(self._settlement)
+            error = yield from run_hook(hook, self._transaction(number), kind)
+            if error is not None and kind == "commit":
+                return error
+            interrupt = interrupt or interrupt_of(error)
+        return interrupt
+
+    def _transaction(self, number: int) -> BaseTransaction:
+        """A transaction as its hooks knew it."""
+        known = self._transactions.get(number)
+        if known is None:
+            copy = self._plan.transactions[number]
+            known = self._transactions[number] = Transaction(key=copy.key, logger=self._logger)
+            step = None if copy.run_key is None else self._steps.get(copy.run_key)
+            if step is not None:
+                known.staged_value = None if step.key is None else _record_of(step)
+                values = _values_of(step.values)
+            else:
+                known.staged_value = (
+                    None if copy.staged_value is None else _load(copy.staged_value, "a value")
+                )
+                values = _values_of(copy.values)
+            for name, value in values.items():
+                known.set(name, value)
+        return known
+
+    def _publish(self) -> None:
+        values = [value for value in self._plan.values if value.storage is None]
+        for step in (*self._steps.values(), *self._plan.values):
+            if step.storage is not None:
+                result_storage, metadata_storage = _load(step.storage, "a storage")
+                ResultStore(result_storage, metadata_storage).persist_result_record(_record_of(step))
+        rows = [KeptResult(value.key or "", value.content, value.file) for value in values]
+        if not self._recorder.store.close_settlement(self._key, list(self._steps), (), rows):
+            raise _superseded(self._settlement)
+
+    def _withdraw(self) -> None:
+        for run_key in self._steps:
+            run = self._recorder.store.read_run(run_key)
+            if isinstance(run, TaskRun) and run.state.is_completed() and run.state.name != "RolledBack":
+                before = run.state
+                data = before.data if before.has_data else NotSet
+                now, message = clock.current().now(), "The task's transaction was rolled back."
+                state = next_state(run, Move.ROLL_BACK, now, message, data)
+                run.claim(state)
+                enter(run, state)
+                self._recorder.enter(
+                    run, state, wait=True, before=before, confirm=True, attachments=(Withdrawal(run_key),)
+                )
+        if not self._recorder.store.close_settlement(self._key, drop=list(self._steps)):
+            raise _superseded(self._settlement)
+
+
+def _superseded(settlement: Settlement) -> SupersededRun:
+    return SupersededRun(
+        f"Somebody else goes on with the flow run {identifiers.to_uuid(settlement.flow_run_key)}, and finishes its"
+        " transactions."
+    )
+
+
+def _plan_of(settlement: Settlement) -> Plan:
+    plan = _load(settlement.plan, f"the plan of a {settlement.decision.lower()}")
+    assert isinstance(plan, Plan)
+    return plan
+
+
+def _load(data: bytes, what: str) -> Any:
+    """What was pickled.
+
+    Raises:
+        MainspringError: It cannot be loaded here.
+    """
+    try:
+        return pickle.loads(data)
+    except Exception as error:  # whatever a library or the value's own code raises
+        raise MainspringError(
+            f"{what} cannot be loaded: {type(error).__name__}: {error}. Resume with the modules that defined it"
+        ) from error
+
+
+def _record_of(step: StagedStep) -> ResultRecord[Any]:
+    if step.content is not None:
+        content = step.content.encode()
+    else:
+        assert step.file is not None
+        content = LocalFileSystem(get_current_settings().local_storage_path).read_path(step.file)
+    key = step.key if step.storage is not None else f"{HISTORY}{step.key}"
+    return ResultRecord.deserialize(content, storage_key=key)
+
+
+def _values_of(record: bytes | None) -> dict[str, Any]:
+    found: dict[str, Any] = {} if record is None else ResultRecord.deserialize(record).result
+    return found
