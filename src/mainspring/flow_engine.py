@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 from weakref import WeakSet
 
@@ -18,33 +18,27 @@ import msgspec
 from mainspring import clock, identifiers
 from mainspring._core import transitions
 from mainspring._core.lineage import Origin
-from mainspring._core.outcomes import Outcome, Ready
+from mainspring._core.outcomes import Outcome
 from mainspring._core.steps import Steps
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.inputs import (
     collect_inputs,
     find_unfinished,
-    resolve_parameters,
-    resolve_wait_for,
 )
-from mainspring._engine.places import place_of
-from mainspring._engine.recorded import RecordedRun, also_named
+from mainspring._engine.recorded import also_named
+from mainspring._engine.resumable import Answer, ResumableFlowRun
 from mainspring._engine.scopes import AsyncRunScope, FlowScope, SyncRunScope
 from mainspring._engine.signals import capture_sigterm
-from mainspring._engine.steps import step_of_flow
-from mainspring._engine.subflows import earlier_runs
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.exceptions import MissingResult, NotResumable, SupersededRun
 from mainspring.futures import resolve_futures_to_states
 from mainspring.logging import flow_run_logger, get_logger, should_log_prints
 from mainspring.recording import current_recorder
-from mainspring.runs import FlowRun, Parameter, Resumption, TaskRun
+from mainspring.runs import FlowRun, Parameter, TaskRun
 from mainspring.states import State, StateDetails, StateType, is_state
 from mainspring.store.results import Leftovers
 from mainspring.transactions.faces import adrive, drive
-from mainspring.transactions.recovery import StagedSteps, finish_settlements, roll_back
-from mainspring.transactions.steps import Steps as TransactionSteps
 
 __all__ = [
     "AsyncFlowRunEngine",
@@ -66,16 +60,9 @@ class FlowRunTimeoutError(TimeoutError):
     """An attempt of a flow run took longer than the flow's ``timeout_seconds``."""
 
 
-class Answer(NamedTuple):
-    """What an earlier run of a subflow has come to: its final state, and the value that it completed with."""
-
-    state: State
-    value: Any
-
-
 @also_named(flow="subject", flow_run="run")
 @dataclass
-class BaseFlowRunEngine(RecordedRun):
+class BaseFlowRunEngine(ResumableFlowRun):
     """What both flow engines share. Constructing one does nothing yet.
 
     Args:
@@ -98,15 +85,8 @@ class BaseFlowRunEngine(RecordedRun):
     resumes: bool = False
     leftovers: Leftovers | None = None
 
-    _stand_in: TaskRun | None = field(default=None, init=False, repr=False)
-    _around: FlowRunContext | None = field(default=None, init=False, repr=False)
-    _caller: TaskRunContext | None = field(default=None, init=False, repr=False)
-    _scope: Any = field(default=None, init=False, repr=False)
-    _step: str | None = field(default=None, init=False, repr=False)
-    _has_step: bool = field(default=False, init=False, repr=False)  # or is known to have none
     _goes_on: bool = field(default=False, init=False, repr=False)  # this attempt goes on with an earlier one
     _has_lost: bool = field(default=False, init=False, repr=False)  # somebody else goes on with the run
-    _staged: StagedSteps | None = field(default=None, init=False, repr=False)  # left, and not taken over yet
 
     run_option: ClassVar[str] = "flow_run_name"
     timeout_error: ClassVar[type[TimeoutError]] = FlowRunTimeoutError
@@ -130,6 +110,8 @@ class BaseFlowRunEngine(RecordedRun):
             self._mirror(self._stand_in, state)
             if state.type is StateType.COMPLETED and self._around is not None:
                 self._around.run_results.note(state.data, Origin(self._stand_in.key))
+        joins = state.type is StateType.COMPLETED and self._stand_in is not None
+        entry = self._stage_run() if joins and state.name != "RolledBack" else None
         try:
             super()._enter(state, confirm or begins_to_resume)
         except SupersededRun as error:
@@ -141,6 +123,8 @@ class BaseFlowRunEngine(RecordedRun):
             ) from error
         if begins_to_resume:
             self.logger.info("Resumed flow run %r for flow %r", run.name, self.flow.name)
+        if joins and state.name != "RolledBack":
+            self._join_transaction(entry)
         return state
 
     def _begin_steps(self, resumes: bool) -> None:
@@ -235,10 +219,7 @@ class BaseFlowRunEngine(RecordedRun):
         scope = self._open_scope()
         run = self.run
         if self._keeps_result and run.resumption is not None:
-            root_key, staged = run.key, self._staged
-            if self._stand_in is not None:  # it is the flow run around that is resumed
-                around = None if self._around is None else self._around.steps
-                root_key, staged = (None, None) if around is None else (around.root_key, around.staged)
+            root_key, staged = self._root()
             scope.context.steps = Steps(run.key, run.resumption.attempt, self._goes_on, root_key, staged)
         return scope
 
@@ -260,105 +241,6 @@ class BaseFlowRunEngine(RecordedRun):
         for name, value in (self.parameters or {}).items():
             context.run_results.note(value, Origin(Parameter(name=name)))
         return context
-
-    # Going on where an earlier attempt has ended
-
-    def _is_repeated(self) -> bool:
-        """Whether an earlier attempt of the flow run around may have made this call of a subflow."""
-        around = FlowRunContext.get()
-        if around is None or around.steps is None or around.flow_run is None or self.run is not None:
-            return False
-        return around.flow_run.run_count > 1
-
-    def _take_up(self) -> State | None:
-        """The state of the completed run that an earlier attempt has made by this call, if there is one.
-
-        One that did not complete is gone on with by this engine if the flow run around is.
-        """
-        around, caller = FlowRunContext.get(), TaskRunContext.get()
-        assert around is not None
-        assert isinstance(around.flow_run, FlowRun)
-        assert around.steps is not None
-        try:
-            if self.wait_for is not None:
-                resolve_wait_for(self.wait_for)
-            parameters = resolve_parameters(self.parameters or {})
-        except Exception:  # met again, and recorded, where the inputs are resolved
-            return None
-        self._step, self._has_step = step_of_flow(around.steps, self.flow, parameters, caller), True
-        recorder = current_recorder()
-        run = earlier_runs(around.steps, around.flow_run, recorder).get(self._step or "")
-        if run is None:
-            return None
-        if run.state.is_completed():
-            self._around = around
-            return run.state if run.state.has_data else None
-        stand_in = recorder.store.read_run(run.parent_task_run_key or b"")
-        if around.steps.goes_on and run.state.is_final() and isinstance(stand_in, TaskRun):
-            self.run, self.resumes = run, True
-            self._around, self._stand_in = around, stand_in
-        return None
-
-    def _answer(self, state: State, value: Any) -> Answer:
-        """What the caller gets instead of another run; the flow run around knows where the value came from."""
-        if self._around is not None:
-            task_run_id = state.state_details.task_run_id
-            if task_run_id is not None:
-                self._around.run_results.note(value, Origin(task_run_id.bytes))
-        return Answer(state, value)
-
-    def _must_note_resumption(self, outcome: Outcome) -> bool:
-        return self._keeps_result and type(outcome) is Ready and not self.resumes
-
-    def _note_resumption(self) -> bool:
-        """Note in the run how to go on with it. True if its parameters are to be kept, too."""
-        run = self._require_run()
-        assert isinstance(run, FlowRun)
-        if self._stand_in is not None:
-            steps = None if self._around is None else self._around.steps
-            if steps is not None and not self._has_step:
-                self._step = step_of_flow(steps, self.flow, self.parameters, self._caller)
-            run.resumption = Resumption(step=self._step)
-            return False
-        place = place_of(self.flow)
-        path = self._result_store.parameters_path(run.id)
-        run.resumption = Resumption(
-            entrypoint=place.entrypoint, file=place.file, parameters=path, problem=place.problem
-        )
-        if place.problem is not None:
-            self._tell_problem(place.problem, "Resume it with `resume_flow_run(id, flow=...)`.")
-        return bool(self.parameters)
-
-    def _note_unkept_parameters(self, error: Exception) -> None:
-        """Note that the run cannot be gone on with, as nobody can know its parameters."""
-        run = self._require_run()
-        assert isinstance(run, FlowRun)
-        problem = f"its parameters could not be kept: {type(error).__name__}: {error}"
-        run.resumption = Resumption(problem=problem)
-        self._tell_problem(problem, "It runs as usual.")
-
-    def _tell_problem(self, problem: str, advice: str) -> None:
-        """Warn, once for each flow, that its runs are not resumable by their ids."""
-        if self.flow not in _TOLD:
-            _TOLD.add(self.flow)
-            name = self._require_run().name
-            self.logger.warning("Flow run %r cannot be resumed by its id: %s. %s", name, problem, advice)
-
-    def _finishing(self) -> TransactionSteps | None:
-        """The steps that finish what transactions of an earlier process had decided, once."""
-        leftovers, self.leftovers = self.leftovers, None
-        if leftovers is None or not (leftovers.settlements or leftovers.steps):
-            return None
-        staged = self._staged = StagedSteps(leftovers.steps)
-        self._scope.context.steps.staged = staged
-        return finish_settlements(leftovers, staged, self._recorder, self.logger)
-
-    def _undoing(self) -> TransactionSteps | None:
-        """The steps that roll back what an earlier process had completed in transactions that nobody went on with."""
-        staged = self._staged
-        if staged is None or not staged:
-            return None
-        return roll_back(staged.take_all(), self._recorder, self.logger)
 
     def _start_runner(self) -> Any:
         """Start a copy of the flow's task runner, for the tasks of this attempt."""

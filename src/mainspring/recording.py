@@ -28,7 +28,8 @@ from mainspring.settings import Settings, get_current_settings
 from mainspring.states import State
 from mainspring.store.addresses import open_store
 from mainspring.store.protocol import CacheKey, Change, Durability, LogEntry, RunStore
-from mainspring.store.results import Attachment, KeptResult
+from mainspring.store.reading import remove_unused_files
+from mainspring.store.results import Attachment, KeptResult, Withdrawal
 
 __all__ = ["Listener", "Recorder", "close_recorders", "current_recorder", "use_recorder"]
 
@@ -71,6 +72,7 @@ class Recorder:
         self._entered = 0
         self._written = 0
         self._refused: set[bytes] = set()
+        self._has_unused = False  # files of results that were replaced or rolled back, perhaps
         self._listeners: tuple[Listener, ...] = ()
         self._wake = threading.Event()
         self._idle = True
@@ -111,7 +113,7 @@ class Recorder:
                 change.states.append(state)
             if attachments:
                 change.attachments = [*change.attachments, *attachments]
-                self._note_unwritten(attachments)
+                self._note_results(attachments)
             self._entered = ticket = self._entered + 1
         if self._listeners:
             for listener in self._listeners:
@@ -167,7 +169,7 @@ class Recorder:
         """
         with self._buffer_lock:
             self._results.extend(results)
-            self._note_unwritten(results)
+            self._note_results(results)
             self._entered = ticket = self._entered + 1
         if wait and self._waits:
             self._commit(ticket)
@@ -185,12 +187,25 @@ class Recorder:
     def delete_result(self, key: str) -> bool:
         """Forget what is kept under a key; False if there is nothing. Raises as `flush` does."""
         self.flush()
+        self.note_unused_files()
         return self.store.delete_result(key)
 
-    def _note_unwritten(self, attachments: Sequence[Attachment]) -> None:
+    def _note_results(self, attachments: Sequence[Attachment]) -> None:
         for each in attachments:
             if isinstance(each, KeptResult):
                 self._unwritten[each.key] = each
+                self._has_unused |= each.file is not None
+            elif isinstance(each, Withdrawal):
+                self._has_unused = True
+
+    def note_unused_files(self) -> None:
+        """Have the background thread remove files of results that do not count any more."""
+        self._has_unused = True
+        self._leave_to_flusher()
+
+    def _remove_unused_files(self) -> None:
+        self._has_unused = False
+        remove_unused_files(self.store)
 
     def flush(self) -> None:
         """Write everything buffered so far.
@@ -219,6 +234,8 @@ class Recorder:
             self._flusher.join()
         try:
             self.flush()
+            if self._has_unused:
+                self._remove_unused_files()
         finally:
             self.store.close()
 
@@ -322,6 +339,8 @@ class Recorder:
                 if self._changes or self._logs:
                     rounds = 0
                     self.flush()
+                if self._has_unused:
+                    self._remove_unused_files()
                 self.store.checkpoint()
                 complained = False
             except Exception as error:

@@ -29,7 +29,8 @@ from mainspring.runs import Run
 from mainspring.settings import get_current_settings
 from mainspring.states import TERMINAL_STATES, State, StateType
 from mainspring.states.conversion import keep_result
-from mainspring.store.results import Attachment, KeptResult
+from mainspring.store.results import Attachment, KeptResult, Withdrawal
+from mainspring.transactions.base import BaseTransaction
 
 __all__ = ["Keeping", "RecordedRun", "also_named"]
 
@@ -104,6 +105,10 @@ class RecordedRun:
     _slots: Any = None  # of the limits on the run's tags, while it holds them
     _has_transaction = False  # which writes what the run returns
     _attachments: tuple[Attachment, ...] = ()  # what is written with the next state
+    _entry: Any = (
+        None  # what the run store knows of the transaction, once the run has completed in an open one
+    )
+    _kept_under: str | None = None  # the key under which the result counts already, as a row
     _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
 
     @property
@@ -143,6 +148,30 @@ class RecordedRun:
             self._unrecorded = True
             raise
         return state
+
+    def handle_rollback(self, txn: BaseTransaction) -> None:
+        """Record that the transaction around the completed run was rolled back (E-74, E-105)."""
+        run = self._require_run()
+        before = run.state
+        if before.is_completed():  # a run that failed by returning a state did not become anything else
+            noun = self.subject.policy.noun.lower().split()[0]
+            message = f"The {noun}'s transaction was rolled back."
+            data = before.data if before.has_data else NotSet
+            self._withdraw()
+            self._enter(transitions.next_state(run, transitions.Move.ROLL_BACK, self._now(), message, data))
+
+    handle_rollback.log_on_run = False  # type: ignore[attr-defined]
+    handle_rollback.is_internal = True  # type: ignore[attr-defined]
+
+    def _withdraw(self) -> None:
+        """Let what was kept or staged not count any more, from the next state on."""
+        if self._entry is not None or self._kept_under is not None:
+            self._attachments = (Withdrawal(self.run.key, self._kept_under),)
+        elif getattr(self.run.state.data, "is_persisted", False):
+            try:
+                self._result_store.remove(self._result_key)
+            except Exception as error:  # the run was rolled back whatever became of the file
+                self.logger.warning("The result under %r was not removed: %s", self._result_key, error)
 
     def _outcome(self, raise_on_failure: bool) -> Any:
         """What the run came to: the value or record returned, else the exception, else None (E-20)."""
@@ -201,6 +230,7 @@ class RecordedRun:
     def _attach(self, row: KeptResult, record: ResultRecord[Any], keeping: Keeping) -> None:
         """Have a row written in the same commit as the next state."""
         self._attachments = (*self._attachments, row)
+        self._kept_under = row.key
         record.mark_persisted()
 
     def _holder(self) -> str | None:

@@ -12,7 +12,6 @@ from uuid import UUID
 
 from mainspring import clock
 from mainspring._core.lineage import Origin
-from mainspring._core.transitions import Move, next_state
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.recorded import Keeping, RecordedRun, also_named
 from mainspring._engine.steps import active_steps, step_of_task
@@ -31,7 +30,7 @@ from mainspring.store.protocol import CacheKey
 from mainspring.store.results import KeptResult, StagedStep, Withdrawal
 from mainspring.transactions import BaseTransaction
 from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump_values
-from mainspring.transactions.recovery import open_step
+from mainspring.transactions.recovery import adopt_inside, open_step
 from mainspring.transactions.settling import commits_alone
 
 __all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError"]
@@ -80,12 +79,11 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     _is_limited: ClassVar[bool] = True
     _looks_up = False  # whether a result under the key would be used
     _cache_key: CacheKey | None = None  # what is told of how the run looks for a result
+    _is_step = False  # whether the same call of a resumed flow run has the same key
     _is_shared = False  # whether the key is one that others may use at the same time
     _transaction: Any = None  # of the attempt
-    _entry: Entry | None = None  # what the run store knows of it, once the run has completed
     _leftover: StagedStep | None = None  # what this step has come to before its process died
     _is_taken_over = False  # the result is that one
-    _kept_under: str | None = None  # the key under which the result counts already, as a row
 
     def __post_init__(self) -> None:
         if self.parameters is None:
@@ -156,19 +154,6 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             run.ended_at = state.at
             if run.state.is_running():
                 run.run_time += state.at - run.state.at
-
-    def handle_rollback(self, txn: BaseTransaction) -> None:
-        """Record that the transaction around the completed run was rolled back (E-74, E-105)."""
-        run = self._require_run()
-        before = run.state
-        if before.is_completed():  # a run that failed by returning a state did not become anything else
-            message = "The task's transaction was rolled back."
-            data = before.data if before.has_data else NotSet
-            self._withdraw()
-            self._enter(next_state(run, Move.ROLL_BACK, self._now(), message, data))
-
-    handle_rollback.log_on_run = False  # type: ignore[attr-defined]
-    handle_rollback.is_internal = True  # type: ignore[attr-defined]
 
     def _enter(self, state: State, confirm: bool = False) -> State:
         """Enter and record a state; what a completed run came to is known in its flow run from then on."""
@@ -276,9 +261,11 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
                 # Generators always run: what they yielded is not kept, only what they returned (G-8).
                 self._tell_key(None, skipped="generator")
             self._is_shared = self._looks_up = key is not None
+            self._is_step = self._is_shared and not self._refreshes()
             if key is None:
-                key = self._take_step() or self._result_store.storage_key_fn()
-            self._result_key = key
+                key = self._take_step()
+                self._is_step = key is not None
+            key = self._result_key = key or self._result_store.storage_key_fn()
             if self._cache_key is not None:
                 self._record_cache_key(self._cache_key)
             if self._looks_up and not self._refreshes():
@@ -345,7 +332,6 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self._attachments = (self._staged_step(row),)
         else:
             RecordedRun._attach(self, row, record, keeping)
-            self._kept_under = row.key
         if self._is_taken_over and self._leftover is not None:
             self._attachments = (Withdrawal(self._leftover.run_key), *self._attachments)
 
@@ -362,6 +348,13 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         """The flow run that can be resumed if the process dies, None if none can."""
         steps = active_steps(self.run.flow_run_key)
         return None if steps is None else steps.root_key
+
+    def _around_key(self) -> bytes | None:
+        """The run around this one."""
+        outer = self._context.outer
+        while outer is not None and outer.task_run is self.run:  # an earlier attempt's
+            outer = outer.outer
+        return self.run.flow_run_key if outer is None else outer.task_run.key  # type: ignore[no-any-return]
 
     def _has_hooks_to_stage(self) -> bool:
         """Whether there are hooks of a run that keeps nothing which the death of the process would lose."""
@@ -386,8 +379,10 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         self._entry = Entry(self._recorder, run_key, root_key, is_elsewhere)
         return StagedStep(
             run_key,
+            self._around_key(),
             root_key,
             None if row is None else row.key,
+            row is not None and self._is_step,
             dump_storage(store) if is_elsewhere else None,
             None if row is None else row.content,
             None if row is None else row.file,
@@ -402,22 +397,15 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     def _take_over(self, transaction: BaseTransaction) -> Any:
         """Go on with a step that had completed: its result, as a record that is still to be committed."""
-        assert self._leftover is not None
+        step, steps = self._leftover, active_steps(self.run.flow_run_key)
+        assert step is not None
+        assert steps is not None
         self._is_taken_over = True
-        return open_step(self._leftover, self._result_store, transaction)
+        adopt_inside(step.run_key, steps.staged, transaction, self._recorder, self.logger)
+        return open_step(step, self._result_store, transaction)
 
     def _is_cached(self, transaction: BaseTransaction) -> bool:
         return self._is_taken_over or transaction.is_committed()
-
-    def _withdraw(self) -> None:
-        """Let what was kept or staged not count any more, from the next state on."""
-        if self._entry is not None or self._kept_under is not None:
-            self._attachments = (Withdrawal(self.run.key, self._kept_under),)
-        elif getattr(self.run.state.data, "is_persisted", False):
-            try:
-                self._result_store.remove(self._result_key)
-            except Exception as error:  # the run was rolled back whatever became of the file
-                self.logger.warning("The result under %r was not removed: %s", self._result_key, error)
 
     def _expiration(self) -> datetime | None:
         duration = self.task.result_options.cache_expiration

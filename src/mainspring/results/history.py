@@ -16,7 +16,7 @@ from mainspring.exceptions import StorageError, StoragePathMissing
 from mainspring.filesystems import LocalFileSystem, WritableFileSystem, has_scheme, in_thread
 from mainspring.recording import current_recorder
 from mainspring.records.locations import HISTORY, history_key
-from mainspring.store.reading import content_of
+from mainspring.store.reading import content_of, missing
 from mainspring.store.results import KeptResult
 
 __all__ = ["LARGEST_ROW", "HistoryStorage"]
@@ -57,13 +57,15 @@ class HistoryStorage(WritableFileSystem):
     def read_path(self, path: str) -> bytes:
         """See `ReadableFileSystem.read_path`; also raises a `StoreError` if the run store cannot be read."""
         key = history_key(path)
-        kept = current_recorder().read_result(key)
-        if kept is None and self.contains(key):
+        content = content_of(current_recorder().read_result, key, self._files)
+        if content is None and self.contains(key):
             try:
-                return self._files.read_path(key)  # where earlier versions kept all records
+                content = self._files.read_path(key)  # where earlier versions kept all records
             except StorageError:
                 pass
-        return content_of(kept, key, self._files)
+        if content is None:
+            raise missing(key)
+        return content
 
     async def aread_path(self, path: str) -> bytes:
         return self.read_path(path)
@@ -103,8 +105,7 @@ class HistoryStorage(WritableFileSystem):
                 return KeptResult(key, content.decode(), None, run_key)
             except UnicodeDecodeError:  # the value alone, whose description is kept elsewhere
                 pass
-        file = os.urandom(16).hex()
-        self._files.write_path(file, content)
+        file = self._files.write_path(os.urandom(16).hex(), content)
         return KeptResult(key, None, file, run_key)
 
     async def apack(self, path: str, content: bytes, run_key: bytes | None = None) -> KeptResult:
@@ -112,26 +113,6 @@ class HistoryStorage(WritableFileSystem):
         if len(content) <= LARGEST_ROW:
             return self.pack(path, content, run_key)
         return await in_thread(self.pack, path, content, run_key)
-
-    def remove_unused_files(self) -> None:
-        """Remove the files of results that were replaced or rolled back.
-
-        Raises:
-            StoreError: The run store cannot be read or written.
-        """
-        store = current_recorder().store
-        files = store.read_unused_files()
-        removed: list[str] = []
-        for file in files:
-            try:
-                self._files.delete_path(file)
-            except StoragePathMissing:
-                pass
-            except StorageError:  # of another machine, or not ours to remove: left for whoever can
-                continue
-            removed.append(file)
-        if removed:
-            store.forget_unused_files(removed)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, HistoryStorage) and other._files == self._files

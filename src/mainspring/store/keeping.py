@@ -28,28 +28,28 @@ _REPLACE = (
 )
 _KEEP = f"INSERT INTO results VALUES (?,?,?,?,?){_REPLACE}"  # noqa: S608 - constants
 _STAGE = (
-    'INSERT INTO staged (task_run_id, flow_run_id, key, storage, file, content, hooks, "values")'
-    " VALUES (?,?,?,?,?,?,?,?)"
+    'INSERT INTO staged (run_id, around_id, root_id, key, is_step, storage, file, content, hooks, "values")'
+    " VALUES (?,?,?,?,?,?,?,?,?,?)"
 )
 _PUBLISH = (
-    "INSERT INTO results SELECT key, task_run_id, ?, file, content FROM staged"  # noqa: S608 - a constant
-    f" WHERE task_run_id = ? AND key IS NOT NULL AND storage IS NULL{_REPLACE}"
+    "INSERT INTO results SELECT key, run_id, ?, file, content FROM staged"  # noqa: S608 - a constant
+    f" WHERE run_id = ? AND key IS NOT NULL AND storage IS NULL{_REPLACE}"
 )
 _UNPUBLISHED_FILE = (
-    "INSERT OR IGNORE INTO unused_files SELECT file FROM staged WHERE task_run_id = ? AND file IS NOT NULL"
+    "INSERT OR IGNORE INTO unused_files SELECT file FROM staged WHERE run_id = ? AND file IS NOT NULL"
 )
 _SPOOLED_FILE = f"{_UNPUBLISHED_FILE} AND storage IS NOT NULL"
-_UNSTAGE = "DELETE FROM staged WHERE task_run_id = ?"
+_UNSTAGE = "DELETE FROM staged WHERE run_id = ?"
 _SETTLE = (
     "INSERT INTO settlements VALUES (?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET"
     " decision = excluded.decision, begun = excluded.begun, plan = excluded.plan"
 )
 _SELECT_STEPS = (
-    'SELECT task_run_id, flow_run_id, key, storage, content, file, hooks, "values", settlement_id'
-    " FROM staged WHERE flow_run_id = ? ORDER BY id"
+    'SELECT run_id, around_id, root_id, key, is_step, storage, content, file, hooks, "values", settlement_id'
+    " FROM staged WHERE root_id = ? ORDER BY id"
 )
 _SELECT_SETTLEMENTS = (
-    "SELECT id, flow_run_id, decision, plan, begun FROM settlements WHERE flow_run_id = ? ORDER BY id"
+    "SELECT id, root_id, decision, plan, begun FROM settlements WHERE root_id = ? ORDER BY id"
 )
 
 
@@ -82,8 +82,10 @@ def keep(db: sqlite3.Cursor, results: Iterable[KeptResult], now: int) -> None:
 def _stage(db: sqlite3.Cursor, step: StagedStep) -> None:
     row: tuple[Any, ...] = (
         step.run_key,
-        step.flow_run_key,
+        step.around_key,
+        step.root_key,
         step.key,
+        step.is_step,
         step.storage,
         step.file,
         step.content,
@@ -102,10 +104,10 @@ def open_settlement(
     """See `ResultRows.open_settlement`."""
     if not _are_staged(db, run_keys):
         return False
-    row = settlement.key, settlement.flow_run_key, settlement.decision, settlement.begun, settlement.plan
+    row = settlement.key, settlement.root_key, settlement.decision, settlement.begun, settlement.plan
     db.execute(_SETTLE, row)
     rows = [(settlement.key, key) for key in run_keys]
-    db.executemany("UPDATE staged SET settlement_id = ? WHERE task_run_id = ?", rows)
+    db.executemany("UPDATE staged SET settlement_id = ? WHERE run_id = ?", rows)
     return True
 
 
@@ -146,7 +148,7 @@ def close_settlement(
 
 
 def _are_staged(db: sqlite3.Cursor, run_keys: Sequence[bytes]) -> bool:
-    query = "SELECT 1 FROM staged WHERE task_run_id = ?"
+    query = "SELECT 1 FROM staged WHERE run_id = ?"
     return all(db.execute(query, (key,)).fetchone() is not None for key in run_keys)
 
 
@@ -175,10 +177,10 @@ def read_result(db: sqlite3.Connection, key: str) -> KeptResult | None:
     return None if row is None else KeptResult(*row)
 
 
-def read_leftovers(db: sqlite3.Connection, flow_run_key: bytes) -> Leftovers:
+def read_leftovers(db: sqlite3.Connection, root_key: bytes) -> Leftovers:
     """See `ResultRows.read_leftovers`."""
-    settlements = db.execute(_SELECT_SETTLEMENTS, (flow_run_key,)).fetchall()
-    steps = db.execute(_SELECT_STEPS, (flow_run_key,)).fetchall()
+    settlements = db.execute(_SELECT_SETTLEMENTS, (root_key,)).fetchall()
+    steps = db.execute(_SELECT_STEPS, (root_key,)).fetchall()
     return Leftovers([Settlement(*row) for row in settlements], [StagedStep(*row) for row in steps])
 
 

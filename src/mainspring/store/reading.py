@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
-from mainspring.exceptions import StoragePathMissing
+from mainspring.exceptions import StorageError, StoragePathMissing
 from mainspring.filesystems import LocalFileSystem, ReadableFileSystem
 from mainspring.records import ResultRecordMetadata
 from mainspring.records.locations import HISTORY, history_key
@@ -14,7 +16,7 @@ from mainspring.store.addresses import open_store
 from mainspring.store.protocol import RunStore
 from mainspring.store.results import KeptResult
 
-__all__ = ["StoredResults", "content_of", "results_of"]
+__all__ = ["StoredResults", "content_of", "missing", "read_file", "remove_unused_files", "results_of"]
 
 
 class StoredResults(ReadableFileSystem):
@@ -32,7 +34,10 @@ class StoredResults(ReadableFileSystem):
     def read_path(self, path: str) -> bytes:
         key = history_key(path)
         files = LocalFileSystem(get_current_settings().local_storage_path)
-        return content_of(self._store.read_result(key), key, files)
+        content = content_of(self._store.read_result, key, files)
+        if content is None:
+            raise missing(key)
+        return content
 
     def contains(self, path: str) -> bool:
         return path.startswith(HISTORY)
@@ -56,23 +61,75 @@ def results_of(url: str) -> StoredResults:
     return StoredResults(open_store(url, create=False))
 
 
-def content_of(kept: KeptResult | None, key: str, files: LocalFileSystem) -> bytes:
-    """The record that is kept under a key.
+def content_of(find: Callable[[str], KeptResult | None], key: str, files: LocalFileSystem) -> bytes | None:
+    """The record that is kept under a key, None if there is none.
 
     Args:
-        kept: What the run store has under the key.
+        find: Looks a row up.
         key: The key.
         files: The folder in which large records are.
 
     Raises:
-        StoragePathMissing: There is none.
-        StorageError: Its file cannot be read.
+        StoragePathMissing: There is a row, and its file has been removed by somebody else.
+        StorageError: The file cannot be read.
+        StoreError: The run store cannot be read.
     """
-    if kept is None:
-        raise StoragePathMissing(
-            f"There is no result under the key {key!r} in the run store: it does not exist."
-        )
-    if kept.content is not None:
-        return kept.content.encode()
-    assert kept.file is not None
-    return files.read_path(kept.file)
+    kept = find(key)
+    while kept is not None and kept.file is not None:
+        try:
+            return read_file(kept.file, files)
+        except StoragePathMissing:
+            before, kept = kept, find(key)
+            if kept == before:
+                raise
+            # else it was replaced between the two looks
+    return None if kept is None or kept.content is None else kept.content.encode()
+
+
+def read_file(path: str, files: LocalFileSystem) -> bytes:
+    """What is in the file of a large record, also if the folder has been moved since.
+
+    Args:
+        path: Where it was written.
+        files: The folder in which such files are now.
+
+    Raises:
+        StoragePathMissing: It is not there.
+        StorageError: It cannot be read.
+    """
+    try:
+        return files.read_path(path)
+    except StoragePathMissing:
+        try:
+            return files.read_path(Path(path).name)
+        except StoragePathMissing:
+            pass
+        raise
+
+
+def remove_unused_files(store: RunStore) -> None:
+    """Remove the files of results that were replaced or rolled back. One of another machine is left to that one.
+
+    Raises:
+        StoreError: The run store cannot be read or written.
+    """
+    files = LocalFileSystem()
+    removed: list[str] = []
+    for file in store.read_unused_files():
+        try:
+            files.delete_path(file)
+        except StoragePathMissing:
+            if not Path(file).parent.is_dir():
+                continue
+        except StorageError:  # not ours to remove
+            continue
+        removed.append(file)
+    if removed:
+        store.forget_unused_files(removed)
+
+
+def missing(key: str) -> StoragePathMissing:
+    """The error that tells that nothing is kept under a key."""
+    return StoragePathMissing(
+        f"There is no result under the key {key!r} in the run store: it does not exist."
+    )

@@ -34,7 +34,7 @@ class KeptResult(msgspec.Struct, frozen=True):
     Args:
         key: What it is kept under; it replaces what was.
         content: The record as text; None if it is in a file.
-        file: The name of that file in the local storage folder.
+        file: The path of that file.
         run_key: The run whose result it is, if it is one.
     """
 
@@ -45,23 +45,27 @@ class KeptResult(msgspec.Struct, frozen=True):
 
 
 class StagedStep(msgspec.Struct, frozen=True):
-    """A task run that has completed while its transaction goes on.
+    """A run that has completed while its transaction goes on.
 
     Args:
-        run_key: The task run.
-        flow_run_key: The outermost flow run around it.
+        run_key: The task run, or the flow run of a subflow.
+        around_key: The task run or flow run around it.
+        root_key: The outermost flow run around it.
         key: What its result is to be kept under; None if nothing is kept of it.
+        is_step: Whether the same call in a resumed run has the same key.
         storage: Where, pickled; None for the run store.
         content: The record as text; None if it is in a file, or there is none.
-        file: The name of that file.
+        file: The path of that file.
         hooks: Its commit and rollback hooks, pickled; None if there are none.
         values: The named values that its hooks can get, pickled; None if there are none.
         settlement: The id of the settlement that decides about it.
     """
 
     run_key: bytes
-    flow_run_key: bytes
+    around_key: bytes | None
+    root_key: bytes
     key: str | None = None
+    is_step: bool = False
     storage: bytes | None = None
     content: str | None = None
     file: str | None = None
@@ -86,14 +90,14 @@ class Settlement(msgspec.Struct, frozen=True):
 
     Args:
         key: 16 bytes, made up by who settles.
-        flow_run_key: The outermost flow run.
+        root_key: The outermost flow run.
         decision: What was decided.
         plan: The hooks in their order, pickled.
         begun: So many of them have been begun.
     """
 
     key: bytes
-    flow_run_key: bytes
+    root_key: bytes
     decision: Decision
     plan: bytes
     begun: int = 0
@@ -144,17 +148,17 @@ class ResultRows(Protocol):
 
         Args:
             key: The settlement; None if there was none, because there were no hooks.
-            publish: Staged task runs whose results count from now on. They are staged no more.
-            drop: Staged task runs of which nothing is kept.
+            publish: Staged runs whose results count from now on. They are staged no more.
+            drop: Staged runs of which nothing is kept.
             results: Further results that count from now on.
 
         Returns:
-            False, with nothing changed, if the settlement is somebody else's, or one of the task runs to be published
+            False, with nothing changed, if the settlement is somebody else's, or one of the runs to be published
             is not staged any more.
         """
         ...
 
-    def read_leftovers(self, flow_run_key: bytes) -> Leftovers:
+    def read_leftovers(self, root_key: bytes) -> Leftovers:
         """What transactions of an outermost flow run have left."""
         ...
 

@@ -230,9 +230,9 @@ class SQLiteRunStore:
         now = clock.current().now()
         return self._transact(keeping.close_settlement, key, publish, drop, results, now)
 
-    def read_leftovers(self, flow_run_key: bytes) -> Leftovers:
+    def read_leftovers(self, root_key: bytes) -> Leftovers:
         """See `ResultRows.read_leftovers`."""
-        return self._read(keeping.read_leftovers, flow_run_key)
+        return self._read(keeping.read_leftovers, root_key)
 
     def read_unused_files(self) -> list[str]:
         """See `ResultRows.read_unused_files`."""

@@ -39,18 +39,18 @@ __all__ = [
 
 
 class Entry(NamedTuple):
-    """A completed task run that is staged in the run store.
+    """A completed run that is staged in the run store.
 
     Args:
         recorder: The way to that store.
-        run_key: The task run.
-        flow_run_key: The outermost flow run around it.
+        run_key: The task run, or the flow run of a subflow.
+        root_key: The outermost flow run around it.
         is_elsewhere: Whether its result is to be kept in another storage than the run store.
     """
 
     recorder: Recorder
     run_key: bytes
-    flow_run_key: bytes
+    root_key: bytes
     is_elsewhere: bool
 
 
@@ -135,7 +135,7 @@ class Ledger:
 
         Args:
             decision: What was decided.
-            entries: The staged task runs that it is about.
+            entries: The staged runs that it is about.
             calls: The hooks in their order, each with its transaction.
             undoing: For a commit: the hooks of the rollback that would take its place.
             values: What transactions that are no task runs have staged, and a commit keeps.
@@ -149,7 +149,7 @@ class Ledger:
         plan = dump(
             _plan(self._calls, [call for call in undoing if not is_internal(call[1])], values), "a plan"
         )
-        settlement = Settlement(self.key, entries[0].flow_run_key, decision, plan)
+        settlement = Settlement(self.key, entries[0].root_key, decision, plan)
         self._recorder.flush()
         if not self._recorder.store.open_settlement(settlement, [each.run_key for each in entries]):
             raise _superseded(entries[0])
@@ -185,6 +185,7 @@ class Ledger:
         if self._failure is not None:
             raise self._failure
         self._recorder.flush()
+        self._recorder.note_unused_files()
         self._recorder.store.close_settlement(self.key, drop=[each.run_key for each in self._entries])
 
 
@@ -205,6 +206,7 @@ def publish(rows: Sequence[KeptResult], entries: Sequence[Entry], ledger: Ledger
         return
     recorder = entries[0].recorder
     recorder.flush()
+    recorder.note_unused_files()
     key = None if ledger is None else ledger.key
     if not recorder.store.close_settlement(key, [each.run_key for each in entries], (), rows):
         raise _superseded(entries[0])
@@ -220,7 +222,7 @@ def is_internal(hook: Hook) -> bool:
 
 def _superseded(entry: Entry) -> SupersededRun:
     return SupersededRun(
-        f"Somebody else goes on with the flow run {identifiers.to_uuid(entry.flow_run_key)}, so its transaction was"
+        f"Somebody else goes on with the flow run {identifiers.to_uuid(entry.root_key)}, so its transaction was"
         " neither committed nor rolled back here. No hook was called."
     )
 
@@ -266,7 +268,7 @@ def staged_value_of(txn: BaseTransaction) -> StagedStep | None:
         storage = None if store.is_in_history else dump_storage(store)
     except Exception:  # as the docstring says
         return None
-    return StagedStep(b"", b"", row.key, storage, row.content, row.file)
+    return StagedStep(b"", None, b"", row.key, False, storage, row.content, row.file)
 
 
 def dump_storage(store: Any) -> bytes:

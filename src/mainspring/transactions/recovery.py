@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from mainspring import clock, identifiers
@@ -21,21 +22,22 @@ from mainspring.exceptions import MainspringError, SupersededRun
 from mainspring.filesystems import LocalFileSystem
 from mainspring.recording import Recorder
 from mainspring.records import ResultRecord
-from mainspring.records.locations import HISTORY
+from mainspring.records.locations import HISTORY, history_key
 from mainspring.results import ResultStore
-from mainspring.runs import TaskRun
+from mainspring.runs import FlowRun, TaskRun
 from mainspring.settings import get_current_settings
+from mainspring.store.reading import read_file
 from mainspring.store.results import KeptResult, Leftovers, Settlement, StagedStep, Withdrawal
 from mainspring.transactions.base import BaseTransaction, Hook, Logger
 from mainspring.transactions.faces import Transaction
-from mainspring.transactions.ledger import Plan, TransactionCopy, dump
+from mainspring.transactions.ledger import Entry, Plan, TransactionCopy, dump
 from mainspring.transactions.steps import Steps, interrupt_of, raise_interrupt, run_hook
 
-__all__ = ["StagedSteps", "check", "finish_settlements", "open_step", "roll_back"]
+__all__ = ["StagedSteps", "adopt", "adopt_inside", "check", "finish_settlements", "open_step", "roll_back"]
 
 
 class StagedSteps:
-    """Completed task runs of transactions without an end, until somebody takes them over. Safe to use from any thread.
+    """Completed runs of transactions without an end, until somebody takes them over. Safe to use from any thread.
 
     Args:
         steps: What was staged, in the order of completion.
@@ -49,18 +51,37 @@ class StagedSteps:
         return bool(self._steps)
 
     def take(self, key: str) -> StagedStep | None:
-        """The first one with this key, which nobody else gets from now on."""
-        with self._lock:
-            for position, step in enumerate(self._steps):
-                if step.key == key:
-                    return self._steps.pop(position)
-        return None
+        """The first step with this key, which nobody else gets from now on."""
+        return next(iter(self._take(lambda step: step.is_step and step.key == key, 1)), None)
 
-    def take_all(self, *, with_key: bool = True) -> list[StagedStep]:
-        """All that are left; with False only those that no step can take over."""
+    def take_run(self, run_key: bytes) -> StagedStep | None:
+        """What a run has staged."""
+        return next(iter(self._take(lambda step: step.run_key == run_key, 1)), None)
+
+    def take_inside(self, run_key: bytes) -> list[StagedStep]:
+        """What the runs inside of a run have staged."""
+        return self._take(lambda step: step.around_key == run_key)
+
+    def take_unreachable(self) -> list[StagedStep]:
+        """Those that no call can take over: neither has their own one the same key again, nor one around them."""
+        runs = {step.run_key: step for step in self._steps}
+
+        def is_reachable(step: StagedStep | None) -> bool:
+            while step is not None and not step.is_step:
+                step = runs.get(step.around_key or b"")
+            return step is not None
+
+        return self._take(lambda step: not is_reachable(step))
+
+    def take_all(self) -> list[StagedStep]:
+        """All that are left."""
+        return self._take(lambda _: True)
+
+    def _take(self, is_meant: Callable[[StagedStep], bool], limit: int | None = None) -> list[StagedStep]:
         with self._lock:
-            taken = [step for step in self._steps if with_key or step.key is None]
-            self._steps = [step for step in self._steps if step not in taken]
+            taken = list(islice(filter(is_meant, self._steps), limit))
+            for step in taken:
+                self._steps.remove(step)
         return taken
 
 
@@ -94,6 +115,80 @@ def open_step(step: StagedStep, store: ResultStore, txn: BaseTransaction) -> Res
     return record
 
 
+def adopt(
+    step: StagedStep, staged: StagedSteps, outer: BaseTransaction, recorder: Recorder, logger: Logger
+) -> None:
+    """Let a transaction decide about a completed run of an earlier process, and about those inside of it.
+
+    Args:
+        step: What the run has staged.
+        staged: What is left of the others.
+        outer: The transaction.
+        recorder: The way to the run store.
+        logger: Where hooks are reported.
+
+    Raises:
+        MainspringError: A hook or a value cannot be loaded.
+    """
+    txn = Transaction(key=step.key, logger=logger)
+    txn.run_key, txn.parent = step.run_key, outer
+    txn.entry = Entry(recorder, step.run_key, step.root_key, step.storage is not None)
+    if step.storage is not None:
+        txn.store = _store_of(step)
+    for name, value in _values_of(step.values).items():
+        txn.set(name, value)
+    commit_hooks, rollback_hooks = _hooks_of(step)
+    value = None if step.key is None else _record_of(step)
+    txn.stage(value, [_RunRollback(recorder, step.run_key), *rollback_hooks], commit_hooks)
+    adopt_inside(step.run_key, staged, txn, recorder, logger)
+    outer.add_child(txn)
+
+
+def adopt_inside(
+    run_key: bytes, staged: StagedSteps, outer: BaseTransaction, recorder: Recorder, logger: Logger
+) -> None:
+    """Likewise for all that the runs inside of a run have staged."""
+    for step in staged.take_inside(run_key):
+        adopt(step, staged, outer, recorder, logger)
+
+
+class _RunRollback:
+    """A rollback hook that records that a completed run of an earlier process was rolled back."""
+
+    is_internal = True
+    log_on_run = False
+    __name__ = "rollback of a run"
+
+    def __init__(self, recorder: Recorder, run_key: bytes) -> None:
+        self._recorder = recorder
+        self._run_key = run_key
+
+    def __call__(self, txn: object) -> None:
+        """Enter RolledBack for the run, and for the task run that stands for it if it is that of a subflow."""
+        run = self._recorder.store.read_run(self._run_key)
+        if isinstance(run, FlowRun) and run.parent_task_run_key is not None:
+            stand_in = self._recorder.store.read_run(run.parent_task_run_key)
+            if stand_in is not None:
+                self._enter(stand_in)
+        if run is not None:
+            self._enter(run)
+
+    def _enter(self, run: TaskRun | FlowRun) -> None:
+        before = run.state
+        if not before.is_completed() or before.name == "RolledBack":
+            return
+        data, message = (
+            before.data if before.has_data else NotSet,
+            "The transaction around it was rolled back.",
+        )
+        state = next_state(run, Move.ROLL_BACK, clock.current().now(), message, data)
+        run.claim(state)
+        enter(run, state)
+        key = getattr(before.data, "storage_key", None)
+        withdrawal = Withdrawal(run.key, None if key is None else history_key(key))
+        self._recorder.enter(run, state, wait=True, before=before, confirm=True, attachments=(withdrawal,))
+
+
 def finish_settlements(
     leftovers: Leftovers, staged: StagedSteps, recorder: Recorder, logger: Logger
 ) -> Steps:
@@ -112,7 +207,7 @@ def finish_settlements(
     for settlement in leftovers.settlements:
         steps = [step for step in leftovers.steps if step.settlement == settlement.key]
         yield from _Recovery(settlement, steps, recorder, logger).finish()
-    yield from roll_back(staged.take_all(with_key=False), recorder, logger)
+    yield from roll_back(staged.take_unreachable(), recorder, logger)
 
 
 def roll_back(steps: Sequence[StagedStep], recorder: Recorder, logger: Logger) -> Steps:
@@ -122,11 +217,9 @@ def roll_back(steps: Sequence[StagedStep], recorder: Recorder, logger: Logger) -
     copies = [TransactionCopy(step.run_key, step.key) for step in steps]
     calls: list[tuple[int, Hook]] = []
     for number in reversed(range(len(steps))):
-        hooks = steps[number].hooks
-        rollback_hooks: list[Hook] = [] if hooks is None else _load(hooks, "a rollback hook")[1]
-        calls += [(number, hook) for hook in reversed(rollback_hooks)]
+        calls += [(number, hook) for hook in reversed(_hooks_of(steps[number])[1])]
     plan = dump(Plan(copies, calls, [], []), "a plan")
-    settlement = Settlement(identifiers.new_id(), steps[0].flow_run_key, "ROLLBACK", plan)
+    settlement = Settlement(identifiers.new_id(), steps[0].root_key, "ROLLBACK", plan)
     recorder.flush()
     if not recorder.store.open_settlement(settlement, [step.run_key for step in steps]):
         raise _superseded(settlement)
@@ -160,7 +253,7 @@ class _Recovery:
                 self._publish()
                 return
             plan = dump(Plan(self._plan.transactions, self._plan.undoing, [], []), "a plan")
-            undone = Settlement(key, settlement.flow_run_key, "ROLLBACK", plan)
+            undone = Settlement(key, settlement.root_key, "ROLLBACK", plan)
             if not store.open_settlement(undone, list(self._steps)):
                 raise _superseded(settlement)
             interrupt = yield from self._call(self._plan.undoing, 0, "rollback")
@@ -217,32 +310,23 @@ class _Recovery:
         values = [value for value in self._plan.values if value.storage is None]
         for step in (*self._steps.values(), *self._plan.values):
             if step.storage is not None:
-                result_storage, metadata_storage = _load(step.storage, "a storage")
-                ResultStore(result_storage, metadata_storage).persist_result_record(_record_of(step))
+                _store_of(step).persist_result_record(_record_of(step))
         rows = [KeptResult(value.key or "", value.content, value.file) for value in values]
+        self._recorder.note_unused_files()
         if not self._recorder.store.close_settlement(self._key, list(self._steps), (), rows):
             raise _superseded(self._settlement)
 
     def _withdraw(self) -> None:
-        for run_key in self._steps:
-            run = self._recorder.store.read_run(run_key)
-            if isinstance(run, TaskRun) and run.state.is_completed() and run.state.name != "RolledBack":
-                before = run.state
-                data = before.data if before.has_data else NotSet
-                now, message = clock.current().now(), "The task's transaction was rolled back."
-                state = next_state(run, Move.ROLL_BACK, now, message, data)
-                run.claim(state)
-                enter(run, state)
-                self._recorder.enter(
-                    run, state, wait=True, before=before, confirm=True, attachments=(Withdrawal(run_key),)
-                )
+        for run_key in reversed(self._steps):
+            _RunRollback(self._recorder, run_key)(None)
+        self._recorder.note_unused_files()
         if not self._recorder.store.close_settlement(self._key, drop=list(self._steps)):
             raise _superseded(self._settlement)
 
 
 def _superseded(settlement: Settlement) -> SupersededRun:
     return SupersededRun(
-        f"Somebody else goes on with the flow run {identifiers.to_uuid(settlement.flow_run_key)}, and finishes its"
+        f"Somebody else goes on with the flow run {identifiers.to_uuid(settlement.root_key)}, and finishes its"
         " transactions."
     )
 
@@ -267,12 +351,27 @@ def _load(data: bytes, what: str) -> Any:
         ) from error
 
 
+def _hooks_of(step: StagedStep) -> tuple[list[Hook], list[Hook]]:
+    """The commit and the rollback hooks of a run."""
+    if step.hooks is None:
+        return [], []
+    commit_hooks, rollback_hooks = _load(step.hooks, "a hook")
+    return commit_hooks, rollback_hooks
+
+
+def _store_of(step: StagedStep) -> ResultStore:
+    """The result store in which the result of a run is to be kept."""
+    assert step.storage is not None
+    result_storage, metadata_storage = _load(step.storage, "a storage")
+    return ResultStore(result_storage, metadata_storage)
+
+
 def _record_of(step: StagedStep) -> ResultRecord[Any]:
     if step.content is not None:
         content = step.content.encode()
     else:
         assert step.file is not None
-        content = LocalFileSystem(get_current_settings().local_storage_path).read_path(step.file)
+        content = read_file(step.file, LocalFileSystem(get_current_settings().local_storage_path))
     key = step.key if step.storage is not None else f"{HISTORY}{step.key}"
     return ResultRecord.deserialize(content, storage_key=key)
 

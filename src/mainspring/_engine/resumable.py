@@ -1,0 +1,192 @@
+"""Flow runs that can be gone on with: what they note for that, and how they go on where an earlier one has ended."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from weakref import WeakSet
+
+from mainspring._core.lineage import Origin
+from mainspring._core.outcomes import Outcome, Ready
+from mainspring._engine.inputs import resolve_parameters, resolve_wait_for
+from mainspring._engine.places import place_of
+from mainspring._engine.recorded import RecordedRun
+from mainspring._engine.steps import step_of_flow
+from mainspring._engine.subflows import earlier_runs
+from mainspring.context import FlowRunContext, TaskRunContext
+from mainspring.recording import current_recorder
+from mainspring.runs import FlowRun, Resumption, TaskRun
+from mainspring.states import State
+from mainspring.store.results import Leftovers, StagedStep
+from mainspring.transactions import BaseTransaction, Transaction
+from mainspring.transactions.ledger import Entry
+from mainspring.transactions.recovery import StagedSteps, adopt, finish_settlements, roll_back
+from mainspring.transactions.steps import Steps as TransactionSteps
+
+__all__ = ["Answer", "ResumableFlowRun"]
+
+_TOLD: WeakSet[Any] = WeakSet()  # flows whose runs are known not to be resumable
+
+
+class Answer(NamedTuple):
+    """What an earlier run of a subflow has come to: its final state, and the value that it completed with."""
+
+    state: State
+    value: Any
+
+
+class ResumableFlowRun(RecordedRun):
+    """The part of flow engines that is about earlier attempts, other processes, and what is around a subflow."""
+
+    flow: Any
+    leftovers: Leftovers | None
+
+    _stand_in: TaskRun | None = None  # the task run that stands for a subflow in its parent flow
+    _around: FlowRunContext | None = None  # that flow
+    _caller: TaskRunContext | None = None
+    _scope: Any = None
+    _step: str | None = None  # what tells a subflow from others of its parent
+    _has_step = False  # or is known to have none
+    _found: FlowRun | None = None  # the run of an earlier attempt that answers the call
+    _staged: StagedSteps | None = None  # left by an earlier process, and not taken over yet
+
+    def _is_repeated(self) -> bool:
+        """Whether an earlier attempt of the flow run around may have made this call of a subflow."""
+        around = FlowRunContext.get()
+        if around is None or around.steps is None or around.flow_run is None or self.run is not None:
+            return False
+        return around.flow_run.run_count > 1
+
+    def _take_up(self) -> State | None:
+        """The state of the completed run that an earlier attempt has made by this call, if there is one.
+
+        One that did not complete is gone on with by this engine if the flow run around is.
+        """
+        around, caller = FlowRunContext.get(), TaskRunContext.get()
+        assert around is not None
+        assert isinstance(around.flow_run, FlowRun)
+        assert around.steps is not None
+        try:
+            if self.wait_for is not None:
+                resolve_wait_for(self.wait_for)
+            parameters = resolve_parameters(self.parameters or {})
+        except Exception:  # met again, and recorded, where the inputs are resolved
+            return None
+        self._step, self._has_step = step_of_flow(around.steps, self.flow, parameters, caller), True
+        recorder = current_recorder()
+        run = earlier_runs(around.steps, around.flow_run, recorder).get(self._step or "")
+        if run is None or run.state.name == "RolledBack":
+            return None
+        if run.state.is_completed():
+            self._around = around
+            self._found = run
+            return run.state if run.state.has_data else None
+        stand_in = recorder.store.read_run(run.parent_task_run_key or b"")
+        if around.steps.goes_on and run.state.is_final() and isinstance(stand_in, TaskRun):
+            self.run, self.resumes = run, True
+            self._around, self._stand_in = around, stand_in
+        return None
+
+    def _answer(self, state: State, value: Any) -> Answer:
+        """What the caller gets instead of another run; the flow run around knows where the value came from."""
+        if self._around is not None:
+            task_run_id = state.state_details.task_run_id
+            if task_run_id is not None:
+                self._around.run_results.note(value, Origin(task_run_id.bytes))
+            outer, staged = (
+                _open_transaction(),
+                None if self._around.steps is None else self._around.steps.staged,
+            )
+            if staged and outer is not None and self._found is not None:
+                step = staged.take_run(self._found.key)
+                if step is not None:
+                    adopt(step, staged, outer, current_recorder(), outer.logger)
+        return Answer(state, value)
+
+    def _must_note_resumption(self, outcome: Outcome) -> bool:
+        return self._keeps_result and type(outcome) is Ready and not self.resumes
+
+    def _note_resumption(self) -> bool:
+        """Note in the run how to go on with it. True if its parameters are to be kept, too."""
+        run = self._require_run()
+        assert isinstance(run, FlowRun)
+        if self._stand_in is not None:
+            steps = None if self._around is None else self._around.steps
+            if steps is not None and not self._has_step:
+                self._step = step_of_flow(steps, self.flow, self.parameters, self._caller)
+            run.resumption = Resumption(step=self._step)
+            return False
+        place = place_of(self.flow)
+        path = self._result_store.parameters_path(run.id)
+        run.resumption = Resumption(
+            entrypoint=place.entrypoint, file=place.file, parameters=path, problem=place.problem
+        )
+        if place.problem is not None:
+            self._tell_problem(place.problem, "Resume it with `resume_flow_run(id, flow=...)`.")
+        return bool(self.parameters)
+
+    def _note_unkept_parameters(self, error: Exception) -> None:
+        """Note that the run cannot be gone on with, as nobody can know its parameters."""
+        run = self._require_run()
+        assert isinstance(run, FlowRun)
+        problem = f"its parameters could not be kept: {type(error).__name__}: {error}"
+        run.resumption = Resumption(problem=problem)
+        self._tell_problem(problem, "It runs as usual.")
+
+    def _tell_problem(self, problem: str, advice: str) -> None:
+        """Warn, once for each flow, that its runs are not resumable by their ids."""
+        if self.flow not in _TOLD:
+            _TOLD.add(self.flow)
+            name = self._require_run().name
+            self.logger.warning("Flow run %r cannot be resumed by its id: %s. %s", name, problem, advice)
+
+    def _finishing(self) -> TransactionSteps | None:
+        """The steps that finish what transactions of an earlier process had decided, once."""
+        leftovers, self.leftovers = self.leftovers, None
+        if leftovers is None or not (leftovers.settlements or leftovers.steps):
+            return None
+        staged = self._staged = StagedSteps(leftovers.steps)
+        self._scope.context.steps.staged = staged
+        return finish_settlements(leftovers, staged, self._recorder, self.logger)
+
+    def _undoing(self) -> TransactionSteps | None:
+        """The steps that roll back what an earlier process had completed in transactions that nobody went on with."""
+        staged = self._staged
+        if staged is None or not staged:
+            return None
+        return roll_back(staged.take_all(), self._recorder, self.logger)
+
+    # The transaction around a subflow
+
+    def _root(self) -> tuple[bytes | None, StagedSteps | None]:
+        """The outermost flow run, None if that cannot be resumed; and what its transactions have left."""
+        if self._stand_in is None:
+            return self.run.key, self._staged
+        around = None if self._around is None else self._around.steps
+        return (None, None) if around is None else (around.root_key, around.staged)
+
+    def _stage_run(self) -> Entry | None:
+        """Have it written with the next state that the transaction around the subflow goes on, if there is one."""
+        root_key = self._root()[0]
+        if root_key is None or not self._keeps_result or _open_transaction() is None:
+            return None
+        assert self._around is not None
+        around = self._caller.task_run if self._caller is not None else self._around.flow_run
+        step = StagedStep(
+            self.run.key, None if around is None else around.key, root_key, None, self._step is not None
+        )
+        self._attachments = (*self._attachments, step)
+        return Entry(self._recorder, self.run.key, root_key, False)
+
+    def _join_transaction(self, entry: Entry | None) -> None:
+        """Let the transaction around the subflow decide about its run, too: what it did is part of that."""
+        outer = _open_transaction()
+        if outer is not None:
+            txn = Transaction(logger=self.logger)
+            txn.run_key, txn.entry, txn.parent = self.run.key, entry, outer
+            txn.stage(None, [self.handle_rollback])
+            outer.add_child(txn)
+
+
+def _open_transaction() -> BaseTransaction | None:
+    txn = BaseTransaction.current()
+    return None if txn is None or txn.is_decided() else txn
