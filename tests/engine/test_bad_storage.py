@@ -461,7 +461,7 @@ def test_a_damaged_record_under_a_storage_key_stays(asynchronous: bool, tmp_path
     call(work)
     (tmp_path / "k").write_bytes(b"spilled coffee")
     for _ in range(2):
-        with pytest.raises(SerializationError, match="'k'.*damaged"):
+        with pytest.raises(SerializationError, match=r"'k'.*damaged"):
             call(work)
     assert (tmp_path / "k").read_bytes() == b"spilled coffee"
 
