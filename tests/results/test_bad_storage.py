@@ -153,9 +153,7 @@ def test_a_record_of_an_unknown_serializer(store: ResultStore, folder: Path, rea
     text = (folder / "k").read_text()
     (folder / "k").write_text(text.replace('"homemade"', '"elsewhere"'))
     assert store.exists("k")
-    with pytest.raises(
-        RuntimeError, match=f"'{folder / 'k'}' cannot be loaded.*'elsewhere'.*Import the module"
-    ):
+    with pytest.raises(RuntimeError, match=r"under 'k' .*cannot be loaded.*'elsewhere'.*Import the module"):
         read(store)
     metadata = ResultRecordMetadata.load_bytes(json.dumps(json.loads((folder / "k").read_text())["metadata"]))
     assert metadata.serializer.configuration() == {"type": "elsewhere", "secret": 7}
@@ -255,6 +253,16 @@ def test_a_folder_that_is_gone(store: ResultStore, folder: Path, exists: Any) ->
         written.metadata.copy().get()
     store.write([2], key="k")
     assert store.read("k").result == [2]
+
+
+@READS
+def test_a_folder_that_was_moved(store: ResultStore, folder: Path, tmp_path: Path, read: Read) -> None:
+    """Its results are found where they are now, also by whoever gets the metadata from such a run."""
+    store.write([1], key="k")
+    folder.rename(tmp_path / "moved")
+    found = read(ResultStore(tmp_path / "moved"))
+    assert found.storage_key == str(tmp_path / "moved" / "k")
+    assert ResultRecordMetadata.load_bytes(found.serialize_metadata()).get() == [1]
 
 
 @READS

@@ -470,15 +470,17 @@ class ResultStore(LockedKeys):
     def _join(self, key: str, metadata: bytes, payload: bytes) -> ResultRecord[Any]:
         try:
             record = ResultRecord.deserialize_from_result_and_metadata(payload, metadata)
-        except SerializationError as error:
+        except (SerializationError, RuntimeError) as error:
             raise self._unusable(key, "cannot be loaded", error) from error
+        record.metadata.storage_key = self._storage().resolve_path(key)  # it may have been moved
         record.metadata.keeps_value = self.cache_result_in_memory
         record.metadata.storage = self._storage()
         record.mark_persisted()
         return record
 
-    def _unusable(self, key: str, why: str, error: SerializationError) -> SerializationError:
-        return SerializationError(
+    def _unusable(self, key: str, why: str, error: Exception) -> Exception:
+        kind = SerializationError if isinstance(error, SerializationError) else RuntimeError
+        return kind(
             f"The result under {key!r} in {self._storage()!r} {why}, so it is neither used nor computed again."
             f" Delete it, or run with `refresh_cache=True`. {error}"
         )
