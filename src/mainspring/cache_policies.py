@@ -182,10 +182,11 @@ class CachePolicy:
         except HashError as error:
             found.error = error
         if type(self).explain is CachePolicy.explain:
-            found.components[type(self).__name__] = found.key
+            found.components[type(self).__name__] = _text(found.key)
         else:
             with suppress(Exception):  # foreign code, and the key does not depend on what it says here
-                found.components = self.explain(task_ctx, inputs, flow_parameters)
+                told = self.explain(task_ctx, inputs, flow_parameters)
+                found.components = {str(name): _text(part) for name, part in told.items()}
         return found
 
     def configure(
@@ -346,7 +347,7 @@ class CacheKeyFnPolicy(_BuiltIn):
                 found.key = self.cache_key_fn(run.task_ctx, dict(run.inputs or {}))
             except HashError as error:
                 found.error = error
-        found.components["cache_key_fn"] = found.key
+        found.components["cache_key_fn"] = _text(found.key)
         return found
 
 
@@ -511,6 +512,11 @@ def _advised(error: HashError, advice: str) -> HashError:
     advised = HashError(f"{error} So there is no cache key. {advice}", path=error.path)
     advised.__cause__ = error.__cause__
     return advised
+
+
+def _text(component: Any) -> str | None:
+    """A component for the history, which holds nothing but texts; a key that is none is reported elsewhere."""
+    return component if isinstance(component, str) else None
 
 
 def _attempt(compute: Callable[..., str | None], *args: Any) -> str | None:
