@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
+from mainspring._representation import shown
 from mainspring.exceptions import HashError
 from mainspring.hashing import content_hash, content_hashes, references_of, source_of
 
@@ -335,9 +336,23 @@ class CacheKeyFnPolicy(_BuiltIn):
 
     Args:
         cache_key_fn: The function; without one there is no key.
+
+    Raises:
+        TypeError: The function is async.
     """
 
     cache_key_fn: Callable[[Any, dict[str, Any]], str | None] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        function = self.cache_key_fn
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - not whether there is one, but which
+        ):
+            raise TypeError(
+                f"The function for cache keys {shown(function)} is async, and nobody would await it. Make it a plain"
+                " function; what has to be waited for can be an input of the task."
+            )
 
     def _look(self, run: _Asked) -> Examination:
         """What the function returns, which is the only component."""

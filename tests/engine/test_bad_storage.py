@@ -17,6 +17,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +336,17 @@ def test_a_key_that_cannot_be_fails_the_run_before_its_function(
 
 
 @pytest.mark.xfail(
+    strict=True, reason="BaseTaskRunEngine._expiration adds the duration to the time unchecked"
+)
+@pytest.mark.contract("K-31")
+@BOTH
+def test_an_expiration_that_no_calendar_has(asynchronous: bool, tmp_path: Path) -> None:
+    """A very long duration is as good as none; it does not crash the run after its function was called."""
+    work = counting(asynchronous, cache_key_fn=key_k, cache_expiration=timedelta.max, result_storage=tmp_path)
+    assert [call(work), call(work)] == [1, 1]
+
+
+@pytest.mark.xfail(
     strict=True, reason="the engine returns the value of a run that failed when it was to be kept"
 )
 @BOTH
@@ -591,6 +603,34 @@ def test_a_slow_disk(asynchronous: bool, tmp_path: Path) -> None:
 
 
 # Holders of locks that vanish
+
+
+@pytest.mark.contract("TX-77", "K-21")
+@BOTH
+def test_a_folder_of_locks_that_is_removed_while_one_is_held(
+    asynchronous: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody else may have gone on, so nothing is written; a line says so, and the caller has the value."""
+    locks = tmp_path / "locks"
+    manager = FileSystemLockManager(locks)
+    policy = INPUTS.configure(isolation_level="SERIALIZABLE", lock_manager=manager)
+    calls: list[int] = []
+
+    def text(x: int) -> int:
+        calls.append(x)
+        if len(calls) == 1:
+            shutil.rmtree(locks)
+        return len(calls)
+
+    work = made(asynchronous, text, cache_policy=policy, result_storage=tmp_path / "results")
+    assert call(work, 1) == 1
+    assert any("was lost before the transaction was committed" in line for line in lines(caplog))
+    assert task_runs()[-1].state.name == "RolledBack"
+    assert not (tmp_path / "results").exists()
+    assert call(work, 1) == 2
+    assert call(work, 1, return_state=True).name == "Cached"
+    assert not [path for path in locks.iterdir() if path.suffix == ".lock"]
+
 
 HOLD = """
 import sys, time

@@ -346,3 +346,24 @@ def test_an_unserializable_value(folder: Path, serializer: str) -> None:
     assert ".." not in str(caught.value)
     assert caught.value.__cause__ is not None
     assert not folder.exists()
+
+
+@pytest.mark.contract("R-47")
+@pytest.mark.parametrize("answer", [None, "text"])
+def test_a_serializer_that_gives_no_bytes(folder: Path, answer: Any) -> None:
+    """It is told what it returned, as soon as a value is to be written."""
+
+    class Odd(Serializer[Any]):
+        type: str = "odd"
+
+        def dumps(self, obj: Any) -> bytes:
+            return answer  # type: ignore[no-any-return]
+
+        def loads(self, blob: bytes) -> Any:
+            return blob
+
+    with pytest.raises(
+        SerializationError, match=rf"serializer 'odd'.*returned {answer!r}, which is no bytes"
+    ):
+        ResultStore(folder, serializer=Odd()).write([1], key="k")
+    assert not folder.exists()

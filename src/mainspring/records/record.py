@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from mainspring import clock
+from mainspring._representation import shown
 from mainspring.annotations import NotSet
 from mainspring.exceptions import MissingResult, SerializationError, StoragePathMissing
 from mainspring.filesystems import ReadableFileSystem
@@ -310,7 +311,10 @@ class ResultRecord(StoredResult, Generic[R]):
             return self._payload
         serializer = self.metadata.serializer
         try:
-            return serializer.dumps(self.result)
+            payload: Any = serializer.dumps(self.result)
+            if not isinstance(payload, bytes | bytearray):
+                raise TypeError(f"its dumps() returned {shown(payload)}, which is no bytes")
+            return bytes(payload)
         except Exception as error:  # whatever a library or the value's own code raises
             raise SerializationError(
                 f"A result of type {type(self.result).__name__!r} cannot be written by the serializer"
