@@ -384,7 +384,8 @@ class ResultStore(LockedKeys):
             StoreError: The run store cannot be read.
         """
         try:
-            self._place_of(key)  # first, so that no function is called whose result cannot be kept
+            if not (key.isalnum() and key.isascii()):  # as the usual ones are, which are fine everywhere
+                self._place_of(key)  # first, so that no function is called whose result cannot be kept
             return not is_expired(self._read_description(key))
         except (StoragePathMissing, FileNotFoundError):  # the latter of a file system of the user's
             return False
