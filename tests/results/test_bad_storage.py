@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -288,6 +289,29 @@ def test_a_storage_may_say_missing_as_python_does(exists: Any, caplog: pytest.Lo
     for get in (metadata.get, lambda: asyncio.run(metadata.aget())):
         with pytest.raises(MissingResult, match="'k'"):
             get()
+
+
+def test_a_slow_storage_of_keys_is_asked_in_a_thread(folder: Path) -> None:
+    """Also where the results themselves are quick to be read, as those in the history are."""
+    asked: list[int] = []
+
+    class Watched(LocalFileSystem):
+        def read_path(self, path: str) -> bytes:
+            asked.append(threading.get_ident())
+            return super().read_path(path)
+
+    class Quick(LocalFileSystem):
+        is_quick = True
+
+    async def main() -> list[int]:
+        store = ResultStore(Quick(folder / "values"), metadata_storage=Watched(folder / "keys"))
+        await store.awrite([1], "k")
+        assert await store.aexists("k")
+        assert (await store.aread("k")).result == [1]
+        return asked
+
+    assert len(asyncio.run(main())) == 2
+    assert threading.get_ident() not in asked
 
 
 # Keys that no storage could have

@@ -399,7 +399,7 @@ class ResultStore(LockedKeys):
 
     async def aexists(self, key: str) -> bool:
         """`exists` for async code."""
-        return self.exists(key) if self._storage().is_quick else await in_thread(self.exists, key)
+        return self.exists(key) if self._is_quick() else await in_thread(self.exists, key)
 
     def read(self, key: str, holder: str | None = None) -> ResultRecord[Any]:
         """The record under a key; waits while somebody else has the key locked.
@@ -418,9 +418,7 @@ class ResultStore(LockedKeys):
         """`read` for async code."""
         if not self._may_read(key, holder):
             await self.await_for_lock(key)
-        if self._storage().is_quick and self.metadata_storage is None:
-            return self._read(key)
-        return await in_thread(self._read, key)
+        return self._read(key) if self._is_quick() else await in_thread(self._read, key)
 
     def _read(self, key: str) -> ResultRecord[Any]:
         storage = self._storage()
@@ -457,6 +455,10 @@ class ResultStore(LockedKeys):
         if fingerprint is not None:
             self.cache.put(path, KeptRecord(fingerprint, metadata, None))
         return metadata
+
+    def _is_quick(self) -> bool:
+        """Whether async code may read without a thread."""
+        return self._storage().is_quick and self.metadata_storage is None
 
     def _read_described(self, key: str) -> bytes:
         """A value that is kept apart from its metadata, which is there."""
