@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
+from mainspring._representation import shown
 from mainspring.exceptions import HashError
 from mainspring.hashing import content_hash, content_hashes, references_of, source_of
 
@@ -182,10 +183,11 @@ class CachePolicy:
         except HashError as error:
             found.error = error
         if type(self).explain is CachePolicy.explain:
-            found.components[type(self).__name__] = found.key
+            found.components[type(self).__name__] = _text(found.key)
         else:
             with suppress(Exception):  # foreign code, and the key does not depend on what it says here
-                found.components = self.explain(task_ctx, inputs, flow_parameters)
+                told = self.explain(task_ctx, inputs, flow_parameters)
+                found.components = {str(name): _text(part) for name, part in told.items()}
         return found
 
     def configure(
@@ -334,9 +336,23 @@ class CacheKeyFnPolicy(_BuiltIn):
 
     Args:
         cache_key_fn: The function; without one there is no key.
+
+    Raises:
+        TypeError: The function is async.
     """
 
     cache_key_fn: Callable[[Any, dict[str, Any]], str | None] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        function = self.cache_key_fn
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - not whether there is one, but which
+        ):
+            raise TypeError(
+                f"The function for cache keys {shown(function)} is async, and nobody would await it. Make it a plain"
+                " function; what has to be waited for can be an input of the task."
+            )
 
     def _look(self, run: _Asked) -> Examination:
         """What the function returns, which is the only component."""
@@ -346,7 +362,7 @@ class CacheKeyFnPolicy(_BuiltIn):
                 found.key = self.cache_key_fn(run.task_ctx, dict(run.inputs or {}))
             except HashError as error:
                 found.error = error
-        found.components["cache_key_fn"] = found.key
+        found.components["cache_key_fn"] = _text(found.key)
         return found
 
 
@@ -511,6 +527,11 @@ def _advised(error: HashError, advice: str) -> HashError:
     advised = HashError(f"{error} So there is no cache key. {advice}", path=error.path)
     advised.__cause__ = error.__cause__
     return advised
+
+
+def _text(component: Any) -> str | None:
+    """A component for the history, which holds nothing but texts; a key that is none is reported elsewhere."""
+    return component if isinstance(component, str) else None
 
 
 def _attempt(compute: Callable[..., str | None], *args: Any) -> str | None:

@@ -302,6 +302,22 @@ def test_task_code_says_what_to_exclude() -> None:
     assert TASK_CODE.explain(context(of), None, None) == {"task_code": None}
 
 
+@pytest.mark.contract("K-8")
+def test_a_function_for_keys_is_not_async() -> None:
+    """It is refused where the policy is made, as nobody would await it; so is an object that is called like one."""
+
+    async def later(context: Any, inputs: Any) -> str:
+        return "k"
+
+    class Later:
+        async def __call__(self, context: Any, inputs: Any) -> str:
+            return "k"
+
+    for function in (later, functools.partial(later), Later()):
+        with pytest.raises(TypeError, match=r"is async.*plain function"):
+            CachePolicy.from_cache_key_fn(function)  # type: ignore[arg-type]
+
+
 # Algebra
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +59,36 @@ def test_a_run_without_a_key_has_no_table() -> None:
     """A sentence says why."""
     task(lambda: None)()
     assert len(out(run_id()).splitlines()) == 2
+
+
+@pytest.mark.parametrize("answer", [7, None, ValueError("no idea")], ids=repr)
+def test_a_run_whose_function_gave_no_key(answer: Any) -> None:
+    """It is told in a sentence, with the one component that there is and that has no value."""
+
+    def key(*_: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    task(cache_key_fn=key)(lambda: 1)()
+    _, reason, *rows = out(run_id()).splitlines()
+    assert reason.endswith(".")
+    assert [row.split() for row in rows[2:]] in ([["cache_key_fn", "none"]], [])
+    assert json.loads(out(run_id(), "--json"))["reason"] == reason
+
+
+def test_a_damaged_result_is_told_in_a_line(tmp_path: Path) -> None:
+    """With the run that had kept it, and what to do."""
+    kept = ship.with_options(result_storage=tmp_path)
+    kept("book", 1)
+    next(tmp_path.glob("?" * 32)).write_bytes(b"spilled coffee")
+    assert kept("book", 1, return_state=True).is_failed()
+    head, reason, *_ = out(run_id()).splitlines()
+    assert head == "ship  Failed"
+    assert reason.startswith(
+        f"What ship ({run_id(0)}) had kept under the same key could not be loaded. Seria"
+    )
+    assert "Delete it, or run with `refresh_cache=True`." in reason
 
 
 def test_json_has_all_of_it() -> None:

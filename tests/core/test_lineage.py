@@ -30,7 +30,7 @@ def test_an_object_is_known_again(value: Any) -> None:
     assert lineage.origin_of([1]) is None
 
 
-@pytest.mark.contract("T-83", "T-85")
+@pytest.mark.contract("T-83", "T-85", "R-52")
 def test_direct_members_are_known_again() -> None:
     """So are the members of a collection, those of its members are not."""
     inner, text, thing = [1000], "some text", Thing()
@@ -43,7 +43,7 @@ def test_direct_members_are_known_again() -> None:
     assert lineage.origin_of(inner) is here
 
 
-@pytest.mark.contract("T-84")
+@pytest.mark.contract("T-84", "R-53")
 @pytest.mark.parametrize("value", [None, True, False, ..., NotImplemented, -5, 0, 256])
 def test_values_that_everybody_shares_are_never_known(value: Any) -> None:
     """Of these there is one object in the whole process, so they tell nothing."""
@@ -53,7 +53,7 @@ def test_values_that_everybody_shares_are_never_known(value: Any) -> None:
     assert lineage.origin_of(value) is None
 
 
-@pytest.mark.contract("T-84")
+@pytest.mark.contract("T-84", "R-53")
 @pytest.mark.parametrize("number", [-6, 257])
 def test_other_numbers_are_known(number: int) -> None:
     """The integers just outside of the shared ones are objects of their own."""
@@ -104,7 +104,7 @@ def test_what_is_in_use_stays_known() -> None:
     assert all(lineage.origin_of(value) is here for value in used)
 
 
-@pytest.mark.contract("W-17", "V-22")
+@pytest.mark.contract("W-17", "V-22", "R-81")
 def test_no_object_inherits_the_past_of_another() -> None:
     """An object at the address of one that died has no origin, whatever kind of object it was."""
     lineage = Lineage()

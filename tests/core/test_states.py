@@ -158,7 +158,7 @@ def test_a_fresh_copy_is_another_state() -> None:
     )
 
 
-@pytest.mark.contract("S-12")
+@pytest.mark.contract("S-12", "R-50")
 def test_what_goes_to_other_processes_has_no_values_in_it() -> None:
     """`to_state_create` keeps type, name, message and details, and drops data that is only in memory."""
     state = Failed(name="Odd", message="m", data=ValueError("secret"), state_details={"retriable": False})

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mainspring import flow, get_client, task
 from mainspring.cache_policies import DEFAULT, INPUTS, NO_CACHE, TASK_SOURCE, CachePolicy
 from mainspring.client import CacheExplanation
 from mainspring.clock import use_clock
-from mainspring.exceptions import ObjectNotFound
+from mainspring.exceptions import ConfigurationError, ObjectNotFound
 from mainspring.recording import current_recorder
 from mainspring.runs import TaskRun
 from mainspring.settings import temporary_settings
@@ -207,6 +208,54 @@ def test_a_result_kept_elsewhere(tmp_path: Path) -> None:
     assert "kept elsewhere" in explained().reason
 
 
+@pytest.mark.contract("K-29")
+def test_of_several_runs_with_the_key_the_nearest_is_named(tmp_path: Path) -> None:
+    """One of the same task with the same storage, though another one had the key later and kept its result."""
+    own = work.with_options(result_storage=tmp_path / "own", refresh_cache=True)
+    own(1)
+    named = task_runs()[-1]
+    task(cache_key_fn=lambda *_: explained(named).key, result_storage=tmp_path / "other")(lambda: 1)()
+    (tmp_path / "own" / str(explained(named).key)).unlink()
+    own.with_options(refresh_cache=False)(1)
+    assert (explained().outcome, explained().other_task_run_id) == ("missing", named.id)
+    assert "it was removed" in explained().reason
+
+
+def test_a_result_that_could_not_be_kept() -> None:
+    """Of a value that no serializer takes, and of a disk that is full."""
+    stubborn = task(cache_policy=INPUTS, result_serializer="json")(lambda x: object())
+    stubborn(1), stubborn(1)
+    assert explained().outcome == "missing"
+    assert "its result could not be kept, as the log of that run tells" in explained().reason
+
+
+@pytest.mark.contract("W-4")
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda text: text[:-5], "is damaged"),
+        (lambda text: "", "is damaged"),
+        (lambda text: text.replace('"type":"pickle"', '"type":"elsewhere"'), "serializer 'elsewhere'"),
+    ],
+    ids=["cut off", "empty", "unknown serializer"],
+)
+def test_a_damaged_result(damage: Callable[[str], str], told: str, tmp_path: Path) -> None:
+    """What was wrong with it is told, and which run had kept it; also where that is not in this history."""
+    kept = work.with_options(result_storage=tmp_path)
+    kept(1)
+    path = tmp_path / str(explained().key)
+    path.write_text(damage(path.read_text()))
+    assert kept(1, return_state=True).is_failed()
+    found = explained()
+    assert (found.outcome, found.other_task_run_id) == ("damaged", task_runs()[0].id)
+    assert told in found.reason
+    path.rename(tmp_path / "a-key")
+    task(cache_key_fn=lambda *_: "a-key", result_storage=tmp_path)(lambda: 1)(return_state=True)
+    found = explained()
+    assert (found.outcome, found.other_task_run_id) == ("damaged", None)
+    assert found.reason.startswith("What somebody had kept under the same key could not be loaded. ")
+
+
 # Nothing was looked up
 
 
@@ -219,15 +268,17 @@ def test_a_refresh(by_setting: bool) -> None:
         (work if by_setting else work.with_options(refresh_cache=True))(1)
     found = explained()
     assert (found.outcome, found.other_task_run_id) == ("refresh", None)
+    assert "computed anew, as `refresh_cache` of its task or the setting tasks.refresh_cache" in found.reason
     assert found.key == explained(task_runs()[0]).key
 
 
 @pytest.mark.contract("K-37")
 def test_caching_switched_off() -> None:
-    """The setting is named."""
+    """The setting is named; there is nothing to be compared, whatever ran before."""
+    work(1)
     with temporary_settings({"tasks.disable_caching": True}):
         work(1)
-    assert explained().outcome == "disabled"
+    assert (explained().outcome, explained().components) == ("disabled", [])
     assert "tasks.disable_caching" in explained().reason
 
 
@@ -245,9 +296,15 @@ def test_a_generator() -> None:
 
 @pytest.mark.contract("K-2")
 def test_no_key() -> None:
-    """A policy may give none."""
+    """A policy may give none, and so may a function."""
     task(cache_policy=INPUTS)(lambda: 1)()
     assert explained().outcome == "no key"
+    assert "`INPUTS` does for a task without arguments" in explained().reason
+    task(cache_key_fn=lambda *_: None)(lambda: 1)()
+    assert (explained().outcome, explained().reason) == (
+        "no key",
+        "Its `cache_key_fn` returned None, which means no key.",
+    )
 
 
 @pytest.mark.contract("K-26", "V-12")
@@ -261,8 +318,15 @@ def test_a_key_that_cannot_be_computed() -> None:
 
 
 @pytest.mark.contract("V-12")
-@pytest.mark.parametrize("answer", [ValueError("no idea"), 7])
-def test_a_function_that_gives_no_key(answer: Any) -> None:
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (ValueError("no idea."), ": no idea."),
+        (ValueError(), ": what was raised has no text."),
+        (7, "the policy gave 7 of type int."),
+    ],
+)
+def test_a_function_that_gives_no_key(answer: Any, told: str) -> None:
     """Whatever its error is, it is told; the function is called once."""
     calls = []
 
@@ -274,8 +338,38 @@ def test_a_function_that_gives_no_key(answer: Any) -> None:
 
     task(cache_key_fn=key)(lambda: 1)()
     assert explained().outcome == "error"
-    assert ("no idea" if isinstance(answer, Exception) else "of type int") in explained().reason
+    assert explained().reason.startswith("Its cache key could not be computed: ")
+    assert explained().reason.endswith(told)
+    assert [component.now for component in explained().components] == [None] * len(explained().components)
     assert calls == [1]
+
+
+@pytest.mark.contract("R-80")
+def test_a_key_that_no_storage_could_have(tmp_path: Path) -> None:
+    """It is told, with what to do about it; also where it was made of a template."""
+    task(cache_key_fn=lambda *_: "../k", result_storage=tmp_path)(lambda: 1)(return_state=True)
+    assert explained().outcome == "error"
+    assert "No storage could have its key. ConfigurationError: The storage key '../k'" in explained().reason
+    with pytest.raises(ConfigurationError):
+        task(result_storage_key="{parameters[x]}", result_storage=tmp_path)(lambda: 1)()
+    assert explained().outcome == "error"
+    assert "Its storage key could not be made. ConfigurationError: " in explained().reason
+    assert "'{parameters[x]}' cannot be rendered" in explained().reason
+
+
+@pytest.mark.contract("K-2")
+def test_components_are_texts() -> None:
+    """What a policy of the user's tells besides is left out, and does not keep anybody from asking."""
+
+    class Odd(CachePolicy):
+        def compute_key(self, task_ctx: Any, inputs: Any, flow_parameters: Any, **kwargs: Any) -> str:
+            return "k"
+
+        def explain(self, task_ctx: Any, inputs: Any, flow_parameters: Any) -> Any:
+            return {"number": 7, "text": "t"}
+
+    task(cache_policy=Odd())(lambda: 1)()
+    assert [(each.name, each.now) for each in explained().components] == [("number", None), ("text", "t")]
 
 
 @pytest.mark.contract("K-2")

@@ -464,7 +464,7 @@ def test_serializable_without_a_lock_manager_is_refused() -> None:
     assert task_runs()[-1].state.is_failed()
 
 
-@pytest.mark.contract("K-20")
+@pytest.mark.contract("K-20", "TX-68")
 def test_metadata_may_be_kept_elsewhere(tmp_path: Path) -> None:
     """``key_storage`` has the metadata, the result storage the value."""
     policy = INPUTS.configure(key_storage=tmp_path / "keys")

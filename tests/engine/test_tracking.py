@@ -102,7 +102,7 @@ def test_an_upstream_counts_once_for_each_parameter() -> None:
     assert by_task("consume")[0].task_inputs == {"x": source, "y": source}
 
 
-@pytest.mark.contract("T-85")
+@pytest.mark.contract("T-85", "R-52")
 def test_parts_of_a_result_are_traced() -> None:
     """Unpacking keeps track of the parts that can be told from others."""
 
@@ -119,8 +119,8 @@ def test_parts_of_a_result_are_traced() -> None:
     assert shared.task_inputs == {"x": [], "y": []}
 
 
-@pytest.mark.contract("T-84")
-@pytest.mark.parametrize("value", [None, True, 7])
+@pytest.mark.contract("T-84", "R-53")
+@pytest.mark.parametrize("value", [None, True, ..., NotImplemented, -5, 256])
 def test_a_shared_value_is_marked_as_untrackable(value: Any) -> None:
     """The state says that nobody who gets its result can tell where it came from; others do not."""
 
@@ -138,7 +138,7 @@ def test_a_shared_value_is_marked_as_untrackable(value: Any) -> None:
     assert [state.state_details.untrackable_result for state in states] == [True, False]
 
 
-@pytest.mark.contract("T-86")
+@pytest.mark.contract("T-86", "R-52", "R-55")
 def test_nothing_is_traced_beyond_a_flow_run() -> None:
     """A value of another flow run, or from outside of any, has no known origin."""
     kept: list[Any] = []
@@ -244,7 +244,7 @@ class CountingStorage(LocalFileSystem):
         return super().read_path(path)
 
 
-@pytest.mark.contract("E-57")
+@pytest.mark.contract("E-57", "R-54")
 def test_no_result_is_loaded_only_to_be_traced(tmp_path: Path) -> None:
     """A record is read once for its caller; a state that only describes one is left alone."""
 

@@ -13,7 +13,7 @@ import pytest
 from mainspring.locking.memory import MemoryLockManager
 
 
-@pytest.mark.contract("TX-50", "TX-73")
+@pytest.mark.contract("TX-50", "TX-73", "TX-68")
 def test_there_is_one_in_a_process(key: str) -> None:
     """Constructing it again gives the same one, with the locks that it has."""
     manager = MemoryLockManager()

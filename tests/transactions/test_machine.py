@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from typing import Any
 
 import pytest
 
@@ -126,6 +127,30 @@ def test_children_are_committed_by_the_outermost_block() -> None:
     assert outer.get_parent() is None
 
 
+@pytest.mark.contract("TX-24", "TX-68", "TX-16")
+@pytest.mark.parametrize("fails", [True, False])
+def test_hooks_of_a_child_know_its_parent(fails: bool) -> None:
+    """They run after the block of the child was left, and find the parent and what was set in it, also later."""
+    seen: list[Any] = []
+
+    def look(txn: Transaction) -> None:
+        seen.append((txn.get_parent(), txn.get("name")))
+
+    def nest(outer: Transaction) -> None:
+        with transaction() as inner:
+            inner.stage(1, on_rollback_hooks=[look], on_commit_hooks=[look])
+        outer.set("name", "set later")
+
+    if fails:
+        with failing() as outer:
+            nest(outer)
+    else:
+        with transaction() as outer:
+            nest(outer)
+    assert seen == [(outer, "set later")]
+    assert seen[0][0] is outer
+
+
 @pytest.mark.contract("TX-32", "TX-36", "W-8")
 def test_children_are_rolled_back_with_their_parent() -> None:
     """Own rollback hooks run in reverse order, then the children are rolled back, newest first."""
@@ -220,7 +245,7 @@ def test_every_rollback_hook_runs() -> None:
     assert inner.is_rolled_back()
 
 
-@pytest.mark.contract("TX-34", "V-9")
+@pytest.mark.contract("TX-34", "V-9", "TX-68")
 def test_async_hooks() -> None:
     """Coroutine functions are hooks like others, with and without an event loop around them."""
     events: Events = []

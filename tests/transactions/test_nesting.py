@@ -340,7 +340,7 @@ def test_sync_and_async_nest_in_each_other(outer: str, inner: str) -> None:
     assert events == ["undo outer async", "undo outer sync", "undo inner async", "undo inner sync"]
 
 
-@pytest.mark.contract("TX-42", "V-9", "TX-14")
+@pytest.mark.contract("TX-42", "V-9", "TX-14", "TX-68")
 def test_an_async_transaction_awaits_its_store() -> None:
     """Reading, writing, committing and rolling back by hand are awaited, and use the async methods of the store."""
     store = DictStore()

@@ -162,7 +162,7 @@ class KeptRecord(StoredResult):
     storage_key = "elsewhere"
 
 
-@pytest.mark.contract("TX-29", "V-10")
+@pytest.mark.contract("TX-29", "V-10", "TX-68")
 @pytest.mark.parametrize("write_on_commit", [True, False])
 def test_a_record_is_persisted_as_it_is(write_on_commit: bool) -> None:
     """Under the key it carries, and like any value only if the commit is to write."""
@@ -302,7 +302,7 @@ def test_what_was_written_before_a_failure_is_told(caplog: pytest.LogCaptureFixt
 # SERIALIZABLE
 
 
-@pytest.mark.contract("TX-11", "TX-25", "TX-26", "TX-33", "TX-58")
+@pytest.mark.contract("TX-11", "TX-25", "TX-26", "TX-33", "TX-58", "TX-68")
 @pytest.mark.parametrize("ending", ["commit", "error", "bad hooks", "hit", "by hand", "not staged", "nested"])
 def test_the_lock_is_freed_in_every_end(ending: str) -> None:
     """It is held inside of the block, by a holder of the transaction's own, and not after it."""

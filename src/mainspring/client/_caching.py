@@ -23,7 +23,17 @@ SEARCHED = 10_000
 """So many earlier runs of a task are compared at most, the newest."""
 
 CacheOutcome = Literal[
-    "used", "changed", "first", "missing", "refresh", "no key", "error", "disabled", "generator", "uncached"
+    "used",
+    "changed",
+    "first",
+    "missing",
+    "damaged",
+    "refresh",
+    "no key",
+    "error",
+    "disabled",
+    "generator",
+    "uncached",
 ]
 
 
@@ -54,8 +64,9 @@ class CacheExplanation(msgspec.Struct, frozen=True, kw_only=True):
         task_run_id: The run that was asked about.
         outcome: In a word: "used" (a kept result), "changed" (the key differs from those of earlier runs), "first" (no
             earlier run of the task had a key), "missing" (an earlier run had the same key, and there was nothing to be
-            used), "refresh" (the result was to be computed anew), "no key" (the policy gave none), "error" (the key
-            could not be computed), "disabled" (by a setting), "generator" (the task is one), "uncached" (it did not
+            used), "damaged" (there was something, which could not be loaded, so the run failed), "refresh" (the result
+            was to be computed anew), "no key" (the policy gave none), "error" (the key could not be computed, or no
+            storage could have it), "disabled" (by a setting), "generator" (the task is one), "uncached" (it did not
             look for a result).
         reason: The same in a sentence.
         key: The key of the run, if it had one.
@@ -82,13 +93,18 @@ class CacheExplanation(msgspec.Struct, frozen=True, kw_only=True):
 _REASONS: dict[str, tuple[CacheOutcome, str]] = {
     "refresh": (
         "refresh",
-        "It was to be computed anew: its task or the setting tasks.refresh_cache has `refresh_cache`.",
+        "It was to be computed anew, as `refresh_cache` of its task or the setting tasks.refresh_cache says.",
     ),
     "disabled": ("disabled", "The setting tasks.disable_caching has all cache policies ignored."),
     "generator": ("generator", "Its task is a generator, and what these yield is never kept."),
     "no key": ("no key", "Its cache policy gave no key, as `INPUTS` does for a task without arguments."),
-    "error": ("error", "Its cache key could not be computed."),
+    "error": ("error", "Its cache key could not be computed"),
 }
+_KEY_FUNCTION = "cache_key_fn"
+_BEFORE_ERRORS = (
+    "Task run encountered an exception: ",
+    "Execution was interrupted by an unexpected exception: ",
+)
 
 
 def explain_caching(store: RunStore, run: TaskRun) -> CacheExplanation:
@@ -105,16 +121,23 @@ def explain_caching(store: RunStore, run: TaskRun) -> CacheExplanation:
     if run.state.name == "Cached":
         return _used(store, run, found)
     if found is None:
-        return CacheExplanation(task_run_id=run.id, outcome="uncached", reason=_why_uncached(store, run))
+        return _uncached(store, run)
     if found.skipped is not None:
-        outcome, reason = _REASONS[found.skipped]
-        if found.message:
-            reason = f"{reason} {found.message}"
-        other = None if outcome == "refresh" else _nearest(store, run, found)
+        outcome, reason = _why_skipped(found)
+        # Where nothing was asked for its components, there is nothing to compare.
+        other = None if outcome == "refresh" or not found.components else _nearest(store, run, found)
         return _explanation(found, outcome, reason, other)
-    for other_run in _with_same_key(store, run, found):
-        reason = f"{_named(other_run)} had the same key, but {_why_missing(run, other_run)}."
-        return _explanation(found, "missing", reason, store.read_cache_key(other_run.key))
+    if _failed_by(run, f"storage key {found.key!r}"):
+        return _explanation(found, "error", f"No storage could have its key. {_failure(run)}", None)
+    same = next(iter(_with_same_key(store, run, found)), None)
+    other = None if same is None else store.read_cache_key(same.key)
+    if _failed_by(run, f"result under {found.key!r}"):
+        source = "somebody" if same is None else _named(same)
+        reason = f"What {source} had kept under the same key could not be loaded. {_failure(run)}"
+        return _explanation(found, "damaged", reason, other)
+    if same is not None:
+        reason = f"{_named(same)} had the same key, but {_why_missing(run, same)}."
+        return _explanation(found, "missing", reason, other)
     nearest = _nearest(store, run, found)
     if nearest is None:
         return _explanation(found, "first", "No earlier run of the task had a cache key.", None)
@@ -148,6 +171,41 @@ def _used(store: RunStore, run: TaskRun, found: CacheKey | None) -> CacheExplana
 # Not used
 
 
+def _why_skipped(found: CacheKey) -> tuple[CacheOutcome, str]:
+    """Outcome and reason where the run said itself why it looked for nothing."""
+    assert found.skipped is not None
+    outcome, reason = _REASONS[found.skipped]
+    if outcome == "no key" and _KEY_FUNCTION in found.components and len(found.components) == 1:
+        return outcome, f"Its `{_KEY_FUNCTION}` returned None, which means no key."
+    if outcome == "error":
+        told = found.message or "what was raised has no text"
+        return outcome, f"{reason}: {told.rstrip('.')}."
+    return outcome, reason
+
+
+def _uncached(store: RunStore, run: TaskRun) -> CacheExplanation:
+    """Nothing is recorded about a key."""
+    if _failed_by(run, "result storage key"):
+        reason = f"Its storage key could not be made. {_failure(run)}"
+        return CacheExplanation(task_run_id=run.id, outcome="error", reason=reason)
+    return CacheExplanation(task_run_id=run.id, outcome="uncached", reason=_why_uncached(store, run))
+
+
+def _failed_by(run: TaskRun, *marks: str) -> bool:
+    """Whether a run did not end well because of an error whose message has one of these in it."""
+    return (
+        run.state.is_final() and not run.state.is_completed() and any(each in _failure(run) for each in marks)
+    )
+
+
+def _failure(run: TaskRun) -> str:
+    """What a run says of its end, from the error on."""
+    message = run.state.message or ""
+    for beginning in _BEFORE_ERRORS:
+        message = message.removeprefix(beginning)
+    return message
+
+
 def _why_uncached(store: RunStore, run: TaskRun) -> str:
     if store.read_flow_runs(RunFilter(parents=[run.key], limit=1)):
         return "It stands for a run of a flow, and runs of flows are not cached."
@@ -159,22 +217,30 @@ def _why_uncached(store: RunStore, run: TaskRun) -> str:
 
 
 def _with_same_key(store: RunStore, run: TaskRun, found: CacheKey) -> list[TaskRun]:
-    """The earlier runs with the same key: those first that kept something, and the newest first."""
+    """The earlier runs with the same key, those first that tell most.
+
+    That are those with the same storage, then those of the same task, then those that kept something, then the newest.
+    """
     assert found.key is not None
     others = store.read_task_runs_of_cache_key(found.key, SEARCHED)
     earlier = [each for each in others if each.key < run.key]
-    return sorted(earlier, key=lambda each: not _is_kept(each))
+    return sorted(
+        earlier,
+        key=lambda each: (_is_elsewhere(each, run), each.task_key != run.task_key, not _is_kept(each)),
+    )
 
 
 def _why_missing(run: TaskRun, other: TaskRun) -> str:
     """Why a run could not use what an earlier one with the same key came to."""
     if not other.state.is_final():
         return f"it is {other.state.name} still"
+    if other.state.is_completed() and _place(other) is None:
+        return "its result could not be kept, as the log of that run tells"
     if not _is_kept(other):
         return f"it ended as {other.state.name}, of which nothing is kept"
     if not _before(other, run):
         return "it was still at work when this one looked for its result"
-    if _is_kept(run) and _place(run) != _place(other):
+    if _is_elsewhere(other, run):
         return f"its result is kept elsewhere ({_place(other)})"
     expiration = other.state.data.expiration
     if expiration is not None and clock.from_datetime(expiration) <= _looked_at(run):
@@ -236,6 +302,14 @@ def _place(run: TaskRun) -> str | None:
     """Where the result of a run is kept."""
     data = run.state.data if run.state.has_data else None
     return data.storage_key if isinstance(data, ResultRecordMetadata) else None
+
+
+def _is_elsewhere(other: TaskRun, run: TaskRun) -> bool:
+    """Whether two completed runs, of which not all need be kept, are known to use different places."""
+    if not (run.state.is_completed() and other.state.is_completed()):
+        return False
+    here, there = _place(run), _place(other)
+    return here is not None and there is not None and here != there
 
 
 def _before(other: TaskRun, run: TaskRun) -> bool:

@@ -9,8 +9,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from mainspring import clock
+from mainspring._representation import shown
 from mainspring.annotations import NotSet
-from mainspring.exceptions import MissingResult, SerializationError, StorageError, StoragePathMissing
+from mainspring.exceptions import MissingResult, SerializationError, StoragePathMissing
 from mainspring.filesystems import ReadableFileSystem
 from mainspring.records.layout import join_record, split_record
 from mainspring.records.locations import storage_of
@@ -100,7 +101,7 @@ class ResultRecordMetadata(StoredResult):
         storage, key = self._place()
         try:
             return self._take(storage.read_path(key))
-        except StoragePathMissing as error:
+        except (StoragePathMissing, FileNotFoundError) as error:
             raise self._missing(error) from error
 
     async def aget(self) -> Any:
@@ -110,7 +111,7 @@ class ResultRecordMetadata(StoredResult):
         storage, key = self._place()
         try:
             return self._take(await storage.aread_path(key))
-        except StoragePathMissing as error:
+        except (StoragePathMissing, FileNotFoundError) as error:
             raise self._missing(error) from error
 
     def has_cached_object(self) -> bool:
@@ -134,10 +135,11 @@ class ResultRecordMetadata(StoredResult):
             self._value = record.result
         return record.result
 
-    def _missing(self, error: StorageError) -> MissingResult:
+    def _missing(self, error: Exception) -> MissingResult:
         return MissingResult(
-            f"The result was kept under {self.storage_key!r}, and there is nothing any more: {error} It was removed,"
-            " or is in a storage that this machine does not reach."
+            f"The result was to be kept under {self.storage_key!r}, and there is nothing: {error} It was removed, or"
+            " could not be written, which the log of its run tells, or is in a storage that this machine does not"
+            " reach."
         )
 
     # As JSON
@@ -309,11 +311,14 @@ class ResultRecord(StoredResult, Generic[R]):
             return self._payload
         serializer = self.metadata.serializer
         try:
-            return serializer.dumps(self.result)
+            payload: Any = serializer.dumps(self.result)
+            if not isinstance(payload, bytes | bytearray):
+                raise TypeError(f"its dumps() returned {shown(payload)}, which is no bytes")
+            return bytes(payload)
         except Exception as error:  # whatever a library or the value's own code raises
             raise SerializationError(
                 f"A result of type {type(self.result).__name__!r} cannot be written by the serializer"
-                f" {serializer.type!r}: {type(error).__name__}: {error}. Choose another one with"
+                f" {serializer.type!r}: {type(error).__name__}: {str(error).rstrip('.')}. Choose another one with"
                 " `result_serializer`, or keep no result with `persist_result=False`."
             ) from error
 
@@ -372,7 +377,9 @@ class ResultRecord(StoredResult, Generic[R]):
             value = serializer.loads(payload)
         except Exception as error:  # whatever a library or the value's own code raises
             if isinstance(serializer, UnknownSerializer):
-                raise
+                raise RuntimeError(
+                    f"The result at {metadata.storage_key!r} cannot be loaded. {error}"
+                ) from error
             raise SerializationError(
                 f"The result at {metadata.storage_key!r} cannot be loaded by the serializer {serializer.type!r}:"
                 f" {type(error).__name__}: {error}"

@@ -13,6 +13,7 @@ from mainspring.exceptions import (
     ConfigurationError,
     SerializationError,
     StorageDriverMissing,
+    StorageError,
     StoragePathMissing,
     StoreError,
 )
@@ -216,7 +217,7 @@ class ResultStore(LockedKeys):
 
         Raises:
             TypeError: The key is not a text.
-            ConfigurationError: The key leads out of the storage.
+            ConfigurationError: The key leads out of the storage, or no storage could have it.
         """
         key = self.storage_key_fn() if key is None else key
         if not isinstance(key, str):
@@ -225,12 +226,8 @@ class ResultStore(LockedKeys):
                 f" {self.storage_key_fn!r} unless it was given."
             )
         storage = self._storage()
-        if not storage.contains(key):
-            raise ConfigurationError(
-                f"The storage key {key!r} is outside of the base path of {storage!r}. Use a relative path without '..'."
-            )
         metadata = ResultRecordMetadata(
-            storage.resolve_path(key),
+            self._place_of(key),
             expiration,
             self.serializer,
             is_separate=self.metadata_storage is not None,
@@ -383,18 +380,17 @@ class ResultStore(LockedKeys):
         Raises:
             SerializationError: There is something under the key, but it is damaged.
             StorageDriverMissing: The storage is reached through a package that is not installed.
-            ConfigurationError: The storage is not one that there is.
+            ConfigurationError: The storage is not one that there is, or could never have the key.
             StoreError: The run store cannot be read.
         """
         try:
+            if not (key.isalnum() and key.isascii()):  # as the usual ones are, which are fine everywhere
+                self._place_of(key)  # first, so that no function is called whose result cannot be kept
             return not is_expired(self._read_description(key))
-        except StoragePathMissing:
+        except (StoragePathMissing, FileNotFoundError):  # the latter of a file system of the user's
             return False
         except SerializationError as error:
-            raise SerializationError(
-                f"The result under {key!r} in {self._storage()!r} is damaged, so it is neither used nor computed again."
-                f" Delete it, or run with `refresh_cache=True`. {error}"
-            ) from error
+            raise self._unusable(key, "is damaged", error) from error
         except (ConfigurationError, StorageDriverMissing, StoreError):
             raise
         except Exception as error:  # by rule R-28: what cannot be read for now is not there
@@ -403,7 +399,7 @@ class ResultStore(LockedKeys):
 
     async def aexists(self, key: str) -> bool:
         """`exists` for async code."""
-        return self.exists(key) if self._storage().is_quick else await in_thread(self.exists, key)
+        return self.exists(key) if self._is_quick() else await in_thread(self.exists, key)
 
     def read(self, key: str, holder: str | None = None) -> ResultRecord[Any]:
         """The record under a key; waits while somebody else has the key locked.
@@ -422,26 +418,26 @@ class ResultStore(LockedKeys):
         """`read` for async code."""
         if not self._may_read(key, holder):
             await self.await_for_lock(key)
-        storage = self._storage()
-        if self.metadata_storage is not None:
-            known = await self.metadata_storage.aread_path(storage.relative_path(key))
-            return self._join(known, await storage.aread_path(key))
-        return self._read(key) if storage.is_quick else await in_thread(self._read, key)
+        return self._read(key) if self._is_quick() else await in_thread(self._read, key)
 
     def _read(self, key: str) -> ResultRecord[Any]:
         storage = self._storage()
         if self.metadata_storage is not None:
             known = self.metadata_storage.read_path(storage.relative_path(key))
-            return self._join(known, storage.read_path(key))
+            return self._join(key, known, self._read_described(key))
         path, fingerprint = self._remembered_as(key)
         kept = None if fingerprint is None else self.cache.get(path, fingerprint)
         if kept is not None and kept.payload is not None:
-            record = self._join(kept.metadata, kept.payload)
+            record = self._join(key, kept.metadata, kept.payload)
             if not record.metadata.is_expired:
                 return record
             self.cache.discard(path)
-        metadata, payload = split_record(storage.read_path(path))
-        record = self._join(metadata, payload)
+        content = storage.read_path(path)
+        try:
+            metadata, payload = split_record(content)
+        except SerializationError as error:
+            raise self._unusable(key, "is damaged", error) from error
+        record = self._join(key, metadata, payload)
         if fingerprint is not None and not record.metadata.is_expired:
             self.cache.put(path, KeptRecord(fingerprint, metadata, payload))
         return record
@@ -460,12 +456,57 @@ class ResultStore(LockedKeys):
             self.cache.put(path, KeptRecord(fingerprint, metadata, None))
         return metadata
 
-    def _join(self, metadata: bytes, payload: bytes) -> ResultRecord[Any]:
-        record = ResultRecord.deserialize_from_result_and_metadata(payload, metadata)
+    def _is_quick(self) -> bool:
+        """Whether async code may read without a thread."""
+        return self._storage().is_quick and self.metadata_storage is None
+
+    def _read_described(self, key: str) -> bytes:
+        """A value that is kept apart from its metadata, which is there."""
+        try:
+            return self._storage().read_path(key)
+        except (StoragePathMissing, FileNotFoundError) as error:
+            raise StoragePathMissing(
+                f"There is metadata of a result under {key!r} in {self.metadata_storage!r}, but the result is gone from"
+                f" {self._storage()!r}. Run with `refresh_cache=True` to compute it again. {error}"
+            ) from error
+
+    def _join(self, key: str, metadata: bytes, payload: bytes) -> ResultRecord[Any]:
+        try:
+            record = ResultRecord.deserialize_from_result_and_metadata(payload, metadata)
+        except (SerializationError, RuntimeError) as error:
+            raise self._unusable(key, "cannot be loaded", error) from error
+        record.metadata.storage_key = self._storage().resolve_path(key)  # it may have been moved
         record.metadata.keeps_value = self.cache_result_in_memory
         record.metadata.storage = self._storage()
         record.mark_persisted()
         return record
+
+    def _unusable(self, key: str, why: str, error: Exception) -> Exception:
+        kind = SerializationError if isinstance(error, SerializationError) else RuntimeError
+        return kind(
+            f"The result under {key!r} in {self._storage()!r} {why}, so it is neither used nor computed again."
+            f" Delete it, or run with `refresh_cache=True`. {error}"
+        )
+
+    def _place_of(self, key: str) -> str:
+        """Where the record of a key is, as the metadata says it.
+
+        Raises:
+            ConfigurationError: The key leads out of the storage, or cannot be written down.
+        """
+        storage = self._storage()
+        try:
+            if storage.contains(key):
+                path = storage.resolve_path(key)
+                path.encode()  # into the record and the history; some file names are no text
+                return path
+        except (StorageError, UnicodeEncodeError) as error:
+            raise ConfigurationError(
+                f"The storage key {key!r} cannot be used in {storage!r}: {error}"
+            ) from error
+        raise ConfigurationError(
+            f"The storage key {key!r} is outside of the base path of {storage!r}. Use a relative path without '..'."
+        )
 
     def _remembered_as(self, key: str) -> tuple[str, object | None]:
         """The path of a record, and the fingerprint that says whether it is the one kept in memory, if any."""
