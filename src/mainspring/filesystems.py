@@ -305,7 +305,7 @@ class RemoteFileSystem(WritableFileSystem):
             except FileNotFoundError:  # a kind of file system that has folders
                 self._system.makedirs(self._system._parent(place), exist_ok=True)
                 self._system.pipe_file(place, content)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # archives that are only read raise the latter
             raise StorageError(f"Cannot write {address!r}: {error}.") from error
         return address
 

@@ -304,9 +304,6 @@ def test_a_key_function_that_gives_no_key(
     assert {run.state.name for run in task_runs()} == {"Completed"}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BaseTaskRunEngine.compute_transaction_key looks at `cache_policy` alone"
-)
 @pytest.mark.contract("K-26")
 def test_a_key_function_is_chosen_by_the_user(caplog: pytest.LogCaptureFixture) -> None:
     """So it is an error that it gives no key, as it is with a policy."""
@@ -335,9 +332,6 @@ def test_a_key_that_cannot_be_fails_the_run_before_its_function(
     assert sequence(task_runs()[-1]) == "Pending Running Completed"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BaseTaskRunEngine._expiration adds the duration to the time unchecked"
-)
 @pytest.mark.contract("K-31")
 @BOTH
 def test_an_expiration_that_no_calendar_has(asynchronous: bool, tmp_path: Path) -> None:
@@ -346,9 +340,6 @@ def test_an_expiration_that_no_calendar_has(asynchronous: bool, tmp_path: Path) 
     assert [call(work), call(work)] == [1, 1]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the engine returns the value of a run that failed when it was to be kept"
-)
 @BOTH
 def test_what_a_call_gives_and_what_is_recorded_agree(asynchronous: bool, tmp_path: Path) -> None:
     """A run that is recorded as failed raises, also where nothing is looked up before the function is called."""
@@ -363,9 +354,6 @@ def test_what_a_call_gives_and_what_is_recorded_agree(asynchronous: bool, tmp_pa
         assert task_runs()[-1].state.is_completed()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="RecordedRun._result_key_for lets the store render the template for failures"
-)
 @pytest.mark.contract("E-147", "R-32")
 @BOTH
 def test_a_failure_is_not_kept_under_the_storage_key(asynchronous: bool, tmp_path: Path) -> None:
@@ -385,9 +373,6 @@ def test_a_failure_is_not_kept_under_the_storage_key(asynchronous: bool, tmp_pat
     assert call(work) == 5
 
 
-@pytest.mark.xfail(
-    strict=True, reason="ResultOptions.store_in gives tasks without options the template of the task around"
-)
 @pytest.mark.contract("R-6", "R-11")
 def test_a_storage_key_is_for_one_task(tmp_path: Path) -> None:
     """A task that is called inside of one with a storage key keeps its result under a key of its own."""
@@ -406,9 +391,6 @@ def test_a_storage_key_is_for_one_task(tmp_path: Path) -> None:
     assert seen != [str(tmp_path / "k")]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="RecordedRun._result_key_for lets the store render the template for failures"
-)
 @pytest.mark.contract("R-30", "R-31")
 @BOTH
 def test_a_storage_key_that_cannot_be_rendered_fails_the_run(asynchronous: bool, tmp_path: Path) -> None:
@@ -462,9 +444,6 @@ def test_a_damaged_record_is_neither_used_nor_computed_again(
     assert call(work) == 2
 
 
-@pytest.mark.xfail(
-    strict=True, reason="RecordedRun._result_key_for lets the store render the template for failures"
-)
 @pytest.mark.contract("W-4", "E-147")
 @BOTH
 def test_a_damaged_record_under_a_storage_key_stays(asynchronous: bool, tmp_path: Path) -> None:

@@ -192,7 +192,11 @@ class SyncDriver(RecordedRun):
     def _succeed(self, result: Any, cached: bool = False) -> Any:
         """Enter the state that a returned value means; a failed one may be retried."""
         self._return_value = result
-        self.drive(self._settle(Returned(result, cached)))
+        try:
+            self.drive(self._settle(Returned(result, cached)))
+        except BaseException:  # what the run came to is not this value
+            self._return_value = NotSet
+            raise
         if self.is_running():  # there will be another attempt, and its outcome counts
             self._return_value = NotSet
         return result
@@ -393,7 +397,11 @@ class AsyncDriver(RecordedRun):
     async def _succeed(self, result: Any, cached: bool = False) -> Any:
         """Enter the state that a returned value means; a failed one may be retried."""
         self._return_value = result
-        await self.drive(self._settle(Returned(result, cached)))
+        try:
+            await self.drive(self._settle(Returned(result, cached)))
+        except BaseException:  # what the run came to is not this value
+            self._return_value = NotSet
+            raise
         if self.is_running():  # there will be another attempt, and its outcome counts
             self._return_value = NotSet
         return result

@@ -146,7 +146,7 @@ class ResultOptions:
 
     def store_in(self, outer: ResultStore) -> ResultStore:
         """Where results of a run inside of ``outer`` are kept: as these options say, else as out there."""
-        return outer if self._inherits else outer.update_for_task(self)
+        return outer if self._inherits and not outer.has_template else outer.update_for_task(self)
 
 
 def _is_configured(policy: CachePolicy | None) -> bool:

@@ -25,6 +25,7 @@ from mainspring.exceptions import Abort, Pause, SerializationError, UpstreamTask
 from mainspring.logging import TELLS_AGAIN, TELLS_FAILURE, engine_logs
 from mainspring.recording import Recorder
 from mainspring.results import ResultRecord, get_result_store
+from mainspring.results.keys import new_storage_key
 from mainspring.runs import Run
 from mainspring.settings import get_current_settings
 from mainspring.states import TERMINAL_STATES, State, StateType
@@ -239,7 +240,7 @@ class RecordedRun:
 
     def _result_key_for(self, state: State) -> str | None:
         """The key of a returned value; whatever else is kept gets a key of its own, so that nobody finds it."""
-        return self._result_key if state.is_completed() else None
+        return self._result_key if state.is_completed() else new_storage_key()
 
     def _expiration(self) -> datetime | None:
         """When a result that is kept now stops to count; never, unless the task says otherwise."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from mainspring._engine.recorded import Keeping, RecordedRun, also_named
 from mainspring._engine.steps import active_steps, step_of_task
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
-from mainspring.exceptions import RunCancelled
+from mainspring.exceptions import MainspringError, RunCancelled
 from mainspring.logging import enter_context, get_logger, should_log_prints, task_run_logger
 from mainspring.recording import current_recorder
 from mainspring.results import render_storage_key
@@ -25,6 +25,7 @@ from mainspring.results.keys import new_storage_key
 from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType, is_stored
+from mainspring.states.conversion import describe_exception
 from mainspring.states.state import is_untrackable
 from mainspring.store.protocol import CacheKey
 from mainspring.store.results import KeptResult, StagedStep, Withdrawal
@@ -122,10 +123,13 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
                 components = found.components
                 key = _checked_key(found.checked())
             except Exception as error:  # by rule V-12: what cannot be cached can still be run
-                self._tell_key(None, components, "error", str(error))
-                level = logging.WARNING if options.given_cache_policy is NotSet else logging.ERROR
+                is_ours = isinstance(error, MainspringError)  # whose messages need no type before them
+                told = str(error) if is_ours else describe_exception(error)
+                self._tell_key(None, components, "error", told)
+                is_default = options.given_cache_policy is NotSet and options.cache_key_fn is None
+                level = logging.WARNING if is_default else logging.ERROR
                 self.logger.log(
-                    level, "The cache key could not be computed, so the run is not cached: %s", error
+                    level, "The cache key could not be computed, so the run is not cached: %s", told
                 )
                 return None
             self._tell_key(key, components, "no key" if key is None else None)
@@ -265,7 +269,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             if key is None:
                 key = self._take_step()
                 self._is_step = key is not None
-            key = self._result_key = key or self._result_store.storage_key_fn()
+            if key is None:
+                key = self._result_store.storage_key_fn()
+            self._result_key = key
             if self._cache_key is not None:
                 self._record_cache_key(self._cache_key)
             if self._looks_up and not self._refreshes():
@@ -408,8 +414,13 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         return self._is_taken_over or transaction.is_committed()
 
     def _expiration(self) -> datetime | None:
-        duration = self.task.result_options.cache_expiration
-        return None if duration is None else clock.to_datetime(self._now()) + duration
+        duration: timedelta | None = self.task.result_options.cache_expiration
+        if duration is None:
+            return None
+        try:
+            return clock.to_datetime(self._now()) + duration
+        except OverflowError:  # later than there are dates
+            return None
 
     def _require_store(self) -> None:
         """Refuse to settle a result where nobody could keep it (E-60)."""

@@ -7,6 +7,7 @@
 ``defaults``   serializer and persistence where nobody says it
 ``memory``     records that are kept in memory
 ``locks``      keys that one run has for itself
+``parameters`` the arguments of runs that another process goes on with
 
 Records themselves, a value and what is known about it, are in `mainspring.records`.
 """

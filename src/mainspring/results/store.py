@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol
-from uuid import UUID
 
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import (
@@ -31,6 +30,7 @@ from mainspring.results.keys import StorageKeyTemplate, new_storage_key
 from mainspring.results.locations import get_default_result_storage, resolve_result_storage
 from mainspring.results.locks import LockedKeys
 from mainspring.results.memory import KeptRecord, RecordCache
+from mainspring.results.parameters import KeptParameters
 from mainspring.serializers import Serializer
 from mainspring.settings import Settings, get_current_settings
 from mainspring.store.results import KeptResult
@@ -58,7 +58,7 @@ class TaskOptions(FlowOptions, Protocol):
     cache_policy: Any
 
 
-class ResultStore(LockedKeys):
+class ResultStore(LockedKeys, KeptParameters):
     """Where and how results are kept. Immutable, and safe to use from any thread.
 
     Args:
@@ -162,7 +162,7 @@ class ResultStore(LockedKeys):
             and in_memory == self.cache_result_in_memory
             and manager is self.lock_manager
             and self.result_storage is not None
-            and not isinstance(self.storage_key_fn, StorageKeyTemplate)
+            and not self.has_template
         ):
             return self
         wanted = storage, serializer, template, key_storage, persist, in_memory, id(manager)
@@ -190,7 +190,7 @@ class ResultStore(LockedKeys):
         key_function = self.storage_key_fn
         if template is not None:
             key_function = StorageKeyTemplate(template)
-        elif isinstance(key_function, StorageKeyTemplate):  # the one of the task around
+        elif self.has_template:  # the one of the task around
             key_function = new_storage_key
         return ResultStore(
             result_storage=self._storage() if storage is None else storage,
@@ -202,6 +202,11 @@ class ResultStore(LockedKeys):
             storage_key_fn=key_function,
             cache=self.cache,
         )
+
+    @property
+    def has_template(self) -> bool:
+        """Whether keys come from the storage key of a task, which counts for its own runs only."""
+        return isinstance(self.storage_key_fn, StorageKeyTemplate)
 
     # Writing
 
@@ -516,38 +521,6 @@ class ResultStore(LockedKeys):
 
     def _storage(self) -> WritableFileSystem:
         return self.result_storage or get_default_result_storage()
-
-    # Parameters of tasks that are to run elsewhere
-
-    def store_parameters(self, identifier: UUID, parameters: dict[str, Any]) -> None:
-        """Keep the arguments of a run that another process is to begin; raises as `write` does."""
-        path, record = self._parameters(identifier, parameters)
-        self._storage().write_path(path, record.serialize())
-
-    async def astore_parameters(self, identifier: UUID, parameters: dict[str, Any]) -> None:
-        """`store_parameters` for async code."""
-        path, record = self._parameters(identifier, parameters)
-        await self._storage().awrite_path(path, record.serialize())
-
-    def read_parameters(self, identifier: UUID) -> dict[str, Any]:
-        """The arguments that were kept for a run; raises as `read` does."""
-        content = self._storage().read_path(f"parameters/{identifier}")
-        parameters: dict[str, Any] = ResultRecord.deserialize(content).result
-        return parameters
-
-    async def aread_parameters(self, identifier: UUID) -> dict[str, Any]:
-        """`read_parameters` for async code."""
-        content = await self._storage().aread_path(f"parameters/{identifier}")
-        parameters: dict[str, Any] = ResultRecord.deserialize(content).result
-        return parameters
-
-    def parameters_path(self, identifier: UUID) -> str:
-        """Where the arguments of a run are kept, in a form that other processes understand."""
-        return self._storage().resolve_path(f"parameters/{identifier}")
-
-    def _parameters(self, identifier: UUID, parameters: dict[str, Any]) -> tuple[str, ResultRecord[Any]]:
-        path = f"parameters/{identifier}"
-        return path, ResultRecord(parameters, ResultRecordMetadata(path, serializer=self.serializer))
 
     # As a value
 

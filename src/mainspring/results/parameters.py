@@ -1,0 +1,52 @@
+"""The part of a result store that keeps the arguments of runs which another process is to begin or to go on with."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from mainspring.filesystems import WritableFileSystem
+from mainspring.records import ResultRecord, ResultRecordMetadata
+from mainspring.serializers import Serializer
+
+__all__ = ["KeptParameters"]
+
+
+class KeptParameters:
+    """Arguments of runs under ``parameters/<id>``, beside the results."""
+
+    __slots__ = ()
+    serializer: Serializer[Any]
+
+    def _storage(self) -> WritableFileSystem:
+        raise NotImplementedError
+
+    def store_parameters(self, identifier: UUID, parameters: dict[str, Any]) -> None:
+        """Keep the arguments of a run that another process is to begin; raises as `write` does."""
+        path, record = self._parameters(identifier, parameters)
+        self._storage().write_path(path, record.serialize())
+
+    async def astore_parameters(self, identifier: UUID, parameters: dict[str, Any]) -> None:
+        """`store_parameters` for async code."""
+        path, record = self._parameters(identifier, parameters)
+        await self._storage().awrite_path(path, record.serialize())
+
+    def read_parameters(self, identifier: UUID) -> dict[str, Any]:
+        """The arguments that were kept for a run; raises as `read` does."""
+        content = self._storage().read_path(f"parameters/{identifier}")
+        parameters: dict[str, Any] = ResultRecord.deserialize(content).result
+        return parameters
+
+    async def aread_parameters(self, identifier: UUID) -> dict[str, Any]:
+        """`read_parameters` for async code."""
+        content = await self._storage().aread_path(f"parameters/{identifier}")
+        parameters: dict[str, Any] = ResultRecord.deserialize(content).result
+        return parameters
+
+    def parameters_path(self, identifier: UUID) -> str:
+        """Where the arguments of a run are kept, in a form that other processes understand."""
+        return self._storage().resolve_path(f"parameters/{identifier}")
+
+    def _parameters(self, identifier: UUID, parameters: dict[str, Any]) -> tuple[str, ResultRecord[Any]]:
+        path = f"parameters/{identifier}"
+        return path, ResultRecord(parameters, ResultRecordMetadata(path, serializer=self.serializer))
