@@ -178,7 +178,7 @@ def _why_skipped(found: CacheKey) -> tuple[CacheOutcome, str]:
     if outcome == "no key" and _KEY_FUNCTION in found.components and len(found.components) == 1:
         return outcome, f"Its `{_KEY_FUNCTION}` returned None, which means no key."
     if outcome == "error":
-        told = found.message or "what was raised has no text"
+        told = found.message or "nobody has told why"
         return outcome, f"{reason}: {told.rstrip('.')}."
     return outcome, reason
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from operator import is_
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -46,6 +47,7 @@ class ResultRecordMetadata(StoredResult):
     """
 
     __slots__ = (
+        "_dumped",
         "_value",
         "expiration",
         "is_separate",
@@ -80,6 +82,7 @@ class ResultRecordMetadata(StoredResult):
         self.keeps_value = keeps_value
         self.storage = storage
         self._value: Any = NotSet
+        self._dumped: tuple[tuple[Any, ...], bytes] | None = None
 
     @property
     def is_expired(self) -> bool:
@@ -146,6 +149,11 @@ class ResultRecordMetadata(StoredResult):
 
     def dump_bytes(self) -> bytes:
         """The description as a JSON object in one line."""
+        facts = self.storage_key, self.expiration, self.serializer, self.is_separate
+        if self._dumped is not None and all(map(is_, facts, self._dumped[0])):
+            return self._dumped[
+                1
+            ]  # it is asked for twice for each kept result: for its state, and for itself
         described: dict[str, Any] = {
             "storage_key": self.storage_key,
             "expiration": None if self.expiration is None else self.expiration.isoformat(),
@@ -156,11 +164,13 @@ class ResultRecordMetadata(StoredResult):
         if self.is_separate:
             described["is_separate"] = True
         try:
-            return msgspec.json.encode(described)
+            dumped = msgspec.json.encode(described)
         except TypeError as error:
             raise SerializationError(
                 f"The options of the serializer {self.serializer!r} cannot be written beside a result: {error}."
             ) from error
+        self._dumped = facts, dumped
+        return dumped
 
     @classmethod
     def load_bytes(cls, data: bytes | str) -> ResultRecordMetadata:

@@ -56,11 +56,17 @@ class HistoryStorage(WritableFileSystem):
 
     def read_path(self, path: str) -> bytes:
         """See `ReadableFileSystem.read_path`; also raises a `StoreError` if the run store cannot be read."""
+        return self._read(path, -1)
+
+    def read_head(self, path: str, size: int) -> bytes:
+        return self._read(path, size)
+
+    def _read(self, path: str, size: int) -> bytes:
         key = history_key(path)
-        content = content_of(current_recorder().read_result, key, self._files)
+        content = content_of(current_recorder().read_result, key, self._files, size)
         if content is None and self.contains(key):
             try:
-                content = self._files.read_path(key)  # where earlier versions kept all records
+                content = self._files.read_head(key, size)  # where earlier versions kept all records
             except StorageError:
                 pass
         if content is None:

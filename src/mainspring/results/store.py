@@ -25,7 +25,7 @@ from mainspring.results.defaults import (
     get_default_result_serializer,
     resolve_serializer,
 )
-from mainspring.results.history import HistoryStorage
+from mainspring.results.history import LARGEST_ROW, HistoryStorage
 from mainspring.results.keys import StorageKeyTemplate, new_storage_key
 from mainspring.results.locations import get_default_result_storage, resolve_result_storage
 from mainspring.results.locks import LockedKeys
@@ -388,23 +388,44 @@ class ResultStore(LockedKeys, KeptParameters):
             ConfigurationError: The storage is not one that there is, or could never have the key.
             StoreError: The run store cannot be read.
         """
+        return self.find(key) is not None
+
+    def find(self, key: str) -> KeptRecord | None:
+        """What is under the key, if it has not expired, for `open_found`; the value too if that costs no more.
+
+        None also if the storage cannot be read now. Raises as `exists` does.
+        """
         try:
             if not (key.isalnum() and key.isascii()):  # as the usual ones are, which are fine everywhere
                 self._place_of(key)  # first, so that no function is called whose result cannot be kept
-            return not is_expired(self._read_description(key))
+            kept = self._read_described_head(key)
+            return None if is_expired(kept.metadata) else kept
         except (StoragePathMissing, FileNotFoundError):  # the latter of a file system of the user's
-            return False
+            return None
         except SerializationError as error:
             raise self._unusable(key, "is damaged", error) from error
         except (ConfigurationError, StorageDriverMissing, StoreError):
             raise
         except Exception as error:  # by rule R-28: what cannot be read for now is not there
             _logger.warning("The result under %r cannot be read, and counts as missing: %s", key, error)
-            return False
+            return None
 
     async def aexists(self, key: str) -> bool:
         """`exists` for async code."""
-        return self.exists(key) if self._is_quick() else await in_thread(self.exists, key)
+        return await self.afind(key) is not None
+
+    async def afind(self, key: str) -> KeptRecord | None:
+        """`find` for async code."""
+        return self.find(key) if self._is_quick() else await in_thread(self.find, key)
+
+    def open_found(self, key: str, found: KeptRecord) -> ResultRecord[Any]:
+        """The record that `find` has found; raises as `read` does."""
+        return self._read(key) if found.payload is None else self._join(key, found.metadata, found.payload)
+
+    async def aopen_found(self, key: str, found: KeptRecord) -> ResultRecord[Any]:
+        """`open_found` for async code."""
+        is_quick = self._is_quick() or found.payload is not None
+        return self.open_found(key, found) if is_quick else await in_thread(self.open_found, key, found)
 
     def read(self, key: str, holder: str | None = None) -> ResultRecord[Any]:
         """The record under a key; waits while somebody else has the key locked.
@@ -447,19 +468,22 @@ class ResultStore(LockedKeys, KeptParameters):
             self.cache.put(path, KeptRecord(fingerprint, metadata, payload))
         return record
 
-    def _read_description(self, key: str) -> bytes:
-        """The metadata of a record."""
+    def _read_described_head(self, key: str) -> KeptRecord:
+        """The metadata of a record, and the value if both come in one small piece."""
         storage = self._storage()
         if self.metadata_storage is not None:
-            return self.metadata_storage.read_path(storage.relative_path(key))
+            return KeptRecord(None, self.metadata_storage.read_path(storage.relative_path(key)), None)
+        if storage.is_quick:
+            head = storage.read_head(storage.resolve_path(key), LARGEST_ROW + 1)
+            if len(head) <= LARGEST_ROW:  # so it is all that there is
+                return KeptRecord(None, *split_record(head))
         path, fingerprint = self._remembered_as(key)
         kept = None if fingerprint is None else self.cache.get(path, fingerprint)
-        if kept is not None:
-            return kept.metadata
-        metadata = read_metadata(lambda size: storage.read_head(path, size))
-        if fingerprint is not None:
-            self.cache.put(path, KeptRecord(fingerprint, metadata, None))
-        return metadata
+        if kept is None:
+            kept = KeptRecord(fingerprint, read_metadata(lambda size: storage.read_head(path, size)), None)
+            if fingerprint is not None:
+                self.cache.put(path, kept)
+        return kept
 
     def _is_quick(self) -> bool:
         """Whether async code may read without a thread."""

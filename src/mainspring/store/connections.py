@@ -24,6 +24,7 @@ _AUTOCHECKPOINT_PAGES = 65_536
 _PAGE_SIZE = 2048
 
 _abandoned: list[sqlite3.Connection | None] = []
+_abandoned_cursors: list[sqlite3.Cursor | None] = []
 
 
 class Database:
@@ -122,10 +123,10 @@ class Database:
 class Link:
     """One connection with the lock that guards it: opened on first use, and anew in a forked child.
 
-    Use ``link.db or link.open()`` while holding ``link.lock``.
+    Use ``link.db or link.open()``, or ``link.cursor()``, while holding ``link.lock``.
     """
 
-    __slots__ = ("_busy_seconds", "_database", "closed", "db", "lock")
+    __slots__ = ("_busy_seconds", "_cursor", "_database", "closed", "db", "lock")
 
     def __init__(
         self,
@@ -138,6 +139,19 @@ class Link:
         self.db = db
         self.lock = threading.Lock()
         self.closed = False
+        self._cursor: sqlite3.Cursor | None = None
+
+    def cursor(self) -> sqlite3.Cursor:
+        """The one cursor of the connection, for statements that are read to their end; making one takes longer.
+
+        Raises:
+            StoreUnavailable, sqlite3.Error: As for `open`.
+        """
+        db = self.db or self.open()
+        cursor = self._cursor
+        if cursor is None or cursor.connection is not db:
+            cursor = self._cursor = db.cursor()
+        return cursor
 
     def open(self) -> sqlite3.Connection:
         """Open the connection; the caller holds the lock.
@@ -167,7 +181,8 @@ class Link:
     def abandon(self) -> None:
         """Forget the connection, in a forked child: it is the parent's, and closing would harm it."""
         _abandoned.append(self.db)
-        self.db = None
+        _abandoned_cursors.append(self._cursor)
+        self.db = self._cursor = None
         self.lock = threading.Lock()
 
 

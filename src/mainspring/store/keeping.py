@@ -171,10 +171,10 @@ def forget_unused_files(db: sqlite3.Cursor, owner: int | None, files: Sequence[s
 # Reading
 
 
-def read_result(db: sqlite3.Connection, key: str) -> KeptResult | None:
+def read_result(db: sqlite3.Cursor, key: str) -> KeptResult | None:
     """See `ResultRows.read_result`."""
-    row = db.execute("SELECT key, content, file, run_id FROM results WHERE key = ?", (key,)).fetchone()
-    return None if row is None else KeptResult(*row)
+    rows = db.execute("SELECT key, content, file, run_id FROM results WHERE key = ?", (key,)).fetchall()
+    return KeptResult(*rows[0]) if rows else None
 
 
 def read_leftovers(db: sqlite3.Connection, root_key: bytes) -> Leftovers:

@@ -61,13 +61,16 @@ def results_of(url: str) -> StoredResults:
     return StoredResults(open_store(url, create=False))
 
 
-def content_of(find: Callable[[str], KeptResult | None], key: str, files: LocalFileSystem) -> bytes | None:
+def content_of(
+    find: Callable[[str], KeptResult | None], key: str, files: LocalFileSystem, size: int = -1
+) -> bytes | None:
     """The record that is kept under a key, None if there is none.
 
     Args:
         find: Looks a row up.
         key: The key.
         files: The folder in which large records are.
+        size: So many bytes of a file are enough; all of it if negative.
 
     Raises:
         StoragePathMissing: There is a row, and its file has been removed by somebody else.
@@ -77,7 +80,7 @@ def content_of(find: Callable[[str], KeptResult | None], key: str, files: LocalF
     kept = find(key)
     while kept is not None and kept.file is not None:
         try:
-            return read_file(kept.file, files)
+            return read_file(kept.file, files, size)
         except StoragePathMissing:
             before, kept = kept, find(key)
             if kept == before:
@@ -86,22 +89,23 @@ def content_of(find: Callable[[str], KeptResult | None], key: str, files: LocalF
     return None if kept is None or kept.content is None else kept.content.encode()
 
 
-def read_file(path: str, files: LocalFileSystem) -> bytes:
+def read_file(path: str, files: LocalFileSystem, size: int = -1) -> bytes:
     """What is in the file of a large record, also if the folder has been moved since.
 
     Args:
         path: Where it was written.
         files: The folder in which such files are now.
+        size: So many bytes are enough; all if negative.
 
     Raises:
         StoragePathMissing: It is not there.
         StorageError: It cannot be read.
     """
     try:
-        return files.read_path(path)
+        return files.read_head(path, size)
     except StoragePathMissing:
         try:
-            return files.read_path(Path(path).name)
+            return files.read_head(Path(path).name, size)
         except StoragePathMissing:
             pass
         raise

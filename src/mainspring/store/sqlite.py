@@ -122,7 +122,7 @@ class SQLiteRunStore:
                 if self._owner is None and not self._database.in_memory:
                     self._owner = Owner.claim(db, self._database.path)
                 owner = self._owner.id if self._owner is not None else None
-                cursor = db.cursor()
+                cursor = writer.cursor()
                 cursor.execute("BEGIN IMMEDIATE")
                 result = work(cursor, owner, *args, **kwargs)
                 cursor.execute("COMMIT")
@@ -200,8 +200,16 @@ class SQLiteRunStore:
     # Results and transactions
 
     def read_result(self, key: str) -> KeptResult | None:
-        """See `ResultRows.read_result`."""
-        return self._read(keeping.read_result, key)
+        """See `ResultRows.read_result`.
+
+        By the connection that writes: it knows its own pages, and the other one would read them anew after each commit.
+        """
+        writer = self._writer
+        with writer.lock:
+            try:
+                return keeping.read_result(writer.cursor(), key)
+            except sqlite3.Error as error:
+                raise translated(error, self._database.path) from error
 
     def delete_result(self, key: str) -> bool:
         """See `ResultRows.delete_result`."""

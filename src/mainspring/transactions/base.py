@@ -65,6 +65,7 @@ class BaseTransaction:
         "children",
         "commit_mode",
         "entry",
+        "found",
         "is_discarded",
         "is_locking",
         "isolation_level",
@@ -120,6 +121,7 @@ class BaseTransaction:
         self.is_locking = self.is_discarded = False
         self.settling: str | None = None  # "commit" or "rollback" while that is going on
         self.run_key: bytes | None = None  # the run whose attempt it is, if it is one
+        self.found: Any = None  # what the store had under the key when the block was entered
         self.entry: Any = None  # what the run store knows of it, see `mainspring.transactions.ledger`
         self._holder: str | None = None
         self._values: dict[str, Any] | None = None

@@ -59,7 +59,14 @@ def begin(txn: BaseTransaction) -> Steps:
         )
     if level is IsolationLevel.SERIALIZABLE:
         yield from _lock(txn)
-    if not txn.overwrite and (yield Call(store.exists, store.aexists, (key,))).get():
+    if txn.overwrite:
+        return
+    if hasattr(store, "find"):  # stores of users need not tell more than whether there is something
+        txn.found = (yield Call(store.find, store.afind, (key,))).get()
+        is_there = txn.found is not None
+    else:
+        is_there = (yield Call(store.exists, store.aexists, (key,))).get()
+    if is_there:
         txn.state = _COMMITTED
 
 
@@ -197,6 +204,10 @@ def read(txn: BaseTransaction) -> Steps:
     store = txn.store
     if store is None or txn.key is None:
         return None
+    if (
+        txn.found is not None and store.lock_manager is None
+    ):  # else somebody may be writing, who is waited for
+        return (yield Call(store.open_found, store.aopen_found, (txn.key, txn.found))).get()
     return (yield Call(store.read, store.aread, (txn.key,), holder=txn.holder)).get()
 
 
