@@ -10,13 +10,13 @@ Only transactions of flow runs that can be resumed are told of: nobody would ask
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from mainspring import identifiers
 from mainspring._core.policy import hook_name
-from mainspring.exceptions import MainspringError, SupersededRun
+from mainspring.exceptions import MainspringError, StoreError, SupersededRun
 from mainspring.recording import Recorder, current_recorder
 from mainspring.records import ResultRecord
 from mainspring.serializers.base import load_library
@@ -36,6 +36,10 @@ __all__ = [
     "publish",
     "staged_value_of",
 ]
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Entry(NamedTuple):
@@ -150,10 +154,20 @@ class Ledger:
             _plan(self._calls, [call for call in undoing if not is_internal(call[1])], values), "a plan"
         )
         settlement = Settlement(self.key, entries[0].root_key, decision, plan)
-        self._recorder.flush()
-        if not self._recorder.store.open_settlement(settlement, [each.run_key for each in entries]):
+        if not self._note(
+            self._recorder.store.open_settlement, settlement, [each.run_key for each in entries]
+        ):
             raise _superseded(entries[0])
         return self
+
+    def _note(self, write: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Write after all that was entered before. Tried again once: what cannot be noted cannot go on."""
+        try:
+            self._recorder.flush()
+            return write(*args, **kwargs)
+        except StoreError:
+            self._recorder.flush()
+            return write(*args, **kwargs)
 
     def begin(self, txn: BaseTransaction, hook: Hook) -> None:
         """Note that a hook is about to be called. One that was not planned for is not noted.
@@ -172,8 +186,7 @@ class Ledger:
         else:
             return
         try:
-            self._recorder.flush()
-            if not self._recorder.store.advance_settlement(self.key, position + 1):
+            if not self._note(self._recorder.store.advance_settlement, self.key, position + 1):
                 raise _superseded(self._entries[0])
         except Exception as error:
             self._failure = error
@@ -184,9 +197,9 @@ class Ledger:
         """Note that everything is undone; raises as `begin` does."""
         if self._failure is not None:
             raise self._failure
-        self._recorder.flush()
         self._recorder.note_unused_files()
-        self._recorder.store.close_settlement(self.key, drop=[each.run_key for each in self._entries])
+        keys = [each.run_key for each in self._entries]
+        self._note(self._recorder.store.close_settlement, self.key, drop=keys)
 
 
 def publish(rows: Sequence[KeptResult], entries: Sequence[Entry], ledger: Ledger | None) -> None:

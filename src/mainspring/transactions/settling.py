@@ -132,7 +132,7 @@ def commit(txn: BaseTransaction) -> Steps:
     """Commit a transaction and the nest below it; returns whether that went well (TX-25 to TX-28, TX-71).
 
     Raises:
-        SupersededRun: Somebody else goes on with the flow run around. Nothing was committed, no hook was called.
+        SupersededRun, StoreError: It can be neither committed nor rolled back here, see `_undo_chain`.
     """
     if txn.is_decided() or txn.settling:
         if txn.is_decided():
@@ -149,8 +149,6 @@ def commit(txn: BaseTransaction) -> Steps:
     if error is not None:
         interrupt = (yield from _undo_chain(chain, ledger, error))[1]
         raise_interrupt(error if interrupt_of(error) else interrupt)
-        if isinstance(error, SupersededRun):
-            raise error
         return False
     for each in nest:
         each.state = _COMMITTED
@@ -163,7 +161,11 @@ def commit(txn: BaseTransaction) -> Steps:
 
 
 def rollback(txn: BaseTransaction) -> Steps:
-    """Roll a transaction and the nest below it back; returns whether that went well (TX-31 to TX-33)."""
+    """Roll a transaction and the nest below it back; returns whether that went well (TX-31 to TX-33).
+
+    Raises:
+        SupersededRun, StoreError: See `_undo_chain`.
+    """
     if txn.is_decided() or txn.settling == "rollback":
         if txn.is_decided():
             release(txn)
@@ -343,6 +345,10 @@ def _undo_chain(chain: list[BaseTransaction], ledger: Ledger | None, reason: Bas
 
     Returns:
         Whether all went well, and the first interrupt if there was one.
+
+    Raises:
+        SupersededRun: Somebody else goes on with the flow run around. No hook was called.
+        StoreError: The run store cannot be written. Hooks that were not called are left to who resumes the flow run.
     """
     error: BaseException | None = reason if isinstance(reason, SupersededRun) else None
     if error is None:
@@ -354,8 +360,7 @@ def _undo_chain(chain: list[BaseTransaction], ledger: Ledger | None, reason: Bas
                 each.state = _ROLLED_BACK
                 each.settling = None
                 release(each)
-        chain[-1].logger.error("The rollback is left to whoever resumes the flow run: %s", error)
-        return False, None
+        raise error
     went_well, interrupt = True, None
     for txn in chain:
         if not txn.is_decided():
@@ -363,10 +368,7 @@ def _undo_chain(chain: list[BaseTransaction], ledger: Ledger | None, reason: Bas
             went_well &= fine
             interrupt = interrupt or late
     if ledger is not None:
-        try:
-            ledger.close_rollback()
-        except Exception as error:  # whoever resumes finds that nothing is left to be done, and closes it
-            chain[-1].logger.warning("The end of a rollback could not be recorded: %s", error)
+        ledger.close_rollback()
     return went_well, interrupt
 
 
