@@ -12,7 +12,8 @@ and reading uses what is written there, so changing a default never makes an old
 ``json``        what other programs can read: ``"json"``
 ``objects``     the JSON form of Python objects, and which classes have one
 ``msgpack``     small and quick for plain data: ``"msgpack"``
-``compressed``  any of them, compressed: ``"compressed"``, ``"compressed/pickle"``, ``"compressed/json"``
+``compressed``  any of them, compressed: ``"zstd"``, ``"lz4"``, ``"compressed"``, ``"compressed/pickle"``,
+                ``"compressed/json"``
 
 Whoever can write into a result storage decides what reading does: unpickling runs code, and the configuration that
 is written beside a result names modules. Keep results where only people and programs you trust can write.
@@ -23,6 +24,8 @@ from mainspring.serializers.compressed import (
     CompressedJSONSerializer,
     CompressedPickleSerializer,
     CompressedSerializer,
+    LZ4Serializer,
+    ZstdSerializer,
 )
 from mainspring.serializers.json import JSONSerializer
 from mainspring.serializers.msgpack import MessagePackSerializer
@@ -38,10 +41,12 @@ __all__ = [
     "CompressedPickleSerializer",
     "CompressedSerializer",
     "JSONSerializer",
+    "LZ4Serializer",
     "MessagePackSerializer",
     "PickleSerializer",
     "Serializer",
     "UnknownSerializer",
+    "ZstdSerializer",
     "json_object_decoder",
     "json_object_encoder",
     "register_json_type",
