@@ -12,6 +12,8 @@ and reading uses what is written there, so changing a default never makes an old
 ``json``        what other programs can read: ``"json"``
 ``objects``     the JSON form of Python objects, and which classes have one
 ``msgpack``     small and quick for plain data: ``"msgpack"``
+``arrow``       data frames and Arrow tables, for every program that reads Arrow: ``"arrow"``
+``pandas_tables``  frames of pandas as Arrow tables, with nothing changed
 ``compressed``  any of them, compressed: ``"zstd"``, ``"lz4"``, ``"compressed"``, ``"compressed/pickle"``,
                 ``"compressed/json"``
 
@@ -19,6 +21,7 @@ Whoever can write into a result storage decides what reading does: unpickling ru
 is written beside a result names modules. Keep results where only people and programs you trust can write.
 """
 
+from mainspring.serializers.arrow import ArrowSerializer
 from mainspring.serializers.base import Serializer, UnknownSerializer
 from mainspring.serializers.compressed import (
     CompressedJSONSerializer,
@@ -37,6 +40,7 @@ from mainspring.serializers.objects import (
 from mainspring.serializers.pickled import PickleSerializer
 
 __all__ = [
+    "ArrowSerializer",
     "CompressedJSONSerializer",
     "CompressedPickleSerializer",
     "CompressedSerializer",

@@ -17,8 +17,14 @@ __all__ = ["Serializer", "UnknownSerializer", "find_object", "load_library"]
 
 D = TypeVar("D")
 
-_EXTRAS = {"lz4": "lz4", "pyarrow": "arrow", "zstandard": "zstd"}
-"""What brings a package that we know: the name of an extra."""
+_INSTALLED_AS = {
+    "lz4": "'mainspring[lz4]'",
+    "pandas": "pandas",
+    "polars": "polars",
+    "pyarrow": "'mainspring[arrow]'",
+    "zstandard": "'mainspring[zstd]'",
+}
+"""What brings a package that we know."""
 
 _registry: dict[str, type[Serializer[Any]]] = {}
 
@@ -246,16 +252,16 @@ def load_library(name: Any, *functions: str) -> ModuleType:
     """Import the module with the given path, and check that it has the functions that are needed.
 
     Raises:
-        ConfigurationError: It is no import path, cannot be imported, or lacks a function. For the packages that an
-            extra of ours brings, the message says how to install them.
+        ConfigurationError: It is no import path, cannot be imported, or lacks a function. For packages that
+            our own serializers need, the message says how to install them.
     """
     if not isinstance(name, str):
         raise ConfigurationError(f"The import path of a module was expected as a text, not {name!r}.")
     try:
         module = import_module(name)
     except (ImportError, ValueError) as error:
-        extra = _EXTRAS.get(name.partition(".")[0])
-        advice = f". Install it with: pip install 'mainspring[{extra}]'" if extra else ""
+        brought_by = _INSTALLED_AS.get(name.partition(".")[0])
+        advice = f". Install it with: pip install {brought_by}" if brought_by else ""
         raise ConfigurationError(f"The module {name!r} cannot be imported: {error}{advice}") from error
     for function in functions:
         if not callable(getattr(module, function, None)):
