@@ -93,7 +93,7 @@ class _Kind(NamedTuple):
 
 
 def _kind_of(obj: Any) -> _Kind:
-    kind: Any = type(obj)
+    kind: Any = obj.__class__
     for found in _KINDS:
         package, _, name = found.path.partition(".")
         # a class of a package exists only where the package is loaded
@@ -174,7 +174,7 @@ def _write_polars(frame: Any, compression: str | None) -> memoryview:
     file = io.BytesIO()
     frame.write_ipc(file, compression=compression or "uncompressed")
     file.seek(0)
-    written = dict(polars.read_ipc_schema(file))
+    written = polars.read_ipc(file, n_rows=0).schema
     if changed := [name for name, kind in frame.schema.items() if written.get(name) != kind]:
         raise TypeError(f"Polars would change the type of {', '.join(map(repr, changed))}")
     return file.getbuffer()
