@@ -7,7 +7,7 @@ PYTEST_ARGS ?= -n 2
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
-EXTRAS := dask,otel,postgres,ray,ui
+EXTRAS := arrow,dask,lz4,otel,postgres,ray,ui,zstd
 PIP := -m pip --disable-pip-version-check --quiet
 PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 

@@ -140,7 +140,7 @@ def test_later_type_wins_with_a_warning() -> None:
 @pytest.mark.contract("SZ-4")
 def test_unregistered_type() -> None:
     """A type that nobody registered is a configuration error, which is a ValueError, and lists the types."""
-    with pytest.raises(ConfigurationError, match=r"type 'nonsense'.*json, msgpack, pickle"):
+    with pytest.raises(ConfigurationError, match=r"type 'nonsense'.*json, lz4, msgpack, pickle"):
         Serializer(type="nonsense")
     assert issubclass(ConfigurationError, ValueError)
 

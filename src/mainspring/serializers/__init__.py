@@ -12,17 +12,23 @@ and reading uses what is written there, so changing a default never makes an old
 ``json``        what other programs can read: ``"json"``
 ``objects``     the JSON form of Python objects, and which classes have one
 ``msgpack``     small and quick for plain data: ``"msgpack"``
-``compressed``  any of them, compressed: ``"compressed"``, ``"compressed/pickle"``, ``"compressed/json"``
+``arrow``       data frames and Arrow tables, for every program that reads Arrow: ``"arrow"``
+``pandas_tables``  frames of pandas as Arrow tables, with nothing changed
+``compressed``  any of them, compressed: ``"zstd"``, ``"lz4"``, ``"compressed"``, ``"compressed/pickle"``,
+                ``"compressed/json"``
 
 Whoever can write into a result storage decides what reading does: unpickling runs code, and the configuration that
 is written beside a result names modules. Keep results where only people and programs you trust can write.
 """
 
+from mainspring.serializers.arrow import ArrowSerializer
 from mainspring.serializers.base import Serializer, UnknownSerializer
 from mainspring.serializers.compressed import (
     CompressedJSONSerializer,
     CompressedPickleSerializer,
     CompressedSerializer,
+    LZ4Serializer,
+    ZstdSerializer,
 )
 from mainspring.serializers.json import JSONSerializer
 from mainspring.serializers.msgpack import MessagePackSerializer
@@ -34,14 +40,17 @@ from mainspring.serializers.objects import (
 from mainspring.serializers.pickled import PickleSerializer
 
 __all__ = [
+    "ArrowSerializer",
     "CompressedJSONSerializer",
     "CompressedPickleSerializer",
     "CompressedSerializer",
     "JSONSerializer",
+    "LZ4Serializer",
     "MessagePackSerializer",
     "PickleSerializer",
     "Serializer",
     "UnknownSerializer",
+    "ZstdSerializer",
     "json_object_decoder",
     "json_object_encoder",
     "register_json_type",

@@ -17,6 +17,15 @@ __all__ = ["Serializer", "UnknownSerializer", "find_object", "load_library"]
 
 D = TypeVar("D")
 
+_INSTALLED_AS = {
+    "lz4": "'mainspring[lz4]'",
+    "pandas": "pandas",
+    "polars": "polars",
+    "pyarrow": "'mainspring[arrow]'",
+    "zstandard": "'mainspring[zstd]'",
+}
+"""What brings a package that we know."""
+
 _registry: dict[str, type[Serializer[Any]]] = {}
 
 
@@ -113,6 +122,13 @@ class Serializer(Generic[D]):
     def loads(self, blob: bytes) -> D:
         """The object that ``blob`` was made from."""
         raise NotImplementedError
+
+    def dumps_binary(self, obj: D) -> bytes:
+        """The object as bytes that need not be text, where those are fewer; what a wrapper makes smaller still.
+
+        `loads` takes them too. The same as `dumps`, unless a subclass knows better.
+        """
+        return self.dumps(obj)
 
     def configuration(self) -> dict[str, Any]:
         """Type and options as plain values, from which `from_configuration` makes an equal serializer."""
@@ -222,7 +238,7 @@ class UnknownSerializer(Serializer[Any]):
         reason: str = getattr(self, "_reason", "")
         return (
             f"Cannot {verb} a result with the serializer {self.type!r}: it is not known in this process."
-            f" {reason} Import the module that defines it first.".replace("  ", " ")
+            f" {reason or 'Import the module that defines it first.'}"
         )
 
     def _facts(self) -> tuple[Any, ...]:
@@ -236,14 +252,17 @@ def load_library(name: Any, *functions: str) -> ModuleType:
     """Import the module with the given path, and check that it has the functions that are needed.
 
     Raises:
-        ConfigurationError: It is no import path, cannot be imported, or lacks a function.
+        ConfigurationError: It is no import path, cannot be imported, or lacks a function. For packages that
+            our own serializers need, the message says how to install them.
     """
     if not isinstance(name, str):
         raise ConfigurationError(f"The import path of a module was expected as a text, not {name!r}.")
     try:
         module = import_module(name)
     except (ImportError, ValueError) as error:
-        raise ConfigurationError(f"The module {name!r} cannot be imported: {error}") from error
+        brought_by = _INSTALLED_AS.get(name.partition(".")[0])
+        advice = f". Install it with: pip install {brought_by}" if brought_by else ""
+        raise ConfigurationError(f"The module {name!r} cannot be imported: {error}{advice}") from error
     for function in functions:
         if not callable(getattr(module, function, None)):
             raise ConfigurationError(f"The module {name!r} does not have a {function!r} method.")

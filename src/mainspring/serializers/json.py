@@ -23,7 +23,8 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 class JSONSerializer(Serializer[Any]):
     """JSON, with Python objects in a form that says what they were made from (see `json_object_encoder`).
 
-    Plain data follows the rules of JSON: tuples come back as lists, and keys of dicts as texts.
+    Plain data follows the rules of JSON: tuples come back as lists, keys of dicts as texts, and what is derived from
+    a text or a number, such as ``numpy.float64``, as that.
 
     Args:
         jsonlib: The import path of a module with ``dumps`` and ``loads``, for example ``orjson``.

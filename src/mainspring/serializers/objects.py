@@ -46,6 +46,9 @@ EXCEPTION = "__exc_type__"
 JSON_SCALARS: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 """The types that JSON has itself."""
 
+_DATA_PACKAGES = frozenset({"numpy", "pandas", "polars", "pyarrow"})
+_ADVICE = "The serializers 'pickle' and 'zstd' take it, and 'arrow' takes data frames."
+_USUAL_ADVICE = "Make it a dataclass or a model, or register its type with register_json_type."
 _OBJECT_KEYS = frozenset({CLASS, "data"})
 _EXCEPTION_KEYS = frozenset({EXCEPTION, "message", "args"})
 
@@ -173,8 +176,8 @@ def _describe(obj: Any, scalars: frozenset[type]) -> Any:
         return f"<open file {getattr(obj, 'name', '?')!r}>"
     if not _is_buildable(kind):
         raise TypeError(
-            f"Object of type {kind.__name__} has no JSON form. Make it a dataclass or a model, or register its type"
-            " with register_json_type."
+            f"Object of type {kind.__name__} has no JSON form."
+            f" {_ADVICE if kind.__module__.partition('.')[0] in _DATA_PACKAGES else _USUAL_ADVICE}"
         )
     generic = getattr(kind, "__pydantic_generic_metadata__", {}).get("origin") or kind
     path = f"{generic.__module__}.{generic.__qualname__}"

@@ -13,6 +13,7 @@ from mainspring.serializers.base import Serializer, load_library
 __all__ = ["PickleSerializer"]
 
 _DEFAULT_LIBRARY = "cloudpickle"
+_START = b"\x80"  # of every pickle since protocol 2
 
 
 class PickleSerializer(Serializer[Any]):
@@ -41,8 +42,14 @@ class PickleSerializer(Serializer[Any]):
     def dumps(self, obj: Any) -> bytes:
         return base64.b64encode(self._library().dumps(obj))
 
+    def dumps_binary(self, obj: Any) -> bytes:
+        pickled: bytes = self._library().dumps(obj)
+        # only a pickle that cannot be taken for base64 text may go without
+        return pickled if pickled.startswith(_START) else base64.b64encode(pickled)
+
     def loads(self, blob: bytes) -> Any:
-        return self._library().loads(base64.b64decode(blob, validate=True))
+        pickled = blob if blob.startswith(_START) else base64.b64decode(blob, validate=True)
+        return self._library().loads(pickled)
 
     def configuration(self) -> dict[str, Any]:
         known = super().configuration()
