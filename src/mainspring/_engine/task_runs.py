@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -85,6 +85,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     _transaction: Any = None  # of the attempt
     _leftover: StagedStep | None = None  # what this step has come to before its process died
     _is_taken_over = False  # the result is that one
+    _taken: Sequence[StagedStep] = ()  # it, and those that ran inside of it
 
     def __post_init__(self) -> None:
         if self.parameters is None:
@@ -407,8 +408,16 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         assert step is not None
         assert steps is not None
         self._is_taken_over = True
-        adopt_inside(step.run_key, steps.staged, transaction, self._recorder, self.logger)
+        inside = adopt_inside(step.run_key, steps.staged, transaction, self._recorder, self.logger)
+        self._taken = [step, *inside]
         return open_step(step, self._result_store, transaction)
+
+    def _give_back(self, transaction: BaseTransaction) -> None:
+        """Leave a step that was taken over as it was: it is not recorded that it was."""
+        steps = active_steps(self.run.flow_run_key)
+        assert steps is not None
+        transaction.children.clear()
+        steps.staged.put_back(self._taken)
 
     def _is_cached(self, transaction: BaseTransaction) -> bool:
         return self._is_taken_over or transaction.is_committed()
@@ -429,6 +438,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             raise ValueError("There is no result store: `handle_success` belongs into the run's context.")
 
     def _stage(self, transaction: BaseTransaction, result: Any) -> None:
+        if self._is_taken_over and self._unrecorded:
+            self._give_back(transaction)
+            return
         task, data = self.task, self.run.state.data
         is_record = is_stored(data)
         is_persisted = is_record and getattr(data, "is_persisted", True)

@@ -62,6 +62,11 @@ class StagedSteps:
         """What the runs inside of a run have staged."""
         return self._take(lambda step: step.around_key == run_key)
 
+    def put_back(self, steps: Sequence[StagedStep]) -> None:
+        """Let others have what was taken."""
+        with self._lock:
+            self._steps += steps
+
     def take_unreachable(self) -> list[StagedStep]:
         """Those that no call can take over: neither has their own one the same key again, nor one around them."""
         runs = {step.run_key: step for step in self._steps}
@@ -117,7 +122,7 @@ def open_step(step: StagedStep, store: ResultStore, txn: BaseTransaction) -> Res
 
 def adopt(
     step: StagedStep, staged: StagedSteps, outer: BaseTransaction, recorder: Recorder, logger: Logger
-) -> None:
+) -> list[StagedStep]:
     """Let a transaction decide about a completed run of an earlier process, and about those inside of it.
 
     Args:
@@ -126,6 +131,9 @@ def adopt(
         outer: The transaction.
         recorder: The way to the run store.
         logger: Where hooks are reported.
+
+    Returns:
+        The steps that the transaction now decides about.
 
     Raises:
         MainspringError: A hook or a value cannot be loaded.
@@ -140,16 +148,18 @@ def adopt(
     commit_hooks, rollback_hooks = _hooks_of(step)
     value = None if step.key is None else _record_of(step)
     txn.stage(value, [_RunRollback(recorder, step.run_key), *rollback_hooks], commit_hooks)
-    adopt_inside(step.run_key, staged, txn, recorder, logger)
+    inside = adopt_inside(step.run_key, staged, txn, recorder, logger)
     outer.add_child(txn)
+    return [step, *inside]
 
 
 def adopt_inside(
     run_key: bytes, staged: StagedSteps, outer: BaseTransaction, recorder: Recorder, logger: Logger
-) -> None:
+) -> list[StagedStep]:
     """Likewise for all that the runs inside of a run have staged."""
-    for step in staged.take_inside(run_key):
-        adopt(step, staged, outer, recorder, logger)
+    return [
+        each for step in staged.take_inside(run_key) for each in adopt(step, staged, outer, recorder, logger)
+    ]
 
 
 class _RunRollback:
@@ -273,12 +283,14 @@ class _Recovery:
                 " again.",
                 hook,
             )
+            self._recorder.flush()  # nobody else tells of it once the next one is noted
 
     def _call(self, calls: Sequence[tuple[int, Hook]], begun: int, kind: str) -> Steps:
         """Call hooks; returns the first error of a commit, and the first interrupt of a rollback."""
         interrupt: BaseException | None = None
         for position in range(begun, len(calls)):
             number, hook = calls[position]
+            self._recorder.flush()
             if not self._recorder.store.advance_settlement(self._key, position + 1):
                 raise _superseded(self._settlement)
             error = yield from run_hook(hook, self._transaction(number), kind)
