@@ -1,0 +1,234 @@
+"""One round of the loops: a program is run, dies or meets a fault, is resumed, and everything is checked."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from tests.durability.accounts import Plan, problems_of_account
+from tests.durability.child import PROGRAMS
+from tests.durability.invariants import problems_of
+from tests.durability.journal import read
+from tests.durability.nursery import Ending, Nursery
+
+__all__ = ["Loop", "Round", "Standing", "standing_of"]
+
+_OWN = "mainspring.exceptions.MainspringError"
+_NOT_RESUMABLE = "mainspring.exceptions.NotResumable"
+
+
+class Standing(NamedTuple):
+    """How far a program has come.
+
+    Args:
+        run_id: The run to be resumed; None if there is none yet.
+        is_over: Whether the run has completed.
+        unresumable: Runs that cannot be resumed, as they ended before they began.
+    """
+
+    run_id: str | None
+    is_over: bool
+    unresumable: Sequence[str]
+
+
+def standing_of(database: Path) -> Standing:
+    """What the store says of the flow runs that nobody has called from a flow."""
+    query = (
+        "SELECT id, state_type, EXISTS (SELECT 1 FROM resumptions AS r WHERE r.flow_run_id = f.id)"
+        " FROM flow_runs AS f WHERE parent_task_run_id IS NULL ORDER BY id"
+    )
+    rows: list[tuple[bytes, str, int]] = []
+    if database.exists():
+        db = sqlite3.connect(database)
+        try:
+            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'flow_runs'").fetchone():
+                rows = db.execute(query).fetchall()
+        finally:
+            db.close()
+    resumable = [(str(UUID(bytes=key)), state) for key, state, is_resumable in rows if is_resumable]
+    unresumable = [str(UUID(bytes=key)) for key, _, is_resumable in rows if not is_resumable]
+    if not resumable:
+        return Standing(None, False, unresumable)
+    ((run_id, state),) = resumable
+    return Standing(run_id, state == "COMPLETED", unresumable)
+
+
+class Round:
+    """One life of a program, over several processes.
+
+    Args:
+        nursery: Where the processes come from.
+        program: The name of a module in `child.PROGRAMS`.
+        folder: For all files of the round.
+    """
+
+    def __init__(self, nursery: Nursery, program: str, folder: Path) -> None:
+        self.nursery = nursery
+        self.program = program
+        self.folder = folder
+        self.database = folder / "home" / "mainspring.db"
+        self.endings: list[Ending] = []
+        self.problems: list[str] = []
+
+    def play(self, *trials: Mapping[str, str]) -> None:
+        """Let a process run the program, and others go on with it: one for each trial, and one that meets none.
+
+        What is wrong is noted on the way.
+        """
+        for trial in (*trials, {}):
+            standing = standing_of(self.database)
+            if standing.is_over:
+                break
+            self._check_before_the_beginning(standing)
+            ending = self._bear(standing.run_id, trial)
+            self.problems += self._problems_of_ending(ending, trial)
+            if self.database.exists() and standing_of(self.database).run_id is not None:
+                self.problems += problems_of(self.database, is_over=False)
+        self.problems += self._problems_of_end()
+
+    def _bear(self, run_id: str | None, trial: Mapping[str, str]) -> Ending:
+        ending = self.nursery.bear(self.program, self.folder, run_id, **trial)
+        self.endings.append(ending)
+        return ending
+
+    def _check_before_the_beginning(self, standing: Standing) -> None:
+        """A run that ended before it began cannot be resumed, and nothing of it is there."""
+        if standing.run_id is not None:
+            return
+        for run_id in standing.unresumable:
+            refusal = self._bear(run_id, {})
+            if refusal.error is None or _NOT_RESUMABLE not in refusal.error["kinds"]:
+                self.problems.append(
+                    f"resuming what had not begun ended with {refusal.code} {refusal.answer}"
+                )
+            self.endings.pop()
+        if standing.unresumable:
+            db = sqlite3.connect(self.database)
+            (steps,) = db.execute("SELECT count(*) FROM task_runs WHERE state_type = 'COMPLETED'").fetchone()
+            db.close()
+            if steps:
+                self.problems.append(f"{steps} steps had completed in a run that had not begun")
+
+    def _problems_of_ending(self, ending: Ending, trial: Mapping[str, str]) -> Iterator[str]:
+        """A process ends with a value, dies as it is told to, or tells a fault clearly."""
+        if ending.was_killed and any(" killed at " in event for event in ending.events):
+            return
+        error = ending.error
+        if error is None and ending.code == 0:
+            return
+        met = [event for event in ending.events if " at " in event]
+        if error is None or not met:
+            yield f"a process ended with {ending.code} after {trial} {met}: {error} {ending.output}"
+        elif _OWN not in error["kinds"]:
+            yield f"after {met[0]} came out {error['kinds'][0]}, which is no error of ours: {error['message']}"
+        elif not error["message"] or "\n" in error["message"]:
+            yield f"after {met[0]} the error is not told in one line: {error['message']!r}"
+
+    def _problems_of_end(self) -> Iterator[str]:
+        if not self.database.exists():
+            yield "there is no store"
+            return
+        standing = standing_of(self.database)
+        if not standing.is_over:
+            yield "the flow run has not completed"
+        value = self.endings[-1].answer.get("value")
+        expected = self.module.VALUE
+        if value is not None and value != expected:
+            yield f"the value is {value}, not {expected}"
+        yield from problems_of(self.database, keeps_all=not self.faulty)
+        yield from problems_of_account(
+            Plan.of(self.module), self.folder / "journal", self.database, self.killed, self.faulty
+        )
+
+    @property
+    def module(self) -> Any:
+        """The program."""
+        return import_module(f"{PROGRAMS}.{self.program}")
+
+    @property
+    def killed(self) -> set[int]:
+        """The processes that were killed."""
+        return {ending.pid for ending in self.endings if ending.was_killed}
+
+    @property
+    def faulty(self) -> set[int]:
+        """The processes that have met a fault."""
+        return {
+            ending.pid
+            for ending in self.endings
+            if any(" at statements " in event or " at writes " in event for event in ending.events)
+        }
+
+    @property
+    def met(self) -> bool:
+        """Whether the first process has met what it was to meet."""
+        return any(" at " in event for event in self.endings[0].events)
+
+    def story(self) -> str:
+        """What happened, for people."""
+        lines = [f"program {self.program} in {self.folder}"]
+        for ending in self.endings:
+            lines.append(f"pid {ending.pid} ended with {ending.code}: {ending.answer or 'no answer'}")
+            lines += [f"    {event}" for event in ending.events]
+            lines += [f"    {line}" for line in ending.output.splitlines()]
+        lines += ["journal:", *(f"    {' '.join(map(str, line))}" for line in read(self.folder / "journal"))]
+        lines += ["runs:", *(f"    {line}" for line in self._runs())]
+        lines += ["problems:", *(f"    {problem}" for problem in self.problems)]
+        return "\n".join(lines)
+
+    def _runs(self) -> Iterator[str]:
+        if standing_of(self.database).run_id is None:
+            return
+        db = sqlite3.connect(self.database)
+        query = (
+            "SELECT r.id, r.{}, (SELECT group_concat(name, ' ') FROM (SELECT name FROM states WHERE run_id = r.id"
+            " ORDER BY position)) FROM {}_runs AS r ORDER BY id"
+        )
+        for kind, key in (("flow", "flow_name"), ("task", "task_key")):
+            for run, name, states in db.execute(query.format(key, kind)):
+                yield f"{kind} {UUID(bytes=run)} {name}: {states}"
+        for (message,) in db.execute("SELECT message FROM logs WHERE level >= 30 ORDER BY id"):
+            yield f"log {message}"
+        db.close()
+
+
+class Loop:
+    """Many rounds, and what went wrong in them.
+
+    Args:
+        nursery: Where the processes come from.
+        folder: For the folders of the rounds; those in which all went well are removed.
+    """
+
+    def __init__(self, nursery: Nursery, folder: Path) -> None:
+        self.nursery = nursery
+        self.folder = folder
+        self.rounds = 0
+        self._failed: list[str] = []
+        self._first_story = ""
+
+    def play(self, program: str, *trials: Mapping[str, str]) -> Round:
+        """One round; whether it went well counts in the end."""
+        self.rounds += 1
+        played = Round(self.nursery, program, self.folder / str(self.rounds))
+        played.play(*trials)
+        if played.problems:
+            self._first_story = self._first_story or played.story()
+            met = [event for ending in played.endings for event in ending.events if " at " in event]
+            where = "; ".join(event.split(" ", 2)[2] for event in met)
+            self._failed.append(f"{program} {where}: {' | '.join(played.problems)}")
+        else:
+            shutil.rmtree(played.folder)
+        return played
+
+    def check(self) -> None:
+        """Fail if there was a problem in any round: tell all, and one of them in full."""
+        failed = "\n".join(self._failed)
+        assert not self._failed, (
+            f"{len(self._failed)} of {self.rounds} rounds\n{failed}\n\n{self._first_story}"
+        )
