@@ -1,0 +1,55 @@
+"""The fault loop: any statement of the store and any write of the storage fails, and that is told or got over."""
+
+import os
+import random
+from itertools import count
+
+import pytest
+
+from tests.durability.loops import Loop
+from tests.durability.points import DATABASE_FAULTS, STORAGE_FAULTS
+
+PARTS = 3
+EXAMPLES = int(os.environ.get("DURABILITY_EXAMPLES", "20"))
+LASTING = pytest.mark.parametrize("lasts", [False, True], ids=["once", "lasting"])
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + EXAMPLES)]
+
+
+def fault(kind: str, at: int, lasts: bool) -> dict[str, str]:
+    """The trial of a process of which the k-th statement or write fails."""
+    return {"FAULT": kind, "FAULT_AT": str(at), **({"FAULT_LASTS": "1"} if lasts else {})}
+
+
+@LASTING
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("program", ["small"])
+def test_every_statement_fails(loop: Loop, dice: random.Random, program: str, part: int, lasts: bool) -> None:
+    """Whichever statement fails, the process ends with a clear error or without one, and the run is gone on with."""
+    kinds = [*DATABASE_FAULTS]
+    dice.shuffle(kinds)
+    for at in count(part + 1, PARTS):
+        if not loop.play(program, fault(kinds[at // PARTS % len(kinds)], at, lasts)).met:
+            break
+    assert loop.rounds > 1
+    loop.check()
+
+
+@LASTING
+@pytest.mark.parametrize("kind", STORAGE_FAULTS)
+def test_every_write_fails(loop: Loop, kind: str, lasts: bool) -> None:
+    """The same holds for each write of a result, and each renaming."""
+    for at in count(1):
+        if not loop.play("files", fault(kind, at, lasts)).met:
+            break
+    assert loop.rounds > 1
+    loop.check()
+
+
+@LASTING
+def test_faults_in_a_large_flow(loop: Loop, dice: random.Random, lasts: bool) -> None:
+    """The same holds somewhere in a large flow, with threads that share their commits."""
+    for _ in range(EXAMPLES // 2):
+        kind = dice.choice([*DATABASE_FAULTS, *STORAGE_FAULTS])
+        loop.play("large", fault(kind, dice.randrange(1, 20 if kind in STORAGE_FAULTS else 400), lasts))
+    loop.check()
