@@ -9,23 +9,27 @@ compensated one has a line of its rollback hook, or a warning says that the hook
 one is the last that its thread did, and not recorded as completed. What is in one transaction is committed or
 compensated as a whole.
 
-Where a fault keeps a transaction from being committed, it is rolled back, and that is logged: this is the one case in
-which what was to be kept may be compensated instead.
+Where a fault keeps a transaction from being committed, after its commit hooks or before, it is rolled back, and that is
+logged: this is the one case in which what was to be kept may be compensated instead.
+
+The hooks that a flow itself gives to its blocks are called whenever the flow has come to the end of the block, once for
+each time that it was entered.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from tests.durability.journal import Line, read
 
-__all__ = ["Plan", "problems_of_account"]
+__all__ = ["Account", "Plan"]
 
 MAY_NOT_HAVE_RUN = "may not have run"
 _WARNING = 30
@@ -69,10 +73,17 @@ class Plan(NamedTuple):
         )
 
     @classmethod
-    def of(cls, program: ModuleType) -> Plan:
-        """The one of a module in `child.PROGRAMS`."""
-        facts = vars(program)
-        return cls(**{name: facts[name.upper()] for name in cls._fields if name.upper() in facts})
+    def all_of(cls, program: ModuleType, processes: int) -> list[Plan]:
+        """Those of a module in `child.PROGRAMS`, of which one is to be fulfilled.
+
+        Args:
+            program: The module, with the facts in capital letters, or a function ``plans`` of the next argument.
+            processes: How many there were.
+        """
+        facts: dict[str, Any] = vars(program)
+        if "plans" in facts:
+            return [cls(**each) for each in facts["plans"](processes)]
+        return [cls(**{name: facts[name.upper()] for name in cls._fields if name.upper() in facts})]
 
 
 class _Store(NamedTuple):
@@ -92,6 +103,7 @@ class _Store(NamedTuple):
 
     @classmethod
     def read(cls, database: Path) -> _Store:
+        """What is there now."""
         db = sqlite3.connect(database)
         try:
             paths: dict[str, list[str]] = defaultdict(list)
@@ -103,181 +115,174 @@ class _Store(NamedTuple):
             db.close()
         tasks = {str(UUID(bytes=key)): (flow, task) for key, flow, task in rows}
         warnings = [message for level, message in logs if level == _WARNING and MAY_NOT_HAVE_RUN in message]
-        return cls(paths, tasks, warnings, [message for level, message in logs if level > _WARNING])
+        return cls(dict(paths), tasks, warnings, [message for level, message in logs if level > _WARNING])
 
-    def has_completed(self, run: str) -> bool:
-        """Whether a run has ever completed."""
-        return "Completed" in self.paths.get(run, ())
+    def states(self, line: Line) -> list[str]:
+        """The states of the run that wrote a line; none if the run was not recorded."""
+        return self.paths.get(line.run, [])
 
-    def is_rolled_back(self, run: str) -> bool:
-        """Whether a run was rolled back, or another one of its task, which may have taken it over."""
-        if self.paths[run][-1] == "RolledBack":
+    def has_completed(self, line: Line) -> bool:
+        """Whether the run that wrote a line has ever completed."""
+        return "Completed" in self.states(line)
+
+    def stands(self, line: Line) -> bool:
+        """Whether it has completed, and was not rolled back."""
+        return self.states(line)[-1:] == ["Completed"]
+
+    def is_rolled_back(self, line: Line) -> bool:
+        """Whether it was rolled back, or another run of its task, which may have taken it over."""
+        if self.states(line)[-1:] == ["RolledBack"]:
             return True
-        task = self.tasks[run]
-        return any(
-            path[-2:] == ["Cached", "RolledBack"] and self.tasks.get(other) == task
-            for other, path in self.paths.items()
-        )
+        return any(path[-2:] == ["Cached", "RolledBack"] for path in self._others(line))
+
+    def is_found(self, line: Line) -> bool:
+        """Whether another run was answered from what the one that wrote a line had kept."""
+        return any(path[-1] == "Cached" for path in self._others(line))
+
+    def _others(self, line: Line) -> Iterator[list[str]]:
+        """The states of all runs of the same task, or of any if that is not known."""
+        _, task = self.tasks.get(line.run, (b"", None))
+        return (self.paths[run] for run, (_, other) in self.tasks.items() if task in (other, None))
 
 
-def problems_of_account(
-    plan: Plan, journal: Path, database: Path, killed: Collection[int] = (), faulty: Collection[int] = ()
-) -> Iterator[str]:
-    """What does not fit, when all is over.
+class Account:
+    """The account of one program, when all is over.
 
     Args:
         plan: What the program is to come to.
-        journal: What the tasks and hooks wrote.
+        journal: The file that tasks and hooks wrote to.
         database: The store.
         killed: The processes that were killed.
         faulty: The processes that have met a fault.
     """
-    lines, store = read(journal), _Store.read(database)
-    if faulty and store.errors:
-        plan = plan.without(_uncommitted(plan, lines, store))
-    hooks = [line for line in lines if line.kind != "step"]
-    steps = [line for line in lines if line.kind == "step"]
-    for (kind, name, execution), times in Counter(
-        (each.kind, each.name, each.execution) for each in hooks
-    ).items():
-        if times > 1:
-            yield f"the {kind} hook of {name} was called {times} times for {execution}"
-    known = {line.execution for line in steps}
-    blocks = {*plan.committed_blocks, *plan.rolled_back_blocks}
-    for line in hooks:
-        if line.name not in blocks and line.execution not in known:
-            yield f"the {line.kind} hook of {line.name} was called for {line.execution}, which nobody did"
-    yield from _interrupted(steps, hooks, store, killed, faulty)
-    missing: Counter[str] = Counter()
-    for name in dict.fromkeys([*plan.kept, *(line.name for line in steps)]):
-        done = [line for line in steps if line.name == name]
-        yield from _step(plan, name, done, hooks, store, missing)
-        if not faulty and name in plan.kept:
-            yield from _again(name, done, store)
-    yield from _blocks(plan, hooks, missing)
-    yield from _reports(missing, store, len(killed) + len(faulty))
-    for order in plan.undo_orders:
-        yield from _order(order, hooks, len(killed) + len(faulty))
 
+    def __init__(
+        self,
+        plan: Plan,
+        journal: Path,
+        database: Path,
+        killed: Collection[int] = (),
+        faulty: Collection[int] = (),
+    ) -> None:
+        lines = read(journal)
+        self.store = _Store.read(database)
+        self.killed = killed
+        self.faulty = faulty
+        self.interruptions = len(killed) + len(faulty)
+        self.hooks = [line for line in lines if line.kind != "step"]
+        self.steps = [line for line in lines if line.kind == "step"]
+        self.calls = {(line.kind, line.execution) for line in self.hooks}
+        self.missing: Counter[str] = Counter()
+        self.plan = plan.without(self._uncommitted(plan)) if faulty and self.store.errors else plan
 
-def _uncommitted(plan: Plan, lines: Sequence[Line], store: _Store) -> set[str]:
-    """The blocks, and steps outside of blocks, of which nothing is committed."""
-    groups = {plan.group_of(name) for name in plan.kept}
-    done = [line for line in lines if line.kind == "step"]
-    standing = {
-        plan.group_of(line.name) for line in done if store.paths.get(line.run, [""])[-1] == "Completed"
-    }
-    found = {plan.group_of(line.name) for line in done if not store.has_completed(line.run)}
-    return groups - standing - {name for name in found if name not in plan.committed_blocks}
+    def problems(self) -> Iterator[str]:
+        """What does not fit."""
+        yield from self._problems_of_calls()
+        yield from self._interrupted()
+        for name in dict.fromkeys([*self.plan.kept, *(line.name for line in self.steps)]):
+            yield from self._problems_of_step(name, [line for line in self.steps if line.name == name])
+        yield from self._problems_of_blocks()
+        yield from self._unreported()
+        for order in self.plan.undo_orders:
+            yield from self._problems_of_order(order)
 
+    def _uncommitted(self, plan: Plan) -> set[str]:
+        """The blocks, and steps outside of blocks, of which nothing is committed."""
+        groups = {plan.group_of(name) for name in plan.kept}
+        standing = {plan.group_of(line.name) for line in self.steps if self.store.stands(line)}
+        kept_otherwise = {line.name for line in self.steps if not self.store.has_completed(line)}
+        return groups - standing - kept_otherwise
 
-def _interrupted(
-    steps: Sequence[Line],
-    hooks: Sequence[Line],
-    store: _Store,
-    killed: Collection[int],
-    faulty: Collection[int],
-) -> Iterator[str]:
-    """Executions that are not recorded as completed, though nothing has interrupted them."""
-    last = {(line.pid, line.thread): line for line in steps}
-    undone = {line.execution for line in hooks if line.kind == "undo"}
-    for line in steps:
-        if store.has_completed(line.run):
-            continue
-        states = " ".join(store.paths.get(line.run, ["not recorded"]))
-        if line.execution in undone and line.pid not in faulty:
-            yield f"{line.name} was undone and had not completed ({states})"
-        if line.pid in killed and last[line.pid, line.thread] is line:
-            continue
-        if line.pid not in faulty:
-            yield f"{line.name} was done, was not interrupted, and is not recorded as completed ({states})"
+    def _problems_of_calls(self) -> Iterator[str]:
+        """No hook is called twice for anything, nor for nothing."""
+        called = Counter((each.kind, each.name, each.execution) for each in self.hooks)
+        for (kind, name, execution), times in called.items():
+            if times > 1:
+                yield f"the {kind} hook of {name} was called {times} times for {execution}"
+        known = {line.execution for line in self.steps}
+        blocks = {*self.plan.committed_blocks, *self.plan.rolled_back_blocks}
+        for line in self.hooks:
+            if line.name not in blocks and line.execution not in known:
+                yield f"the {line.kind} hook of {line.name} was called for {line.execution}, which nobody did"
 
+    def _interrupted(self) -> Iterator[str]:
+        """Executions that are not recorded as completed, though nothing has interrupted them."""
+        last = {(line.pid, line.thread): line for line in self.steps}
+        for line in self.steps:
+            if self.store.has_completed(line) or line.pid in self.faulty:
+                continue
+            states = " ".join(self.store.states(line)) or "not recorded"
+            if ("undo", line.execution) in self.calls:
+                yield f"{line.name} was undone and had not completed ({states})"
+            if line.pid not in self.killed or last[line.pid, line.thread] is not line:
+                yield f"{line.name} was done, was not interrupted, and is not recorded as completed ({states})"
 
-def _step(
-    plan: Plan, name: str, done: Sequence[Line], hooks: Sequence[Line], store: _Store, missing: Counter[str]
-) -> Iterator[str]:
-    """One step: its committed and compensated executions."""
-    calls = {(line.kind, line.execution) for line in hooks}
-    has_hooks = name in plan.commit_hooks or name in plan.rolled_back
-    undone = [line for line in done if ("undo", line.execution) in calls]
-    if not has_hooks:  # then there was nothing to call
-        undone = [line for line in done if store.paths.get(line.run, [""])[-1] == "RolledBack"]
-    completed = [line for line in done if store.has_completed(line.run)]
-    left = [line for line in completed if line not in undone]
-    open_ended = [line for line in done if line not in completed]
-    expected = int(name in plan.kept)
-    told = (
-        ", ".join(f"{line.execution}: {' '.join(store.paths.get(line.run, ['-']))}" for line in done)
-        or "nothing"
-    )
-    if len(left) < expected and not (open_ended and _is_found(open_ended, store)):
-        yield f"{name} is not committed ({told})"
-    excess = len(left) - expected
-    if excess > 0:
-        if has_hooks:
-            missing["undo_step"] += excess
-        else:
+    def _problems_of_step(self, name: str, done: Sequence[Line]) -> Iterator[str]:
+        """One step: its committed, compensated and interrupted executions."""
+        plan, store = self.plan, self.store
+        has_hooks = name in plan.commit_hooks or name in plan.rolled_back
+        undone = [line for line in done if ("undo", line.execution) in self.calls]
+        if not has_hooks:  # then there was nothing to call
+            undone = [line for line in done if store.states(line)[-1:] == ["RolledBack"]]
+        completed = [line for line in done if store.has_completed(line)]
+        interrupted = [line for line in done if line not in completed]
+        left = [line for line in completed if line not in undone]
+        expected = int(name in plan.kept)
+        told = ", ".join(f"{line.execution}: {' '.join(store.states(line)) or '-'}" for line in done)
+        if len(left) < expected and not any(map(store.is_found, interrupted)):
+            yield f"{name} is not committed ({told or 'nothing was done'})"
+        if len(left) > expected and not has_hooks:
             yield f"{name} was committed {len(left)} times ({told})"
-    for line in undone:
-        if not store.is_rolled_back(line.run):
+        elif len(left) > expected:
+            self.missing["undo_step"] += len(left) - expected
+        if any(line in completed and not store.is_rolled_back(line) for line in undone):
             yield f"{name} was undone and is not RolledBack ({told})"
-        if ("commit", line.execution) in calls:
-            yield f"{name} was committed and undone ({told})"
-    if expected and name in plan.commit_hooks:
-        committed = sum(("commit", line.execution) in calls for line in done)
-        if committed > 1:
-            yield f"the commit hook of {name} was called {committed} times"
-        missing["commit_step"] += committed == 0
-    elif any(("commit", line.execution) in calls for line in done):
-        yield f"the commit hook of {name} was called, and it was to be rolled back"
+        if expected and not self.faulty and completed and completed[0] is not done[-1]:
+            yield f"{name} had completed, and was done again ({told})"
+        yield from self._problems_of_commit(name, done, undone, told)
 
+    def _problems_of_commit(
+        self, name: str, done: Sequence[Line], undone: Sequence[Line], told: str
+    ) -> Iterator[str]:
+        """The commit hooks of one step."""
+        committed = [line for line in done if ("commit", line.execution) in self.calls]
+        stays = [line for line in committed if line not in undone]
+        if name in self.plan.commit_hooks:
+            self.missing["commit_step"] += not stays
+        elif stays:
+            yield f"the commit hook of {name} was called, and it was to be rolled back ({told})"
+        if committed != stays and not self.faulty:
+            yield f"the commit hook of {name} was called, and then it was rolled back ({told})"
 
-def _is_found(lines: Iterable[Line], store: _Store) -> bool:
-    """Whether another run was answered from what an interrupted one had kept."""
-    tasks = {store.tasks[line.run][1] for line in lines if line.run in store.tasks}
-    return any(
-        path[-1] == "Cached" and run in store.tasks and (not tasks or store.tasks[run][1] in tasks)
-        for run, path in store.paths.items()
-    )
+    def _problems_of_blocks(self) -> Iterator[str]:
+        """The hooks of the blocks themselves."""
+        kinds = Counter((line.kind, line.name) for line in self.hooks)
+        for name in self.plan.committed_blocks:
+            self.missing["commit_block"] += not kinds["commit", name]
+        for name in self.plan.rolled_back_blocks:
+            self.missing["undo_block"] += not kinds["undo", name]
+            if kinds["commit", name] and not self.faulty:
+                yield f"the commit hook of the block {name} was called, and it was to be rolled back"
 
+    def _unreported(self) -> Iterator[str]:
+        """Hooks that were not called are told of, and for each interruption one at most."""
+        warnings = self.store.warnings
+        for hook, times in self.missing.items():
+            told = sum(hook in warning for warning in warnings)
+            if times > told:
+                yield f"calls of the hook {hook} are missing: {times}, and warnings that tell of it: {told}"
+        if len(warnings) > self.interruptions:
+            yield f"{len(warnings)} warnings after {self.interruptions} interruptions: {warnings}"
 
-def _again(name: str, done: Sequence[Line], store: _Store) -> Iterator[str]:
-    """Where processes die and nothing else fails, what has completed is never done again."""
-    completed = [index for index, line in enumerate(done) if store.has_completed(line.run)]
-    if completed and completed[0] != len(done) - 1:
-        yield f"{name} had completed, and was done again"
-
-
-def _blocks(plan: Plan, hooks: Sequence[Line], missing: Counter[str]) -> Iterator[str]:
-    """The hooks of the blocks themselves."""
-    kinds = Counter((line.kind, line.name) for line in hooks)
-    for name in plan.committed_blocks:
-        if kinds["commit", name] > 1:
-            yield f"the commit hook of the block {name} was called {kinds['commit', name]} times"
-        missing["commit_block"] += not kinds["commit", name]
-    for name in plan.rolled_back_blocks:
-        if kinds["commit", name]:
-            yield f"the commit hook of the block {name} was called, and it was to be rolled back"
-        missing["undo_block"] += not kinds["undo", name]
-
-
-def _reports(missing: Counter[str], store: _Store, interruptions: int) -> Iterator[str]:
-    """Hooks that were not called are reported, one for each interruption at most."""
-    for hook, times in missing.items():
-        told = sum(hook in warning for warning in store.warnings)
-        if times > told:
-            yield f"the hook {hook} was not called {times} times, and {told} warnings tell of it"
-    if len(store.warnings) > interruptions:
-        yield f"{len(store.warnings)} warnings after {interruptions} interruptions: {store.warnings}"
-
-
-def _order(order: Sequence[str], hooks: Sequence[Line], interruptions: int) -> Iterator[str]:
-    """The hooks of a block are called in one order, each time that it is rolled back."""
-    called = [line.name for line in hooks if line.kind == "undo" and line.name in order]
-    times, before = 0, None
-    for name in called:
-        position = order.index(name)
-        times += before is None or position <= before
-        before = position
-    if times > 1 + interruptions:
-        yield f"the block was rolled back {times} times, or in another order than {' '.join(order)}: {' '.join(called)}"
+    def _problems_of_order(self, order: Sequence[str]) -> Iterator[str]:
+        """The hooks of a block are called in one order, each time that it is rolled back."""
+        if (
+            self.faulty
+        ):  # an error that leaves an inner block undoes that one first; the order of the steps is the same
+            blocks = {*self.plan.committed_blocks, *self.plan.rolled_back_blocks}
+            order = [name for name in order if name not in blocks]
+        called = [line.name for line in self.hooks if line.kind == "undo" and line.name in order]
+        positions = [order.index(name) for name in called]
+        times = bool(called) + sum(after <= before for before, after in pairwise(positions))
+        if times > 1 + self.interruptions:
+            yield f"rolled back {times} times, or in another order than {' '.join(order)}: {' '.join(called)}"

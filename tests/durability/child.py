@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import faulthandler
 import json
 import os
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -47,3 +49,8 @@ def _call(program: str, run_id: str | None) -> Any:
         return import_module("mainspring.resumption").resume_flow_run(run_id)
     made = import_module(f"{PROGRAMS}.{program}").main()
     return asyncio.run(made) if hasattr(made, "__await__") else made
+
+
+if __name__ == "__main__":
+    atexit.register(points.tell_counts)  # before those of mainspring are, so that it is called after them
+    live(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None, os.environ)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from tests.durability.accounts import Plan, problems_of_account
+from tests.durability.accounts import Account, Plan
 from tests.durability.child import PROGRAMS
 from tests.durability.invariants import problems_of
 from tests.durability.journal import read
-from tests.durability.nursery import Ending, Nursery
+from tests.durability.nursery import Ending, Parent
 
-__all__ = ["Loop", "Round", "Standing", "standing_of"]
+__all__ = ["Loop", "Round", "Standing", "Trial", "standing_of"]
+
+Trial = Mapping[str, str]
+"""What is to happen to a process, as `points` wants it in its environment; nothing if it is empty."""
 
 _OWN = "mainspring.exceptions.MainspringError"
 _NOT_RESUMABLE = "mainspring.exceptions.NotResumable"
@@ -67,7 +71,7 @@ class Round:
         folder: For all files of the round.
     """
 
-    def __init__(self, nursery: Nursery, program: str, folder: Path) -> None:
+    def __init__(self, nursery: Parent, program: str, folder: Path) -> None:
         self.nursery = nursery
         self.program = program
         self.folder = folder
@@ -75,7 +79,7 @@ class Round:
         self.endings: list[Ending] = []
         self.problems: list[str] = []
 
-    def play(self, *trials: Mapping[str, str]) -> None:
+    def play(self, *trials: Trial) -> None:
         """Let a process run the program, and others go on with it: one for each trial, and one that meets none.
 
         What is wrong is noted on the way.
@@ -91,7 +95,7 @@ class Round:
                 self.problems += problems_of(self.database, is_over=False)
         self.problems += self._problems_of_end()
 
-    def _bear(self, run_id: str | None, trial: Mapping[str, str]) -> Ending:
+    def _bear(self, run_id: str | None, trial: Trial) -> Ending:
         ending = self.nursery.bear(self.program, self.folder, run_id, **trial)
         self.endings.append(ending)
         return ending
@@ -114,20 +118,19 @@ class Round:
             if steps:
                 self.problems.append(f"{steps} steps had completed in a run that had not begun")
 
-    def _problems_of_ending(self, ending: Ending, trial: Mapping[str, str]) -> Iterator[str]:
+    def _problems_of_ending(self, ending: Ending, trial: Trial) -> Iterator[str]:
         """A process ends with a value, dies as it is told to, or tells a fault clearly."""
-        if ending.was_killed and any(" killed at " in event for event in ending.events):
+        if ending.was_killed and ending.met:
             return
         error = ending.error
         if error is None and ending.code == 0:
             return
-        met = [event for event in ending.events if " at " in event]
-        if error is None or not met:
-            yield f"a process ended with {ending.code} after {trial} {met}: {error} {ending.output}"
+        if error is None or not ending.met:
+            yield f"a process ended with {ending.code} after {trial} {ending.met}: {error} {ending.output}"
         elif _OWN not in error["kinds"]:
-            yield f"after {met[0]} came out {error['kinds'][0]}, which is no error of ours: {error['message']}"
+            yield f"after {ending.met[0]} came out {error['kinds'][0]}, which is no error of ours: {error['message']}"
         elif not error["message"] or "\n" in error["message"]:
-            yield f"after {met[0]} the error is not told in one line: {error['message']!r}"
+            yield f"after {ending.met[0]} the error is not told in one line: {error['message']!r}"
 
     def _problems_of_end(self) -> Iterator[str]:
         if not self.database.exists():
@@ -141,9 +144,13 @@ class Round:
         if value is not None and value != expected:
             yield f"the value is {value}, not {expected}"
         yield from problems_of(self.database, keeps_all=not self.faulty)
-        yield from problems_of_account(
-            Plan.of(self.module), self.folder / "journal", self.database, self.killed, self.faulty
-        )
+        journal = self.folder / "journal"
+        problems: list[str] = []
+        for plan in Plan.all_of(self.module, len(self.endings)):
+            problems = list(Account(plan, journal, self.database, self.killed, self.faulty).problems())
+            if not problems:
+                break
+        yield from problems
 
     @property
     def module(self) -> Any:
@@ -158,23 +165,19 @@ class Round:
     @property
     def faulty(self) -> set[int]:
         """The processes that have met a fault."""
-        return {
-            ending.pid
-            for ending in self.endings
-            if any(" at statements " in event or " at writes " in event for event in ending.events)
-        }
+        return {ending.pid for ending in self.endings if ending.met and not ending.was_killed}
 
     @property
     def met(self) -> bool:
         """Whether the first process has met what it was to meet."""
-        return any(" at " in event for event in self.endings[0].events)
+        return bool(self.endings[0].met)
 
     def story(self) -> str:
         """What happened, for people."""
         lines = [f"program {self.program} in {self.folder}"]
         for ending in self.endings:
             lines.append(f"pid {ending.pid} ended with {ending.code}: {ending.answer or 'no answer'}")
-            lines += [f"    {event}" for event in ending.events]
+            lines += [f"    {event}" for event in ending.told()]
             lines += [f"    {line}" for line in ending.output.splitlines()]
         lines += ["journal:", *(f"    {' '.join(map(str, line))}" for line in read(self.folder / "journal"))]
         lines += ["runs:", *(f"    {line}" for line in self._runs())]
@@ -202,29 +205,45 @@ class Loop:
 
     Args:
         nursery: Where the processes come from.
-        folder: For the folders of the rounds; those in which all went well are removed.
+        folder: For the folders of the rounds, which are removed.
     """
 
-    def __init__(self, nursery: Nursery, folder: Path) -> None:
+    def __init__(self, nursery: Parent, folder: Path) -> None:
         self.nursery = nursery
         self.folder = folder
         self.rounds = 0
         self._failed: list[str] = []
         self._first_story = ""
 
-    def play(self, program: str, *trials: Mapping[str, str]) -> Round:
+    def play(self, program: str, *trials: Trial) -> Round:
         """One round; whether it went well counts in the end."""
         self.rounds += 1
         played = Round(self.nursery, program, self.folder / str(self.rounds))
         played.play(*trials)
         if played.problems:
             self._first_story = self._first_story or played.story()
-            met = [event for ending in played.endings for event in ending.events if " at " in event]
-            where = "; ".join(event.split(" ", 2)[2] for event in met)
+            where = "; ".join(ending.met[0].split(" ", 2)[2] for ending in played.endings if ending.met)
             self._failed.append(f"{program} {where}: {' | '.join(played.problems)}")
-        else:
-            shutil.rmtree(played.folder)
+        shutil.rmtree(played.folder)
         return played
+
+    def play_all(self, program: str, kind: str, start: int, step: int, trial: Callable[[int], Trial]) -> None:
+        """A round for the first of all points, statements or writes that pass, and for each that is a step further.
+
+        Some more may pass in one round than in another, when the background thread writes at another moment. So the
+        rounds go on until nothing is met beyond of what has passed in peace.
+
+        Args:
+            program: The program.
+            kind: What is counted, see `points`.
+            start: Which one is the first, from 1.
+            step: How many are left out from one to the next, for several loops that share the work.
+            trial: What is to happen at the number that it is given.
+        """
+        passed = self.play(program).endings[0].passed(kind)
+        for number in count(start, step):
+            if not self.play(program, trial(number)).met and number >= passed:
+                break
 
     def check(self) -> None:
         """Fail if there was a problem in any round: tell all, and one of them in full."""

@@ -10,6 +10,7 @@ import atexit
 import gc
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -18,12 +19,12 @@ import threading
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from tests.durability import points
 from tests.durability.child import PROGRAMS, live
 
-__all__ = ["DEADLINE", "ROOT", "Ending", "Nursery"]
+__all__ = ["DEADLINE", "ROOT", "Ending", "Nursery", "Parent", "Strangers"]
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 20.0
@@ -38,6 +39,9 @@ _IMPORTED = [
     "mainspring.task_runners",
     *(f"{PROGRAMS}.{path.stem}" for path in sorted(Path(__file__).with_name("programs").glob("[a-z]*.py"))),
 ]
+
+
+_MET = re.compile(r"^\d+ \S+ \w+ at (point|statements|writes) ")
 
 
 class Ending(NamedTuple):
@@ -68,10 +72,55 @@ class Ending(NamedTuple):
         found: dict[str, Any] | None = self.answer.get("error")
         return found
 
+    @property
+    def met(self) -> list[str]:
+        """The events that it was to meet: its death, or faults."""
+        return [event for event in self.events if _MET.search(event)]
+
+    def told(self) -> list[str]:
+        """The events for people: of many faults the first ones."""
+        hidden = self.met[3:]
+        told = [event for event in self.events if event not in hidden]
+        return [*told, f"... and {len(hidden)} more"] if hidden else told
+
     def passed(self, kind: str) -> int:
         """How many things of a kind have passed in a child that came to its end."""
         (line,) = [line for line in self.events if " passed " in line]
         return int(line.partition(f"{kind}=")[2].split()[0])
+
+
+class Parent(Protocol):
+    """Whatever has children."""
+
+    def bear(self, program: str, folder: Path, run_id: str | None = None, **environment: str) -> Ending:
+        """Run a program in a child, or resume a run of it, and wait until the child has ended.
+
+        Args:
+            program: See `child.live`.
+            folder: Its history, its journal and what it tells are here.
+            run_id: The run to resume.
+            environment: What is to happen to the child, see `points`.
+        """
+        ...
+
+
+class Strangers:
+    """Has children that are interpreters of their own, which know nothing but the id of the run that they resume."""
+
+    def bear(self, program: str, folder: Path, run_id: str | None = None, **environment: str) -> Ending:
+        """See `Parent.bear`."""
+        told = surroundings(folder, **environment)
+        command = [sys.executable, "-W", "error", "-m", "tests.durability.child", program]
+        with Path(told["OUTPUT"]).open("wb") as output:
+            process = subprocess.Popen(
+                [*command, *([run_id] if run_id else [])],
+                cwd=ROOT,
+                env={**os.environ, **told},
+                stdout=output,
+                stderr=output,
+            )
+            code = process.wait(2 * DEADLINE)
+        return ending(process.pid, code, folder)
 
 
 class Nursery:
@@ -84,14 +133,7 @@ class Nursery:
         )
 
     def bear(self, program: str, folder: Path, run_id: str | None = None, **environment: str) -> Ending:
-        """Run a program in a child, or resume a run of it, and wait until the child has ended.
-
-        Args:
-            program: See `child.live`.
-            folder: Its history, its journal and what it tells are here.
-            run_id: The run to resume.
-            environment: What is to happen to the child, see `points`.
-        """
+        """See `Parent.bear`."""
         order = {"program": program, "run_id": run_id, "environment": surroundings(folder, **environment)}
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -2,22 +2,21 @@
 
 import os
 import random
-from itertools import count
 
 import pytest
 
-from tests.durability.loops import Loop
+from tests.durability.loops import Loop, Trial
 from tests.durability.points import DATABASE_FAULTS, STORAGE_FAULTS
 
 PARTS = 3
-EXAMPLES = int(os.environ.get("DURABILITY_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("DURABILITY_EXAMPLES", "12"))
 LASTING = pytest.mark.parametrize("lasts", [False, True], ids=["once", "lasting"])
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + EXAMPLES)]
 
 
-def fault(kind: str, at: int, lasts: bool) -> dict[str, str]:
-    """The trial of a process of which the k-th statement or write fails."""
+def fault(kind: str, at: int, lasts: bool) -> Trial:
+    """What is to happen to a process of which one statement or write fails, or all from one on."""
     return {"FAULT": kind, "FAULT_AT": str(at), **({"FAULT_LASTS": "1"} if lasts else {})}
 
 
@@ -28,10 +27,11 @@ def test_every_statement_fails(loop: Loop, dice: random.Random, program: str, pa
     """Whichever statement fails, the process ends with a clear error or without one, and the run is gone on with."""
     kinds = [*DATABASE_FAULTS]
     dice.shuffle(kinds)
-    for at in count(part + 1, PARTS):
-        if not loop.play(program, fault(kinds[at // PARTS % len(kinds)], at, lasts)).met:
-            break
-    assert loop.rounds > 1
+
+    def trial(at: int) -> Trial:
+        return fault(kinds[at // PARTS % len(kinds)], at, lasts)
+
+    loop.play_all(program, "statements", part + 1, PARTS, trial)
     loop.check()
 
 
@@ -39,10 +39,7 @@ def test_every_statement_fails(loop: Loop, dice: random.Random, program: str, pa
 @pytest.mark.parametrize("kind", STORAGE_FAULTS)
 def test_every_write_fails(loop: Loop, kind: str, lasts: bool) -> None:
     """The same holds for each write of a result, and each renaming."""
-    for at in count(1):
-        if not loop.play("files", fault(kind, at, lasts)).met:
-            break
-    assert loop.rounds > 1
+    loop.play_all("files", "writes", 1, 1, lambda at: fault(kind, at, lasts))
     loop.check()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.durability.accounts import Plan, problems_of_account
+from tests.durability.accounts import Account, Plan
 from tests.durability.invariants import check_store, problems_of
 from tests.durability.loops import Loop, Round
 from tests.durability.nursery import Nursery
@@ -24,13 +24,13 @@ def test_a_program_that_meets_nothing(loop: Loop, program: str) -> None:
     loop.check()
 
 
-@pytest.mark.parametrize("kind", ["points", "statements"])
-def test_points_are_numbered_alike(loop: Loop, kind: str) -> None:
-    """A program that has one thread passes as many points each time, so that all of them can be tried."""
-    numbers = {loop.play("plain").endings[0].passed(kind) for _ in range(3)}
-    assert (
-        max(numbers) - min(numbers) <= 12
-    )  # the background thread writes now and then, if the machine is busy
+def test_the_nursery_has_done_nothing(nursery: Nursery, folder: Path) -> None:
+    """A child begins as a fresh interpreter would: it finds no thread, no store and no run of the children before."""
+    for name in ("first", "second"):
+        ending = nursery.bear("plain", folder / name)  # which checks it
+        assert ending.code == 0
+        assert ending.output == ""
+    assert nursery.bear("plain", folder / "second").pid != ending.pid
 
 
 def test_dies_where_it_is_told_to(loop: Loop) -> None:
@@ -45,7 +45,7 @@ def test_dies_where_it_is_told_to(loop: Loop) -> None:
 @pytest.mark.parametrize("fault", ["busy", "full", "ioerr", "interrupt"])
 def test_a_statement_fails_as_it_is_told_to(loop: Loop, fault: str) -> None:
     """The statement that was named fails with what SQLite says, told as an error of ours."""
-    played = loop.play("plain", {"FAULT": fault, "FAULT_AT": "46"})
+    played = loop.play("plain", {"FAULT": fault, "FAULT_AT": "46", "FAULT_LASTS": "1"})
     error = played.endings[0].error
     assert error is not None
     assert error["kinds"][0].startswith("mainspring.exceptions.Store")
@@ -133,12 +133,12 @@ def moved(*words: str) -> Callable[[list[str]], list[str]]:
         (without("step", "order-a"), "order-a is not committed"),
         (other("step", "order-a"), "order-a was done, was not interrupted, and is not recorded"),
         (twice("undo", "failing-a"), "the undo hook of failing-a was called 2 times"),
-        (without("undo", "failing-a"), "the hook undo_step was not called 1 times"),
-        (without("undo", "failing"), "the hook undo_block was not called 1 times"),
-        (without("commit", "order-b"), "the hook commit_step was not called 1 times"),
+        (without("undo", "failing-a"), "calls of the hook undo_step are missing: 1"),
+        (without("undo", "failing"), "calls of the hook undo_block are missing: 1"),
+        (without("commit", "order-b"), "calls of the hook commit_step are missing: 1"),
         (twice("commit", "order"), "the commit hook of order was called 2 times"),
         (other("undo", "failing-b"), "for other, which nobody did"),
-        (moved("undo", "failing-a"), "the block was rolled back 2 times, or in another order"),
+        (moved("undo", "failing-a"), "rolled back 2 times, or in another order"),
     ],
 )
 def test_a_wrong_account_is_found(
@@ -147,5 +147,7 @@ def test_a_wrong_account_is_found(
     """The account notices what was done too often, too seldom, or in another order."""
     journal = copy / "journal"
     journal.write_text("\n".join(spoil(journal.read_text().splitlines())) + "\n")
-    found = list(problems_of_account(Plan.of(ended.module), journal, copy / "home" / "mainspring.db"))
+    (plan,) = Plan.all_of(ended.module, 1)
+    account = Account(plan, journal, copy / "home" / "mainspring.db")
+    found = list(account.problems())
     assert any(problem in each for each in found), found

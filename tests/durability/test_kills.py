@@ -2,32 +2,30 @@
 
 import os
 import random
-from itertools import count
+from pathlib import Path
 
 import pytest
 
-from tests.durability.loops import Loop
+from tests.durability.loops import Loop, Trial
+from tests.durability.nursery import Strangers
 
 PARTS = 3  # of a loop, for processes that run tests side by side
-EXAMPLES = int(os.environ.get("DURABILITY_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("DURABILITY_EXAMPLES", "12"))
 MANY = 500  # more points than the large flow has; those that a process does not come to are left out
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + EXAMPLES)]
 
 
-def kill(*points: int) -> list[dict[str, str]]:
-    """The trials of processes of which each dies at a point of its own."""
-    return [{"KILL_AT": str(point)} for point in points]
+def kill(point: int) -> Trial:
+    """What is to happen to a process that dies at a point."""
+    return {"KILL_AT": str(point)}
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("program", ["plain", "small", "small_async", "files"])
 def test_killed_at_every_point(loop: Loop, program: str, part: int) -> None:
     """Wherever the process is killed, the run is gone on with: nothing is done twice, lost, or left half done."""
-    for point in count(part + 1, PARTS):
-        if not loop.play(program, *kill(point)).met:
-            break
-    assert loop.rounds > 1
+    loop.play_all(program, "points", part + 1, PARTS, kill)
     loop.check()
 
 
@@ -35,14 +33,26 @@ def test_killed_at_every_point(loop: Loop, program: str, part: int) -> None:
 def test_killed_again_while_going_on(loop: Loop, dice: random.Random, program: str) -> None:
     """The same holds if those who go on with the run are killed, too, once or twice, at any of their points."""
     for _ in range(EXAMPLES):
-        points = (dice.randrange(1, 100), dice.randrange(1, 100), dice.randrange(1, 100))
-        loop.play(program, *kill(*points[: dice.choice((2, 3))]))
+        loop.play(program, *(kill(dice.randrange(1, 100)) for _ in range(dice.choice((2, 3)))))
     loop.check()
 
 
 def test_killed_somewhere_in_a_large_flow(loop: Loop, dice: random.Random) -> None:
     """The same holds for deep nests, maps on threads, locked keys and large results, now and then with two deaths."""
     for _ in range(EXAMPLES):
-        points = dice.randrange(1, MANY), dice.randrange(1, MANY)
-        loop.play("large", *kill(*points[: dice.choice((1, 1, 2))]))
+        loop.play("large", *(kill(dice.randrange(1, MANY)) for _ in range(dice.choice((1, 1, 2)))))
+    loop.check()
+
+
+def test_steps_that_are_not_asked_for_again(loop: Loop) -> None:
+    """What had completed in a block that was not committed, and is not asked for again, is undone."""
+    loop.play_all("changed", "points", 1, 1, lambda point: {"ASKED": "old", **kill(point)})
+    loop.check()
+
+
+def test_strangers_go_on(folder: Path, dice: random.Random) -> None:
+    """An interpreter that knows nothing but the id of the run finds the flow, its tasks and its hooks by itself."""
+    loop = Loop(Strangers(), folder)
+    for _ in range(max(3, EXAMPLES // 4)):
+        loop.play("small", kill(dice.randrange(8, 90)))
     loop.check()
