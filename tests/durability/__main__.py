@@ -5,6 +5,15 @@
     python -m tests.durability small --kill 17 --kill 5     # die at point 17, and at point 5 of the resume
     python -m tests.durability small --fault full --at 30   # the 30th statement finds the disk full
     python -m tests.durability small --trace                # all points of a run that meets nothing
+
+``programs``    flows, and what each comes to whatever happens on the way
+``journal``     what tasks and hooks did, as they tell it themselves
+``points``      where a process can die or meet a fault, in the child
+``child``       what a child does
+``nursery``     where children come from
+``invariants``  what holds for every store
+``accounts``    the journal against the store
+``loops``       one round: run, die, resume, check; and many of them
 """
 
 from __future__ import annotations

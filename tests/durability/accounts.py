@@ -44,6 +44,8 @@ class Plan(NamedTuple):
         committed_blocks: The blocks that are committed, each once.
         rolled_back: The steps of which nothing is to be left; all have a rollback hook.
         rolled_back_blocks: The blocks around them.
+        asked_again: The steps of committed blocks that are called once more after the block: they are answered from it,
+            or done there if it could not be committed.
         undo_orders: For each outermost block the order in which its hooks are called when it is rolled back.
     """
 
@@ -52,6 +54,7 @@ class Plan(NamedTuple):
     committed_blocks: Collection[str] = ()
     rolled_back: Collection[str] = ()
     rolled_back_blocks: Collection[str] = ()
+    asked_again: Collection[str] = ()
     undo_orders: Sequence[Sequence[str]] = ()
 
     def group_of(self, name: str) -> str:
@@ -61,7 +64,7 @@ class Plan(NamedTuple):
 
     def without(self, groups: Collection[str]) -> Plan:
         """The same, where some of what was to be kept is to be compensated."""
-        lost = [name for name in self.kept if self.group_of(name) in groups]
+        lost = [name for name in self.kept if self.group_of(name) in groups and name not in self.asked_again]
         blocks = [name for name in self.committed_blocks if self.group_of(name) in groups]
         hooked = [name for name in lost if name in self.commit_hooks]
         return self._replace(
@@ -189,7 +192,11 @@ class Account:
     def _uncommitted(self, plan: Plan) -> set[str]:
         """The blocks, and steps outside of blocks, of which nothing is committed."""
         groups = {plan.group_of(name) for name in plan.kept}
-        standing = {plan.group_of(line.name) for line in self.steps if self.store.stands(line)}
+        standing = {
+            plan.group_of(line.name)
+            for line in self.steps
+            if self.store.stands(line) and line.name not in plan.asked_again
+        }
         kept_otherwise = {line.name for line in self.steps if not self.store.has_completed(line)}
         return groups - standing - kept_otherwise
 

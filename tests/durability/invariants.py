@@ -195,13 +195,19 @@ def _open_work(db: sqlite3.Connection) -> Iterator[str]:
 
 
 def _missing_results(client: Client, keeps_all: bool) -> Iterator[str]:
-    """Steps of completed flow runs that are kept, and whose results are not."""
+    """Steps of completed flow runs that are kept, and whose results are not.
+
+    A step that another run has taken over, which was then rolled back, is kept no more than that one.
+    """
     for flow_run in client.read_flow_runs(states=["COMPLETED"], limit=None):
         steps = client.read_task_runs([flow_run.id], ["COMPLETED"], limit=None)
-        for run in (*([flow_run] if keeps_all else []), *steps):
+        undone = {run.state.stored_as for run in steps if run.state_name == "RolledBack"}
+        kept = [run for run in steps if run.state.stored_as not in undone]
+        for run in (*([flow_run] if keeps_all else []), *kept):
             if run.state_name == "RolledBack" or not run.state.has_data:
                 continue
             try:
                 json.dumps(run.state.result())  # which is what programs return
             except Exception as error:  # whatever it is: it is the finding
-                yield f"{run.name} is {run.state_name}, and its result cannot be had: {type(error).__name__}: {error}"
+                reason = f"{type(error).__name__}: {error}"
+                yield f"{run.name} is {run.state_name}, and its result cannot be had: {reason}"

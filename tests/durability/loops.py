@@ -151,6 +151,15 @@ class Round:
             if not problems:
                 break
         yield from problems
+        if not self.faulty:
+            yield from self._wrong_files()
+
+    def _wrong_files(self) -> Iterator[str]:
+        """Folders that hold more than what is kept; what was being written at a death does not count."""
+        for name, number in getattr(self.module, "FILES", {}).items():
+            files = [path for path in (self.folder / name).iterdir() if not path.name.startswith(".")]
+            if len(files) != number:
+                yield f"{len(files)} files are in {name}, not {number}"
 
     @property
     def module(self) -> Any:
@@ -240,10 +249,14 @@ class Loop:
             step: How many are left out from one to the next, for several loops that share the work.
             trial: What is to happen at the number that it is given.
         """
-        passed = self.play(program).endings[0].passed(kind)
+        passed = self.passed(program, kind)
         for number in count(start, step):
             if not self.play(program, trial(number)).met and number >= passed:
                 break
+
+    def passed(self, program: str, kind: str) -> int:
+        """How many points, statements or writes pass if nothing happens."""
+        return self.play(program).endings[0].passed(kind)
 
     def check(self) -> None:
         """Fail if there was a problem in any round: tell all, and one of them in full."""

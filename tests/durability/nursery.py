@@ -115,7 +115,7 @@ class Strangers:
             process = subprocess.Popen(
                 [*command, *([run_id] if run_id else [])],
                 cwd=ROOT,
-                env={**os.environ, **told},
+                env={**_without_settings(), **told},
                 stdout=output,
                 stderr=output,
             )
@@ -129,7 +129,12 @@ class Nursery:
     def __init__(self) -> None:
         command = [sys.executable, "-W", "error", "-m", __name__]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            env=_without_settings(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def bear(self, program: str, folder: Path, run_id: str | None = None, **environment: str) -> Ending:
@@ -171,6 +176,11 @@ def surroundings(folder: Path, **environment: str) -> dict[str, str]:
         "DEADLINE": str(DEADLINE),
         **environment,
     }
+
+
+def _without_settings() -> dict[str, str]:
+    """The environment without settings of mainspring, which would lead children to somebody's own history."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MAINSPRING_")}
 
 
 def ending(pid: int, code: int, folder: Path) -> Ending:

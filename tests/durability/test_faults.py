@@ -10,6 +10,7 @@ from tests.durability.points import DATABASE_FAULTS, STORAGE_FAULTS
 
 PARTS = 3
 EXAMPLES = int(os.environ.get("DURABILITY_EXAMPLES", "12"))
+IS_LONG = EXAMPLES >= 100  # else every other statement is tried
 LASTING = pytest.mark.parametrize("lasts", [False, True], ids=["once", "lasting"])
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + EXAMPLES)]
@@ -20,6 +21,7 @@ def fault(kind: str, at: int, lasts: bool) -> Trial:
     return {"FAULT": kind, "FAULT_AT": str(at), **({"FAULT_LASTS": "1"} if lasts else {})}
 
 
+@pytest.mark.contract("TX-27", "TX-28", "TX-71")
 @LASTING
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("program", ["small"])
@@ -28,13 +30,18 @@ def test_every_statement_fails(loop: Loop, dice: random.Random, program: str, pa
     kinds = [*DATABASE_FAULTS]
     dice.shuffle(kinds)
 
-    def trial(at: int) -> Trial:
-        return fault(kinds[at // PARTS % len(kinds)], at, lasts)
+    start, step = part + 1, PARTS
+    if not IS_LONG:
+        start, step = start + PARTS * dice.randrange(2), 2 * PARTS
 
-    loop.play_all(program, "statements", part + 1, PARTS, trial)
+    def trial(at: int) -> Trial:
+        return fault(kinds[at // step % len(kinds)], at, lasts)
+
+    loop.play_all(program, "statements", start, step, trial)
     loop.check()
 
 
+@pytest.mark.contract("TX-27", "TX-71")
 @LASTING
 @pytest.mark.parametrize("kind", STORAGE_FAULTS)
 def test_every_write_fails(loop: Loop, kind: str, lasts: bool) -> None:
@@ -46,7 +53,10 @@ def test_every_write_fails(loop: Loop, kind: str, lasts: bool) -> None:
 @LASTING
 def test_faults_in_a_large_flow(loop: Loop, dice: random.Random, lasts: bool) -> None:
     """The same holds somewhere in a large flow, with threads that share their commits."""
+    statements, writes = (loop.passed("large", kind) for kind in ("statements", "writes"))
     for _ in range(EXAMPLES // 2):
         kind = dice.choice([*DATABASE_FAULTS, *STORAGE_FAULTS])
-        loop.play("large", fault(kind, dice.randrange(1, 20 if kind in STORAGE_FAULTS else 400), lasts))
+        loop.play(
+            "large", fault(kind, dice.randint(1, writes if kind in STORAGE_FAULTS else statements), lasts)
+        )
     loop.check()

@@ -11,7 +11,6 @@ from tests.durability.nursery import Strangers
 
 PARTS = 3  # of a loop, for processes that run tests side by side
 EXAMPLES = int(os.environ.get("DURABILITY_EXAMPLES", "12"))
-MANY = 500  # more points than the large flow has; those that a process does not come to are left out
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + EXAMPLES)]
 
@@ -21,6 +20,7 @@ def kill(point: int) -> Trial:
     return {"KILL_AT": str(point)}
 
 
+@pytest.mark.contract("TX-26", "TX-32", "TX-37", "TX-71")
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("program", ["plain", "small", "small_async", "files"])
 def test_killed_at_every_point(loop: Loop, program: str, part: int) -> None:
@@ -29,18 +29,22 @@ def test_killed_at_every_point(loop: Loop, program: str, part: int) -> None:
     loop.check()
 
 
+@pytest.mark.contract("TX-26", "TX-32")
 @pytest.mark.parametrize("program", ["small", "small_async", "files"])
 def test_killed_again_while_going_on(loop: Loop, dice: random.Random, program: str) -> None:
     """The same holds if those who go on with the run are killed, too, once or twice, at any of their points."""
+    points = loop.passed(program, "points")
     for _ in range(EXAMPLES):
-        loop.play(program, *(kill(dice.randrange(1, 100)) for _ in range(dice.choice((2, 3)))))
+        loop.play(program, *(kill(dice.randint(1, points)) for _ in range(dice.choice((2, 3)))))
     loop.check()
 
 
+@pytest.mark.contract("TX-26", "TX-32", "TX-64")
 def test_killed_somewhere_in_a_large_flow(loop: Loop, dice: random.Random) -> None:
     """The same holds for deep nests, maps on threads, locked keys and large results, now and then with two deaths."""
+    points = loop.passed("large", "points")
     for _ in range(EXAMPLES):
-        loop.play("large", *(kill(dice.randrange(1, MANY)) for _ in range(dice.choice((1, 1, 2)))))
+        loop.play("large", *(kill(dice.randint(1, points)) for _ in range(dice.choice((1, 1, 2)))))
     loop.check()
 
 

@@ -88,3 +88,4 @@ VALUE = [
     *(text_of("order-a")[:8], "order-b", text_of("order-c")[:8]),
     *(text_of("failing-a")[:8], "failing-b", "caught", "second", text_of("last")[:8]),
 ]
+FILES = {"home/elsewhere": 2}  # of what is kept, and none of what was rolled back

@@ -144,6 +144,7 @@ KEPT = [*(f"element-{number}" for number in range(ELEMENTS)), *COMMIT_HOOKS]
 COMMITTED_BLOCKS = ["order", "order-inner", "order-innermost", "part"]
 ROLLED_BACK = [*(f"failing-{letter}" for letter in "abcd"), *_FAILING_MAP]
 ROLLED_BACK_BLOCKS = ["failing", "failing-inner"]
+ASKED_AGAIN = ["order-e"]
 # What ran on threads is undone in the reverse order of its end, which is not known.
 UNDO_ORDERS = [
     ["failing", "failing-inner", "failing-d", "failing-c", "failing-b", "failing-a"],

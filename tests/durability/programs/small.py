@@ -100,6 +100,7 @@ COMMITTED_BLOCKS = ["order", "order-inner"]
 COMMIT_HOOKS = ["order-a", "order-b", "order-c", "part"]
 ROLLED_BACK = ["failing-a", "failing-b"]
 ROLLED_BACK_BLOCKS = ["failing", "failing-inner"]
+ASKED_AGAIN = ["order-b"]
 UNDO_ORDERS = [
     ["failing", "failing-inner", "failing-b", "failing-a"],
     ["order", "order-inner", "order-c", "order-b", "order-a"],

@@ -10,6 +10,7 @@ from mainspring.context import TaskRunContext
 from mainspring.transactions import AsyncTransaction, Transaction, atransaction
 from tests.durability.journal import note_hook, note_step, stage_names
 from tests.durability.programs.small import (
+    ASKED_AGAIN,
     COMMIT_HOOKS,
     COMMITTED_BLOCKS,
     KEPT,
@@ -21,6 +22,7 @@ from tests.durability.programs.small import (
 )
 
 __all__ = [
+    "ASKED_AGAIN",
     "COMMITTED_BLOCKS",
     "COMMIT_HOOKS",
     "KEPT",
