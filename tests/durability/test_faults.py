@@ -10,6 +10,7 @@ from tests.durability.points import DATABASE_FAULTS, STORAGE_FAULTS
 
 PARTS = 3
 EXAMPLES = int(os.environ.get("DURABILITY_EXAMPLES", "12"))
+RECOVERY = 80  # within so many statements a resume finishes what was decided
 IS_LONG = EXAMPLES >= 100  # else every other statement is tried
 LASTING = pytest.mark.parametrize("lasts", [False, True], ids=["once", "lasting"])
 
@@ -47,6 +48,17 @@ def test_every_statement_fails(loop: Loop, dice: random.Random, program: str, pa
 def test_every_write_fails(loop: Loop, kind: str, lasts: bool) -> None:
     """The same holds for each write of a result, and each renaming."""
     loop.play_all("files", "writes", 1, 1, lambda at: fault(kind, at, lasts))
+    loop.check()
+
+
+@pytest.mark.contract("TX-27", "TX-33")
+@LASTING
+def test_faults_while_going_on(loop: Loop, dice: random.Random, lasts: bool) -> None:
+    """The same holds for a process that goes on with the run of one that was killed."""
+    points, statements = loop.passed("small", "points"), loop.passed("small", "statements")
+    for _ in range(EXAMPLES):
+        death, at = dice.randint(1, points), dice.randint(1, dice.choice((RECOVERY, statements)))
+        loop.play("small", {"KILL_AT": str(death)}, fault(dice.choice([*DATABASE_FAULTS]), at, lasts))
     loop.check()
 
 

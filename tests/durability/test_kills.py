@@ -11,6 +11,7 @@ from tests.durability.nursery import Strangers
 
 PARTS = 3  # of a loop, for processes that run tests side by side
 EXAMPLES = int(os.environ.get("DURABILITY_EXAMPLES", "12"))
+RECOVERY = 30  # within so many points a resume finishes what was decided; most of what can go wrong is there
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + EXAMPLES)]
 
@@ -35,7 +36,8 @@ def test_killed_again_while_going_on(loop: Loop, dice: random.Random, program: s
     """The same holds if those who go on with the run are killed, too, once or twice, at any of their points."""
     points = loop.passed(program, "points")
     for _ in range(EXAMPLES):
-        loop.play(program, *(kill(dice.randint(1, points)) for _ in range(dice.choice((2, 3)))))
+        later = [dice.randint(1, dice.choice((RECOVERY, points))) for _ in range(dice.choice((1, 2)))]
+        loop.play(program, *map(kill, (dice.randint(1, points), *later)))
     loop.check()
 
 
