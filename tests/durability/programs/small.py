@@ -1,0 +1,120 @@
+"""A small flow with everything that can be left half done: a block that is committed, and one that is rolled back."""
+
+from __future__ import annotations
+
+from mainspring import Transaction, flow, task
+from mainspring.cache_policies import INPUTS
+from mainspring.context import TaskRunContext
+from mainspring.transactions import transaction
+from tests.durability.journal import note_hook, note_step, stage_names
+
+
+class BoomError(Exception):
+    """What the last task of a block raises, to be caught around the block."""
+
+
+def undo_step(txn: Transaction) -> None:
+    note_hook("undo", txn)
+
+
+def commit_step(txn: Transaction) -> None:
+    note_hook("commit", txn)
+
+
+def undo_block(txn: Transaction) -> None:
+    note_hook("undo", txn)
+
+
+def commit_block(txn: Transaction) -> None:
+    note_hook("commit", txn)
+
+
+def name_block(txn: Transaction, name: str) -> None:
+    stage_names(txn, name)
+    txn.stage(None, on_rollback_hooks=[undo_block], on_commit_hooks=[commit_block])
+
+
+@task
+def plain(name: str) -> str:
+    note_step(name)
+    return name
+
+
+@task(on_rollback=[undo_step], on_commit=[commit_step])
+def grouped(name: str) -> str:
+    note_step(name)
+    return name
+
+
+@task(cache_policy=INPUTS, on_rollback=[undo_step], on_commit=[commit_step])
+def cached(name: str) -> str:
+    note_step(name)
+    return name
+
+
+@task(retries=1, on_rollback=[undo_step], on_commit=[commit_step])
+def shaky(name: str) -> str:
+    context = TaskRunContext.get()
+    assert context is not None
+    if context.task_run.run_count == 1:
+        raise ConnectionError(name)
+    note_step(name)
+    return name
+
+
+@task
+def broken() -> None:
+    raise BoomError
+
+
+@flow
+def part(name: str) -> str:
+    return grouped(name)
+
+
+@flow(persist_result=True)
+def main() -> list[str]:
+    values = [plain("first")]
+    with transaction() as order:
+        name_block(order, "order")
+        values.append(grouped("order-a"))
+        with transaction() as inner:
+            name_block(inner, "order-inner")
+            values += [cached("order-b"), shaky("order-c")]
+    values += [cached("order-b"), part("part")]
+    try:
+        with transaction() as failing:
+            name_block(failing, "failing")
+            values.append(grouped("failing-a"))
+            with transaction() as inner:
+                name_block(inner, "failing-inner")
+                values.append(cached("failing-b"))
+            broken()
+    except BoomError:
+        values.append("caught")
+    return [*values, plain("last")]
+
+
+KEPT = ["first", "order-a", "order-b", "order-c", "part", "last"]
+COMMITTED_BLOCKS = ["order", "order-inner"]
+COMMIT_HOOKS = ["order-a", "order-b", "order-c", "part"]
+ROLLED_BACK = ["failing-a", "failing-b"]
+ROLLED_BACK_BLOCKS = ["failing", "failing-inner"]
+ASKED_AGAIN = ["order-b"]
+UNDO_ORDERS = [
+    ["failing", "failing-inner", "failing-b", "failing-a"],
+    ["order", "order-inner", "order-c", "order-b", "order-a"],
+    ["part"],
+]
+VALUE = [
+    "first",
+    "order-a",
+    "order-b",
+    "order-c",
+    "order-b",
+    "part",
+    "failing-a",
+    "failing-b",
+    "caught",
+    "last",
+]
