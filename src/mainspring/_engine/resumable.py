@@ -171,9 +171,8 @@ class ResumableFlowRun(RecordedRun):
             return None
         assert self._around is not None
         around = self._caller.task_run if self._caller is not None else self._around.flow_run
-        step = StagedStep(
-            self.run.key, None if around is None else around.key, root_key, None, self._step is not None
-        )
+        around_key = None if around is None else around.key
+        step = StagedStep(self.run.key, around_key, root_key, is_step=self._step is not None)
         self._attachments = (*self._attachments, step)
         return Entry(self._recorder, self.run.key, root_key, False)
 

@@ -31,7 +31,7 @@ from mainspring.store.protocol import CacheKey
 from mainspring.store.results import KeptResult, StagedStep, Withdrawal
 from mainspring.transactions import BaseTransaction
 from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump_values
-from mainspring.transactions.recovery import adopt_inside, open_step
+from mainspring.transactions.recovery import RunRollback, adopt_inside, open_step
 from mainspring.transactions.settling import commits_alone
 
 __all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError"]
@@ -375,7 +375,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     def _staged_step(self, row: KeptResult | None) -> StagedStep:
         """What is written of the completed run while its transaction goes on."""
         task, txn, store = self.task, self._transaction, self._result_store
-        run_key, root_key = self.run.key, self._root_key()
+        run_key, root_key, taken = self.run.key, self._root_key(), self._leftover
         assert root_key is not None
         is_elsewhere = row is not None and not store.is_in_history
         hooks = dump_hooks(
@@ -388,6 +388,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             run_key,
             self._around_key(),
             root_key,
+            (*taken.earlier_keys, taken.run_key) if self._is_taken_over and taken is not None else (),
             None if row is None else row.key,
             row is not None and self._is_step,
             dump_storage(store) if is_elsewhere else None,
@@ -446,7 +447,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         is_persisted = is_record and getattr(data, "is_persisted", True)
         transaction.write_on_commit = self._keeps_result and is_record and not is_persisted
         transaction.entry = None if self._unrecorded else self._entry
-        hooks = self.handle_rollback, *task.on_rollback_hooks
+        hooks: list[Any] = [self.handle_rollback, *task.on_rollback_hooks]
+        if self._is_taken_over and self._leftover is not None:
+            hooks.insert(0, RunRollback(self._recorder, self._leftover))
         transaction.stage(data if is_record else result, hooks, task.on_commit_hooks)
 
 

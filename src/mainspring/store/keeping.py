@@ -22,14 +22,16 @@ __all__ = [
     "read_unused_files",
 ]
 
+_KEY_BYTES = 16
 _REPLACE = (
     " ON CONFLICT (key) DO UPDATE SET run_id = excluded.run_id, created = excluded.created,"
     " file = excluded.file, content = excluded.content"
 )
 _KEEP = f"INSERT INTO results VALUES (?,?,?,?,?){_REPLACE}"  # noqa: S608 - constants
 _STAGE = (
-    'INSERT INTO staged (run_id, around_id, root_id, key, is_step, storage, file, content, hooks, "values")'
-    " VALUES (?,?,?,?,?,?,?,?,?,?)"
+    "INSERT INTO staged (run_id, around_id, root_id, earlier_ids, key, is_step, storage, file, content,"
+    ' hooks, "values")'
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?)"
 )
 _PUBLISH = (
     "INSERT INTO results SELECT key, run_id, ?, file, content FROM staged"  # noqa: S608 - a constant
@@ -45,7 +47,8 @@ _SETTLE = (
     " decision = excluded.decision, begun = excluded.begun, plan = excluded.plan"
 )
 _SELECT_STEPS = (
-    'SELECT run_id, around_id, root_id, key, is_step, storage, content, file, hooks, "values", settlement_id'
+    "SELECT run_id, around_id, root_id, earlier_ids, key, is_step, storage, content, file,"
+    ' hooks, "values", settlement_id'
     " FROM staged WHERE root_id = ? ORDER BY id"
 )
 _SELECT_SETTLEMENTS = (
@@ -84,6 +87,7 @@ def _stage(db: sqlite3.Cursor, step: StagedStep) -> None:
         step.run_key,
         step.around_key,
         step.root_key,
+        b"".join(step.earlier_keys) or None,
         step.key,
         step.is_step,
         step.storage,
@@ -181,7 +185,15 @@ def read_leftovers(db: sqlite3.Connection, root_key: bytes) -> Leftovers:
     """See `ResultRows.read_leftovers`."""
     settlements = db.execute(_SELECT_SETTLEMENTS, (root_key,)).fetchall()
     steps = db.execute(_SELECT_STEPS, (root_key,)).fetchall()
-    return Leftovers([Settlement(*row) for row in settlements], [StagedStep(*row) for row in steps])
+    return Leftovers([Settlement(*row) for row in settlements], [_step(*row) for row in steps])
+
+
+def _step(
+    run_key: bytes, around_key: bytes, root_key: bytes, earlier: bytes | None, *rest: Any
+) -> StagedStep:
+    joined = earlier or b""
+    earlier_keys = tuple(joined[start : start + _KEY_BYTES] for start in range(0, len(joined), _KEY_BYTES))
+    return StagedStep(run_key, around_key, root_key, earlier_keys, *rest)
 
 
 def read_unused_files(db: sqlite3.Connection) -> list[str]:

@@ -51,6 +51,7 @@ class StagedStep(msgspec.Struct, frozen=True):
         run_key: The task run, or the flow run of a subflow.
         around_key: The task run or flow run around it.
         root_key: The outermost flow run around it.
+        earlier_keys: Runs of the same step that dead processes had completed, each of which the next one took over.
         key: What its result is to be kept under; None if nothing is kept of it.
         is_step: Whether the same call in a resumed run has the same key.
         storage: Where, pickled; None for the run store.
@@ -64,6 +65,7 @@ class StagedStep(msgspec.Struct, frozen=True):
     run_key: bytes
     around_key: bytes | None
     root_key: bytes
+    earlier_keys: tuple[bytes, ...] = ()
     key: str | None = None
     is_step: bool = False
     storage: bytes | None = None

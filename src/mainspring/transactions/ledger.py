@@ -154,20 +154,10 @@ class Ledger:
             _plan(self._calls, [call for call in undoing if not is_internal(call[1])], values), "a plan"
         )
         settlement = Settlement(self.key, entries[0].root_key, decision, plan)
-        if not self._note(
-            self._recorder.store.open_settlement, settlement, [each.run_key for each in entries]
-        ):
+        recorder, keys = self._recorder, [each.run_key for each in entries]
+        if not _note(recorder, recorder.store.open_settlement, settlement, keys):
             raise _superseded(entries[0])
         return self
-
-    def _note(self, write: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Write after all that was entered before. Tried again once: what cannot be noted cannot go on."""
-        try:
-            self._recorder.flush()
-            return write(*args, **kwargs)
-        except StoreError:
-            self._recorder.flush()
-            return write(*args, **kwargs)
 
     def begin(self, txn: BaseTransaction, hook: Hook) -> None:
         """Note that a hook is about to be called. One that was not planned for is not noted.
@@ -186,7 +176,7 @@ class Ledger:
         else:
             return
         try:
-            if not self._note(self._recorder.store.advance_settlement, self.key, position + 1):
+            if not _note(self._recorder, self._recorder.store.advance_settlement, self.key, position + 1):
                 raise _superseded(self._entries[0])
         except Exception as error:
             self._failure = error
@@ -199,7 +189,7 @@ class Ledger:
             raise self._failure
         self._recorder.note_unused_files()
         keys = [each.run_key for each in self._entries]
-        self._note(self._recorder.store.close_settlement, self.key, drop=keys)
+        _note(self._recorder, self._recorder.store.close_settlement, self.key, drop=keys)
 
 
 def publish(rows: Sequence[KeptResult], entries: Sequence[Entry], ledger: Ledger | None) -> None:
@@ -218,11 +208,22 @@ def publish(rows: Sequence[KeptResult], entries: Sequence[Entry], ledger: Ledger
         current_recorder().keep_results(rows)
         return
     recorder = entries[0].recorder
-    recorder.flush()
     recorder.note_unused_files()
     key = None if ledger is None else ledger.key
-    if not recorder.store.close_settlement(key, [each.run_key for each in entries], (), rows):
+    if not _note(
+        recorder, recorder.store.close_settlement, key, [each.run_key for each in entries], (), rows
+    ):
         raise _superseded(entries[0])
+
+
+def _note(recorder: Recorder, write: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Write after all that was entered before. Tried again once: where this fails, more is undone than one task run."""
+    try:
+        recorder.flush()
+        return write(*args, **kwargs)
+    except StoreError:
+        recorder.flush()
+        return write(*args, **kwargs)
 
 
 def is_internal(hook: Hook) -> bool:
@@ -281,7 +282,7 @@ def staged_value_of(txn: BaseTransaction) -> StagedStep | None:
         storage = None if store.is_in_history else dump_storage(store)
     except Exception:  # as the docstring says
         return None
-    return StagedStep(b"", None, b"", row.key, False, storage, row.content, row.file)
+    return StagedStep(b"", None, b"", (), row.key, False, storage, row.content, row.file)
 
 
 def dump_storage(store: Any) -> bytes:

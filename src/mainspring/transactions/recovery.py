@@ -33,7 +33,16 @@ from mainspring.transactions.faces import Transaction
 from mainspring.transactions.ledger import Entry, Plan, TransactionCopy, dump
 from mainspring.transactions.steps import Steps, interrupt_of, raise_interrupt, run_hook
 
-__all__ = ["StagedSteps", "adopt", "adopt_inside", "check", "finish_settlements", "open_step", "roll_back"]
+__all__ = [
+    "RunRollback",
+    "StagedSteps",
+    "adopt",
+    "adopt_inside",
+    "check",
+    "finish_settlements",
+    "open_step",
+    "roll_back",
+]
 
 
 class StagedSteps:
@@ -147,7 +156,7 @@ def adopt(
         txn.set(name, value)
     commit_hooks, rollback_hooks = _hooks_of(step)
     value = None if step.key is None else _record_of(step)
-    txn.stage(value, [_RunRollback(recorder, step.run_key), *rollback_hooks], commit_hooks)
+    txn.stage(value, [RunRollback(recorder, step), *rollback_hooks], commit_hooks)
     inside = adopt_inside(step.run_key, staged, txn, recorder, logger)
     outer.add_child(txn)
     return [step, *inside]
@@ -162,26 +171,32 @@ def adopt_inside(
     ]
 
 
-class _RunRollback:
-    """A rollback hook that records that a completed run of an earlier process was rolled back."""
+class RunRollback:
+    """A rollback hook that records that what earlier processes had completed was rolled back.
+
+    Args:
+        recorder: The way to the run store.
+        step: What was staged.
+    """
 
     is_internal = True
     log_on_run = False
     __name__ = "rollback of a run"
 
-    def __init__(self, recorder: Recorder, run_key: bytes) -> None:
+    def __init__(self, recorder: Recorder, step: StagedStep) -> None:
         self._recorder = recorder
-        self._run_key = run_key
+        self._keys = *step.earlier_keys, step.run_key
 
     def __call__(self, txn: object) -> None:
-        """Enter RolledBack for the run, and for the task run that stands for it if it is that of a subflow."""
-        run = self._recorder.store.read_run(self._run_key)
-        if isinstance(run, FlowRun) and run.parent_task_run_key is not None:
-            stand_in = self._recorder.store.read_run(run.parent_task_run_key)
-            if stand_in is not None:
-                self._enter(stand_in)
-        if run is not None:
-            self._enter(run)
+        """Enter RolledBack for the runs, and for the task run that stands for one if it is that of a subflow."""
+        for run_key in self._keys:
+            run = self._recorder.store.read_run(run_key)
+            if isinstance(run, FlowRun) and run.parent_task_run_key is not None:
+                stand_in = self._recorder.store.read_run(run.parent_task_run_key)
+                if stand_in is not None:
+                    self._enter(stand_in)
+            if run is not None:
+                self._enter(run)
 
     def _enter(self, run: TaskRun | FlowRun) -> None:
         before = run.state
@@ -329,8 +344,8 @@ class _Recovery:
             raise _superseded(self._settlement)
 
     def _withdraw(self) -> None:
-        for run_key in reversed(self._steps):
-            _RunRollback(self._recorder, run_key)(None)
+        for step in reversed(self._steps.values()):
+            RunRollback(self._recorder, step)(None)
         self._recorder.note_unused_files()
         if not self._recorder.store.close_settlement(self._key, drop=list(self._steps)):
             raise _superseded(self._settlement)

@@ -34,6 +34,7 @@ CREATE TABLE staged (
     run_id BLOB NOT NULL UNIQUE,        -- a task run, or the flow run of a subflow
     around_id BLOB,                     -- the task run or flow run around it
     root_id BLOB NOT NULL,              -- the outermost flow run, which is the one to be resumed
+    earlier_ids BLOB,                   -- runs of the same step that dead processes had completed, one after the other
     key TEXT,                           -- what the result is kept under, NULL if nothing is kept
     is_step INTEGER NOT NULL,           -- 1: the same call in a resumed run has the same key
     storage BLOB,                       -- where, pickled; NULL for the table `results`
