@@ -155,11 +155,12 @@ def main(measure: Callable[[Meter, Path], list[Figure]], description: str | None
     parser.add_argument(
         "--rounds", type=int, default=Meter().rounds, help="of how many rounds the fastest counts"
     )
+    parser.add_argument("--folder", type=Path, help="measure in this new directory, and leave it there")
     parser.add_argument("--quick", action="store_true", help="see that it works; the figures mean nothing")
     options = parser.parse_args()
     meter = Meter(1, 20) if options.quick else Meter(options.rounds)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        report = Report(measure(meter, Path(folder)), _circumstances())
+        report = Report(measure(meter, options.folder or Path(folder)), _circumstances())
     if options.page:
         _write_into(options.page, name, report.as_markdown())
     elif options.markdown:

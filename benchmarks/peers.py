@@ -24,13 +24,18 @@ def interpreter(peer: str) -> Path:
     return Path(sys.executable) if peer == "mainspring" else HERE.parent / f".venv-{peer}" / "bin" / "python"
 
 
-def take_turn(peer: str, meter: Meter) -> list[dict[str, Any]]:
-    """What a peer's interpreter measures in a few rounds."""
+def take_turn(peer: str, meter: Meter, folder: Path) -> list[dict[str, Any]]:
+    """What a peer's interpreter measures in a few rounds.
+
+    What it leaves behind stays until all is measured: some file systems are slow to make files for a minute after many
+    were deleted, and whose turn is next would pay for it.
+    """
     python = interpreter(peer)
     if not python.exists():
         raise ChildProcessError("It has no environment. `make bench-peers` makes one.")
     amount = "--quick" if meter.calls < Meter().calls else f"--rounds={TURN}"
-    command = [str(python), str(HERE / f"peer_{peer}.py"), "--json", amount]
+    command = [str(python), str(HERE / f"peer_{peer}.py"), "--json", f"--folder={folder}", amount]
+    folder.mkdir()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"It ended with the exit code {done.returncode}."]
@@ -48,14 +53,14 @@ def fastest(turns: list[list[dict[str, Any]]]) -> list[Figure]:
     return [Figure(path, least, unit) for path, least in seconds.items()]
 
 
-def measure(meter: Meter, _: Path) -> list[Figure]:
+def measure(meter: Meter, home: Path) -> list[Figure]:
     """All figures that can be had."""
     turns: dict[str, list[list[dict[str, Any]]]] = {"mainspring": [], "joblib": [], "dbos": []}
     problems: dict[str, str] = {}
-    for _round in range(meter.rounds):
+    for turn in range(meter.rounds):
         for peer in [peer for peer in turns if peer not in problems]:
             try:
-                turns[peer].append(take_turn(peer, meter))
+                turns[peer].append(take_turn(peer, meter, home / f"{peer}-{turn}"))
             except ChildProcessError as error:
                 problems[peer] = str(error)
     figures = []
