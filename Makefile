@@ -3,10 +3,12 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
+BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+PEERS := joblib dbos
 EXTRAS := arrow,dask,lz4,otel,postgres,ray,ui,zstd
 PIP := -m pip --disable-pip-version-check --quiet
 PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
@@ -14,7 +16,7 @@ PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: bench check clean constraints demo docs format help test test-oldest
+.PHONY: bench bench-peers check clean constraints demo docs format help test test-oldest
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,8 +43,13 @@ docs: $(VENV)/.docs ## build the documentation into build/docs
 	@$(BIN)/sphinx-build --fail-on-warning --quiet docs build/docs
 	@echo "open build/docs/index.html"
 
-bench: $(VENV)/.package ## measure what a task costs
-	@$(BIN)/python benchmarks/overhead.py
+bench: $(VENV)/.test ## measure what mainspring costs (BENCH_ARGS="--page docs/explanation/performance.md" keeps it)
+	@for name in overhead results hashing; do $(BIN)/python benchmarks/$$name.py $(BENCH_ARGS) || exit 1; done
+
+bench-peers: $(VENV)/.test $(PEERS:%=.venv-%/.made) ## measure it against joblib and DBOS in environments of their own
+	@for peer in $(PEERS); do .venv-$$peer/bin/python $(PIP) install --upgrade $$peer || \
+		echo "$$peer cannot be installed" >&2; done
+	@$(BIN)/python benchmarks/peers.py $(BENCH_ARGS)
 
 test-oldest: $(OLDEST)/.test ## run the tests with the oldest allowed versions
 	@$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS)
@@ -53,7 +60,7 @@ constraints: $(VENV)/.made ## pin the newest allowed version of everything in co
 	$(BIN)/python tools/pin.py < $(VENV)/report.json > constraints.txt
 
 clean: ## remove the environments, the caches and what was built
-	rm -rf $(VENV) $(OLDEST) build dist htmlcov .coverage
+	rm -rf $(VENV) $(OLDEST) $(PEERS:%=.venv-%) build dist htmlcov .coverage
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

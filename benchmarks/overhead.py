@@ -1,34 +1,23 @@
 """What mainspring costs per call, as multiples of a thread pool's submit measured in the same run.
 
-Run it with ``make bench``, or ``python benchmarks/overhead.py --json`` for programs. Each figure is the best of five
-rounds; the garbage collector runs as it pleases. The yardstick is the time per call of submitting 2,000 trivial
-functions to ``ThreadPoolExecutor(8)`` and collecting them all.
+``make bench`` runs it with the other benchmarks of mainspring alone.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
+import sqlite3
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 from mainspring import flow, task
-from mainspring.cache_policies import INPUTS, NO_CACHE
 from mainspring.events import subscribe
 from mainspring.recording import close_recorders
 from mainspring.settings import temporary_settings
-
-ROUNDS = 5
-CALLS = 2_000
-SCRIPTS = 10
+from measuring import Figure, Meter, main, nothing
 
 FIRST_SCRIPT = """
 from mainspring import flow, task
@@ -45,43 +34,14 @@ assert first() == 42
 """
 
 
-class Figure(NamedTuple):
-    """One measured path: seconds per call, what they are a multiple of, and the budget in these multiples."""
-
-    path: str
-    seconds: float
-    unit: float
-    budget: float | None
-
-    @property
-    def multiple(self) -> float:
-        return self.seconds / self.unit
-
-
-def nothing() -> None:
-    """The function whose call is the floor."""
-
-
 @task
 def tracked() -> None:
-    """The same as a task."""
+    """`nothing` as a task."""
 
 
 @task
 async def tracked_async() -> None:
     """The same as an async task."""
-
-
-@task(persist_result=True, cache_policy=NO_CACHE)
-def kept() -> dict[str, int]:
-    """A task whose small result is kept, each time under a key of its own."""
-    return {"answer": 42}
-
-
-@task(persist_result=True, cache_policy=INPUTS)
-def cached(x: int) -> dict[str, int]:
-    """A task that is answered from what was kept, from the second call on."""
-    return {"answer": x}
 
 
 @task(tags=["nightly", "etl"])
@@ -95,153 +55,113 @@ def empty() -> None:
 
 
 @flow
-def inline() -> float:
+def inline(meter: Meter) -> float:
     """Seconds per recorded call of a sync task."""
-    return best(lambda: [tracked() for _ in range(CALLS)]) / CALLS
+    return meter.per_call(tracked)
 
 
 @flow
-async def inline_async() -> float:
+async def inline_async(meter: Meter) -> float:
     """Seconds per recorded call of an async task."""
-    rounds = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        for _ in range(CALLS):
-            await tracked_async()
-        rounds.append(time.perf_counter() - start)
-    return min(rounds) / CALLS
+    return await meter.per_await(tracked_async)
 
 
 @flow
-def with_kept_result() -> float:
-    """Seconds per recorded call of a sync task whose result is kept."""
-    return best(lambda: [kept() for _ in range(CALLS)]) / CALLS
-
-
-@flow
-def with_cache_hit() -> float:
-    """Seconds per recorded call of a sync task whose result is there already."""
-    cached(42)
-    return best(lambda: [cached(42) for _ in range(CALLS)]) / CALLS
-
-
-@flow
-def with_tags() -> float:
+def with_tags(meter: Meter) -> float:
     """Seconds per recorded call of a sync task with tags."""
-    return best(lambda: [tagged() for _ in range(CALLS)]) / CALLS
+    return meter.per_call(tagged)
 
 
-def with_subscriber() -> float:
+def with_subscriber(meter: Meter) -> float:
     """Seconds per recorded call of a sync task while somebody takes the events of task runs."""
     with subscribe(lambda _: None, prefix="mainspring.task-run."):
-        return inline()
+        return inline(meter)
 
 
 @flow
-def submitted() -> float:
+def submitted(meter: Meter) -> float:
     """Seconds per task submitted to the thread runner and collected."""
 
     def submit_and_collect() -> None:
-        for future in [tracked.submit() for _ in range(CALLS)]:
+        for future in [tracked.submit() for _ in range(meter.calls)]:
             future.result()
 
-    return best(submit_and_collect) / CALLS
+    return meter.best(submit_and_collect) / meter.calls
 
 
-def call_bare() -> None:
-    """The floor, as often as everything else."""
-    for _ in range(CALLS):
-        nothing()
+def commit(meter: Meter, path: Path) -> float:
+    """Seconds per SQLite commit of one row to a write-ahead log, without waiting for the drive."""
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=NORMAL")
+    database.execute("CREATE TABLE rows (number INTEGER PRIMARY KEY, text TEXT)")
+    insert = "INSERT INTO rows (text) VALUES ('as long as the row of a task run is, or not much shorter than that')"
+    seconds = meter.per_call(lambda: database.execute(insert))
+    database.close()
+    return seconds
 
 
-def yardstick() -> float:
-    """Seconds per trivial call submitted to a fresh thread pool and collected."""
-    rounds = []
-    for _ in range(ROUNDS):
-        with ThreadPoolExecutor(8) as pool:
-            start = time.perf_counter()
-            for future in [pool.submit(nothing) for _ in range(CALLS)]:
-                future.result()
-            rounds.append(time.perf_counter() - start)
-    return min(rounds) / CALLS
-
-
-def best(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of some rounds."""
-    rounds = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        work()
-        rounds.append(time.perf_counter() - start)
-    return min(rounds)
-
-
-def interpreter(code: str, home: Path) -> float:
+def interpreter(meter: Meter, code: str, home: Path) -> float:
     """Seconds of the fastest of some interpreters that start, run ``code`` in an empty home, and end."""
-    rounds = []
+    homes = iter(home / f"{len(code)}-{number}" for number in range(2 * meter.rounds))
     environment = {**os.environ}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its byte code
-    for number in range(SCRIPTS):
-        environment["MAINSPRING_HOME"] = str(home / f"{len(code)}-{number}")
-        start = time.perf_counter()
+
+    def start() -> None:
+        environment["MAINSPRING_HOME"] = str(next(homes))
         subprocess.run([sys.executable, "-c", code], env=environment, check=True)
-        rounds.append(time.perf_counter() - start)
-    return min(rounds)
+
+    return meter._replace(rounds=2 * meter.rounds).best(start)
 
 
-def measure(home: Path) -> list[Figure]:
-    """All figures, each measured in this process and this run."""
-    unit = yardstick()
-    figures = [
-        Figure("yardstick: thread pool submit", unit, unit, None),
-        Figure("floor: bare call", best(call_bare) / CALLS, unit, None),
-    ]
+def per_durability(meter: Meter, home: Path, unit: float) -> list[Figure]:
+    """A task at each level of durability."""
+    figures = []
     for durability, budget in (("process", 4), ("disk", None), ("relaxed", 2.5)):
         with temporary_settings({"home": home / durability, "durability": durability}):
             figures += [
-                Figure(f"inline task, {durability}", inline(), unit, budget),
-                Figure(f"inline async task, {durability}", asyncio.run(inline_async()), unit, budget),
+                Figure(f"inline task, {durability}", inline(meter), unit, budget),
+                Figure(f"inline async task, {durability}", asyncio.run(inline_async(meter)), unit, budget),
             ]
+    return figures
+
+
+def per_way(meter: Meter, home: Path, unit: float) -> list[Figure]:
+    """A task in each way to call it, and a flow."""
+    few = meter._replace(calls=max(1, meter.calls // 10))
+    paths: list[tuple[str, Callable[[], float], float | None]] = [
+        ("submitted task, process", lambda: submitted(meter), 5),
+        ("tags without limits, process", lambda: with_tags(meter), None),
+        ("event subscriber, process", lambda: with_subscriber(meter), None),
+        ("empty flow run, process", lambda: few.per_call(empty), 25),
+    ]
     with temporary_settings({"home": home / "process", "durability": "process"}):
-        figures += [
-            Figure("submitted task, process", submitted(), unit, 5),
-            Figure("kept result, process", with_kept_result(), unit, 5),
-            Figure("cache hit, process", with_cache_hit(), unit, 3),
-            Figure("tags without limits, process", with_tags(), unit, None),
-            Figure("event subscriber, process", with_subscriber(), unit, None),
-            Figure("empty flow run, process", best(lambda: [empty() for _ in range(200)]) / 200, unit, 25),
-        ]
-    close_recorders()
-    bare = interpreter("pass", home)
+        return [Figure(path, measure(), unit, budget) for path, measure, budget in paths]
+
+
+def starts(meter: Meter, home: Path) -> list[Figure]:
+    """What it takes to begin, in starts of a bare interpreter."""
+    bare = interpreter(meter, "pass", home)
     return [
-        *figures,
-        Figure("bare interpreter start", bare, bare, None),
-        Figure("import mainspring", interpreter("import mainspring", home), bare, 3),
-        Figure("first script, database created", interpreter(FIRST_SCRIPT, home), bare, 10),
+        Figure("bare interpreter start", bare, bare),
+        Figure("import mainspring", interpreter(meter, "import mainspring", home), bare, 3),
+        Figure("first script, database created", interpreter(meter, FIRST_SCRIPT, home), bare, 10),
     ]
 
 
-def show(figures: list[Figure]) -> None:
-    """The figures as a table; budgets are those of the design."""
-    print(f"{'path':34} {'time':>12} {'multiple':>9} {'budget':>7}")
-    for figure in figures:
-        budget = "" if figure.budget is None else f"{figure.budget:g}"
-        print(f"{figure.path:34} {figure.seconds * 1e6:9.1f} us {figure.multiple:9.2f} {budget:>7}")
-
-
-def main() -> None:
-    """Measure and print, as a table or as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder))
-    if options.json:
-        rows = [{**figure._asdict(), "multiple": figure.multiple} for figure in figures]
-        print(json.dumps(rows, indent=2))
-    else:
-        show(figures)
+def measure(meter: Meter, home: Path) -> list[Figure]:
+    """All figures, each measured in this process and this run."""
+    unit = meter.yardstick()
+    figures = [
+        Figure("yardstick: thread pool submit", unit, unit),
+        Figure("floor: bare call", meter.per_call(nothing), unit),
+        Figure("floor: SQLite commit of one row", commit(meter, home / "rows.db"), unit),
+        *per_durability(meter, home, unit),
+        *per_way(meter, home, unit),
+    ]
+    close_recorders()
+    return [*figures, *starts(meter, home)]
 
 
 if __name__ == "__main__":
-    main()
+    main(measure, __doc__, "overhead")
