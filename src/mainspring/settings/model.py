@@ -83,8 +83,8 @@ class ResultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         default_serializer: What turns results into bytes unless a task or flow says it: the type of a
             serializer, for example "json" or "compressed/pickle".
         default_storage: Where results are kept unless a task or flow says it: a folder or the address of a
-            file system ("s3://bucket/results"). When unset, ``local_storage_path``.
-        local_storage_path: The folder for results; ``storage`` in ``home`` when unset.
+            file system ("s3://bucket/results"). When unset, the run store.
+        local_storage_path: The folder for large results of the run store; ``storage`` in ``home`` when unset.
     """
 
     persist_by_default: bool = False
@@ -191,6 +191,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def local_storage_path(self) -> Path:
-        """The folder for results: ``results.local_storage_path``, or ``storage`` in ``home``."""
+        """The folder for large results: ``results.local_storage_path``, or ``storage`` in ``home``."""
         given = self.results.local_storage_path
         return self.home / "storage" if given is None else given.expanduser()
