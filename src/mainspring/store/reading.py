@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 from mainspring.exceptions import StorageError, StoragePathMissing
@@ -12,11 +11,10 @@ from mainspring.records import ResultRecordMetadata
 from mainspring.records.locations import HISTORY, history_key
 from mainspring.settings import get_current_settings
 from mainspring.states import State
-from mainspring.store.addresses import open_store
 from mainspring.store.protocol import RunStore
 from mainspring.store.results import KeptResult
 
-__all__ = ["StoredResults", "content_of", "missing", "read_file", "remove_unused_files", "results_of"]
+__all__ = ["StoredResults", "content_of", "missing", "read_file", "remove_unused_files"]
 
 
 class StoredResults(ReadableFileSystem):
@@ -48,17 +46,8 @@ class StoredResults(ReadableFileSystem):
         if isinstance(data, ResultRecordMetadata) and (data.storage_key or "").startswith(HISTORY):
             data.storage = self
 
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return results_of, (self._store.url,)
-
     def __repr__(self) -> str:
         return f"StoredResults({self._store!r})"
-
-
-@cache
-def results_of(url: str) -> StoredResults:
-    """The results of the run store at an address, for what comes from another process; it stays open."""
-    return StoredResults(open_store(url, create=False))
 
 
 def content_of(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mainspring import clock
 from mainspring._core.transitions import Move, enter, next_state
@@ -88,6 +89,9 @@ class SQLiteRunStore:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self._database.path, self._database.durability)
 
     # Writing
 
@@ -392,6 +396,12 @@ class SQLiteRunStore:
             self._owner.abandon()
             self._owner = None
         self._rows_copied = 0
+
+
+@cache
+def _reopened(path: str, durability: Durability) -> SQLiteRunStore:
+    """The store for what comes from another process and reads there; it stays open."""
+    return SQLiteRunStore(path, durability, create=False)
 
 
 def _write_history(
