@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mainspring import clock, identifiers
@@ -53,50 +53,63 @@ class StagedSteps:
     """
 
     def __init__(self, steps: Sequence[StagedStep]) -> None:
-        self._steps = [step for step in steps if step.settlement is None]
         self._lock = threading.Lock()
+        self._steps: dict[bytes, StagedStep] = {}
+        self._by_key: dict[str, deque[bytes]] = defaultdict(deque)
+        self._inside: dict[bytes | None, list[bytes]] = defaultdict(list)
+        self.put_back([step for step in steps if step.settlement is None])
 
     def __bool__(self) -> bool:
         return bool(self._steps)
 
     def take(self, key: str) -> StagedStep | None:
         """The first step with this key, which nobody else gets from now on."""
-        return next(iter(self._take(lambda step: step.is_step and step.key == key, 1)), None)
+        if key not in self._by_key:
+            return None
+        with self._lock:
+            run_keys = self._by_key[key]
+            while run_keys:
+                step = self._steps.pop(run_keys.popleft(), None)
+                if step is not None:
+                    return step
+        return None
 
     def take_run(self, run_key: bytes) -> StagedStep | None:
         """What a run has staged."""
-        return next(iter(self._take(lambda step: step.run_key == run_key, 1)), None)
+        with self._lock:
+            return self._steps.pop(run_key, None)
 
     def take_inside(self, run_key: bytes) -> list[StagedStep]:
         """What the runs inside of a run have staged."""
-        return self._take(lambda step: step.around_key == run_key)
-
-    def put_back(self, steps: Sequence[StagedStep]) -> None:
-        """Let others have what was taken."""
-        with self._lock:
-            self._steps += steps
+        return self._take(self._inside.get(run_key, ()))
 
     def take_unreachable(self) -> list[StagedStep]:
         """Those that no call can take over: neither has their own one the same key again, nor one around them."""
-        runs = {step.run_key: step for step in self._steps}
 
         def is_reachable(step: StagedStep | None) -> bool:
             while step is not None and not step.is_step:
-                step = runs.get(step.around_key or b"")
+                step = self._steps.get(step.around_key or b"")
             return step is not None
 
-        return self._take(lambda step: not is_reachable(step))
+        return self._take([key for key, step in self._steps.items() if not is_reachable(step)])
 
     def take_all(self) -> list[StagedStep]:
         """All that are left."""
-        return self._take(lambda _: True)
+        return self._take(list(self._steps))
 
-    def _take(self, is_meant: Callable[[StagedStep], bool], limit: int | None = None) -> list[StagedStep]:
+    def put_back(self, steps: Iterable[StagedStep]) -> None:
+        """Let others have what was taken."""
         with self._lock:
-            taken = list(islice(filter(is_meant, self._steps), limit))
-            for step in taken:
-                self._steps.remove(step)
-        return taken
+            for step in steps:
+                self._steps[step.run_key] = step
+                self._inside[step.around_key].append(step.run_key)
+                if step.is_step and step.key is not None:
+                    self._by_key[step.key].append(step.run_key)
+
+    def _take(self, run_keys: Iterable[bytes]) -> list[StagedStep]:
+        with self._lock:
+            found = [self._steps.pop(key, None) for key in run_keys]
+        return [step for step in found if step is not None]
 
 
 def check(leftovers: Leftovers) -> None:
