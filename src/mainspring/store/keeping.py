@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from mainspring.store.results import Attachment, KeptResult, Leftovers, Settlement, StagedStep
+from mainspring.store.rows import Row, tidied
 
 __all__ = [
     "advance_settlement",
@@ -29,7 +29,7 @@ _REPLACE = (
 _KEEP = f"INSERT INTO results VALUES (?,?,?,?,?){_REPLACE}"  # noqa: S608 - constants
 _STAGE = (
     'INSERT INTO staged (run_id, around_id, root_id, key, is_step, storage, file, content, hooks, "values")'
-    " VALUES (?,?,?,?,?,?,?,?,?,?)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (run_id) DO NOTHING"
 )
 _PUBLISH = (
     "INSERT INTO results SELECT key, run_id, ?, file, content FROM staged"  # noqa: S608 - a constant
@@ -56,31 +56,36 @@ _SELECT_SETTLEMENTS = (
 # With the states of a run
 
 
-def attach(db: sqlite3.Cursor, attachments: Sequence[Attachment], now: int) -> None:
+def attach(db: sqlite3.Cursor, attachments: Sequence[Attachment], now: int, tidy: bool = False) -> None:
     """Write what comes with the states of a run.
 
     Args:
         db: A cursor, in a transaction.
         attachments: What to write, in this order.
         now: The time.
+        tidy: Replace what UTF-8 cannot hold.
     """
     for each in attachments:
         if isinstance(each, KeptResult):
-            db.execute(_KEEP, (each.key, each.run_key, now, each.file, each.content))
+            keep(db, [each], now, tidy)
         elif isinstance(each, StagedStep):
-            _stage(db, each)
+            row = _staged_row(each)
+            db.execute(_STAGE, tidied(row) if tidy else row)
         else:
             _drop(db, [each.run_key])
-            db.execute("DELETE FROM results WHERE key = ? AND run_id = ?", (each.key, each.run_key))
+            row = each.key, each.run_key
+            db.execute("DELETE FROM results WHERE key = ? AND run_id = ?", tidied(row) if tidy else row)
 
 
-def keep(db: sqlite3.Cursor, results: Iterable[KeptResult], now: int) -> None:
-    """Write results that come with no run."""
-    db.executemany(_KEEP, [(each.key, each.run_key, now, each.file, each.content) for each in results])
+def keep(db: sqlite3.Cursor, results: Iterable[KeptResult], now: int, tidy: bool = False) -> None:
+    """Write results that come with no run; the arguments are those of `attach`."""
+    for each in results:
+        row = each.key, each.run_key, now, each.file, each.content
+        db.execute(_KEEP, tidied(row) if tidy else row)
 
 
-def _stage(db: sqlite3.Cursor, step: StagedStep) -> None:
-    row: tuple[Any, ...] = (
+def _staged_row(step: StagedStep) -> Row:
+    return (
         step.run_key,
         step.around_key,
         step.root_key,
@@ -92,7 +97,6 @@ def _stage(db: sqlite3.Cursor, step: StagedStep) -> None:
         step.hooks,
         step.values,
     )
-    db.execute(_STAGE, row)
 
 
 # By themselves
@@ -102,7 +106,7 @@ def open_settlement(
     db: sqlite3.Cursor, owner: int | None, settlement: Settlement, run_keys: Sequence[bytes]
 ) -> bool:
     """See `ResultRows.open_settlement`."""
-    if not _are_staged(db, run_keys):
+    if not _are_staged(db, run_keys, settlement.key):
         return False
     row = settlement.key, settlement.root_key, settlement.decision, settlement.begun, settlement.plan
     db.execute(_SETTLE, row)
@@ -134,7 +138,7 @@ def close_settlement(
     now: int,
 ) -> bool:
     """See `ResultRows.close_settlement`."""
-    if not _are_staged(db, publish):
+    if not _are_staged(db, publish, key):
         return False
     if key is not None and not db.execute("DELETE FROM settlements WHERE id = ?", (key,)).rowcount:
         return False
@@ -147,9 +151,10 @@ def close_settlement(
     return True
 
 
-def _are_staged(db: sqlite3.Cursor, run_keys: Sequence[bytes]) -> bool:
-    query = "SELECT 1 FROM staged WHERE run_id = ?"
-    return all(db.execute(query, (key,)).fetchone() is not None for key in run_keys)
+def _are_staged(db: sqlite3.Cursor, run_keys: Sequence[bytes], settlement_key: bytes | None) -> bool:
+    """Whether runs are staged, and nobody but a settlement is about to decide about them."""
+    query = "SELECT 1 FROM staged WHERE run_id = ? AND (settlement_id IS NULL OR settlement_id = ?)"
+    return all(db.execute(query, (key, settlement_key)).fetchone() is not None for key in run_keys)
 
 
 def _drop(db: sqlite3.Cursor, run_keys: Sequence[bytes]) -> None:
@@ -160,7 +165,10 @@ def _drop(db: sqlite3.Cursor, run_keys: Sequence[bytes]) -> None:
 
 def delete_result(db: sqlite3.Cursor, owner: int | None, key: str) -> bool:
     """See `ResultRows.delete_result`."""
-    return db.execute("DELETE FROM results WHERE key = ?", (key,)).rowcount > 0
+    try:
+        return db.execute("DELETE FROM results WHERE key = ?", (key,)).rowcount > 0
+    except UnicodeEncodeError:  # nothing is kept under a key that UTF-8 cannot hold
+        return False
 
 
 def forget_unused_files(db: sqlite3.Cursor, owner: int | None, files: Sequence[str]) -> None:
@@ -173,7 +181,10 @@ def forget_unused_files(db: sqlite3.Cursor, owner: int | None, files: Sequence[s
 
 def read_result(db: sqlite3.Connection, key: str) -> KeptResult | None:
     """See `ResultRows.read_result`."""
-    row = db.execute("SELECT key, content, file, run_id FROM results WHERE key = ?", (key,)).fetchone()
+    try:
+        row = db.execute("SELECT key, content, file, run_id FROM results WHERE key = ?", (key,)).fetchone()
+    except UnicodeEncodeError:  # as above
+        return None
     return None if row is None else KeptResult(*row)
 
 

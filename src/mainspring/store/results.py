@@ -125,7 +125,8 @@ class ResultRows(Protocol):
         """Decide about staged steps. A settlement with the same id is replaced.
 
         Returns:
-            False, with nothing changed, if one of the steps is not staged any more: somebody else goes on with it.
+            False, with nothing changed, if one of the steps is not staged any more, or another settlement is about
+            it: somebody else goes on with it.
         """
         ...
 
@@ -154,7 +155,7 @@ class ResultRows(Protocol):
 
         Returns:
             False, with nothing changed, if the settlement is somebody else's, or one of the runs to be published
-            is not staged any more.
+            is not staged any more or is decided about by another settlement.
         """
         ...
 

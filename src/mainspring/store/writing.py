@@ -50,11 +50,14 @@ def write_changes(
         if change.follows is not None or not _insert(db, change, owner, tidy, pending):
             # its position counts what is in the table
             _flush(db, tidy, pending)
-            if not _append(db, change, owner, tidy, pending):
+            written = _append(db, change, owner, tidy, pending)
+            if written is None:
                 refused.append(change)
                 continue
+            if not written:
+                continue  # what is attached was written with the states
         if change.attachments:
-            attach(db, change.attachments, clock.current().now())
+            attach(db, change.attachments, clock.current().now(), tidy)
     _flush(db, tidy, pending)
     return refused
 
@@ -107,17 +110,20 @@ def _insert(db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, p
     return True
 
 
-def _append(db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, pending: list[Row]) -> bool:
-    """Write further states of a run; False if its newest state is not the one that they follow."""
+def _append(
+    db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, pending: list[Row]
+) -> list[State] | None:
+    """Write further states of a run, and return those that were not there yet.
+
+    None if its newest state is not the one that they follow.
+    """
     run = change.run
     table = table_of(run)
     found = db.execute(table.newest, (run.key,)).fetchone()
     if found is None:
-        return False
+        return None
     newest, position, *stored = found
     states = change.states if newest == change.follows else _not_yet_written(change, newest)
-    if states is None:
-        return False
     if states:
         projection = Projection.stored(*stored)
         for state in states:
@@ -128,7 +134,7 @@ def _append(db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, p
         db.execute(table.update, tidied(row) if tidy else row)
         if isinstance(run, FlowRun):
             _keep_resumption(db, run, tidy)
-    return True
+    return states
 
 
 def _keep_resumption(db: sqlite3.Cursor, run: FlowRun, tidy: bool) -> None:
