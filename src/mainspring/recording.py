@@ -69,6 +69,7 @@ class Recorder:
         self._cache_keys: list[CacheKey] = []
         self._results: list[KeptResult] = []
         self._unwritten: dict[str, KeptResult] = {}  # all results in the buffer, by their keys
+        self._withdrawn: dict[str, int] = {}  # keys of withdrawals in the buffer, and when they were entered
         self._entered = 0
         self._written = 0
         self._refused: set[bytes] = set()
@@ -182,6 +183,8 @@ class Recorder:
         Raises:
             StoreError: The store cannot be read.
         """
+        if self._withdrawn:
+            self._commit(self._withdrawn.get(key, 0))
         return self._unwritten.get(key) or self.store.read_result(key)
 
     def delete_result(self, key: str) -> bool:
@@ -191,12 +194,12 @@ class Recorder:
         return self.store.delete_result(key)
 
     def _note_results(self, attachments: Sequence[Attachment]) -> None:
+        self._has_unused = True  # what was under a key before may have been in a file
         for each in attachments:
             if isinstance(each, KeptResult):
                 self._unwritten[each.key] = each
-                self._has_unused |= each.file is not None
-            elif isinstance(each, Withdrawal):
-                self._has_unused = True
+            elif isinstance(each, Withdrawal) and each.key is not None:
+                self._withdrawn[each.key] = self._entered + 1
 
     def note_unused_files(self) -> None:
         """Have the background thread remove files of results that do not count any more."""
@@ -275,6 +278,9 @@ class Recorder:
             with self._buffer_lock:
                 if self._unwritten.get(key) is kept:
                     del self._unwritten[key]
+        if self._withdrawn:
+            with self._buffer_lock:
+                self._withdrawn = {key: ticket for key, ticket in self._withdrawn.items() if ticket > entered}
         for change in refused:
             self._refused.add(change.run.key)
 

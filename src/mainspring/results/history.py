@@ -85,7 +85,14 @@ class HistoryStorage(WritableFileSystem):
 
     def delete_path(self, path: str) -> None:
         key = history_key(path)
-        if not current_recorder().delete_result(key):
+        was_there = current_recorder().delete_result(key)
+        if self.contains(key):
+            try:
+                self._files.delete_path(key)  # as above
+                was_there = True
+            except StorageError:
+                pass
+        if not was_there:
             raise StoragePathMissing(f"Cannot remove the result under the key {key!r}: it does not exist.")
 
     def pack(self, path: str, content: bytes, run_key: bytes | None = None) -> KeptResult:
