@@ -194,7 +194,6 @@ class Recorder:
         return self.store.delete_result(key)
 
     def _note_results(self, attachments: Sequence[Attachment]) -> None:
-        self._has_unused = True  # what was under a key before may have been in a file
         for each in attachments:
             if isinstance(each, KeptResult):
                 self._unwritten[each.key] = each
@@ -274,6 +273,10 @@ class Recorder:
             self._put_back(changes, logs, cache_keys, results)
             raise
         self._written = entered
+        if results or any(change.attachments for change in changes.values()):
+            self._has_unused = (
+                True  # what they replace, or they themselves if refused, may have been in a file
+            )
         for key, kept in unwritten.items():
             with self._buffer_lock:
                 if self._unwritten.get(key) is kept:

@@ -399,6 +399,29 @@ class ResultRowsConformance:
         store.forget_unused_files([*unused[1:], "/never"])
         assert store.read_unused_files() == ["/0"]
 
+    def test_files_of_a_refused_change(self, store: RunStore) -> None:
+        """Nothing leads to them, unless the change had been accepted before somebody else went on with the run."""
+        root, run = finished_flow_run(store).key, new_task_run()
+        change = advance(run, RUNNING, COMPLETED)
+        change.attachments = (
+            KeptResult("k", None, "/kept", run.key),
+            StagedStep(run.key, root, root, "s", file="/staged"),
+        )
+        record(store, change)
+        record(store, advance(run, State(FAILED)))
+        assert store.write([change]) == [change]
+        assert store.read_unused_files() == []
+        late = advance(run, State(COMPLETED))
+        late.follows = b"no such state...."
+        late.attachments = (
+            KeptResult("k", None, "/late", run.key),
+            StagedStep(run.key, root, root, "s", file="/late and staged"),
+            Withdrawal(run.key, "k"),
+        )
+        assert store.write([late]) == [late]
+        assert sorted(store.read_unused_files()) == ["/late", "/late and staged"]
+        assert store.read_result("k") == KeptResult("k", None, "/kept", run.key)
+
     def test_file_that_is_kept_again_is_in_use(self, store: RunStore) -> None:
         """A result that replaces itself does not lose its file."""
         for content in (None, None):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from mainspring.store.results import Attachment, KeptResult, Leftovers, Settlement, StagedStep
+from mainspring.store.results import Attachment, KeptResult, Leftovers, Settlement, StagedStep, Withdrawal
 from mainspring.store.rows import Row, tidied
 
 __all__ = [
+    "abandon_files",
     "advance_settlement",
     "attach",
     "claim_settlement",
@@ -39,6 +40,10 @@ _UNPUBLISHED_FILE = (
     "INSERT OR IGNORE INTO unused_files SELECT file FROM staged WHERE run_id = ? AND file IS NOT NULL"
 )
 _SPOOLED_FILE = f"{_UNPUBLISHED_FILE} AND storage IS NOT NULL"
+_ABANDON = (  # unless a call that was interrupted after its commit has written them before
+    "INSERT OR IGNORE INTO unused_files SELECT ? WHERE NOT EXISTS (SELECT 1 FROM results WHERE file = ?)"
+    " AND NOT EXISTS (SELECT 1 FROM staged WHERE file = ?)"
+)
 _UNSTAGE = "DELETE FROM staged WHERE run_id = ?"
 _SETTLE = (
     "INSERT INTO settlements VALUES (?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET"
@@ -82,6 +87,15 @@ def keep(db: sqlite3.Cursor, results: Iterable[KeptResult], now: int, tidy: bool
     for each in results:
         row = each.key, each.run_key, now, each.file, each.content
         db.execute(_KEEP, tidied(row) if tidy else row)
+
+
+def abandon_files(db: sqlite3.Cursor, attachments: Sequence[Attachment], tidy: bool = False) -> None:
+    """Note the files of what is not attached, as nothing leads to them; the arguments are those of `attach`."""
+    for each in attachments:
+        file = None if isinstance(each, Withdrawal) else each.file
+        if file is not None:
+            row: Row = (file, file, file)
+            db.execute(_ABANDON, tidied(row) if tidy else row)
 
 
 def _staged_row(step: StagedStep) -> Row:

@@ -9,7 +9,7 @@ from mainspring import clock
 from mainspring._core.transitions import enter
 from mainspring.runs import FlowRun, Run
 from mainspring.states import State, StateType
-from mainspring.store.keeping import attach
+from mainspring.store.keeping import abandon_files, attach
 from mainspring.store.protocol import CacheKey, Change, LogEntry
 from mainspring.store.rows import (
     INSERT_CACHE_KEY,
@@ -53,6 +53,7 @@ def write_changes(
             written = _append(db, change, owner, tidy, pending)
             if written is None:
                 refused.append(change)
+                abandon_files(db, change.attachments, tidy)
                 continue
             if not written:
                 continue  # what is attached was written with the states
