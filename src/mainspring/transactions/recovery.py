@@ -86,13 +86,17 @@ class StagedSteps:
 
 
 def check(leftovers: Leftovers) -> None:
-    """Find out whether everything that was decided can be finished in this process.
+    """Find out whether everything that was decided can be finished, and the rest undone, in this process.
 
     Raises:
         MainspringError: A hook or a value cannot be loaded.
     """
     for settlement in leftovers.settlements:
         _plan_of(settlement)
+    for step in leftovers.steps:
+        _hooks_of(step)
+        if step.storage is not None:
+            _store_of(step)
 
 
 def open_step(step: StagedStep, store: ResultStore, txn: BaseTransaction) -> ResultRecord[Any]:
