@@ -14,7 +14,7 @@ from mainspring import clock
 from mainspring._core.lineage import Origin
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.recorded import Keeping, RecordedRun, also_named
-from mainspring._engine.steps import active_steps, step_of_task
+from mainspring._engine.steps import active_steps, root_of, step_of_task
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
 from mainspring.exceptions import MainspringError, RunCancelled
@@ -353,7 +353,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     def _root_key(self) -> bytes | None:
         """The flow run that can be resumed if the process dies, None if none can."""
         steps = active_steps(self.run.flow_run_key)
-        return None if steps is None else steps.root_key
+        return None if steps is None else root_of(steps)
 
     def _around_key(self) -> bytes | None:
         """The run around this one."""

@@ -49,6 +49,10 @@ _SETTLE = (
     "INSERT INTO settlements VALUES (?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET"
     " decision = excluded.decision, begun = excluded.begun, plan = excluded.plan"
 )
+_IS_TAKEN = (
+    "SELECT 1 FROM flow_runs r LEFT JOIN owners o ON o.id = r.owner_id LEFT JOIN owners own ON own.id = ?"
+    " WHERE r.id = ? AND (o.host, o.boot, o.pid) IS NOT (own.host, own.boot, own.pid)"
+)
 _SELECT_STEPS = (
     'SELECT run_id, around_id, root_id, key, is_step, storage, content, file, hooks, "values", settlement_id'
     " FROM staged WHERE root_id = ? ORDER BY id"
@@ -61,11 +65,18 @@ _SELECT_SETTLEMENTS = (
 # With the states of a run
 
 
-def attach(db: sqlite3.Cursor, attachments: Sequence[Attachment], now: int, tidy: bool = False) -> None:
+def attach(
+    db: sqlite3.Cursor,
+    owner: int | None,
+    attachments: Sequence[Attachment],
+    now: int,
+    tidy: bool = False,
+) -> None:
     """Write what comes with the states of a run.
 
     Args:
         db: A cursor, in a transaction.
+        owner: The id of this process.
         attachments: What to write, in this order.
         now: The time.
         tidy: Replace what UTF-8 cannot hold.
@@ -74,6 +85,9 @@ def attach(db: sqlite3.Cursor, attachments: Sequence[Attachment], now: int, tidy
         if isinstance(each, KeptResult):
             keep(db, [each], now, tidy)
         elif isinstance(each, StagedStep):
+            if not _is_ours(db, owner, each.root_key):
+                abandon_files(db, [each], tidy)
+                continue
             row = _staged_row(each)
             db.execute(_STAGE, tidied(row) if tidy else row)
         else:
@@ -90,7 +104,7 @@ def keep(db: sqlite3.Cursor, results: Iterable[KeptResult], now: int, tidy: bool
 
 
 def abandon_files(db: sqlite3.Cursor, attachments: Sequence[Attachment], tidy: bool = False) -> None:
-    """Note the files of what is not attached, as nothing leads to them; the arguments are those of `attach`."""
+    """Note the files of what is not attached, as nothing leads to them; arguments as for `attach`."""
     for each in attachments:
         file = None if isinstance(each, Withdrawal) else each.file
         if file is not None:
@@ -120,7 +134,7 @@ def open_settlement(
     db: sqlite3.Cursor, owner: int | None, settlement: Settlement, run_keys: Sequence[bytes]
 ) -> bool:
     """See `ResultRows.open_settlement`."""
-    if not _are_staged(db, run_keys, settlement.key):
+    if not _is_ours(db, owner, settlement.root_key) or not _are_staged(db, run_keys, settlement.key):
         return False
     row = settlement.key, settlement.root_key, settlement.decision, settlement.begun, settlement.plan
     db.execute(_SETTLE, row)
@@ -131,13 +145,17 @@ def open_settlement(
 
 def advance_settlement(db: sqlite3.Cursor, owner: int | None, key: bytes, begun: int) -> bool:
     """See `ResultRows.advance_settlement`."""
-    return db.execute("UPDATE settlements SET begun = ? WHERE id = ?", (begun, key)).rowcount > 0
+    if not _has_settlement(db, owner, key):
+        return False
+    db.execute("UPDATE settlements SET begun = ? WHERE id = ?", (begun, key))
+    return True
 
 
 def claim_settlement(db: sqlite3.Cursor, owner: int | None, key: bytes, new_key: bytes) -> bool:
     """See `ResultRows.claim_settlement`."""
-    if not db.execute("UPDATE settlements SET id = ? WHERE id = ?", (new_key, key)).rowcount:
+    if not _has_settlement(db, owner, key):
         return False
+    db.execute("UPDATE settlements SET id = ? WHERE id = ?", (new_key, key))
     db.execute("UPDATE staged SET settlement_id = ? WHERE settlement_id = ?", (new_key, key))
     return True
 
@@ -152,9 +170,13 @@ def close_settlement(
     now: int,
 ) -> bool:
     """See `ResultRows.close_settlement`."""
+    if key is not None and not _has_settlement(db, owner, key):
+        return False
     if not _are_staged(db, publish, key):
         return False
-    if key is not None and not db.execute("DELETE FROM settlements WHERE id = ?", (key,)).rowcount:
+    if key is not None:
+        db.execute("DELETE FROM settlements WHERE id = ?", (key,))
+    elif not all(_is_ours(db, owner, root_key) for root_key in _roots_of(db, publish)):
         return False
     for run_key in publish:
         db.execute(_PUBLISH, (now, run_key))
@@ -163,6 +185,22 @@ def close_settlement(
     _drop(db, drop)
     keep(db, results, now)
     return True
+
+
+def _is_ours(db: sqlite3.Cursor, owner: int | None, root_key: bytes) -> bool:
+    """Whether no other process than this one has written the newest state of a flow run: it goes on with it then."""
+    return db.execute(_IS_TAKEN, (owner, root_key)).fetchone() is None
+
+
+def _has_settlement(db: sqlite3.Cursor, owner: int | None, key: bytes) -> bool:
+    """Whether there is a settlement, of a flow run that is ours."""
+    found = db.execute("SELECT root_id FROM settlements WHERE id = ?", (key,)).fetchone()
+    return found is not None and _is_ours(db, owner, *found)
+
+
+def _roots_of(db: sqlite3.Cursor, run_keys: Sequence[bytes]) -> set[bytes]:
+    query = "SELECT root_id FROM staged WHERE run_id = ?"
+    return {root_key for key in run_keys for (root_key,) in db.execute(query, (key,)).fetchall()}
 
 
 def _are_staged(db: sqlite3.Cursor, run_keys: Sequence[bytes], settlement_key: bytes | None) -> bool:

@@ -111,7 +111,11 @@ class Leftovers(NamedTuple):
 
 
 class ResultRows(Protocol):
-    """The part of a run store that keeps results and transactions. Methods raise `StoreError` as the others do."""
+    """The part of a run store that keeps results and transactions. Methods raise `StoreError` as the others do.
+
+    What transactions leave belongs to the process that has written the newest state of their outermost flow run. Others
+    can neither stage nor settle anything, as if it was not there: somebody else goes on with the flow run.
+    """
 
     def read_result(self, key: str) -> KeptResult | None:
         """What is kept under a key."""
