@@ -13,9 +13,11 @@ from tests.store.histories import (
     COMPLETED,
     FAILED,
     RUNNING,
+    SCHEDULED,
     advance,
     finished_flow_run,
     finished_task_run,
+    new_flow_run,
     new_task_run,
     record,
 )
@@ -198,6 +200,29 @@ class ResultRowsConformance:
         assert store.read_result("k") == KeptResult("k", None, "/new")
         assert store.read_unused_files() == ["/old"]
         assert keys_of(store, root.key) == []
+
+    def test_result_of_an_earlier_attempt_of_the_flow_run(self, store: RunStore) -> None:
+        """Once the flow run is in its next attempt, task runs of the one before it bring no results, new or known."""
+        flow_run = new_flow_run()
+        record(store, advance(flow_run, RUNNING))
+        going, new = new_task_run(flow_run), new_task_run(flow_run)
+        going.flow_run_run_count = new.flow_run_run_count = 1
+        complete(store, KeptResult("first", "1", None, going.key), run=going)
+        record(store, advance(flow_run, State(SCHEDULED, "AwaitingRetry"), State(RUNNING, "Retrying")))
+        rolled_back = advance(going, State(COMPLETED, "RolledBack"))
+        rolled_back.attachments = (Withdrawal(going.key, "first"),)
+        record(store, rolled_back)
+        late = advance(new, RUNNING, COMPLETED)
+        late.attachments = (KeptResult("k", None, "/late", new.key),)
+        assert store.write([late]) == [late]
+        assert store.read_run(new.key) is store.read_result("k") is store.read_result("first") is None
+        assert store.read_unused_files() == ["/late"]
+        next_one = new_task_run(flow_run)
+        next_one.flow_run_run_count = 2
+        complete(store, KeptResult("k", "2", None, next_one.key), run=next_one)
+        by_hand = new_task_run(flow_run)
+        complete(store, KeptResult("k", "3", None, by_hand.key), run=by_hand)
+        assert store.read_result("k") == KeptResult("k", "3", None, by_hand.key)
 
     def test_results_with_lone_surrogates(self, store: RunStore) -> None:
         """What UTF-8 cannot hold keeps no run from being written; nobody finds anything under such a key."""
