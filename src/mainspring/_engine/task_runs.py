@@ -282,7 +282,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             key=self._result_key,
             store=self._result_store,
             isolation_level=level if self._is_shared else None,
-            overwrite=not self._looks_up or self._refreshes(),
+            # What this step had come to is its own, also if somebody else has used the key since.
+            overwrite=not self._looks_up or self._refreshes() or self._leftover is not None,
             logger=self.logger,
         )
 

@@ -30,7 +30,7 @@ from mainspring.store.reading import read_file
 from mainspring.store.results import KeptResult, Leftovers, Settlement, StagedStep, Withdrawal
 from mainspring.transactions.base import BaseTransaction, Hook, Logger
 from mainspring.transactions.faces import Transaction
-from mainspring.transactions.ledger import Entry, Plan, TransactionCopy, dump
+from mainspring.transactions.ledger import Entry, Plan, TransactionCopy, dump, remove_copies
 from mainspring.transactions.steps import Steps, interrupt_of, raise_interrupt, run_hook
 
 __all__ = ["StagedSteps", "adopt", "adopt_inside", "check", "finish_settlements", "open_step", "roll_back"]
@@ -256,7 +256,7 @@ class _Recovery:
             if error is None:
                 self._publish()
                 return
-            plan = dump(Plan(self._plan.transactions, self._plan.undoing, [], []), "a plan")
+            plan = dump(Plan(self._plan.transactions, self._plan.undoing, [], self._plan.values), "a plan")
             undone = Settlement(key, settlement.root_key, "ROLLBACK", plan)
             if not store.open_settlement(undone, list(self._steps)):
                 raise _superseded(settlement)
@@ -319,6 +319,7 @@ class _Recovery:
         self._recorder.note_unused_files()
         if not self._recorder.store.close_settlement(self._key, list(self._steps), (), rows):
             raise _superseded(self._settlement)
+        remove_copies([value for value in self._plan.values if value.storage is not None])
 
     def _withdraw(self) -> None:
         for run_key in reversed(self._steps):
@@ -326,6 +327,7 @@ class _Recovery:
         self._recorder.note_unused_files()
         if not self._recorder.store.close_settlement(self._key, drop=list(self._steps)):
             raise _superseded(self._settlement)
+        remove_copies(self._plan.values)
 
 
 def _superseded(settlement: Settlement) -> SupersededRun:
