@@ -23,7 +23,7 @@ from mainspring import clock
 from mainspring.events import emit_run_state_change_event, subscriptions
 from mainspring.exceptions import MainspringError, SupersededRun
 from mainspring.logging import RUN_LOGGERS, get_logger
-from mainspring.runs import Run
+from mainspring.runs import Run, TaskRun
 from mainspring.settings import Settings, get_current_settings
 from mainspring.states import State
 from mainspring.store.addresses import open_store
@@ -133,11 +133,15 @@ class Recorder:
         return run.recorded is not None or run.key in self._changes
 
     def is_superseded(self, run: Run) -> bool:
-        """True if somebody else has settled a run, so that its next state will be refused.
+        """True if somebody else has settled a run or goes on with its flow run, so that its result will be refused.
 
         Raises:
             StoreError: The store cannot be read.
         """
+        if isinstance(run, TaskRun) and run.flow_run_key is not None and run.flow_run_run_count:
+            around = self.store.read_run(run.flow_run_key)
+            if around is not None and around.run_count > run.flow_run_run_count:
+                return True
         if run.recorded is None:  # nobody else has seen it
             return False
         found = self.store.read_run(run.key)

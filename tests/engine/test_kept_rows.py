@@ -291,6 +291,24 @@ def test_what_is_rolled_back_is_gone(value: object, mainspring_home: Path) -> No
     assert len(files_in(mainspring_home / "storage")) == 0
 
 
+def test_a_rolled_back_run_is_staged_no_more() -> None:
+    """From the commit of the state RolledBack on, also if nothing was to be kept of it."""
+    work = made(False, lambda: 1, persist_result=False, on_commit=[hook([], "commit", BoomError())])
+
+    @flow(persist_result=True)
+    def pipeline() -> list[View]:
+        commits = Commits()
+        work()
+        return commits.end()
+
+    commits = pipeline()
+    assert commits[0] == ("Completed", 0, 1, 0)
+    rolled_back = [each for each in commits if each.states == "Completed RolledBack"]
+    assert rolled_back
+    assert [each.staged for each in rolled_back] == [0] * len(rolled_back)
+    assert commits[-1].settlements == 0
+
+
 @pytest.mark.parametrize("in_flow", [False, True])
 def test_what_is_rolled_back_elsewhere_is_gone(in_flow: bool, tmp_path: Path, mainspring_home: Path) -> None:
     """A result that was to be kept in a folder is not there, and the copy that was staged of it is removed."""

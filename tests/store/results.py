@@ -8,7 +8,7 @@ from mainspring.identifiers import new_id
 from mainspring.runs import FlowRun, Run
 from mainspring.states import State
 from mainspring.store import RunStore
-from mainspring.store.results import Attachment, KeptResult, Settlement, StagedStep, Withdrawal
+from mainspring.store.results import Attachment, KeptElsewhere, KeptResult, Settlement, StagedStep, Withdrawal
 from tests.store.histories import (
     COMPLETED,
     FAILED,
@@ -217,6 +217,8 @@ class ResultRowsConformance:
         assert store.write([late]) == [late]
         assert store.read_run(new.key) is store.read_result("k") is store.read_result("first") is None
         assert store.read_unused_files() == ["/late"]
+        late.attachments = (KeptElsewhere(new.key),)
+        assert store.write([late]) == [late]
         next_one = new_task_run(flow_run)
         next_one.flow_run_run_count = 2
         complete(store, KeptResult("k", "2", None, next_one.key), run=next_one)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -679,6 +679,27 @@ def test_steps_that_are_not_asked_for_again_stay_if_the_flow_fails(failing_at: A
     assert nothing_is_left()
 
 
+@flow(persist_result=True)
+def without_its_block(folder: str | None) -> list[int]:
+    options: dict[str, Any] = {} if folder is None else {"result_storage": folder}
+    with transaction() if not journal() else nullcontext():
+        found = [book.with_options(**options)(number) for number in (1, 2)]
+        note("end of block")
+    return found
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_steps_whose_block_is_gone(elsewhere: bool, tmp_path: Path) -> None:
+    """If the flow asks for them outside of transactions now, they are taken over, and committed alone."""
+    folder = str(tmp_path / "results") if elsewhere else None
+    die(lambda: without_its_block(folder), at="end of block")
+    assert resume() == [1, 2]
+    assert journal() == ["book 1", "book 2", "end of block", "end of block"]
+    assert states("book") == ["Completed", "Completed", "Cached", "Cached"]
+    assert [run.state.result() for run in task_runs() if run.state.name == "Cached"] == [1, 2]
+    assert nothing_is_left()
+
+
 # Hooks that cannot travel
 
 
@@ -1243,14 +1264,7 @@ def identified() -> str:
     return found
 
 
-LATE_FILE = (
-    "a late task run that is new to the store is accepted, and its file replaces that of its successor"
-)
-
-
-@pytest.mark.parametrize(
-    "elsewhere", [False, pytest.param(True, marks=pytest.mark.xfail(strict=True, reason=LATE_FILE))]
-)
+@pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_late_result_replaces_nothing(
     stopped: Any, elsewhere: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ from mainspring.states import State, StateType, is_stored
 from mainspring.states.conversion import describe_exception
 from mainspring.states.state import is_untrackable
 from mainspring.store.protocol import CacheKey
-from mainspring.store.results import KeptResult, StagedStep, Withdrawal
+from mainspring.store.results import KeptElsewhere, KeptResult, StagedStep, Withdrawal
 from mainspring.transactions import BaseTransaction
 from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump_values
 from mainspring.transactions.recovery import adopt_inside, open_step
@@ -161,8 +161,11 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     def _enter(self, state: State, confirm: bool = False) -> State:
         """Enter and record a state; what a completed run came to is known in its flow run from then on."""
-        if state.type is StateType.COMPLETED and not self._keeps_result and self._has_hooks_to_stage():
-            self._attachments = (self._staged_step(None),)
+        if state.type is StateType.COMPLETED and state.name != "RolledBack":
+            if not self._keeps_result and self._has_hooks_to_stage():
+                self._attachments = (self._staged_step(None),)
+            if self._is_taken_over and self._leftover is not None:
+                self._attachments = (Withdrawal(self._leftover.run_key), *self._attachments)
         RecordedRun._enter(self, state, confirm)  # `super()` costs more than it gives here
         if state.type is StateType.COMPLETED:
             self.trace(state.data)
@@ -330,8 +333,10 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         if txn.is_locking and not txn.store.is_lock_holder(txn.key, holder=txn.holder):
             return Keeping.LATER  # which refuses it (TX-77)
         keeping = RecordedRun._keeping(self, state)
-        if keeping is Keeping.FILE and self._recorder.is_superseded(self.run):
-            return Keeping.LATER  # the state is refused, and nothing is written
+        if keeping is Keeping.FILE:
+            self._attachments = (KeptElsewhere(self.run.key),)
+            if self._recorder.is_superseded(self.run):
+                return Keeping.LATER  # the state is refused, and nothing is written
         return keeping
 
     def _attach(self, row: KeptResult, record: Any, keeping: Keeping) -> None:
@@ -339,8 +344,6 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self._attachments = (self._staged_step(row),)
         else:
             RecordedRun._attach(self, row, record, keeping)
-        if self._is_taken_over and self._leftover is not None:
-            self._attachments = (Withdrawal(self._leftover.run_key), *self._attachments)
 
     def _holder(self) -> str | None:
         txn = self._transaction

@@ -90,7 +90,7 @@ def attach(
                 continue
             row = _staged_row(each)
             db.execute(_STAGE, tidied(row) if tidy else row)
-        else:
+        elif isinstance(each, Withdrawal):
             _drop(db, [each.run_key])
             row = each.key, each.run_key
             db.execute("DELETE FROM results WHERE key = ? AND run_id = ?", tidied(row) if tidy else row)
@@ -106,7 +106,7 @@ def keep(db: sqlite3.Cursor, results: Iterable[KeptResult], now: int, tidy: bool
 def abandon_files(db: sqlite3.Cursor, attachments: Sequence[Attachment], tidy: bool = False) -> None:
     """Note the files of what is not attached, as nothing leads to them; arguments as for `attach`."""
     for each in attachments:
-        file = None if isinstance(each, Withdrawal) else each.file
+        file = each.file if isinstance(each, KeptResult | StagedStep) else None
         if file is not None:
             row: Row = (file, file, file)
             db.execute(_ABANDON, tidied(row) if tidy else row)

@@ -17,6 +17,7 @@ import msgspec
 __all__ = [
     "Attachment",
     "Decision",
+    "KeptElsewhere",
     "KeptResult",
     "Leftovers",
     "ResultRows",
@@ -81,7 +82,13 @@ class Withdrawal(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
-Attachment = KeptResult | StagedStep | Withdrawal
+class KeptElsewhere(msgspec.Struct, frozen=True):
+    """The result of a task run is in another storage. Nothing is written of it; the states count only if it may be."""
+
+    run_key: bytes
+
+
+Attachment = KeptResult | StagedStep | Withdrawal | KeptElsewhere
 """What is written with the states of a run, if and only if these are accepted."""
 
 
