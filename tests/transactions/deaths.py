@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mainspring.recording import close_recorders
+from mainspring.recording import close_recorders, current_recorder
 from mainspring.states import is_stored
 from tests.engine.scenarios import BoomError
 
@@ -100,6 +100,28 @@ def end(pid: int) -> int:
 def die(call: Callable[[], Any], at: str, **environment: str) -> None:
     """Let a process die while it makes a call, right after it has noted a line."""
     assert end(begin(call, DIE_AT=at, **environment)) == DIED, journal()
+
+
+def die_at_write(call: Callable[[], Any], number: int) -> bool:
+    """Let a process die when it begins or ends its so-and-so-many-th write to the run store.
+
+    Returns:
+        False if it came to its end before; that may have been an error.
+    """
+
+    def counted() -> Any:
+        left = iter(range(number))
+
+        def trace(statement: str) -> None:
+            if statement.startswith(("BEGIN", "COMMIT")) and next(left, None) is None:
+                os._exit(DIED)
+
+        store: Any = current_recorder().store
+        store.delete_result("nothing")
+        store._writer.db.set_trace_callback(trace)
+        return call()
+
+    return end(begin(counted)) == DIED
 
 
 def stop(call: Callable[[], Any], at: str) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mainspring import flow, resume_flow_run, task
+from mainspring import flow, recording, resume_flow_run, task
 from mainspring._core.transitions import Move, enter, next_state
 from mainspring.cache_policies import INPUTS, NO_CACHE
 from mainspring.exceptions import NotResumable
@@ -27,7 +27,19 @@ from mainspring.store.results import Leftovers
 from mainspring.transactions import atransaction, get_transaction, transaction
 from tests.engine.history import flow_runs, messages, query, sequence, task_runs
 from tests.engine.scenarios import BoomError
-from tests.transactions.deaths import DONE, Tell, TellLater, begin, die, end, go_on, journal, note, stop
+from tests.transactions.deaths import (
+    DONE,
+    Tell,
+    TellLater,
+    begin,
+    die,
+    die_at_write,
+    end,
+    go_on,
+    journal,
+    note,
+    stop,
+)
 
 LONG = "long " * 10_000
 
@@ -1113,6 +1125,73 @@ def test_a_step_whose_key_somebody_else_has_used_since() -> None:
     assert resume() == 1
     assert journal()[2:] == ["shared 1", "commit shared n=None 1", "end of block", "commit shared n=None 1"]
     assert nothing_is_left()
+
+
+# Everywhere
+
+
+def finish() -> None:
+    """Resume the run if there is one that has not completed; hooks have been called once at most."""
+    runs = [run for run in flow_runs() if run.parent_task_run_key is None]
+    known = query("SELECT flow_run_id FROM resumptions")
+    if runs and not runs[0].state.is_completed() and (runs[0].key,) in known:
+        resume_flow_run(runs[0].id)
+        assert top().state.is_completed()
+    hooks = [line for line in journal() if line.startswith(("commit", "undo"))]
+    assert len(hooks) == len(set(hooks)), hooks
+    assert nothing_is_left(), journal()
+    for run in task_runs():
+        if run.state.is_completed() and run.state.name != "RolledBack" and run.state.has_data:
+            run.state.result()
+
+
+def everywhere(tmp_path: Path) -> list[Any]:
+    return [shop, travel, eager, around, ashop, sharing, lambda: mixed(str(tmp_path / "results"))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", range(7))
+def test_killed_at_any_write(which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the process had just written or was about to write, another one goes on to the same end."""
+    monkeypatch.setattr(recording, "VISIBLE_AFTER", 600)
+    for number in range(200):
+        folder = tmp_path / f"{which}-{number}"
+        folder.mkdir()
+        close_recorders()
+        monkeypatch.setenv("MAINSPRING_HOME", str(folder / "home"))
+        monkeypatch.setenv("JOURNAL", str(folder / "journal"))
+        reload_settings()
+        died = die_at_write(everywhere(folder)[which], number)
+        finish()
+        if not died:
+            assert number > 10
+            break
+    else:
+        pytest.fail("it never came to its end")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", ["end of block", "undo b of outer n=10 10", "commit charge n=11 paid7"])
+def test_killed_at_any_write_while_it_resumes(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third process goes on with what the second one had made of what the first one had left."""
+    monkeypatch.setattr(recording, "VISIBLE_AFTER", 600)
+    for number in range(200):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        close_recorders()
+        monkeypatch.setenv("MAINSPRING_HOME", str(folder / "home"))
+        monkeypatch.setenv("JOURNAL", str(folder / "journal"))
+        reload_settings()
+        die(travel, at=line, FAIL_AT="end of block" if line.startswith("undo") else "")
+        died = die_at_write(resume, number)
+        finish()
+        if not died:
+            assert number > 10
+            break
+    else:
+        pytest.fail("it never came to its end")
 
 
 # Several processes
