@@ -7,6 +7,7 @@ called inside a flow is a subflow: a task run of the parent stands for it there 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -220,7 +221,8 @@ class BaseFlowRunEngine(ResumableFlowRun):
         run = self.run
         if self._keeps_result and run.resumption is not None:
             root_key, staged = self._root()
-            scope.context.steps = Steps(run.key, run.resumption.attempt, self._goes_on, root_key, staged)
+            attempt = run.resumption.attempt
+            scope.context.steps = Steps(run.key, attempt, self._goes_on, root_key, staged, os.getpid())
         return scope
 
     def _open_scope(self) -> FlowScope:

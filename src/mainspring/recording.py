@@ -23,7 +23,7 @@ from mainspring import clock
 from mainspring.events import emit_run_state_change_event, subscriptions
 from mainspring.exceptions import MainspringError, SupersededRun
 from mainspring.logging import RUN_LOGGERS, get_logger
-from mainspring.runs import Run
+from mainspring.runs import Run, TaskRun
 from mainspring.settings import Settings, get_current_settings
 from mainspring.states import State
 from mainspring.store.addresses import open_store
@@ -69,6 +69,7 @@ class Recorder:
         self._cache_keys: list[CacheKey] = []
         self._results: list[KeptResult] = []
         self._unwritten: dict[str, KeptResult] = {}  # all results in the buffer, by their keys
+        self._withdrawn: dict[str, int] = {}  # keys of withdrawals in the buffer, and when they were entered
         self._entered = 0
         self._written = 0
         self._refused: set[bytes] = set()
@@ -132,11 +133,15 @@ class Recorder:
         return run.recorded is not None or run.key in self._changes
 
     def is_superseded(self, run: Run) -> bool:
-        """True if somebody else has settled a run, so that its next state will be refused.
+        """True if somebody else has settled a run or goes on with its flow run, so that its result will be refused.
 
         Raises:
             StoreError: The store cannot be read.
         """
+        if isinstance(run, TaskRun) and run.flow_run_key is not None and run.flow_run_run_count:
+            around = self.store.read_run(run.flow_run_key)
+            if around is not None and around.run_count > run.flow_run_run_count:
+                return True
         if run.recorded is None:  # nobody else has seen it
             return False
         found = self.store.read_run(run.key)
@@ -182,6 +187,8 @@ class Recorder:
         Raises:
             StoreError: The store cannot be read.
         """
+        if self._withdrawn:
+            self._commit(self._withdrawn.get(key, 0))
         return self._unwritten.get(key) or self.store.read_result(key)
 
     def delete_result(self, key: str) -> bool:
@@ -194,9 +201,8 @@ class Recorder:
         for each in attachments:
             if isinstance(each, KeptResult):
                 self._unwritten[each.key] = each
-                self._has_unused |= each.file is not None
-            elif isinstance(each, Withdrawal):
-                self._has_unused = True
+            elif isinstance(each, Withdrawal) and each.key is not None:
+                self._withdrawn[each.key] = self._entered + 1
 
     def note_unused_files(self) -> None:
         """Have the background thread remove files of results that do not count any more."""
@@ -271,10 +277,17 @@ class Recorder:
             self._put_back(changes, logs, cache_keys, results)
             raise
         self._written = entered
+        if results or any(change.attachments for change in changes.values()):
+            self._has_unused = (
+                True  # what they replace, or they themselves if refused, may have been in a file
+            )
         for key, kept in unwritten.items():
             with self._buffer_lock:
                 if self._unwritten.get(key) is kept:
                     del self._unwritten[key]
+        if self._withdrawn:
+            with self._buffer_lock:
+                self._withdrawn = {key: ticket for key, ticket in self._withdrawn.items() if ticket > entered}
         for change in refused:
             self._refused.add(change.run.key)
 

@@ -28,11 +28,12 @@ from tests.store.histories import (
     new_task_run,
     record,
 )
+from tests.store.results import ResultRowsConformance
 
 EVERYTHING = RunFilter()
 
 
-class RunStoreConformance:
+class RunStoreConformance(ResultRowsConformance):
     """Subclasses define the fixture ``store``."""
 
     @pytest.fixture

@@ -13,6 +13,7 @@ from mainspring.identifiers import to_uuid
 from mainspring.states import State
 from mainspring.store import LogEntry, RunFilter, open_store, schema
 from mainspring.store.connections import translated
+from mainspring.store.results import KeptResult, StagedStep
 from tests.store.children import children, run_child
 from tests.store.histories import (
     COMPLETED,
@@ -20,6 +21,7 @@ from tests.store.histories import (
     NOON,
     RUNNING,
     advance,
+    facts,
     finished_flow_run,
     finished_task_run,
     names_in,
@@ -133,6 +135,31 @@ def test_older_database_is_brought_up_to_date(path: Path, request: pytest.Fixtur
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("SELECT a FROM extra").fetchall() == [("x;y",)]
             assert db.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
+
+
+def test_runs_from_before_results_were_kept_in_the_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database of schema version 6 keeps its history, takes results from then on, and has none of its own."""
+    with monkeypatch.context() as before:
+        before.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:6])
+        with closing(open_store(path)) as store:
+            flow_run = finished_flow_run(store)
+            done = finished_task_run(store, flow_run)
+    assert pragma(path, "user_version") == 6
+    with closing(open_store(path)) as store:
+        found = store.read_run(done.key)
+        assert found is not None
+        assert facts(found) == facts(done)
+        assert len(store.read_states(done.key)) == 3
+        assert store.read_result("k") is None
+        assert store.read_leftovers(flow_run.key) == ([], [])
+        run = new_task_run(flow_run)
+        change = advance(run, RUNNING, COMPLETED)
+        step = StagedStep(run.key, flow_run.key, flow_run.key, "s", content="1")
+        change.attachments = (KeptResult("k", "1", None, run.key), step)
+        record(store, change)
+    with closing(open_store(path)) as store:
+        assert store.read_result("k") == KeptResult("k", "1", None, run.key)
+        assert store.read_leftovers(flow_run.key).steps == [step]
 
 
 def test_failed_migration_changes_nothing(path: Path, request: pytest.FixtureRequest) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mainspring.identifiers import new_id
 from mainspring.store import RunFilter, open_store, sqlite
-from tests.store.children import children
+from mainspring.store.results import Settlement
+from tests.store.children import children, run_child
 from tests.store.histories import (
     COMPLETED,
     RUNNING,
@@ -19,6 +21,7 @@ from tests.store.histories import (
     new_task_run,
     record,
 )
+from tests.store.results import settle, stage
 
 
 @pytest.fixture
@@ -171,3 +174,48 @@ def test_lock_file_is_not_inherited(path: Path) -> None:
         finished_task_run(store)
         fd = store._owner._fd  # type: ignore[attr-defined]
         assert not os.get_inheritable(fd)
+
+
+TAKE = """
+store = open_store(path)
+(run,) = store.read_flow_runs(RunFilter())
+run.recorded = run.state.key
+record(store, advance(run, State(RUNNING)))
+store.close()
+"""
+
+
+def test_a_process_that_has_lost_a_flow_run_settles_nothing(path: Path) -> None:
+    """Once another process has written its newest state, nothing of it is staged, decided or published here."""
+    with closing(open_store(path)) as store:
+        root = finished_flow_run(store)
+        steps = [stage(store, root.key, key) for key in ("a", "b")]
+        settlement = settle(store, steps[:1])
+        assert store.advance_settlement(settlement.key, 1)
+        run_child(path, TAKE)
+        late = stage(store, root.key, "late", file="/late")
+        another = Settlement(new_id(), root.key, "ROLLBACK", b"")
+        refused = (
+            store.advance_settlement(settlement.key, 2),
+            store.claim_settlement(settlement.key, new_id()),
+            store.close_settlement(settlement.key, [steps[0].run_key]),
+            store.close_settlement(settlement.key, drop=[steps[0].run_key]),
+            store.close_settlement(None, [steps[1].run_key]),
+            store.open_settlement(another, [steps[1].run_key]),
+        )
+        assert not any(refused)
+        found = store.read_leftovers(root.key)
+        assert [(each.key, each.begun) for each in found.settlements] == [(settlement.key, 1)]
+        assert [step.key for step in found.steps] == ["a", "b"]
+        assert store.read_unused_files() == ["/late"]
+        assert store.read_run(late.run_key) is not None
+
+
+def test_stores_of_one_process_settle_for_each_other(path: Path) -> None:
+    """A process that has the same database open twice, as with two durabilities, is one owner of its flow runs."""
+    with closing(open_store(path)) as first, closing(open_store(path, "disk")) as second:
+        root = finished_flow_run(first)
+        step = stage(second, root.key)
+        settlement = settle(second, [step])
+        assert first.advance_settlement(settlement.key, 1)
+        assert second.close_settlement(settlement.key, [step.run_key])

@@ -33,9 +33,10 @@ class Steps:
         goes_on: True if steps of that attempt may have been finished before.
         root_key: The outermost flow run around, which is the one to be resumed; None if nobody can resume it.
         staged: What completed steps of transactions that were open have left, by their keys; None if there is nothing.
+        process: The id of the process that the attempt belongs to; its forked children have the steps, too.
     """
 
-    __slots__ = ("_attempt", "_counts", "_run", "earlier", "goes_on", "root_key", "staged")
+    __slots__ = ("_attempt", "_counts", "_run", "earlier", "goes_on", "process", "root_key", "staged")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Steps:
         goes_on: bool,
         root_key: bytes | None = None,
         staged: Any = None,
+        process: int | None = None,
     ) -> None:
         self._run = flow_run_key.hex()
         self._attempt = str(attempt)
@@ -51,6 +53,7 @@ class Steps:
         self.goes_on = goes_on
         self.root_key = root_key
         self.staged = staged
+        self.process = process
         self.earlier: dict[str, Any] | None = None  # subflow runs by their step, once they were asked for
 
     def take(self, scope: str, what: str, of_attempt: bool = True) -> str:

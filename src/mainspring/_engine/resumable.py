@@ -10,7 +10,7 @@ from mainspring._core.outcomes import Outcome, Ready
 from mainspring._engine.inputs import resolve_parameters, resolve_wait_for
 from mainspring._engine.places import place_of
 from mainspring._engine.recorded import RecordedRun
-from mainspring._engine.steps import step_of_flow
+from mainspring._engine.steps import root_of, step_of_flow
 from mainspring._engine.subflows import earlier_runs
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.recording import current_recorder
@@ -142,7 +142,11 @@ class ResumableFlowRun(RecordedRun):
     def _finishing(self) -> TransactionSteps | None:
         """The steps that finish what transactions of an earlier process had decided, once."""
         leftovers, self.leftovers = self.leftovers, None
-        if leftovers is None or not (leftovers.settlements or leftovers.steps):
+        if leftovers is None:
+            return None
+        # Until this process had the run, another one that was thought dead may have gone on.
+        leftovers = self._recorder.store.read_leftovers(self.run.key)
+        if not (leftovers.settlements or leftovers.steps):
             return None
         staged = self._staged = StagedSteps(leftovers.steps)
         self._scope.context.steps.staged = staged
@@ -162,7 +166,7 @@ class ResumableFlowRun(RecordedRun):
         if self._stand_in is None:
             return self.run.key, self._staged
         around = None if self._around is None else self._around.steps
-        return (None, None) if around is None else (around.root_key, around.staged)
+        return (None, None) if around is None else (root_of(around), around.staged)
 
     def _stage_run(self) -> Entry | None:
         """Have it written with the next state that the transaction around the subflow goes on, if there is one."""

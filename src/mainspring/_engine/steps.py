@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import HashError
 from mainspring.hashing import content_hash
 
-__all__ = ["active_steps", "scope_of", "step_of_flow", "step_of_task", "submitted_step"]
+__all__ = ["active_steps", "root_of", "scope_of", "step_of_flow", "step_of_task", "submitted_step"]
 
 
 def active_steps(flow_run_key: bytes | None) -> Steps | None:
@@ -20,6 +21,11 @@ def active_steps(flow_run_key: bytes | None) -> Steps | None:
     if context is None or context.steps is None or context.flow_run is None:
         return None
     return context.steps if context.flow_run.key == flow_run_key else None
+
+
+def root_of(steps: Steps) -> bytes | None:
+    """The flow run that is resumed if this process dies; None if none is, as for a forked child of its process."""
+    return steps.root_key if steps.process == os.getpid() else None
 
 
 def step_of_task(

@@ -14,7 +14,7 @@ from mainspring import clock
 from mainspring._core.lineage import Origin
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.recorded import Keeping, RecordedRun, also_named
-from mainspring._engine.steps import active_steps, step_of_task
+from mainspring._engine.steps import active_steps, root_of, step_of_task
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
 from mainspring.exceptions import MainspringError, RunCancelled
@@ -28,7 +28,7 @@ from mainspring.states import State, StateType, is_stored
 from mainspring.states.conversion import describe_exception
 from mainspring.states.state import is_untrackable
 from mainspring.store.protocol import CacheKey
-from mainspring.store.results import KeptResult, StagedStep, Withdrawal
+from mainspring.store.results import KeptElsewhere, KeptResult, StagedStep, Withdrawal
 from mainspring.transactions import BaseTransaction
 from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump_values
 from mainspring.transactions.recovery import RunRollback, adopt_inside, open_step
@@ -162,8 +162,11 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     def _enter(self, state: State, confirm: bool = False) -> State:
         """Enter and record a state; what a completed run came to is known in its flow run from then on."""
-        if state.type is StateType.COMPLETED and not self._keeps_result and self._has_hooks_to_stage():
-            self._attachments = (self._staged_step(None),)
+        if state.type is StateType.COMPLETED and state.name != "RolledBack":
+            if not self._keeps_result and self._has_hooks_to_stage():
+                self._attachments = (self._staged_step(None),)
+            if self._is_taken_over and self._leftover is not None:
+                self._attachments = (Withdrawal(self._leftover.run_key), *self._attachments)
         RecordedRun._enter(self, state, confirm)  # `super()` costs more than it gives here
         if state.type is StateType.COMPLETED:
             self.trace(state.data)
@@ -283,7 +286,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             key=self._result_key,
             store=self._result_store,
             isolation_level=level if self._is_shared else None,
-            overwrite=not self._looks_up or self._refreshes(),
+            # What this step had come to is its own, also if somebody else has used the key since.
+            overwrite=not self._looks_up or self._refreshes() or self._leftover is not None,
             logger=self.logger,
         )
 
@@ -330,8 +334,10 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         if txn.is_locking and not txn.store.is_lock_holder(txn.key, holder=txn.holder):
             return Keeping.LATER  # which refuses it (TX-77)
         keeping = RecordedRun._keeping(self, state)
-        if keeping is Keeping.FILE and self._recorder.is_superseded(self.run):
-            return Keeping.LATER  # the state is refused, and nothing is written
+        if keeping is Keeping.FILE:
+            self._attachments = (KeptElsewhere(self.run.key),)
+            if self._recorder.is_superseded(self.run):
+                return Keeping.LATER  # the state is refused, and nothing is written
         return keeping
 
     def _attach(self, row: KeptResult, record: Any, keeping: Keeping) -> None:
@@ -339,8 +345,6 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self._attachments = (self._staged_step(row),)
         else:
             RecordedRun._attach(self, row, record, keeping)
-        if self._is_taken_over and self._leftover is not None:
-            self._attachments = (Withdrawal(self._leftover.run_key), *self._attachments)
 
     def _holder(self) -> str | None:
         txn = self._transaction
@@ -354,7 +358,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     def _root_key(self) -> bytes | None:
         """The flow run that can be resumed if the process dies, None if none can."""
         steps = active_steps(self.run.flow_run_key)
-        return None if steps is None else steps.root_key
+        return None if steps is None else root_of(steps)
 
     def _around_key(self) -> bytes | None:
         """The run around this one."""
@@ -388,7 +392,6 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             run_key,
             self._around_key(),
             root_key,
-            (*taken.earlier_keys, taken.run_key) if self._is_taken_over and taken is not None else (),
             None if row is None else row.key,
             row is not None and self._is_step,
             dump_storage(store) if is_elsewhere else None,
@@ -396,6 +399,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             None if row is None else row.file,
             hooks,
             dump_values(txn) if hooks is not None else None,
+            earlier_keys=(*taken.earlier_keys, taken.run_key)
+            if self._is_taken_over and taken is not None
+            else (),
         )
 
     def _staged_before(self, key: str) -> StagedStep | None:

@@ -59,7 +59,7 @@ def storage_of(key: str) -> ReadableFileSystem:
     active = None if store is None else store.result_storage
     storage: ReadableFileSystem = active or file_storage_of(get_current_settings())
     if key.startswith(HISTORY):
-        if storage.contains(key):
+        if storage.contains(key) and storage.resolve_path(key) == key:  # in a folder it would be another path
             return storage
         raise MissingResult(
             f"The result {key!r} is kept in a run store. Read the state of its run with a client of that store."

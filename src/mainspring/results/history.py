@@ -59,7 +59,7 @@ class HistoryStorage(WritableFileSystem):
         return self._read(path, -1)
 
     def read_head(self, path: str, size: int) -> bytes:
-        return self._read(path, size)
+        return self._read(path, size)[:size]
 
     def _read(self, path: str, size: int) -> bytes:
         key = history_key(path)
@@ -91,7 +91,14 @@ class HistoryStorage(WritableFileSystem):
 
     def delete_path(self, path: str) -> None:
         key = history_key(path)
-        if not current_recorder().delete_result(key):
+        was_there = current_recorder().delete_result(key)
+        if self.contains(key):
+            try:
+                self._files.delete_path(key)  # as above
+                was_there = True
+            except StorageError:
+                pass
+        if not was_there:
             raise StoragePathMissing(f"Cannot remove the result under the key {key!r}: it does not exist.")
 
     def pack(self, path: str, content: bytes, run_key: bytes | None = None) -> KeptResult:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from mainspring.store.results import Attachment, KeptResult, Leftovers, Settlement, StagedStep
+from mainspring.store.results import Attachment, KeptResult, Leftovers, Settlement, StagedStep, Withdrawal
+from mainspring.store.rows import Row, tidied
 
 __all__ = [
+    "abandon_files",
     "advance_settlement",
     "attach",
     "claim_settlement",
@@ -31,7 +32,7 @@ _KEEP = f"INSERT INTO results VALUES (?,?,?,?,?){_REPLACE}"  # noqa: S608 - cons
 _STAGE = (
     "INSERT INTO staged (run_id, around_id, root_id, earlier_ids, key, is_step, storage, file, content,"
     ' hooks, "values")'
-    " VALUES (?,?,?,?,?,?,?,?,?,?,?)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (run_id) DO NOTHING"
 )
 _PUBLISH = (
     "INSERT INTO results SELECT key, run_id, ?, file, content FROM staged"  # noqa: S608 - a constant
@@ -41,14 +42,22 @@ _UNPUBLISHED_FILE = (
     "INSERT OR IGNORE INTO unused_files SELECT file FROM staged WHERE run_id = ? AND file IS NOT NULL"
 )
 _SPOOLED_FILE = f"{_UNPUBLISHED_FILE} AND storage IS NOT NULL"
+_ABANDON = (  # unless a call that was interrupted after its commit has written them before
+    "INSERT OR IGNORE INTO unused_files SELECT ? WHERE NOT EXISTS (SELECT 1 FROM results WHERE file = ?)"
+    " AND NOT EXISTS (SELECT 1 FROM staged WHERE file = ?)"
+)
 _UNSTAGE = "DELETE FROM staged WHERE run_id = ?"
 _SETTLE = (
     "INSERT INTO settlements VALUES (?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET"
     " decision = excluded.decision, begun = excluded.begun, plan = excluded.plan"
 )
+_IS_TAKEN = (
+    "SELECT 1 FROM flow_runs r LEFT JOIN owners o ON o.id = r.owner_id LEFT JOIN owners own ON own.id = ?"
+    " WHERE r.id = ? AND (o.host, o.boot, o.pid) IS NOT (own.host, own.boot, own.pid)"
+)
 _SELECT_STEPS = (
-    "SELECT run_id, around_id, root_id, earlier_ids, key, is_step, storage, content, file,"
-    ' hooks, "values", settlement_id'
+    "SELECT run_id, around_id, root_id, key, is_step, storage, content, file,"
+    ' hooks, "values", settlement_id, earlier_ids'
     " FROM staged WHERE root_id = ? ORDER BY id"
 )
 _SELECT_SETTLEMENTS = (
@@ -59,31 +68,55 @@ _SELECT_SETTLEMENTS = (
 # With the states of a run
 
 
-def attach(db: sqlite3.Cursor, attachments: Sequence[Attachment], now: int) -> None:
+def attach(
+    db: sqlite3.Cursor,
+    owner: int | None,
+    attachments: Sequence[Attachment],
+    now: int,
+    tidy: bool = False,
+) -> None:
     """Write what comes with the states of a run.
 
     Args:
         db: A cursor, in a transaction.
+        owner: The id of this process.
         attachments: What to write, in this order.
         now: The time.
+        tidy: Replace what UTF-8 cannot hold.
     """
     for each in attachments:
         if isinstance(each, KeptResult):
-            db.execute(_KEEP, (each.key, each.run_key, now, each.file, each.content))
+            keep(db, [each], now, tidy)
         elif isinstance(each, StagedStep):
-            _stage(db, each)
-        else:
+            if not _is_ours(db, owner, each.root_key):
+                abandon_files(db, [each], tidy)
+                continue
+            row = _staged_row(each)
+            db.execute(_STAGE, tidied(row) if tidy else row)
+        elif isinstance(each, Withdrawal):
             _drop(db, [each.run_key])
-            db.execute("DELETE FROM results WHERE key = ? AND run_id = ?", (each.key, each.run_key))
+            row = each.key, each.run_key
+            db.execute("DELETE FROM results WHERE key = ? AND run_id = ?", tidied(row) if tidy else row)
 
 
-def keep(db: sqlite3.Cursor, results: Iterable[KeptResult], now: int) -> None:
-    """Write results that come with no run."""
-    db.executemany(_KEEP, [(each.key, each.run_key, now, each.file, each.content) for each in results])
+def keep(db: sqlite3.Cursor, results: Iterable[KeptResult], now: int, tidy: bool = False) -> None:
+    """Write results that come with no run; the arguments are those of `attach`."""
+    for each in results:
+        row = each.key, each.run_key, now, each.file, each.content
+        db.execute(_KEEP, tidied(row) if tidy else row)
 
 
-def _stage(db: sqlite3.Cursor, step: StagedStep) -> None:
-    row: tuple[Any, ...] = (
+def abandon_files(db: sqlite3.Cursor, attachments: Sequence[Attachment], tidy: bool = False) -> None:
+    """Note the files of what is not attached, as nothing leads to them; arguments as for `attach`."""
+    for each in attachments:
+        file = each.file if isinstance(each, KeptResult | StagedStep) else None
+        if file is not None:
+            row: Row = (file, file, file)
+            db.execute(_ABANDON, tidied(row) if tidy else row)
+
+
+def _staged_row(step: StagedStep) -> Row:
+    return (
         step.run_key,
         step.around_key,
         step.root_key,
@@ -96,7 +129,6 @@ def _stage(db: sqlite3.Cursor, step: StagedStep) -> None:
         step.hooks,
         step.values,
     )
-    db.execute(_STAGE, row)
 
 
 # By themselves
@@ -106,7 +138,7 @@ def open_settlement(
     db: sqlite3.Cursor, owner: int | None, settlement: Settlement, run_keys: Sequence[bytes]
 ) -> bool:
     """See `ResultRows.open_settlement`."""
-    if not _are_staged(db, run_keys):
+    if not _is_ours(db, owner, settlement.root_key) or not _are_staged(db, run_keys, settlement.key):
         return False
     row = settlement.key, settlement.root_key, settlement.decision, settlement.begun, settlement.plan
     db.execute(_SETTLE, row)
@@ -117,13 +149,17 @@ def open_settlement(
 
 def advance_settlement(db: sqlite3.Cursor, owner: int | None, key: bytes, begun: int) -> bool:
     """See `ResultRows.advance_settlement`."""
-    return db.execute("UPDATE settlements SET begun = ? WHERE id = ?", (begun, key)).rowcount > 0
+    if not _has_settlement(db, owner, key):
+        return False
+    db.execute("UPDATE settlements SET begun = ? WHERE id = ?", (begun, key))
+    return True
 
 
 def claim_settlement(db: sqlite3.Cursor, owner: int | None, key: bytes, new_key: bytes) -> bool:
     """See `ResultRows.claim_settlement`."""
-    if not db.execute("UPDATE settlements SET id = ? WHERE id = ?", (new_key, key)).rowcount:
+    if not _has_settlement(db, owner, key):
         return False
+    db.execute("UPDATE settlements SET id = ? WHERE id = ?", (new_key, key))
     db.execute("UPDATE staged SET settlement_id = ? WHERE settlement_id = ?", (new_key, key))
     return True
 
@@ -138,9 +174,13 @@ def close_settlement(
     now: int,
 ) -> bool:
     """See `ResultRows.close_settlement`."""
-    if not _are_staged(db, publish):
+    if key is not None and not _has_settlement(db, owner, key):
         return False
-    if key is not None and not db.execute("DELETE FROM settlements WHERE id = ?", (key,)).rowcount:
+    if not _are_staged(db, publish, key):
+        return False
+    if key is not None:
+        db.execute("DELETE FROM settlements WHERE id = ?", (key,))
+    elif not all(_is_ours(db, owner, root_key) for root_key in _roots_of(db, publish)):
         return False
     for run_key in publish:
         db.execute(_PUBLISH, (now, run_key))
@@ -151,9 +191,26 @@ def close_settlement(
     return True
 
 
-def _are_staged(db: sqlite3.Cursor, run_keys: Sequence[bytes]) -> bool:
-    query = "SELECT 1 FROM staged WHERE run_id = ?"
-    return all(db.execute(query, (key,)).fetchone() is not None for key in run_keys)
+def _is_ours(db: sqlite3.Cursor, owner: int | None, root_key: bytes) -> bool:
+    """Whether no other process than this one has written the newest state of a flow run: it goes on with it then."""
+    return db.execute(_IS_TAKEN, (owner, root_key)).fetchone() is None
+
+
+def _has_settlement(db: sqlite3.Cursor, owner: int | None, key: bytes) -> bool:
+    """Whether there is a settlement, of a flow run that is ours."""
+    found = db.execute("SELECT root_id FROM settlements WHERE id = ?", (key,)).fetchone()
+    return found is not None and _is_ours(db, owner, *found)
+
+
+def _roots_of(db: sqlite3.Cursor, run_keys: Sequence[bytes]) -> set[bytes]:
+    query = "SELECT root_id FROM staged WHERE run_id = ?"
+    return {root_key for key in run_keys for (root_key,) in db.execute(query, (key,)).fetchall()}
+
+
+def _are_staged(db: sqlite3.Cursor, run_keys: Sequence[bytes], settlement_key: bytes | None) -> bool:
+    """Whether runs are staged, and nobody but a settlement is about to decide about them."""
+    query = "SELECT 1 FROM staged WHERE run_id = ? AND (settlement_id IS NULL OR settlement_id = ?)"
+    return all(db.execute(query, (key, settlement_key)).fetchone() is not None for key in run_keys)
 
 
 def _drop(db: sqlite3.Cursor, run_keys: Sequence[bytes]) -> None:
@@ -164,7 +221,10 @@ def _drop(db: sqlite3.Cursor, run_keys: Sequence[bytes]) -> None:
 
 def delete_result(db: sqlite3.Cursor, owner: int | None, key: str) -> bool:
     """See `ResultRows.delete_result`."""
-    return db.execute("DELETE FROM results WHERE key = ?", (key,)).rowcount > 0
+    try:
+        return db.execute("DELETE FROM results WHERE key = ?", (key,)).rowcount > 0
+    except UnicodeEncodeError:  # nothing is kept under a key that UTF-8 cannot hold
+        return False
 
 
 def forget_unused_files(db: sqlite3.Cursor, owner: int | None, files: Sequence[str]) -> None:
@@ -177,7 +237,10 @@ def forget_unused_files(db: sqlite3.Cursor, owner: int | None, files: Sequence[s
 
 def read_result(db: sqlite3.Cursor, key: str) -> KeptResult | None:
     """See `ResultRows.read_result`."""
-    rows = db.execute("SELECT key, content, file, run_id FROM results WHERE key = ?", (key,)).fetchall()
+    try:
+        rows = db.execute("SELECT key, content, file, run_id FROM results WHERE key = ?", (key,)).fetchall()
+    except UnicodeEncodeError:  # as above
+        return None
     return KeptResult(*rows[0]) if rows else None
 
 
@@ -185,15 +248,14 @@ def read_leftovers(db: sqlite3.Connection, root_key: bytes) -> Leftovers:
     """See `ResultRows.read_leftovers`."""
     settlements = db.execute(_SELECT_SETTLEMENTS, (root_key,)).fetchall()
     steps = db.execute(_SELECT_STEPS, (root_key,)).fetchall()
-    return Leftovers([Settlement(*row) for row in settlements], [_step(*row) for row in steps])
+    return Leftovers([Settlement(*row) for row in settlements], [_step(row) for row in steps])
 
 
-def _step(
-    run_key: bytes, around_key: bytes, root_key: bytes, earlier: bytes | None, *rest: Any
-) -> StagedStep:
-    joined = earlier or b""
-    earlier_keys = tuple(joined[start : start + _KEY_BYTES] for start in range(0, len(joined), _KEY_BYTES))
-    return StagedStep(run_key, around_key, root_key, earlier_keys, *rest)
+def _step(row: Row) -> StagedStep:
+    joined: bytes = row[-1] or b""
+    earlier = tuple(joined[start : start + _KEY_BYTES] for start in range(0, len(joined), _KEY_BYTES))
+    fields: Row = (*row[:-1], earlier)
+    return StagedStep(*fields)
 
 
 def read_unused_files(db: sqlite3.Connection) -> list[str]:

@@ -134,8 +134,10 @@ class RunStore(LimitStore, ResultRows, Protocol):
         """Write everything in one transaction and return the changes that were refused.
 
         A change is refused as a whole, attachments included, if the newest state of its run is not the one it
-        follows. The others are written all the same. On return the rest is as durable as the store was opened for.
-        A cache key replaces the one that its run had, a result the one under its key.
+        follows, or if it has the result of a task run of an attempt of its flow run that has been followed by another
+        one; the files of its attachments are unused from then on. The others are written all the same. On return
+        the rest is as durable as the store was opened for. A cache key replaces the one that its run had, a result
+        the one under its key.
 
         Writing a change again is harmless: what an interrupted call has written already is left out.
 

@@ -17,6 +17,7 @@ import msgspec
 __all__ = [
     "Attachment",
     "Decision",
+    "KeptElsewhere",
     "KeptResult",
     "Leftovers",
     "ResultRows",
@@ -51,7 +52,6 @@ class StagedStep(msgspec.Struct, frozen=True):
         run_key: The task run, or the flow run of a subflow.
         around_key: The task run or flow run around it.
         root_key: The outermost flow run around it.
-        earlier_keys: Runs of the same step that dead processes had completed, each of which the next one took over.
         key: What its result is to be kept under; None if nothing is kept of it.
         is_step: Whether the same call in a resumed run has the same key.
         storage: Where, pickled; None for the run store.
@@ -60,12 +60,12 @@ class StagedStep(msgspec.Struct, frozen=True):
         hooks: Its commit and rollback hooks, pickled; None if there are none.
         values: The named values that its hooks can get, pickled; None if there are none.
         settlement: The id of the settlement that decides about it.
+        earlier_keys: Runs of the same step that dead processes had completed, each of which the next one took over.
     """
 
     run_key: bytes
     around_key: bytes | None
     root_key: bytes
-    earlier_keys: tuple[bytes, ...] = ()
     key: str | None = None
     is_step: bool = False
     storage: bytes | None = None
@@ -74,6 +74,7 @@ class StagedStep(msgspec.Struct, frozen=True):
     hooks: bytes | None = None
     values: bytes | None = None
     settlement: bytes | None = None
+    earlier_keys: tuple[bytes, ...] = ()
 
 
 class Withdrawal(msgspec.Struct, frozen=True):
@@ -83,7 +84,13 @@ class Withdrawal(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
-Attachment = KeptResult | StagedStep | Withdrawal
+class KeptElsewhere(msgspec.Struct, frozen=True):
+    """The result of a task run is in another storage. Nothing is written of it; the states count only if it may be."""
+
+    run_key: bytes
+
+
+Attachment = KeptResult | StagedStep | Withdrawal | KeptElsewhere
 """What is written with the states of a run, if and only if these are accepted."""
 
 
@@ -113,7 +120,11 @@ class Leftovers(NamedTuple):
 
 
 class ResultRows(Protocol):
-    """The part of a run store that keeps results and transactions. Methods raise `StoreError` as the others do."""
+    """The part of a run store that keeps results and transactions. Methods raise `StoreError` as the others do.
+
+    What transactions leave belongs to the process that has written the newest state of their outermost flow run. Others
+    can neither stage nor settle anything, as if it was not there: somebody else goes on with the flow run.
+    """
 
     def read_result(self, key: str) -> KeptResult | None:
         """What is kept under a key."""
@@ -127,7 +138,8 @@ class ResultRows(Protocol):
         """Decide about staged steps. A settlement with the same id is replaced.
 
         Returns:
-            False, with nothing changed, if one of the steps is not staged any more: somebody else goes on with it.
+            False, with nothing changed, if one of the steps is not staged any more, or another settlement is about
+            it: somebody else goes on with it.
         """
         ...
 
@@ -156,7 +168,7 @@ class ResultRows(Protocol):
 
         Returns:
             False, with nothing changed, if the settlement is somebody else's, or one of the runs to be published
-            is not staged any more.
+            is not staged any more or is decided about by another settlement.
         """
         ...
 

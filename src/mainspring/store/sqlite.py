@@ -419,7 +419,7 @@ def _write_history(
     if cache_keys:
         write_cache_keys(db, cache_keys, tidy)
     if results:
-        keeping.keep(db, results, clock.current().now())
+        keeping.keep(db, results, clock.current().now(), tidy)
     return refused
 
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from mainspring import clock
 from mainspring._core.transitions import enter
-from mainspring.runs import FlowRun, Run
+from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
-from mainspring.store.keeping import attach
+from mainspring.store.keeping import abandon_files, attach
 from mainspring.store.protocol import CacheKey, Change, LogEntry
+from mainspring.store.results import Withdrawal
 from mainspring.store.rows import (
     INSERT_CACHE_KEY,
     INSERT_LOG,
@@ -47,16 +48,35 @@ def write_changes(
     refused: list[Change] = []
     pending: list[Row] = []  # rows of states; one call for all of them saves time
     for change in changes:
+        if change.attachments and _is_late(db, change):
+            refused.append(change)
+            abandon_files(db, change.attachments, tidy)
+            continue
         if change.follows is not None or not _insert(db, change, owner, tidy, pending):
             # its position counts what is in the table
             _flush(db, tidy, pending)
-            if not _append(db, change, owner, tidy, pending):
+            written = _append(db, change, owner, tidy, pending)
+            if written is None:
                 refused.append(change)
+                abandon_files(db, change.attachments, tidy)
                 continue
+            if not written:
+                continue  # what is attached was written with the states
         if change.attachments:
-            attach(db, change.attachments, clock.current().now())
+            attach(db, owner, change.attachments, clock.current().now(), tidy)
     _flush(db, tidy, pending)
     return refused
+
+
+def _is_late(db: sqlite3.Cursor, change: Change) -> bool:
+    """Whether a task run brings a result of an attempt of its flow run that another one has followed since."""
+    run = change.run
+    if not isinstance(run, TaskRun) or run.flow_run_key is None or not run.flow_run_run_count:
+        return False
+    if all(isinstance(each, Withdrawal) for each in change.attachments):
+        return False
+    found = db.execute("SELECT run_count FROM flow_runs WHERE id = ?", (run.flow_run_key,)).fetchone()
+    return found is not None and found[0] > run.flow_run_run_count
 
 
 def write_logs(db: sqlite3.Cursor, logs: Sequence[LogEntry], tidy: bool = False) -> None:
@@ -107,17 +127,20 @@ def _insert(db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, p
     return True
 
 
-def _append(db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, pending: list[Row]) -> bool:
-    """Write further states of a run; False if its newest state is not the one that they follow."""
+def _append(
+    db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, pending: list[Row]
+) -> list[State] | None:
+    """Write further states of a run, and return those that were not there yet.
+
+    None if its newest state is not the one that they follow.
+    """
     run = change.run
     table = table_of(run)
     found = db.execute(table.newest, (run.key,)).fetchone()
     if found is None:
-        return False
+        return None
     newest, position, *stored = found
     states = change.states if newest == change.follows else _not_yet_written(change, newest)
-    if states is None:
-        return False
     if states:
         projection = Projection.stored(*stored)
         for state in states:
@@ -128,7 +151,7 @@ def _append(db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, p
         db.execute(table.update, tidied(row) if tidy else row)
         if isinstance(run, FlowRun):
             _keep_resumption(db, run, tidy)
-    return True
+    return states
 
 
 def _keep_resumption(db: sqlite3.Cursor, run: FlowRun, tidy: bool) -> None:

@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary
 
 from mainspring import identifiers
 from mainspring._core.policy import hook_name
-from mainspring.exceptions import MainspringError, StoreError, SupersededRun
+from mainspring.exceptions import MainspringError, StorageError, StoreError, SupersededRun
+from mainspring.filesystems import LocalFileSystem
 from mainspring.recording import Recorder, current_recorder
 from mainspring.records import ResultRecord
 from mainspring.serializers.base import load_library
@@ -34,6 +35,7 @@ __all__ = [
     "dump_storage",
     "dump_values",
     "publish",
+    "remove_copies",
     "staged_value_of",
 ]
 
@@ -81,7 +83,7 @@ class Plan(NamedTuple):
         transactions: Those with hooks.
         calls: The hooks in the order in which they are called, each with the number of its transaction.
         undoing: For a commit, likewise: the rollback hooks, to be called instead if one of the commit hooks fails.
-        values: What transactions that are no task runs have staged, and a commit keeps.
+        values: What transactions that are no task runs have staged. A commit keeps it, a rollback removes its files.
     """
 
     transactions: list[TransactionCopy]
@@ -115,10 +117,13 @@ class LostHook:
 class Ledger:
     """A commit or rollback that is going on, as the run store is told of it."""
 
-    __slots__ = ("_begun", "_calls", "_entries", "_failure", "_recorder", "key")
+    __slots__ = ("_begun", "_calls", "_entries", "_failure", "_recorder", "key", "values")
 
-    def __init__(self, key: bytes, entries: Sequence[Entry], calls: Sequence[Call]) -> None:
+    def __init__(
+        self, key: bytes, entries: Sequence[Entry], calls: Sequence[Call], values: Sequence[StagedStep]
+    ) -> None:
         self.key = key
+        self.values = values
         self._recorder = entries[0].recorder
         self._entries = entries
         self._calls = [call for call in calls if not is_internal(call[1])]
@@ -149,9 +154,12 @@ class Ledger:
             SupersededRun: Somebody else goes on with the flow run.
             StoreError: It cannot be written. Nothing was noted.
         """
-        self = cls(identifiers.new_id() if before is None else before.key, entries, calls)
+        if before is None:
+            self = cls(identifiers.new_id(), entries, calls, values)
+        else:
+            self = cls(before.key, entries, calls, before.values)
         plan = dump(
-            _plan(self._calls, [call for call in undoing if not is_internal(call[1])], values), "a plan"
+            _plan(self._calls, [call for call in undoing if not is_internal(call[1])], self.values), "a plan"
         )
         settlement = Settlement(self.key, entries[0].root_key, decision, plan)
         recorder, keys = self._recorder, [each.run_key for each in entries]
@@ -189,7 +197,8 @@ class Ledger:
             raise self._failure
         self._recorder.note_unused_files()
         keys = [each.run_key for each in self._entries]
-        _note(self._recorder, self._recorder.store.close_settlement, self.key, drop=keys)
+        if _note(self._recorder, self._recorder.store.close_settlement, self.key, drop=keys):
+            remove_copies(self.values)
 
 
 def publish(rows: Sequence[KeptResult], entries: Sequence[Entry], ledger: Ledger | None) -> None:
@@ -214,6 +223,18 @@ def publish(rows: Sequence[KeptResult], entries: Sequence[Entry], ledger: Ledger
         recorder, recorder.store.close_settlement, key, [each.run_key for each in entries], (), rows
     ):
         raise _superseded(entries[0])
+    if ledger is not None:
+        remove_copies(ledger.values)
+
+
+def remove_copies(values: Sequence[StagedStep]) -> None:
+    """Remove the files of values of a plan that is done: what is kept of them is elsewhere."""
+    for value in values:
+        if value.file is not None:
+            try:
+                LocalFileSystem().delete_path(value.file)
+            except StorageError:  # it has been removed, or cannot be: nothing leads to it
+                pass
 
 
 def _note(recorder: Recorder, write: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -282,7 +303,7 @@ def staged_value_of(txn: BaseTransaction) -> StagedStep | None:
         storage = None if store.is_in_history else dump_storage(store)
     except Exception:  # as the docstring says
         return None
-    return StagedStep(b"", None, b"", (), row.key, False, storage, row.content, row.file)
+    return StagedStep(b"", None, b"", row.key, False, storage, row.content, row.file)
 
 
 def dump_storage(store: Any) -> bytes:

@@ -30,7 +30,7 @@ from mainspring.store.reading import read_file
 from mainspring.store.results import KeptResult, Leftovers, Settlement, StagedStep, Withdrawal
 from mainspring.transactions.base import BaseTransaction, Hook, Logger
 from mainspring.transactions.faces import Transaction
-from mainspring.transactions.ledger import Entry, Plan, TransactionCopy, dump
+from mainspring.transactions.ledger import Entry, Plan, TransactionCopy, dump, remove_copies
 from mainspring.transactions.steps import Steps, interrupt_of, raise_interrupt, run_hook
 
 __all__ = [
@@ -113,13 +113,17 @@ class StagedSteps:
 
 
 def check(leftovers: Leftovers) -> None:
-    """Find out whether everything that was decided can be finished in this process.
+    """Find out whether everything that was decided can be finished, and the rest undone, in this process.
 
     Raises:
         MainspringError: A hook or a value cannot be loaded.
     """
     for settlement in leftovers.settlements:
         _plan_of(settlement)
+    for step in leftovers.steps:
+        _hooks_of(step)
+        if step.storage is not None:
+            _store_of(step)
 
 
 def open_step(step: StagedStep, store: ResultStore, txn: BaseTransaction) -> ResultRecord[Any]:
@@ -290,7 +294,7 @@ class _Recovery:
             if error is None:
                 self._publish()
                 return
-            plan = dump(Plan(self._plan.transactions, self._plan.undoing, [], []), "a plan")
+            plan = dump(Plan(self._plan.transactions, self._plan.undoing, [], self._plan.values), "a plan")
             undone = Settlement(key, settlement.root_key, "ROLLBACK", plan)
             if not store.open_settlement(undone, list(self._steps)):
                 raise _superseded(settlement)
@@ -355,6 +359,7 @@ class _Recovery:
         self._recorder.note_unused_files()
         if not self._recorder.store.close_settlement(self._key, list(self._steps), (), rows):
             raise _superseded(self._settlement)
+        remove_copies([value for value in self._plan.values if value.storage is not None])
 
     def _withdraw(self) -> None:
         for step in reversed(self._steps.values()):
@@ -362,6 +367,7 @@ class _Recovery:
         self._recorder.note_unused_files()
         if not self._recorder.store.close_settlement(self._key, drop=list(self._steps)):
             raise _superseded(self._settlement)
+        remove_copies(self._plan.values)
 
 
 def _superseded(settlement: Settlement) -> SupersededRun:
