@@ -166,7 +166,7 @@ def _parameters_of(run: FlowRun, known: Resumption, flow: AnyFlow) -> dict[str, 
         raise _refusal(run, f"the flow {flow.name!r} keeps no results now. Give it `persist_result=True`")
     results: ResultStore = options.store_in(get_result_store())
     expected = results.parameters_path(run.id)
-    if expected != known.parameters:
+    if known.parameters is None or not results.has_parameters_at(known.parameters, run.id):
         raise _refusal(
             run,
             f"its results are kept elsewhere: {known.parameters!r} is its, and {expected!r} would be here. Resume it"

@@ -15,7 +15,7 @@ from mainspring.filesystems import (
 )
 from mainspring.settings import Settings, get_current_settings
 
-__all__ = ["HISTORY", "file_storage", "file_storage_of", "history_key", "storage_of"]
+__all__ = ["HISTORY", "file_storage", "file_storage_of", "history_key", "is_history_key", "storage_of"]
 
 HISTORY = "history://"
 """What the storage keys of results begin with that are kept in the run store."""
@@ -40,6 +40,11 @@ def file_storage_of(settings: Settings) -> WritableFileSystem:
 def history_key(path: str) -> str:
     """The key of a result in the run store, with or without the scheme before it."""
     return path.removeprefix(HISTORY)
+
+
+def is_history_key(key: str) -> bool:
+    """Whether a result can be kept in the run store under a key, which has to be a relative path without '..'."""
+    return not (has_scheme(key) or key.startswith("/") or ".." in key.split("/") or "\0" in key)
 
 
 def storage_of(key: str) -> ReadableFileSystem:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.exceptions import StorageError, StoragePathMissing
-from mainspring.filesystems import LocalFileSystem, WritableFileSystem, has_scheme, in_thread
+from mainspring.filesystems import LocalFileSystem, WritableFileSystem, in_thread
 from mainspring.recording import current_recorder
-from mainspring.records.locations import HISTORY, history_key
-from mainspring.store.reading import content_of, missing
+from mainspring.records.locations import HISTORY, history_key, is_history_key
+from mainspring.store.reading import content_of
 from mainspring.store.results import KeptResult
 
 __all__ = ["LARGEST_ROW", "HistoryStorage"]
@@ -48,30 +48,17 @@ class HistoryStorage(WritableFileSystem):
         return path if path.startswith(HISTORY) else HISTORY + path
 
     def relative_path(self, path: str) -> str:
-        return history_key(path)
+        return self._files.relative_path(history_key(path))  # earlier versions had paths below the folder
 
     def contains(self, path: str) -> bool:
-        key = history_key(path)
-        return not (has_scheme(key) or key.startswith("/") or ".." in key.split("/") or "\0" in key)
+        return is_history_key(history_key(path))
 
     def read_path(self, path: str) -> bytes:
         """See `ReadableFileSystem.read_path`; also raises a `StoreError` if the run store cannot be read."""
-        return self._read(path, -1)
+        return content_of(current_recorder().read_result, history_key(path), self._files)
 
     def read_head(self, path: str, size: int) -> bytes:
-        return self._read(path, size)[:size]
-
-    def _read(self, path: str, size: int) -> bytes:
-        key = history_key(path)
-        content = content_of(current_recorder().read_result, key, self._files, size)
-        if content is None and self.contains(key):
-            try:
-                content = self._files.read_head(key, size)  # where earlier versions kept all records
-            except StorageError:
-                pass
-        if content is None:
-            raise missing(key)
-        return content
+        return content_of(current_recorder().read_result, history_key(path), self._files, size)[:size]
 
     async def aread_path(self, path: str) -> bytes:
         return self.read_path(path)
@@ -94,7 +81,7 @@ class HistoryStorage(WritableFileSystem):
         was_there = current_recorder().delete_result(key)
         if self.contains(key):
             try:
-                self._files.delete_path(key)  # as above
+                self._files.delete_path(key)  # where earlier versions kept all records
                 was_there = True
             except StorageError:
                 pass

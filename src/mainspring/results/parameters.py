@@ -47,6 +47,11 @@ class KeptParameters:
         """Where the arguments of a run are kept, in a form that other processes understand."""
         return self._storage().resolve_path(f"parameters/{identifier}")
 
+    def has_parameters_at(self, path: str, identifier: UUID) -> bool:
+        """Whether this store would find the arguments of a run that were kept at a path."""
+        storage = self._storage()
+        return storage.relative_path(path) == storage.relative_path(self.parameters_path(identifier))
+
     def _parameters(self, identifier: UUID, parameters: dict[str, Any]) -> tuple[str, ResultRecord[Any]]:
         path = f"parameters/{identifier}"
         return path, ResultRecord(parameters, ResultRecordMetadata(path, serializer=self.serializer))

@@ -8,13 +8,13 @@ from pathlib import Path
 from mainspring.exceptions import StorageError, StoragePathMissing
 from mainspring.filesystems import LocalFileSystem, ReadableFileSystem
 from mainspring.records import ResultRecordMetadata
-from mainspring.records.locations import HISTORY, history_key
+from mainspring.records.locations import HISTORY, history_key, is_history_key
 from mainspring.settings import get_current_settings
 from mainspring.states import State
 from mainspring.store.protocol import RunStore
 from mainspring.store.results import KeptResult
 
-__all__ = ["StoredResults", "content_of", "missing", "read_file", "remove_unused_files"]
+__all__ = ["StoredResults", "content_of", "read_file", "remove_unused_files"]
 
 
 class StoredResults(ReadableFileSystem):
@@ -32,10 +32,7 @@ class StoredResults(ReadableFileSystem):
     def read_path(self, path: str) -> bytes:
         key = history_key(path)
         files = LocalFileSystem(get_current_settings().local_storage_path)
-        content = content_of(self._store.read_result, key, files)
-        if content is None:
-            raise missing(key)
-        return content
+        return content_of(self._store.read_result, key, files)
 
     def contains(self, path: str) -> bool:
         return path.startswith(HISTORY)
@@ -52,8 +49,8 @@ class StoredResults(ReadableFileSystem):
 
 def content_of(
     find: Callable[[str], KeptResult | None], key: str, files: LocalFileSystem, size: int = -1
-) -> bytes | None:
-    """The record that is kept under a key, None if there is none.
+) -> bytes:
+    """The record that is kept under a key.
 
     Args:
         find: Looks a row up.
@@ -62,7 +59,7 @@ def content_of(
         size: So many bytes of a file are enough; all of it if negative.
 
     Raises:
-        StoragePathMissing: There is a row, and its file has been removed by somebody else.
+        StoragePathMissing: There is none, or its file has been removed by somebody else.
         StorageError: The file cannot be read.
         StoreError: The run store cannot be read.
     """
@@ -75,7 +72,14 @@ def content_of(
             if kept == before:
                 raise
             # else it was replaced between the two looks
-    return None if kept is None or kept.content is None else kept.content.encode()
+    if kept is not None and kept.content is not None:
+        return kept.content.encode()
+    if is_history_key(key):
+        try:
+            return files.read_head(key, size)  # where earlier versions kept all records
+        except StorageError:
+            pass
+    raise StoragePathMissing(f"There is no result under the key {key!r} in the run store: it does not exist.")
 
 
 def read_file(path: str, files: LocalFileSystem, size: int = -1) -> bytes:
@@ -119,10 +123,3 @@ def remove_unused_files(store: RunStore) -> None:
         removed.append(file)
     if removed:
         store.forget_unused_files(removed)
-
-
-def missing(key: str) -> StoragePathMissing:
-    """The error that tells that nothing is kept under a key."""
-    return StoragePathMissing(
-        f"There is no result under the key {key!r} in the run store: it does not exist."
-    )
