@@ -154,7 +154,9 @@ def test_a_record_of_an_unknown_serializer(store: ResultStore, folder: Path, rea
     text = (folder / "k").read_text()
     (folder / "k").write_text(text.replace('"homemade"', '"elsewhere"'))
     assert store.exists("k")
-    with pytest.raises(RuntimeError, match=r"under 'k' .*cannot be loaded.*'elsewhere'.*the module that defines it"):
+    with pytest.raises(
+        RuntimeError, match=r"under 'k' .*cannot be loaded.*'elsewhere'.*the module that defines it"
+    ):
         read(store)
     metadata = ResultRecordMetadata.load_bytes(json.dumps(json.loads((folder / "k").read_text())["metadata"]))
     assert metadata.serializer.configuration() == {"type": "elsewhere", "secret": 7}
