@@ -1,0 +1,73 @@
+"""Kept and staged results when writing fails, is interrupted, or comes late."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from mainspring.exceptions import StoreError, StoreUnavailable
+from mainspring.recording import current_recorder
+from mainspring.results import ResultStore
+from mainspring.settings import temporary_settings
+from mainspring.transactions import transaction
+from tests.engine.history import query
+from tests.engine.test_recording import until
+from tests.transactions.stories import Events, hook
+
+
+@contextmanager
+def replaced(name: str, replace: Callable[[Any], Any]) -> Iterator[None]:
+    """Inside the block, a method of the run store is another function, which is given the real one."""
+    store: Any = current_recorder().store
+    setattr(store, name, replace(getattr(store, name)))
+    try:
+        yield
+    finally:
+        delattr(store, name)
+
+
+def once(error: BaseException) -> Any:
+    """A replacement that raises at the first call."""
+    errors = [error]
+
+    def replace(real: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            if errors:
+                raise errors.pop()
+            return real(*args, **options)
+
+        return call
+
+    return replace
+
+
+@pytest.mark.contract("TX-27", "TX-71")
+def test_what_was_rolled_back_is_not_written_later() -> None:
+    """A commit that the run store could not write is undone, so what it was to keep must not come after all."""
+    events: Events = []
+    store = ResultStore(persist_result=True)
+    with (
+        replaced("write", once(StoreUnavailable("the disk is full"))),
+        transaction("key", store) as txn,
+    ):
+        txn.stage(1, on_rollback_hooks=[hook(events, "undo")])
+    current_recorder().flush()
+    assert events == ["undo"]
+    assert not store.exists("key")
+
+
+def test_what_could_not_be_written_does_not_hide_what_is_there() -> None:
+    """A reader finds what was kept before."""
+    store = ResultStore(persist_result=True)
+    store.write(1, "key")
+    with replaced("write", once(StoreUnavailable("the disk is full"))), pytest.raises(StoreError):
+        store.write(2, "key")
+    assert store.read("key").result == 1
+
+
+def test_results_of_no_run_are_written_soon() -> None:
+    """With durability ``relaxed`` they need no run that comes after them to be written."""
+    with temporary_settings({"durability": "relaxed"}):
+        ResultStore(persist_result=True).write(1, "key")
+        until(lambda: query("SELECT key FROM results"))
