@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mainspring import flow, task
 from mainspring.exceptions import StoreError, StoreUnavailable
+from mainspring.filesystems import LocalFileSystem
 from mainspring.recording import current_recorder
 from mainspring.results import ResultStore
 from mainspring.settings import temporary_settings
-from mainspring.transactions import transaction
+from mainspring.transactions import TransactionState, transaction
 from tests.engine.history import query
 from tests.engine.test_recording import until
 from tests.transactions.stories import Events, hook
@@ -71,3 +74,27 @@ def test_results_of_no_run_are_written_soon() -> None:
     with temporary_settings({"durability": "relaxed"}):
         ResultStore(persist_result=True).write(1, "key")
         until(lambda: query("SELECT key FROM results"))
+
+
+class _Busy(LocalFileSystem):
+    """A storage that belongs to its process."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("it holds a connection")
+
+
+def test_a_storage_that_cannot_be_pickled(tmp_path: Path) -> None:
+    """Nobody else could publish what is staged for it, and the transaction is committed all the same."""
+
+    @task(result_storage=_Busy(tmp_path), result_storage_key="one")
+    def step() -> int:
+        return 1
+
+    @flow(persist_result=True)
+    def pipeline() -> TransactionState:
+        with transaction() as txn:
+            step()
+        return txn.state
+
+    assert pipeline() is TransactionState.COMMITTED
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["one"]

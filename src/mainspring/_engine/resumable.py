@@ -92,15 +92,24 @@ class ResumableFlowRun(RecordedRun):
             task_run_id = state.state_details.task_run_id
             if task_run_id is not None:
                 self._around.run_results.note(value, Origin(task_run_id.bytes))
-            outer, staged = (
-                _open_transaction(),
-                None if self._around.steps is None else self._around.steps.staged,
-            )
-            if staged and outer is not None and self._found is not None:
-                step = staged.take_run(self._found.key)
-                if step is not None:
-                    adopt(step, staged, outer, current_recorder(), outer.logger)
+            if self._found is not None and self._around.steps is not None:
+                self._adopt(self._found, self._around.steps.staged)
         return Answer(state, value)
+
+    def _adopt(self, run: FlowRun, staged: StagedSteps | None) -> None:
+        """Let the open transaction decide about a completed subflow run whose own one had no end."""
+        outer = _open_transaction()
+        step = None if staged is None or outer is None else staged.take_run(run.key)
+        if step is None:
+            return
+        assert staged is not None
+        assert outer is not None
+        steps = [step, *staged.take_inside(run.key)]
+        try:
+            adopt(steps, outer, current_recorder(), outer.logger)
+        except BaseException:
+            staged.put_back(steps)
+            raise
 
     def _must_note_resumption(self, outcome: Outcome) -> bool:
         return self._keeps_result and type(outcome) is Ready and not self.resumes
