@@ -135,3 +135,75 @@ def test_a_step_that_cannot_be_loaded(tmp_path: Path) -> None:
     assert program.resume(run.id) == "1"
     assert program.journal == ["done"]
     assert query("SELECT count(*) FROM staged") == [(0,)]
+
+
+COMMITTING = """
+    @task(on_commit=[confirm, confirm, confirm], on_rollback=[undo])
+    def reserve(x):
+        get_transaction().set("x", x)
+        return x
+
+    @flow(persist_result=True, retries=1)
+    def main():
+        with transaction():
+            reserve(1)
+        return 1
+"""
+WITH_A_FAULT = """
+import sys
+from mainspring import resume_flow_run
+from mainspring.exceptions import StoreUnavailable
+from mainspring.recording import current_recorder
+
+method, at = {fault}
+store, calls = current_recorder().store, []
+real = getattr(store, method)
+
+def fail_once(*args):
+    calls.append(args)
+    if len(calls) == at:
+        raise StoreUnavailable("another process kept it locked")
+    return real(*args)
+
+setattr(store, method, fail_once)
+print(resume_flow_run(sys.argv[1]))
+"""
+
+
+@pytest.mark.contract("TX-26")
+@pytest.mark.parametrize(
+    "fault", [("read_leftovers", 2), ("claim_settlement", 1), ("advance_settlement", 1)], ids=str
+)
+def test_a_commit_that_the_first_attempt_could_not_finish(tmp_path: Path, fault: tuple[str, int]) -> None:
+    """A retry of the flow finishes it, as the run must not complete over it. The second hook was interrupted."""
+    program, run = killed(tmp_path, COMMITTING, at=1)
+    assert program.resume(run.id, WITH_A_FAULT.format(fault=fault)) == "1"
+    assert program.journal == ["confirm 1", "confirm 1"]
+    assert query("SELECT count(*) FROM settlements") == query("SELECT count(*) FROM staged") == [(0,)]
+
+
+@pytest.mark.contract("TX-31")
+def test_a_rollback_that_the_first_attempt_could_not_decide(tmp_path: Path) -> None:
+    """The same holds for what nobody takes over, and is rolled back when the flow function has returned."""
+    program, run = killed(
+        tmp_path,
+        """
+    @task(on_rollback=[undo])
+    def reserve(x):
+        get_transaction().set("x", x)
+        return x
+
+    @flow(persist_result=True, retries=1)
+    def main():
+        if not JOURNAL.read_text():
+            with transaction():
+                reserve(1)
+                note("reserved")
+                note("killed")
+        return 1
+""",
+        at=1,
+    )
+    assert program.resume(run.id, WITH_A_FAULT.format(fault=("open_settlement", 1))) == "1"
+    assert program.journal == ["reserved", "undo 1"]
+    assert query("SELECT count(*) FROM settlements") == query("SELECT count(*) FROM staged") == [(0,)]

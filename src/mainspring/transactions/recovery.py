@@ -240,13 +240,13 @@ class RunRollback:
 
 
 def finish_settlements(
-    leftovers: Leftovers, staged: StagedSteps, recorder: Recorder, logger: Logger
+    leftovers: Leftovers, staged: StagedSteps | None, recorder: Recorder, logger: Logger
 ) -> Steps:
     """Finish the commits and rollbacks that were going on, then roll back what nobody can take over.
 
     Args:
         leftovers: What the transactions of a flow run have left.
-        staged: Those of the steps that nothing was decided about.
+        staged: Those of the steps that nothing was decided about; None leaves them alone.
         recorder: The way to the run store.
         logger: Where hooks are reported.
 
@@ -257,13 +257,26 @@ def finish_settlements(
     for settlement in leftovers.settlements:
         steps = [step for step in leftovers.steps if step.settlement == settlement.key]
         yield from _Recovery(settlement, steps, recorder, logger).finish()
-    yield from roll_back(staged.take_unreachable(), recorder, logger)
+    if staged is not None:
+        yield from roll_back(staged.take_unreachable(), staged, recorder, logger)
 
 
-def roll_back(steps: Sequence[StagedStep], recorder: Recorder, logger: Logger) -> Steps:
-    """Call the rollback hooks of completed steps, the newest first; arguments and errors as above."""
+def roll_back(steps: Sequence[StagedStep], staged: StagedSteps, recorder: Recorder, logger: Logger) -> Steps:
+    """Call the rollback hooks of completed steps, the newest first; arguments and errors as above.
+
+    If that cannot be decided, the steps are staged as before.
+    """
     if not steps:
         return
+    try:
+        settlement = _decide_rollback(steps, recorder)
+    except BaseException:
+        staged.put_back(steps)
+        raise
+    yield from _Recovery(settlement, steps, recorder, logger).finish()
+
+
+def _decide_rollback(steps: Sequence[StagedStep], recorder: Recorder) -> Settlement:
     copies = [TransactionCopy(step.run_key, step.key) for step in steps]
     calls: list[tuple[int, Hook]] = []
     for number in reversed(range(len(steps))):
@@ -273,7 +286,7 @@ def roll_back(steps: Sequence[StagedStep], recorder: Recorder, logger: Logger) -
     recorder.flush()
     if not recorder.store.open_settlement(settlement, [step.run_key for step in steps]):
         raise _superseded(settlement)
-    yield from _Recovery(settlement, steps, recorder, logger).finish()
+    return settlement
 
 
 class _Recovery:
