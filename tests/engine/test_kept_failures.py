@@ -1,7 +1,5 @@
 """Kept and staged results when writing fails, is interrupted, or comes late."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +12,10 @@ from mainspring.recording import current_recorder
 from mainspring.results import ResultStore
 from mainspring.settings import temporary_settings
 from mainspring.transactions import TransactionState, transaction
+from tests.engine.faults import once, replaced
 from tests.engine.history import query
 from tests.engine.test_recording import until
 from tests.transactions.stories import Events, hook
-
-
-@contextmanager
-def replaced(name: str, replace: Callable[[Any], Any]) -> Iterator[None]:
-    """Inside the block, a method of the run store is another function, which is given the real one."""
-    store: Any = current_recorder().store
-    setattr(store, name, replace(getattr(store, name)))
-    try:
-        yield
-    finally:
-        delattr(store, name)
-
-
-def once(error: BaseException) -> Any:
-    """A replacement that raises at the first call."""
-    errors = [error]
-
-    def replace(real: Any) -> Any:
-        def call(*args: Any, **options: Any) -> Any:
-            if errors:
-                raise errors.pop()
-            return real(*args, **options)
-
-        return call
-
-    return replace
 
 
 @pytest.mark.contract("TX-27", "TX-71")

@@ -6,6 +6,8 @@ import pytest
 
 from mainspring import flow, task
 from mainspring.transactions import BaseTransaction, transaction
+from tests.engine.faults import once, replaced
+from tests.engine.history import query
 from tests.transactions.stories import Events, hook
 
 LONG = 10
@@ -50,3 +52,24 @@ def test_a_time_limit_around_a_rollback_hook() -> None:
 
     assert pipeline(return_state=True).name == "TimedOut"
     assert events == ["undo"]
+
+
+@pytest.mark.contract("TX-18", "TX-31")
+def test_a_commit_that_is_interrupted_between_hooks() -> None:
+    """If its block rolls it back, nobody finishes the commit any more."""
+    events: Events = []
+
+    @task(on_commit=[hook(events, "commit")], on_rollback=[hook(events, "undo")])
+    def step() -> None: ...
+
+    @flow(persist_result=True)
+    def pipeline() -> None:
+        with transaction() as txn:
+            step()
+            with replaced("advance_settlement", once(KeyboardInterrupt())):
+                txn.commit()
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline()
+    assert events == ["undo"]
+    assert query("SELECT count(*) FROM settlements") == query("SELECT count(*) FROM staged") == [(0,)]

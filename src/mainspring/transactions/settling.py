@@ -140,6 +140,7 @@ def commit(txn: BaseTransaction) -> Steps:
         return False
     nest: list[BaseTransaction] = []
     ledger, error = _decide("COMMIT", [txn])
+    txn.ledger = ledger
     chain = [txn]
     if error is None:
         error, chain = yield from _prepare(txn, nest, ledger)
@@ -170,7 +171,8 @@ def rollback(txn: BaseTransaction) -> Steps:
         if txn.is_decided():
             release(txn)
         return False
-    went_well, interrupt = yield from _undo_chain([txn], None, None)
+    # There is a ledger after a commit by hand that was interrupted between two hooks: it is not to be finished now.
+    went_well, interrupt = yield from _undo_chain([txn], txn.ledger, None)
     raise_interrupt(interrupt)
     return went_well
 
