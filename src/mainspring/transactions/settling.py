@@ -364,11 +364,15 @@ def _undo_chain(chain: list[BaseTransaction], ledger: Ledger | None, reason: Bas
                 release(each)
         raise error
     went_well, interrupt = True, None
-    for txn in chain:
-        if not txn.is_decided():
-            fine, late = yield from _undo(txn, ledger)
-            went_well &= fine
-            interrupt = interrupt or late
+    around = BaseTransaction.activate(None)  # a task that a hook calls is not part of what is undone
+    try:
+        for txn in chain:
+            if not txn.is_decided():
+                fine, late = yield from _undo(txn, ledger)
+                went_well &= fine
+                interrupt = interrupt or late
+    finally:
+        BaseTransaction.activate(around)
     if ledger is not None:
         ledger.close_rollback()
     return went_well, interrupt
