@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 from uuid import UUID
-from weakref import WeakSet
 
 import msgspec
 
@@ -22,10 +21,7 @@ from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome
 from mainspring._core.steps import Steps
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
-from mainspring._engine.inputs import (
-    collect_inputs,
-    find_unfinished,
-)
+from mainspring._engine.inputs import collect_inputs, find_unfinished
 from mainspring._engine.recorded import also_named
 from mainspring._engine.resumable import Answer, ResumableFlowRun
 from mainspring._engine.scopes import AsyncRunScope, FlowScope, SyncRunScope
@@ -53,7 +49,6 @@ __all__ = [
 ReturnType = Literal["state", "result"]
 
 _engine_logger = get_logger("engine")
-_TOLD: WeakSet[Any] = WeakSet()  # flows whose runs are known not to be resumable
 
 
 class FlowRunTimeoutError(TimeoutError):

@@ -170,9 +170,7 @@ def _parameters_of(run: FlowRun, known: Resumption, flow: AnyFlow) -> dict[str, 
     if run.parameters:
         try:
             given = results.read_parameters(run.id)
-        except (
-            Exception
-        ) as error:  # whatever a storage or a class of the user's raises: it is the reason to tell
+        except Exception as error:  # of a storage or a class of the user's: it is the reason to tell
             raise _refusal(run, f"its parameters cannot be read: {type(error).__name__}: {error}") from error
     signature = flow.arguments.signature.parameters
     parameters = flow.arguments.complete(given)

@@ -52,7 +52,6 @@ def is_limit(error: BaseException) -> bool:
     """True if a time limit of code around has expired: that is no failure of the code that was interrupted."""
     if not isinstance(error, TimeoutError):
         return False
-    limit = BaseException.__getattribute__(error, "__dict__").get(
-        "limit"
-    )  # the exception itself is not asked
+    # The exception itself is not asked: it may be of a class of the user's.
+    limit = BaseException.__getattribute__(error, "__dict__").get("limit")
     return bool(getattr(limit, "active", False))

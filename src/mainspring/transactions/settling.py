@@ -208,9 +208,8 @@ def read(txn: BaseTransaction) -> Steps:
     store = txn.store
     if store is None or txn.key is None:
         return None
-    if (
-        txn.found is not None and store.lock_manager is None
-    ):  # else somebody may be writing, who is waited for
+    # Under locks, somebody may be writing what was found, and is waited for.
+    if txn.found is not None and store.lock_manager is None:
         return (yield Call(store.open_found, store.aopen_found, (txn.key, txn.found))).get()
     return (yield Call(store.read, store.aread, (txn.key,), holder=txn.holder)).get()
 
