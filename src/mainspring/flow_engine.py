@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 from uuid import UUID
-from weakref import WeakSet
 
 import msgspec
 
@@ -22,10 +21,7 @@ from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome
 from mainspring._core.steps import Steps
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
-from mainspring._engine.inputs import (
-    collect_inputs,
-    find_unfinished,
-)
+from mainspring._engine.inputs import collect_inputs, find_unfinished
 from mainspring._engine.recorded import also_named
 from mainspring._engine.resumable import Answer, ResumableFlowRun
 from mainspring._engine.scopes import AsyncRunScope, FlowScope, SyncRunScope
@@ -38,7 +34,6 @@ from mainspring.logging import flow_run_logger, get_logger, should_log_prints
 from mainspring.recording import current_recorder
 from mainspring.runs import FlowRun, Parameter, TaskRun
 from mainspring.states import State, StateDetails, StateType, is_state
-from mainspring.store.results import Leftovers
 from mainspring.transactions.faces import adrive, drive
 
 __all__ = [
@@ -54,7 +49,6 @@ __all__ = [
 ReturnType = Literal["state", "result"]
 
 _engine_logger = get_logger("engine")
-_TOLD: WeakSet[Any] = WeakSet()  # flows whose runs are known not to be resumable
 
 
 class FlowRunTimeoutError(TimeoutError):
@@ -74,7 +68,6 @@ class BaseFlowRunEngine(ResumableFlowRun):
         retries: Retries already started by this engine.
         logger: Where the engine reports; the run's own logger once there is a run.
         resumes: ``flow_run`` has ended and is gone on with: what it has finished is not done again.
-        leftovers: What its transactions have left in the run store.
     """
 
     flow: Any
@@ -84,7 +77,6 @@ class BaseFlowRunEngine(ResumableFlowRun):
     retries: int = 0
     logger: Any = field(default=_engine_logger)
     resumes: bool = False
-    leftovers: Leftovers | None = None
 
     _goes_on: bool = field(default=False, init=False, repr=False)  # this attempt goes on with an earlier one
     _has_lost: bool = field(default=False, init=False, repr=False)  # somebody else goes on with the run
@@ -131,6 +123,7 @@ class BaseFlowRunEngine(ResumableFlowRun):
     def _begin_steps(self, resumes: bool) -> None:
         """Note whose steps the attempt that begins goes on with: its own, unless it resumes another one."""
         run, self.resumes, self._goes_on = self.run, False, resumes
+        self._is_resumed |= resumes
         if run.resumption is not None and not resumes:
             run.resumption = msgspec.structs.replace(run.resumption, attempt=run.run_count + 1)
 
@@ -394,7 +387,6 @@ def run_flow(
     wait_for: Iterable[Any] | None = None,
     return_type: ReturnType = "result",
     resumes: bool = False,
-    leftovers: Leftovers | None = None,
 ) -> Any:
     """Run a flow.
 
@@ -405,13 +397,12 @@ def run_flow(
         wait_for: Futures and states that must be there first.
         return_type: "result" returns the value or raises; "state" returns the final state.
         resumes: ``flow_run`` has ended and is gone on with.
-        leftovers: What its transactions have left in the run store.
 
     Returns:
         The result or state of a sync flow, a coroutine for an async one.
     """
     runner: Any = run_flow_async if flow.isasync else run_flow_sync
-    return runner(flow, flow_run, parameters, wait_for, return_type, resumes, leftovers)
+    return runner(flow, flow_run, parameters, wait_for, return_type, resumes)
 
 
 def run_flow_sync(
@@ -421,10 +412,9 @@ def run_flow_sync(
     wait_for: Iterable[Any] | None = None,
     return_type: ReturnType = "result",
     resumes: bool = False,
-    leftovers: Leftovers | None = None,
 ) -> Any:
     """`run_flow` for a sync flow."""
-    engine = FlowRunEngine(flow, parameters, flow_run, wait_for, resumes=resumes, leftovers=leftovers)
+    engine = FlowRunEngine(flow, parameters, flow_run, wait_for, resumes=resumes)
     with capture_sigterm():
         answer = engine.find_answer()
         if answer is not None:
@@ -443,10 +433,9 @@ async def run_flow_async(
     wait_for: Iterable[Any] | None = None,
     return_type: ReturnType = "result",
     resumes: bool = False,
-    leftovers: Leftovers | None = None,
 ) -> Any:
     """`run_flow` for an async flow."""
-    engine = AsyncFlowRunEngine(flow, parameters, flow_run, wait_for, resumes=resumes, leftovers=leftovers)
+    engine = AsyncFlowRunEngine(flow, parameters, flow_run, wait_for, resumes=resumes)
     with capture_sigterm():
         answer = await engine.find_answer()
         if answer is not None:

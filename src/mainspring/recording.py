@@ -40,7 +40,7 @@ RELAXED_LAG = 0.005
 """Seconds by which history may trail under durability ``relaxed``."""
 
 CAPACITY = 5_000
-"""Runs and log lines that may wait; a producer that finds the buffer full writes it out itself."""
+"""Runs, log lines and results that may wait; a producer that finds the buffer full writes it out itself."""
 
 IDLE_ROUNDS = 30
 """Turns without work after which the background thread waits to be woken instead of looking."""
@@ -170,14 +170,15 @@ class Recorder:
             wait: Return only when they are as durable as final states are.
 
         Raises:
-            StoreError: They cannot be written. They stay buffered and are tried again.
+            StoreError: They cannot be written. Unlike all else they are not tried again: whoever gets the error may
+                go on as if they were not there.
         """
         with self._buffer_lock:
             self._results.extend(results)
             self._note_results(results)
             self._entered = ticket = self._entered + 1
         if wait and self._waits:
-            self._commit(ticket)
+            self._commit(ticket, results)
         else:
             self._leave_to_flusher()
 
@@ -247,10 +248,15 @@ class Recorder:
 
     # Writing
 
-    def _commit(self, ticket: int) -> None:
+    def _commit(self, ticket: int, revocable: Sequence[KeptResult] = ()) -> None:
         with self._write_lock:
             if self._written < ticket:  # else the thread before us wrote for us
-                self._write()
+                try:
+                    self._write()
+                except BaseException:
+                    if revocable:
+                        self._take_out(revocable)  # before anybody else can write them
+                    raise
 
     def _write(self) -> None:
         """Write out the buffer; the write lock is held. An interrupt at any point loses nothing."""
@@ -311,6 +317,15 @@ class Recorder:
             self._cache_keys = cache_keys + self._cache_keys
             self._results = results + self._results
 
+    def _take_out(self, results: Sequence[KeptResult]) -> None:
+        """Forget buffered results that are not to be tried again."""
+        with self._buffer_lock:
+            given = set(map(id, results))
+            self._results = [kept for kept in self._results if id(kept) not in given]
+            for kept in results:
+                if self._unwritten.get(kept.key) is kept:
+                    del self._unwritten[kept.key]
+
     def _raise_refusal(self, run: Run, state: State) -> None:
         self._refused.discard(run.key)
         raise SupersededRun(
@@ -321,8 +336,12 @@ class Recorder:
 
     # The background thread
 
+    def _is_waiting(self) -> bool:
+        """Whether there is anything that does not wait for a commit of somebody else."""
+        return bool(self._changes or self._logs or self._results)
+
     def _leave_to_flusher(self) -> None:
-        if len(self._changes) >= CAPACITY or len(self._logs) >= CAPACITY:
+        if max(len(self._changes), len(self._logs), len(self._results)) >= CAPACITY:
             self.flush()
         elif self._idle and not self._closing.is_set():
             self._idle = False
@@ -341,7 +360,7 @@ class Recorder:
             if rounds >= IDLE_ROUNDS:
                 self._wake.clear()
                 self._idle = True
-                if not self._changes and not self._logs:
+                if not self._is_waiting():
                     self._wake.wait()
                 self._idle = False
                 rounds = 0
@@ -349,7 +368,7 @@ class Recorder:
             self._closing.wait(self._interval)
             rounds += 1
             try:
-                if self._changes or self._logs:
+                if self._is_waiting():
                     rounds = 0
                     self.flush()
                 if self._has_unused:

@@ -20,7 +20,6 @@ from mainspring.recording import current_recorder
 from mainspring.results import ResultStore, get_result_store
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.store.protocol import RunStore
-from mainspring.store.results import Leftovers
 from mainspring.transactions.recovery import check
 
 __all__ = ["aresume_flow_run", "resume_flow_run"]
@@ -51,9 +50,7 @@ def resume_flow_run(
     with _outside_of_runs():
         found = _find(flow_run_id, flow)
         return_type: Any = "state" if return_state else "result"
-        return _portal.finish(
-            run_flow(found.flow, found.run, found.parameters, None, return_type, True, found.leftovers)
-        )
+        return _portal.finish(run_flow(found.flow, found.run, found.parameters, None, return_type, True))
 
 
 async def aresume_flow_run(
@@ -66,11 +63,9 @@ async def aresume_flow_run(
         found = await asyncio.to_thread(_find, flow_run_id, flow)
         return_type: Any = "state" if return_state else "result"
         if found.flow.isasync:
-            return await run_flow_async(
-                found.flow, found.run, found.parameters, None, return_type, True, found.leftovers
-            )
+            return await run_flow_async(found.flow, found.run, found.parameters, None, return_type, True)
         return await asyncio.to_thread(
-            run_flow_sync, found.flow, found.run, found.parameters, None, return_type, True, found.leftovers
+            run_flow_sync, found.flow, found.run, found.parameters, None, return_type, True
         )
 
 
@@ -80,7 +75,6 @@ class _Found(NamedTuple):
     flow: AnyFlow
     run: FlowRun
     parameters: dict[str, Any]
-    leftovers: Leftovers
 
 
 @contextmanager
@@ -116,7 +110,9 @@ def _find(flow_run_id: UUID | str, flow: AnyFlow | None) -> _Found:
         flow = _flow_of(run, known)
     if flow.name != run.flow_name:
         raise _refusal(run, f"it is a run of the flow {run.flow_name!r}, not of {flow.name!r}")
-    return _Found(flow, run, _parameters_of(run, known, flow), _leftovers_of(run, store))
+    parameters = _parameters_of(run, known, flow)
+    _check_leftovers(run, store)
+    return _Found(flow, run, parameters)
 
 
 def _ended_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
@@ -136,16 +132,14 @@ def _ended_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
     return run
 
 
-def _leftovers_of(run: FlowRun, store: RunStore) -> Leftovers:
-    """What its transactions have left, all of which can be used here."""
-    leftovers = store.read_leftovers(run.key)
+def _check_leftovers(run: FlowRun, store: RunStore) -> None:
+    """Find out whether what its transactions have left can be used here."""
     try:
-        check(leftovers)
+        check(store.read_leftovers(run.key))
     except MainspringError as error:
         raise _refusal(
             run, f"a commit or rollback that was going on cannot be finished here: {error}"
         ) from error
-    return leftovers
 
 
 def _flow_of(run: FlowRun, known: Resumption) -> AnyFlow:
@@ -176,9 +170,7 @@ def _parameters_of(run: FlowRun, known: Resumption, flow: AnyFlow) -> dict[str, 
     if run.parameters:
         try:
             given = results.read_parameters(run.id)
-        except (
-            Exception
-        ) as error:  # whatever a storage or a class of the user's raises: it is the reason to tell
+        except Exception as error:  # of a storage or a class of the user's: it is the reason to tell
             raise _refusal(run, f"its parameters cannot be read: {type(error).__name__}: {error}") from error
     signature = flow.arguments.signature.parameters
     parameters = flow.arguments.complete(given)

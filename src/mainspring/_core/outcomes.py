@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Blocked", "Outcome", "Raised", "Ready", "Returned"]
+__all__ = ["Blocked", "Outcome", "Raised", "Ready", "Returned", "is_limit"]
 
 
 class Outcome:
@@ -46,3 +46,12 @@ class Raised(Outcome):
     def __init__(self, error: Exception, own_limit: bool = False) -> None:
         self.error = error
         self.own_limit = own_limit
+
+
+def is_limit(error: BaseException) -> bool:
+    """True if a time limit of code around has expired: that is no failure of the code that was interrupted."""
+    if not isinstance(error, TimeoutError):
+        return False
+    # The exception itself is not asked: it may be of a class of the user's.
+    limit = BaseException.__getattribute__(error, "__dict__").get("limit")
+    return bool(getattr(limit, "active", False))

@@ -106,9 +106,7 @@ class RecordedRun:
     _slots: Any = None  # of the limits on the run's tags, while it holds them
     _has_transaction = False  # which writes what the run returns
     _attachments: tuple[Attachment, ...] = ()  # what is written with the next state
-    _entry: Any = (
-        None  # what the run store knows of the transaction, once the run has completed in an open one
-    )
+    _entry: Any = None  # what the run store knows of the run, once it has completed in an open transaction
     _kept_under: str | None = None  # the key under which the result counts already, as a row
     _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
 

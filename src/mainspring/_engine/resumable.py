@@ -16,7 +16,7 @@ from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.recording import current_recorder
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store.results import Leftovers, StagedStep
+from mainspring.store.results import StagedStep
 from mainspring.transactions import BaseTransaction, Transaction
 from mainspring.transactions.ledger import Entry
 from mainspring.transactions.recovery import StagedSteps, adopt, finish_settlements, roll_back
@@ -38,7 +38,6 @@ class ResumableFlowRun(RecordedRun):
     """The part of flow engines that is about earlier attempts, other processes, and what is around a subflow."""
 
     flow: Any
-    leftovers: Leftovers | None
 
     _stand_in: TaskRun | None = None  # the task run that stands for a subflow in its parent flow
     _around: FlowRunContext | None = None  # that flow
@@ -47,6 +46,7 @@ class ResumableFlowRun(RecordedRun):
     _step: str | None = None  # what tells a subflow from others of its parent
     _has_step = False  # or is known to have none
     _found: FlowRun | None = None  # the run of an earlier attempt that answers the call
+    _is_resumed = False  # an earlier process has begun the run
     _staged: StagedSteps | None = None  # left by an earlier process, and not taken over yet
 
     def _is_repeated(self) -> bool:
@@ -92,15 +92,24 @@ class ResumableFlowRun(RecordedRun):
             task_run_id = state.state_details.task_run_id
             if task_run_id is not None:
                 self._around.run_results.note(value, Origin(task_run_id.bytes))
-            outer, staged = (
-                _open_transaction(),
-                None if self._around.steps is None else self._around.steps.staged,
-            )
-            if staged and outer is not None and self._found is not None:
-                step = staged.take_run(self._found.key)
-                if step is not None:
-                    adopt(step, staged, outer, current_recorder(), outer.logger)
+            if self._found is not None and self._around.steps is not None:
+                self._adopt(self._found, self._around.steps.staged)
         return Answer(state, value)
+
+    def _adopt(self, run: FlowRun, staged: StagedSteps | None) -> None:
+        """Let the open transaction decide about a completed subflow run whose own one had no end."""
+        outer = _open_transaction()
+        step = None if staged is None or outer is None else staged.take_run(run.key)
+        if step is None:
+            return
+        assert staged is not None
+        assert outer is not None
+        steps = [step, *staged.take_inside(run.key)]
+        try:
+            adopt(steps, outer, current_recorder(), outer.logger)
+        except BaseException:
+            staged.put_back(steps)
+            raise
 
     def _must_note_resumption(self, outcome: Outcome) -> bool:
         return self._keeps_result and type(outcome) is Ready and not self.resumes
@@ -140,24 +149,24 @@ class ResumableFlowRun(RecordedRun):
             self.logger.warning("Flow run %r cannot be resumed by its id: %s. %s", name, problem, advice)
 
     def _finishing(self) -> TransactionSteps | None:
-        """The steps that finish what transactions of an earlier process had decided, once."""
-        leftovers, self.leftovers = self.leftovers, None
-        if leftovers is None:
+        """The steps that finish what attempts before this one had decided about transactions, and not done."""
+        if self.run.run_count < 2 or self._stand_in is not None or not self._keeps_result:
             return None
-        # Until this process had the run, another one that was thought dead may have gone on.
+        # Now, as until this process had the run, another one that was thought dead may have gone on.
         leftovers = self._recorder.store.read_leftovers(self.run.key)
-        if not (leftovers.settlements or leftovers.steps):
+        if self._is_resumed and self._staged is None:
+            self._staged = StagedSteps(leftovers.steps)
+            self._scope.context.steps.staged = self._staged
+        if not leftovers.settlements and not self._staged:
             return None
-        staged = self._staged = StagedSteps(leftovers.steps)
-        self._scope.context.steps.staged = staged
-        return finish_settlements(leftovers, staged, self._recorder, self.logger)
+        return finish_settlements(leftovers, self._staged, self._recorder, self.logger)
 
     def _undoing(self) -> TransactionSteps | None:
         """The steps that roll back what an earlier process had completed in transactions that nobody went on with."""
         staged = self._staged
         if staged is None or not staged:
             return None
-        return roll_back(staged.take_all(), self._recorder, self.logger)
+        return roll_back(staged.take_all(), staged, self._recorder, self.logger)
 
     # The transaction around a subflow
 

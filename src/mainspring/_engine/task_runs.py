@@ -31,7 +31,7 @@ from mainspring.store.protocol import CacheKey
 from mainspring.store.results import KeptElsewhere, KeptResult, StagedStep, Withdrawal
 from mainspring.transactions import BaseTransaction
 from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump_values
-from mainspring.transactions.recovery import RunRollback, adopt_inside, open_step
+from mainspring.transactions.recovery import RunRollback, adopt, open_step
 from mainspring.transactions.settling import commits_alone
 
 __all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError"]
@@ -163,7 +163,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     def _enter(self, state: State, confirm: bool = False) -> State:
         """Enter and record a state; what a completed run came to is known in its flow run from then on."""
         if state.type is StateType.COMPLETED and state.name != "RolledBack":
-            if not self._keeps_result and self._has_hooks_to_stage():
+            if not self._keeps_result and self._has_to_be_staged():
                 self._attachments = (self._staged_step(None),)
             if self._is_taken_over and self._leftover is not None:
                 self._attachments = (Withdrawal(self._leftover.run_key), *self._attachments)
@@ -367,11 +367,18 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             outer = outer.outer
         return self.run.flow_run_key if outer is None else outer.task_run.key  # type: ignore[no-any-return]
 
-    def _has_hooks_to_stage(self) -> bool:
-        """Whether there are hooks of a run that keeps nothing which the death of the process would lose."""
+    def _has_to_be_staged(self) -> bool:
+        """Whether the death of the process would lose something of a completed run that keeps nothing.
+
+        That is its hooks, and that what was staged inside of it belongs to what is around it.
+        """
         task, txn = self.task, self._transaction
         if txn is None or not (
-            task.on_rollback_hooks or task.on_commit_hooks or txn.on_rollback_hooks or txn.on_commit_hooks
+            task.on_rollback_hooks
+            or task.on_commit_hooks
+            or txn.on_rollback_hooks
+            or txn.on_commit_hooks
+            or any(getattr(child, "entry", None) is not None for child in txn.children)
         ):
             return False
         return not commits_alone(txn, task.on_commit_hooks) and self._root_key() is not None
@@ -382,13 +389,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         run_key, root_key, taken = self.run.key, self._root_key(), self._leftover
         assert root_key is not None
         is_elsewhere = row is not None and not store.is_in_history
-        hooks = dump_hooks(
-            task,
-            [*txn.on_commit_hooks, *task.on_commit_hooks],
-            [*txn.on_rollback_hooks, *task.on_rollback_hooks],
-        )
-        self._entry = Entry(self._recorder, run_key, root_key, is_elsewhere)
-        return StagedStep(
+        hooks = dump_hooks(task, txn)
+        step = StagedStep(
             run_key,
             self._around_key(),
             root_key,
@@ -403,6 +405,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             if self._is_taken_over and taken is not None
             else (),
         )
+        self._entry = Entry(self._recorder, run_key, root_key, is_elsewhere)
+        return step
 
     def _staged_before(self, key: str) -> StagedStep | None:
         """What the step with this key had come to in a transaction that was open when its process died."""
@@ -414,10 +418,16 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         step, steps = self._leftover, active_steps(self.run.flow_run_key)
         assert step is not None
         assert steps is not None
-        self._is_taken_over = True
-        inside = adopt_inside(step.run_key, steps.staged, transaction, self._recorder, self.logger)
-        self._taken = [step, *inside]
-        return open_step(step, self._result_store, transaction)
+        steps.staged.take_run(step.run_key)  # an attempt before this one may have failed to
+        taken = [step, *steps.staged.take_inside(step.run_key)]
+        try:
+            record = open_step(step, self._result_store, transaction)
+            adopt(taken[1:], transaction, self._recorder, self.logger)
+        except BaseException:
+            steps.staged.put_back(taken)
+            raise
+        self._is_taken_over, self._taken = True, taken
+        return record
 
     def _give_back(self, transaction: BaseTransaction) -> None:
         """Leave a step that was taken over as it was: it is not recorded that it was."""

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from mainspring._core.outcomes import is_limit
 from mainspring.events import subscriptions
 from mainspring.events.records import Event, RelatedResource, Resource
 from mainspring.events.related import with_context
@@ -76,7 +77,7 @@ def emit_event(
     except ValueError:  # the caller's mistake, which the message names
         raise
     except Exception as error:  # whoever emits an event has other work, which goes on
-        if subscriptions.is_limit(error):
+        if is_limit(error):
             raise
         _logger.exception("Event %r could not be emitted", event)
         return None

@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from mainspring import clock
+from mainspring._core.outcomes import is_limit
 from mainspring._core.transitions import enter
 from mainspring.events import subscriptions
 from mainspring.events.emission import CLOSE, require_size
@@ -85,7 +86,7 @@ def emit_run_state_change_event(
         event = _state_change(run, initial_state, validated_state, follows, flow_run)
         subscriptions.deliver(event)
     except Exception as error:  # by rule: the run is what it is, whether or not somebody can be told of it
-        if subscriptions.is_limit(error):
+        if is_limit(error):
             raise
         _logger.exception("The event of state %s of %r could not be emitted", validated_state.name, run)
         return None

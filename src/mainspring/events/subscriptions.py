@@ -16,6 +16,7 @@ from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from mainspring._core.outcomes import is_limit
 from mainspring.events.records import Event
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
     "active",
     "deliver",
     "get_events_subscriber",
-    "is_limit",
     "subscribe",
 ]
 
@@ -358,11 +358,6 @@ def deliver(event: Event) -> None:
         receiver.receive(event)
     for receiver in receivers:
         receiver.wait_for_room()
-
-
-def is_limit(error: Exception) -> bool:
-    """True if a time limit of the code that emits has expired meanwhile: that is no failure of whom is told."""
-    return bool(getattr(getattr(error, "limit", None), "active", False))
 
 
 def _join(receiver: Receiver) -> None:

@@ -151,9 +151,7 @@ class ResultRecordMetadata(StoredResult):
         """The description as a JSON object in one line."""
         facts = self.storage_key, self.expiration, self.serializer, self.is_separate
         if self._dumped is not None and all(map(is_, facts, self._dumped[0])):
-            return self._dumped[
-                1
-            ]  # it is asked for twice for each kept result: for its state, and for itself
+            return self._dumped[1]  # asked for twice for each kept result: for its state, and for itself
         described: dict[str, Any] = {
             "storage_key": self.storage_key,
             "expiration": None if self.expiration is None else self.expiration.isoformat(),

@@ -9,7 +9,11 @@ of the same block fails. A transaction with a key and a store writes what was st
 ``faces``      `Transaction` and `AsyncTransaction`, which carry it out
 ``blocks``     `transaction`, `atransaction`, and the store that a keyed block takes
 ``boundaries`` entering and leaving a block
-``settling``   the steps of a commit and a rollback
+``settling``   the order of a begin, a commit and a rollback
+``writing``    the last step of a commit
+``steps``      what these are made of: calls that may wait, and hooks
+``ledger``     what the run store is told, for the case that the process dies
+``recovery``   what another process makes of that
 ``protocol``   states, modes, and what a store has to offer
 """
 

@@ -70,6 +70,7 @@ class BaseTransaction:
         "is_locking",
         "isolation_level",
         "key",
+        "ledger",
         "lock_timeout",
         "logger",
         "on_commit_hooks",
@@ -123,6 +124,7 @@ class BaseTransaction:
         self.run_key: bytes | None = None  # the run whose attempt it is, if it is one
         self.found: Any = None  # what the store had under the key when the block was entered
         self.entry: Any = None  # what the run store knows of it, see `mainspring.transactions.ledger`
+        self.ledger: Any = None  # in which its commit is noted, from when that was decided
         self._holder: str | None = None
         self._values: dict[str, Any] | None = None
 

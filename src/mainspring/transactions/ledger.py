@@ -10,6 +10,7 @@ Only transactions of flow runs that can be resumed are told of: nobody would ask
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 from weakref import WeakKeyDictionary
@@ -26,6 +27,7 @@ from mainspring.store.results import Decision, KeptResult, Settlement, StagedSte
 from mainspring.transactions.base import BaseTransaction, Hook
 
 __all__ = [
+    "DumpedHooks",
     "Entry",
     "Ledger",
     "LostHook",
@@ -333,27 +335,50 @@ def portable(hook: Hook) -> Hook:
     return hook
 
 
-_dumped: WeakKeyDictionary[Any, tuple[tuple[Hook, ...], tuple[Hook, ...], bytes]] = WeakKeyDictionary()
+_Hooks = tuple[tuple[Hook, ...], tuple[Hook, ...]]  # of commits and of rollbacks
+_dumped: WeakKeyDictionary[Any, tuple[_Hooks, bytes]] = WeakKeyDictionary()
 
 
-def dump_hooks(task: Any, commit_hooks: Sequence[Hook], rollback_hooks: Sequence[Hook]) -> bytes | None:
-    """The hooks of a transaction of a task as bytes; None if there are none.
+class DumpedHooks(NamedTuple):
+    """The hooks of a transaction of a task, each None or pickled: commit hooks and rollback hooks.
 
     Args:
-        task: The task, for which they are remembered.
-        commit_hooks: The one kind.
-        rollback_hooks: The other kind.
+        added: Those that its function has added. They are gone where the function is not called again.
+        of_task: Those of the task.
     """
-    commit, rollback = tuple(commit_hooks), tuple(rollback_hooks)
-    if not commit and not rollback:
+
+    added: bytes | None
+    of_task: bytes | None
+
+
+def dump_hooks(task: Any, txn: BaseTransaction) -> bytes | None:
+    """The hooks of a transaction whose function has returned, as bytes; None if there are none.
+
+    Args:
+        task: The task, for which its own hooks are remembered.
+        txn: The transaction, which does not have those of the task yet.
+    """
+    added = tuple(txn.on_commit_hooks), tuple(txn.on_rollback_hooks)
+    own = tuple(task.on_commit_hooks), tuple(task.on_rollback_hooks)
+    if not any((*added, *own)):
         return None
+    return pickle.dumps(DumpedHooks(_dump_pair(added), _dump_own(task, own)))
+
+
+def _dump_own(task: Any, hooks: _Hooks) -> bytes | None:
     known = _dumped.get(task)
-    if known is not None and known[0] == commit and known[1] == rollback:
-        return known[2]
-    pair = [portable(hook) for hook in commit], [portable(hook) for hook in rollback]
-    dumped = dump(pair, "the hooks")
-    _dumped[task] = commit, rollback, dumped
+    if known is not None and known[0] == hooks:
+        return known[1]
+    dumped = _dump_pair(hooks)
+    if dumped is not None:
+        _dumped[task] = hooks, dumped
     return dumped
+
+
+def _dump_pair(hooks: _Hooks) -> bytes | None:
+    if not any(hooks):
+        return None
+    return dump([[portable(hook) for hook in kind] for kind in hooks], "the hooks")
 
 
 def dump_values(txn: BaseTransaction) -> bytes | None:

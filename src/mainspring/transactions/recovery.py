@@ -30,14 +30,20 @@ from mainspring.store.reading import read_file
 from mainspring.store.results import KeptResult, Leftovers, Settlement, StagedStep, Withdrawal
 from mainspring.transactions.base import BaseTransaction, Hook, Logger
 from mainspring.transactions.faces import Transaction
-from mainspring.transactions.ledger import Entry, Plan, TransactionCopy, dump, remove_copies
+from mainspring.transactions.ledger import (
+    DumpedHooks,
+    Entry,
+    Plan,
+    TransactionCopy,
+    dump,
+    remove_copies,
+)
 from mainspring.transactions.steps import Steps, interrupt_of, raise_interrupt, run_hook
 
 __all__ = [
     "RunRollback",
     "StagedSteps",
     "adopt",
-    "adopt_inside",
     "check",
     "finish_settlements",
     "open_step",
@@ -80,8 +86,14 @@ class StagedSteps:
             return self._steps.pop(run_key, None)
 
     def take_inside(self, run_key: bytes) -> list[StagedStep]:
-        """What the runs inside of a run have staged."""
-        return self._take(self._inside.get(run_key, ()))
+        """What the runs inside of a run have staged, then what those inside of these have, and so on."""
+        found: list[StagedStep] = []
+        around = deque([run_key])
+        while around:
+            inside = self._take(self._inside.get(around.popleft(), ()))
+            found += inside
+            around += [step.run_key for step in inside]
+        return found
 
     def take_unreachable(self) -> list[StagedStep]:
         """Those that no call can take over: neither has their own one the same key again, nor one around them."""
@@ -132,40 +144,47 @@ def open_step(step: StagedStep, store: ResultStore, txn: BaseTransaction) -> Res
     Args:
         step: The step.
         store: The result store of the run that takes it over.
-        txn: Its transaction, which gets the named values back.
+        txn: Its transaction, which gets the named values back, and the hooks that the function had added.
 
     Raises:
+        MainspringError: A hook cannot be loaded.
         SerializationError: The record or the values are damaged.
         StorageError: The file of the record cannot be read.
     """
     record = _record_of(step)
+    commit_hooks, rollback_hooks = _pair_of(_dumped_hooks_of(step).added)
     record.metadata.storage = store.result_storage
     record.metadata.keeps_value = store.cache_result_in_memory
     for name, value in _values_of(step.values).items():
         txn.set(name, value)
+    txn.on_commit_hooks += commit_hooks
+    txn.on_rollback_hooks += rollback_hooks
     return record
 
 
-def adopt(
-    step: StagedStep, staged: StagedSteps, outer: BaseTransaction, recorder: Recorder, logger: Logger
-) -> list[StagedStep]:
-    """Let a transaction decide about a completed run of an earlier process, and about those inside of it.
+def adopt(steps: Sequence[StagedStep], outer: BaseTransaction, recorder: Recorder, logger: Logger) -> None:
+    """Let a transaction decide about completed runs of an earlier process.
 
     Args:
-        step: What the run has staged.
-        staged: What is left of the others.
+        steps: What the runs have staged. Those that ran inside of another one of them are decided with that one.
         outer: The transaction.
         recorder: The way to the run store.
         logger: Where hooks are reported.
 
-    Returns:
-        The steps that the transaction now decides about.
-
     Raises:
-        MainspringError: A hook or a value cannot be loaded.
+        MainspringError: A hook or a value cannot be loaded. The transaction decides about none of them then.
     """
+    adopted = {step.run_key: _opened(step, recorder, logger) for step in steps}
+    for step in steps:
+        txn = adopted[step.run_key]
+        txn.parent = adopted.get(step.around_key or b"", outer)
+        txn.parent.add_child(txn)
+
+
+def _opened(step: StagedStep, recorder: Recorder, logger: Logger) -> BaseTransaction:
+    """The transaction of a completed run, as it was when its block was left."""
     txn = Transaction(key=step.key, logger=logger)
-    txn.run_key, txn.parent = step.run_key, outer
+    txn.run_key = step.run_key
     txn.entry = Entry(recorder, step.run_key, step.root_key, step.storage is not None)
     if step.storage is not None:
         txn.store = _store_of(step)
@@ -174,18 +193,7 @@ def adopt(
     commit_hooks, rollback_hooks = _hooks_of(step)
     value = None if step.key is None else _record_of(step)
     txn.stage(value, [RunRollback(recorder, step), *rollback_hooks], commit_hooks)
-    inside = adopt_inside(step.run_key, staged, txn, recorder, logger)
-    outer.add_child(txn)
-    return [step, *inside]
-
-
-def adopt_inside(
-    run_key: bytes, staged: StagedSteps, outer: BaseTransaction, recorder: Recorder, logger: Logger
-) -> list[StagedStep]:
-    """Likewise for all that the runs inside of a run have staged."""
-    return [
-        each for step in staged.take_inside(run_key) for each in adopt(step, staged, outer, recorder, logger)
-    ]
+    return txn
 
 
 class RunRollback:
@@ -232,13 +240,13 @@ class RunRollback:
 
 
 def finish_settlements(
-    leftovers: Leftovers, staged: StagedSteps, recorder: Recorder, logger: Logger
+    leftovers: Leftovers, staged: StagedSteps | None, recorder: Recorder, logger: Logger
 ) -> Steps:
     """Finish the commits and rollbacks that were going on, then roll back what nobody can take over.
 
     Args:
         leftovers: What the transactions of a flow run have left.
-        staged: Those of the steps that nothing was decided about.
+        staged: Those of the steps that nothing was decided about; None leaves them alone.
         recorder: The way to the run store.
         logger: Where hooks are reported.
 
@@ -249,13 +257,26 @@ def finish_settlements(
     for settlement in leftovers.settlements:
         steps = [step for step in leftovers.steps if step.settlement == settlement.key]
         yield from _Recovery(settlement, steps, recorder, logger).finish()
-    yield from roll_back(staged.take_unreachable(), recorder, logger)
+    if staged is not None:
+        yield from roll_back(staged.take_unreachable(), staged, recorder, logger)
 
 
-def roll_back(steps: Sequence[StagedStep], recorder: Recorder, logger: Logger) -> Steps:
-    """Call the rollback hooks of completed steps, the newest first; arguments and errors as above."""
+def roll_back(steps: Sequence[StagedStep], staged: StagedSteps, recorder: Recorder, logger: Logger) -> Steps:
+    """Call the rollback hooks of completed steps, the newest first; arguments and errors as above.
+
+    If that cannot be decided, the steps are staged as before.
+    """
     if not steps:
         return
+    try:
+        settlement = _decide_rollback(steps, recorder)
+    except BaseException:
+        staged.put_back(steps)
+        raise
+    yield from _Recovery(settlement, steps, recorder, logger).finish()
+
+
+def _decide_rollback(steps: Sequence[StagedStep], recorder: Recorder) -> Settlement:
     copies = [TransactionCopy(step.run_key, step.key) for step in steps]
     calls: list[tuple[int, Hook]] = []
     for number in reversed(range(len(steps))):
@@ -265,7 +286,7 @@ def roll_back(steps: Sequence[StagedStep], recorder: Recorder, logger: Logger) -
     recorder.flush()
     if not recorder.store.open_settlement(settlement, [step.run_key for step in steps]):
         raise _superseded(settlement)
-    yield from _Recovery(settlement, steps, recorder, logger).finish()
+    return settlement
 
 
 class _Recovery:
@@ -399,9 +420,22 @@ def _load(data: bytes, what: str) -> Any:
 
 def _hooks_of(step: StagedStep) -> tuple[list[Hook], list[Hook]]:
     """The commit and the rollback hooks of a run."""
+    added, of_task = _dumped_hooks_of(step)
+    (commit, rollback), (commit_of_task, rollback_of_task) = _pair_of(added), _pair_of(of_task)
+    return [*commit, *commit_of_task], [*rollback, *rollback_of_task]
+
+
+def _dumped_hooks_of(step: StagedStep) -> DumpedHooks:
     if step.hooks is None:
+        return DumpedHooks(None, None)
+    found: DumpedHooks = _load(step.hooks, "the hooks of a run")
+    return found
+
+
+def _pair_of(dumped: bytes | None) -> tuple[list[Hook], list[Hook]]:
+    if dumped is None:
         return [], []
-    commit_hooks, rollback_hooks = _load(step.hooks, "a hook")
+    commit_hooks, rollback_hooks = _load(dumped, "a hook")
     return commit_hooks, rollback_hooks
 
 

@@ -140,6 +140,7 @@ def commit(txn: BaseTransaction) -> Steps:
         return False
     nest: list[BaseTransaction] = []
     ledger, error = _decide("COMMIT", [txn])
+    txn.ledger = ledger
     chain = [txn]
     if error is None:
         error, chain = yield from _prepare(txn, nest, ledger)
@@ -170,7 +171,8 @@ def rollback(txn: BaseTransaction) -> Steps:
         if txn.is_decided():
             release(txn)
         return False
-    went_well, interrupt = yield from _undo_chain([txn], None, None)
+    # There is a ledger after a commit by hand that was interrupted between two hooks: it is not to be finished now.
+    went_well, interrupt = yield from _undo_chain([txn], txn.ledger, None)
     raise_interrupt(interrupt)
     return went_well
 
@@ -206,9 +208,8 @@ def read(txn: BaseTransaction) -> Steps:
     store = txn.store
     if store is None or txn.key is None:
         return None
-    if (
-        txn.found is not None and store.lock_manager is None
-    ):  # else somebody may be writing, who is waited for
+    # Under locks, somebody may be writing what was found, and is waited for.
+    if txn.found is not None and store.lock_manager is None:
         return (yield Call(store.open_found, store.aopen_found, (txn.key, txn.found))).get()
     return (yield Call(store.read, store.aread, (txn.key,), holder=txn.holder)).get()
 
@@ -362,11 +363,15 @@ def _undo_chain(chain: list[BaseTransaction], ledger: Ledger | None, reason: Bas
                 release(each)
         raise error
     went_well, interrupt = True, None
-    for txn in chain:
-        if not txn.is_decided():
-            fine, late = yield from _undo(txn, ledger)
-            went_well &= fine
-            interrupt = interrupt or late
+    around = BaseTransaction.activate(None)  # a task that a hook calls is not part of what is undone
+    try:
+        for txn in chain:
+            if not txn.is_decided():
+                fine, late = yield from _undo(txn, ledger)
+                went_well &= fine
+                interrupt = interrupt or late
+    finally:
+        BaseTransaction.activate(around)
     if ledger is not None:
         ledger.close_rollback()
     return went_well, interrupt

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, cast
 
+from mainspring._core.outcomes import is_limit
 from mainspring._core.policy import hook_name
 from mainspring._representation import traceback_of
 from mainspring.states.conversion import describe_exception
@@ -96,7 +97,7 @@ def run_hook(hook: Hook, txn: BaseTransaction, kind: str, ledger: Ledger | None 
 
 def report(txn: BaseTransaction, doing: str, error: BaseException) -> None:
     """Tell that something went wrong in a transaction, with the traceback."""
-    if isinstance(error, Exception):  # an interrupt goes on to whoever it is for
+    if interrupt_of(error) is None:  # else it goes on to whoever it is for
         told, trace = describe_exception(error), traceback_of(error)
         txn.logger.error("An error was encountered while %s: %s", doing, told, exc_info=trace)
 
@@ -111,11 +112,12 @@ FACES: set[Any] = set()  # the methods that do nothing but drive these steps
 
 
 def interrupt_of(error: BaseException | None) -> BaseException | None:
-    """The error, if it is one that ends more than a transaction: a cancellation, SIGTERM, Ctrl-C."""
-    return None if error is None or isinstance(error, Exception) else error
+    """The error, if it is one that ends more than a transaction: a cancellation, SIGTERM, Ctrl-C, a limit around it."""
+    return None if error is None or (isinstance(error, Exception) and not is_limit(error)) else error
 
 
 def raise_interrupt(error: BaseException | None) -> None:
     """Let an exception that ends more than a transaction go on."""
-    if interrupt_of(error) is not None:
-        raise cast("BaseException", error)
+    interrupt = interrupt_of(error)
+    if interrupt is not None:
+        raise interrupt
