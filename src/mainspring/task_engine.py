@@ -91,13 +91,13 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
             self._limit.end()
         try:
             self._succeed(result, self._is_cached(transaction))
+            if self.is_running():  # another attempt was granted: this one leaves nothing behind
+                transaction.discard()
+            else:
+                self._stage(transaction, result)
         except BaseException:
             self._stage(transaction, result)  # to be rolled back on the way out
             raise
-        if self.is_running():  # another attempt was granted: this one leaves nothing behind
-            transaction.discard()
-        else:
-            self._stage(transaction, result)
         return result
 
 
@@ -146,13 +146,13 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
             self._limit.end()
         try:
             await self._succeed(result, self._is_cached(transaction))
+            if self.is_running():  # another attempt was granted: this one leaves nothing behind
+                transaction.discard()
+            else:
+                self._stage(transaction, result)
         except BaseException:
             self._stage(transaction, result)  # to be rolled back on the way out
             raise
-        if self.is_running():  # another attempt was granted: this one leaves nothing behind
-            transaction.discard()
-        else:
-            self._stage(transaction, result)
         return result
 
 

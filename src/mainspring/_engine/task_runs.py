@@ -85,6 +85,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     _transaction: Any = None  # of the attempt
     _leftover: StagedStep | None = None  # what this step has come to before its process died
     _is_taken_over = False  # the result is that one
+    _staged_in: Any = None  # the transaction that decides about what the run came to
     _taken: Sequence[StagedStep] = ()  # it, and those that ran inside of it
 
     def __post_init__(self) -> None:
@@ -320,7 +321,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         return key
 
     def _leave_run(self, error: BaseException | None) -> None:
-        self._transaction = None  # its hooks hold the engine
+        self._transaction = self._staged_in = None  # their hooks hold the engine
         RecordedRun._leave_run(self, error)
 
     # Results, and the transaction that they belong to
@@ -455,6 +456,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             raise ValueError("There is no result store: `handle_success` belongs into the run's context.")
 
     def _stage(self, transaction: BaseTransaction, result: Any) -> None:
+        """Let the transaction decide about what the run came to; a second time changes nothing."""
+        if self._staged_in is transaction:
+            return
         if self._is_taken_over and self._unrecorded:
             self._give_back(transaction)
             return
@@ -466,7 +470,13 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         hooks: list[Any] = [self.handle_rollback, *task.on_rollback_hooks]
         if self._is_taken_over and self._leftover is not None:
             hooks.insert(0, RunRollback(self._recorder, self._leftover))
-        transaction.stage(data if is_record else result, hooks, task.on_commit_hooks)
+        is_open = not transaction.is_decided()
+        self._staged_in = transaction
+        if is_open:
+            transaction.on_rollback_hooks += (
+                hooks  # at once: an interrupt finds all of them, or comes here again
+            )
+        transaction.stage(data if is_record else result, None, task.on_commit_hooks)
 
 
 def _checked_key(key: Any) -> str | None:

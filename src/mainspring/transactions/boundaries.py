@@ -61,7 +61,12 @@ def leave_block(txn: BaseTransaction, error: BaseException | None) -> Steps | No
 
 
 def leave_context(txn: BaseTransaction) -> None:
-    """Make the transaction around this one the innermost one again, and free the key if nobody else did."""
+    """Make the transaction around this one the innermost one again, and free the key if nobody else did.
+
+    Nothing if the block was never entered.
+    """
+    if txn.state is _PENDING:
+        return
     txn.activate(txn.outer)
     if txn.is_locking and (txn.parent is None or txn.is_decided()):
         release(txn)

@@ -39,8 +39,8 @@ class Transaction(BaseTransaction):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        steps = leave_block(self, error)
         try:
+            steps = leave_block(self, error)
             if steps is not None:
                 drive(steps)
         finally:
@@ -94,8 +94,8 @@ class AsyncTransaction(BaseTransaction):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        steps = leave_block(self, error)
         try:
+            steps = leave_block(self, error)
             if steps is not None:
                 await adrive(steps)
         finally:
