@@ -28,7 +28,7 @@ def test_a_time_limit_around_a_commit_hook() -> None:
     @task(on_commit=[slow], on_rollback=[hook(events, "undo")])
     def step() -> None: ...
 
-    @flow(timeout_seconds=0.2)
+    @flow(timeout_seconds=0.6)
     def pipeline() -> None:
         with transaction():
             step()
@@ -46,7 +46,7 @@ def test_a_time_limit_around_a_rollback_hook() -> None:
     @task(on_rollback=[hook(events, "undo"), slow])
     def step() -> None: ...
 
-    @flow(timeout_seconds=0.2)
+    @flow(timeout_seconds=0.6)
     def pipeline() -> None:
         with transaction() as txn:
             step()
