@@ -103,8 +103,9 @@ class BaseFlowRunEngine(ResumableFlowRun):
             self._mirror(self._stand_in, state)
             if state.type is StateType.COMPLETED and self._around is not None:
                 self._around.run_results.note(state.data, Origin(self._stand_in.key))
-        joins = state.type is StateType.COMPLETED and self._stand_in is not None
-        entry = self._stage_run() if joins and state.name != "RolledBack" else None
+        completes = state.type is StateType.COMPLETED and not transitions.is_rolled_back(state)
+        joins = completes and self._stand_in is not None
+        entry = self._stage_run() if joins else None
         try:
             super()._enter(state, confirm or begins_to_resume)
         except SupersededRun as error:
@@ -116,7 +117,7 @@ class BaseFlowRunEngine(ResumableFlowRun):
             ) from error
         if begins_to_resume:
             self.logger.info("Resumed flow run %r for flow %r", run.name, self.flow.name)
-        if joins and state.name != "RolledBack":
+        if joins:
             self._join_transaction(entry)
         return state
 

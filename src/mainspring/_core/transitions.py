@@ -20,7 +20,7 @@ from mainspring.exceptions import IllegalTransition
 from mainspring.runs import Run
 from mainspring.states import TERMINAL_STATES, State, StateDetails, StateType
 
-__all__ = ["MOVES", "Move", "enter", "next_state", "retry_delay"]
+__all__ = ["MOVES", "Move", "enter", "is_rolled_back", "next_state", "retry_delay"]
 
 
 class Move(Enum):
@@ -47,6 +47,7 @@ _FAIL = (_S.FAILED, "Failed")
 _RETRY = (_S.RUNNING, "Retrying")
 _CRASH = (_S.CRASHED, "Crashed")
 
+_ROLLED_BACK = "RolledBack"
 MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
     _S.PENDING: {
         Move.BEGIN: _BEGIN,
@@ -73,7 +74,7 @@ MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
     _S.PAUSED: {Move.BEGIN: _BEGIN, Move.CRASH: _CRASH},
     _S.CANCELLING: {Move.CRASH: _CRASH},
     # Running the same record again is allowed from every final state (E-29).
-    _S.COMPLETED: {Move.BEGIN: _BEGIN, Move.ROLL_BACK: (_S.COMPLETED, "RolledBack")},
+    _S.COMPLETED: {Move.BEGIN: _BEGIN, Move.ROLL_BACK: (_S.COMPLETED, _ROLLED_BACK)},
     _S.FAILED: {Move.BEGIN: _BEGIN},
     _S.CANCELLED: {Move.BEGIN: _BEGIN},
     _S.CRASHED: {Move.BEGIN: _BEGIN},
@@ -115,6 +116,11 @@ def next_state(
         when = None if scheduled_at is None else clock.to_datetime(scheduled_at)
         details = StateDetails(scheduled_time=when, retriable=retriable)
     return State(kind, name, message, data, None, details, at=at)
+
+
+def is_rolled_back(state: State) -> bool:
+    """True for the state of a completed run whose transaction was rolled back."""
+    return state.name == _ROLLED_BACK
 
 
 def enter(run: Run, state: State) -> None:

@@ -7,6 +7,7 @@ from weakref import WeakSet
 
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Ready
+from mainspring._core.transitions import is_rolled_back
 from mainspring._engine.inputs import resolve_parameters, resolve_wait_for
 from mainspring._engine.places import place_of
 from mainspring._engine.recorded import RecordedRun
@@ -74,7 +75,7 @@ class ResumableFlowRun(RecordedRun):
         self._step, self._has_step = step_of_flow(around.steps, self.flow, parameters, caller), True
         recorder = current_recorder()
         run = earlier_runs(around.steps, around.flow_run, recorder).get(self._step or "")
-        if run is None or run.state.name == "RolledBack":
+        if run is None or is_rolled_back(run.state):
             return None
         if run.state.is_completed():
             self._around = around

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from mainspring import clock
 from mainspring._core.lineage import Origin
+from mainspring._core.transitions import is_rolled_back
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.recorded import Keeping, RecordedRun, also_named
 from mainspring._engine.steps import active_steps, root_of, step_of_task
@@ -163,7 +164,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     def _enter(self, state: State, confirm: bool = False) -> State:
         """Enter and record a state; what a completed run came to is known in its flow run from then on."""
-        if state.type is StateType.COMPLETED and state.name != "RolledBack":
+        if state.type is StateType.COMPLETED and not is_rolled_back(state):
             if not self._keeps_result and self._has_to_be_staged():
                 self._attachments = (self._staged_step(None),)
             if self._is_taken_over and self._leftover is not None:
@@ -473,9 +474,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         is_open = not transaction.is_decided()
         self._staged_in = transaction
         if is_open:
-            transaction.on_rollback_hooks += (
-                hooks  # at once: an interrupt finds all of them, or comes here again
-            )
+            # At once: an interrupt finds all of them, or comes here again.
+            transaction.on_rollback_hooks += hooks
         transaction.stage(data if is_record else result, None, task.on_commit_hooks)
 
 

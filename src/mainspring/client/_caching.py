@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from mainspring import clock, identifiers
+from mainspring._core.transitions import is_rolled_back
 from mainspring.results import ResultRecordMetadata
 from mainspring.runs import TaskRun
 from mainspring.states import StateType
@@ -295,7 +296,7 @@ def _explanation(
 def _is_kept(run: TaskRun) -> bool:
     """Whether the run left a result for others."""
     state = run.state
-    return state.type is StateType.COMPLETED and state.name != "RolledBack" and _place(run) is not None
+    return state.type is StateType.COMPLETED and not is_rolled_back(state) and _place(run) is not None
 
 
 def _place(run: TaskRun) -> str | None:

@@ -14,7 +14,7 @@ from mainspring.states import State
 from mainspring.store.protocol import RunStore
 from mainspring.store.results import KeptResult
 
-__all__ = ["StoredResults", "content_of", "read_file", "remove_unused_files"]
+__all__ = ["StoredResults", "content_of", "large_records", "read_file", "remove_unused_files"]
 
 
 class StoredResults(ReadableFileSystem):
@@ -30,9 +30,7 @@ class StoredResults(ReadableFileSystem):
         self._store = store
 
     def read_path(self, path: str) -> bytes:
-        key = history_key(path)
-        files = LocalFileSystem(get_current_settings().local_storage_path)
-        return content_of(self._store.read_result, key, files)
+        return content_of(self._store.read_result, history_key(path), large_records())
 
     def contains(self, path: str) -> bool:
         return path.startswith(HISTORY)
@@ -45,6 +43,11 @@ class StoredResults(ReadableFileSystem):
 
     def __repr__(self) -> str:
         return f"StoredResults({self._store!r})"
+
+
+def large_records() -> LocalFileSystem:
+    """The folder in which the files of large records are, by the settings."""
+    return LocalFileSystem(get_current_settings().local_storage_path)
 
 
 def content_of(

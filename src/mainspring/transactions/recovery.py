@@ -16,17 +16,15 @@ from typing import Any
 
 from mainspring import clock, identifiers
 from mainspring._core.policy import hook_name
-from mainspring._core.transitions import Move, enter, next_state
+from mainspring._core.transitions import Move, enter, is_rolled_back, next_state
 from mainspring.annotations import NotSet
 from mainspring.exceptions import MainspringError, SupersededRun
-from mainspring.filesystems import LocalFileSystem
 from mainspring.recording import Recorder
 from mainspring.records import ResultRecord
 from mainspring.records.locations import HISTORY, history_key
 from mainspring.results import ResultStore
 from mainspring.runs import FlowRun, TaskRun
-from mainspring.settings import get_current_settings
-from mainspring.store.reading import read_file
+from mainspring.store.reading import large_records, read_file
 from mainspring.store.results import KeptResult, Leftovers, Settlement, StagedStep, Withdrawal
 from mainspring.transactions.base import BaseTransaction, Hook, Logger
 from mainspring.transactions.faces import Transaction
@@ -155,8 +153,7 @@ def open_step(step: StagedStep, store: ResultStore, txn: BaseTransaction) -> Res
     commit_hooks, rollback_hooks = _pair_of(_dumped_hooks_of(step).added)
     record.metadata.storage = store.result_storage
     record.metadata.keeps_value = store.cache_result_in_memory
-    for name, value in _values_of(step.values).items():
-        txn.set(name, value)
+    _restore_values(txn, step.values)
     txn.on_commit_hooks += commit_hooks
     txn.on_rollback_hooks += rollback_hooks
     return record
@@ -188,8 +185,7 @@ def _opened(step: StagedStep, recorder: Recorder, logger: Logger) -> BaseTransac
     txn.entry = Entry(recorder, step.run_key, step.root_key, step.storage is not None)
     if step.storage is not None:
         txn.store = _store_of(step)
-    for name, value in _values_of(step.values).items():
-        txn.set(name, value)
+    _restore_values(txn, step.values)
     commit_hooks, rollback_hooks = _hooks_of(step)
     value = None if step.key is None else _record_of(step)
     txn.stage(value, [RunRollback(recorder, step), *rollback_hooks], commit_hooks)
@@ -225,12 +221,10 @@ class RunRollback:
 
     def _enter(self, run: TaskRun | FlowRun) -> None:
         before = run.state
-        if not before.is_completed() or before.name == "RolledBack":
+        if not before.is_completed() or is_rolled_back(before):
             return
-        data, message = (
-            before.data if before.has_data else NotSet,
-            "The transaction around it was rolled back.",
-        )
+        data = before.data if before.has_data else NotSet
+        message = "The transaction around it was rolled back."
         state = next_state(run, Move.ROLL_BACK, clock.current().now(), message, data)
         run.claim(state)
         enter(run, state)
@@ -310,22 +304,20 @@ class _Recovery:
             raise _superseded(settlement)
         self._key = key
         self._tell_interrupted()
+        calls, begun, error = self._plan.calls, settlement.begun, None
         if settlement.decision == "COMMIT":
-            error = yield from self._call(self._plan.calls, settlement.begun, "commit")
+            error = yield from self._call(calls, begun, "commit")
             if error is None:
                 self._publish()
                 return
-            plan = dump(Plan(self._plan.transactions, self._plan.undoing, [], self._plan.values), "a plan")
+            calls, begun = self._plan.undoing, 0
+            plan = dump(Plan(self._plan.transactions, calls, [], self._plan.values), "a plan")
             undone = Settlement(key, settlement.root_key, "ROLLBACK", plan)
             if not store.open_settlement(undone, list(self._steps)):
                 raise _superseded(settlement)
-            interrupt = yield from self._call(self._plan.undoing, 0, "rollback")
-            self._withdraw()
-            raise_interrupt(interrupt_of(error) or interrupt)
-        else:
-            interrupt = yield from self._call(self._plan.calls, settlement.begun, "rollback")
-            self._withdraw()
-            raise_interrupt(interrupt)
+        interrupt = yield from self._call(calls, begun, "rollback")
+        self._withdraw()
+        raise_interrupt(interrupt_of(error) or interrupt)
 
     def _tell_interrupted(self) -> None:
         begun = self._settlement.begun
@@ -361,14 +353,12 @@ class _Recovery:
             step = None if copy.run_key is None else self._steps.get(copy.run_key)
             if step is not None:
                 known.staged_value = None if step.key is None else _record_of(step)
-                values = _values_of(step.values)
+                _restore_values(known, step.values)
             else:
                 known.staged_value = (
                     None if copy.staged_value is None else _load(copy.staged_value, "a value")
                 )
-                values = _values_of(copy.values)
-            for name, value in values.items():
-                known.set(name, value)
+                _restore_values(known, copy.values)
         return known
 
     def _publish(self) -> None:
@@ -451,11 +441,13 @@ def _record_of(step: StagedStep) -> ResultRecord[Any]:
         content = step.content.encode()
     else:
         assert step.file is not None
-        content = read_file(step.file, LocalFileSystem(get_current_settings().local_storage_path))
+        content = read_file(step.file, large_records())
     key = step.key if step.storage is not None else f"{HISTORY}{step.key}"
     return ResultRecord.deserialize(content, storage_key=key)
 
 
-def _values_of(record: bytes | None) -> dict[str, Any]:
-    found: dict[str, Any] = {} if record is None else ResultRecord.deserialize(record).result
-    return found
+def _restore_values(txn: BaseTransaction, record: bytes | None) -> None:
+    """Give a transaction its named values back."""
+    if record is not None:
+        for name, value in ResultRecord.deserialize(record).result.items():
+            txn.set(name, value)

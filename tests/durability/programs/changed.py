@@ -6,25 +6,10 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from mainspring import Transaction, flow, task
+from mainspring import flow, task
 from mainspring.transactions import transaction
-from tests.durability.journal import note_hook, note_step, stage_names
-
-
-def undo_step(txn: Transaction) -> None:
-    note_hook("undo", txn)
-
-
-def commit_step(txn: Transaction) -> None:
-    note_hook("commit", txn)
-
-
-def undo_block(txn: Transaction) -> None:
-    note_hook("undo", txn)
-
-
-def commit_block(txn: Transaction) -> None:
-    note_hook("commit", txn)
+from tests.durability.journal import note_step, stage_names
+from tests.durability.programs.hooks import commit_block, commit_step, undo_block, undo_step
 
 
 @task(on_rollback=[undo_step], on_commit=[commit_step])

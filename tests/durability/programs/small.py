@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-from mainspring import Transaction, flow, task
+from mainspring import flow, task
 from mainspring.cache_policies import INPUTS
 from mainspring.context import TaskRunContext
 from mainspring.transactions import transaction
-from tests.durability.journal import note_hook, note_step, stage_names
-
-
-class BoomError(Exception):
-    """What the last task of a block raises, to be caught around the block."""
-
-
-def undo_step(txn: Transaction) -> None:
-    note_hook("undo", txn)
-
-
-def commit_step(txn: Transaction) -> None:
-    note_hook("commit", txn)
-
-
-def undo_block(txn: Transaction) -> None:
-    note_hook("undo", txn)
-
-
-def commit_block(txn: Transaction) -> None:
-    note_hook("commit", txn)
-
-
-def name_block(txn: Transaction, name: str) -> None:
-    stage_names(txn, name)
-    txn.stage(None, on_rollback_hooks=[undo_block], on_commit_hooks=[commit_block])
+from tests.durability.journal import note_step
+from tests.durability.programs.hooks import BoomError, commit_step, name_block, undo_step
 
 
 @task

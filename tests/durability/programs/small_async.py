@@ -9,6 +9,7 @@ from mainspring.cache_policies import INPUTS
 from mainspring.context import TaskRunContext
 from mainspring.transactions import AsyncTransaction, Transaction, atransaction
 from tests.durability.journal import note_hook, note_step, stage_names
+from tests.durability.programs.hooks import BoomError
 from tests.durability.programs.small import (
     ASKED_AGAIN,
     COMMIT_HOOKS,
@@ -18,7 +19,6 @@ from tests.durability.programs.small import (
     ROLLED_BACK_BLOCKS,
     UNDO_ORDERS,
     VALUE,
-    BoomError,
 )
 
 __all__ = [
