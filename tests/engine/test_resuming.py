@@ -139,7 +139,7 @@ def test_a_map_goes_on_at_the_element_that_failed(tmp_path: Path) -> None:
     program = Program(
         tmp_path,
         """
-        @flow(persist_result=True)
+        @flow(persist_result=True, task_runner=ThreadPoolTaskRunner(max_workers=1))
         def main():
             return sum(step.map(range(20)).result())
         """,
