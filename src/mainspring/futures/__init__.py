@@ -1,0 +1,27 @@
+"""Futures: handles to runs that were started elsewhere, and waiting for many of them.
+
+A future only observes: waiting for it, giving up on waiting or dropping it never touches the run.
+
+- ``base``: what a future is, whatever runs behind it
+- ``local``: futures of runs in this process
+- ``waiting``: waiting for many at once
+- ``lists``: what ``map`` gives
+- ``resolving``: values with futures in them
+"""
+
+from mainspring.futures.base import Future
+from mainspring.futures.lists import FutureList
+from mainspring.futures.local import ConcurrentFuture
+from mainspring.futures.resolving import resolve_futures_to_results, resolve_futures_to_states
+from mainspring.futures.waiting import DoneAndNotDoneFutures, as_completed, wait
+
+__all__ = [
+    "ConcurrentFuture",
+    "DoneAndNotDoneFutures",
+    "Future",
+    "FutureList",
+    "as_completed",
+    "resolve_futures_to_results",
+    "resolve_futures_to_states",
+    "wait",
+]

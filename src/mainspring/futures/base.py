@@ -1,0 +1,65 @@
+"""What a future is, whatever runs behind it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from mainspring.states import State
+
+__all__ = ["Future"]
+
+R = TypeVar("R", covariant=True)
+
+
+class Future(ABC, Generic[R]):
+    """A handle to one task run. All methods are safe from any thread.
+
+    Args:
+        task_run_key: The id of the run as 16 bytes, chosen when it was submitted.
+    """
+
+    __slots__ = ("task_run_key",)
+
+    def __init__(self, task_run_key: bytes) -> None:
+        self.task_run_key = task_run_key
+
+    @property
+    def task_run_id(self) -> UUID:
+        """The id of the task run."""
+        return UUID(bytes=self.task_run_key)
+
+    @property
+    @abstractmethod
+    def state(self) -> State:
+        """The final state once there is one, else a Pending one."""
+
+    @abstractmethod
+    def wait(self, timeout: float | None = None) -> None:
+        """Block until the run is over or ``timeout`` seconds have passed; tells neither by an error."""
+
+    @abstractmethod
+    async def wait_async(self, timeout: float | None = None) -> None:
+        """`wait` without blocking the event loop."""
+
+    @abstractmethod
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
+        """The value that the run returned, as soon as it is there.
+
+        Args:
+            timeout: Wait at most so many seconds.
+            raise_on_failure: With False the exception of a failed run is returned instead of raised.
+
+        Raises:
+            TimeoutError: The run is not over in time.
+        """
+
+    @abstractmethod
+    def add_done_callback(self, callback: Callable[[Future[R]], None]) -> None:
+        """Call ``callback`` with this future when the run is over, at once if it is."""
+
+    def is_done(self) -> bool:
+        """True if the run is over: the future has a result or an exception."""
+        return self.state.is_final()

@@ -1,0 +1,108 @@
+"""Futures of runs in this process."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from mainspring.futures.base import Future
+from mainspring.settings import get_current_settings
+from mainspring.states import Cancelled, Completed, Pending, State, exception_to_crashed_state, is_state
+
+__all__ = ["ConcurrentFuture"]
+
+R = TypeVar("R", covariant=True)
+
+_logger = logging.getLogger("mainspring.futures")
+
+
+class ConcurrentFuture(Future[R]):
+    """A future of a run in this process, around a ``concurrent.futures.Future`` that comes to a state.
+
+    One that nobody holds any more although the run is not over says so in the log, because what a flow has not
+    waited for may be cancelled at its end: with a warning, or for debugging only if the setting
+    ``tasks.runner.warn_of_dropped_futures`` is off.
+
+    Args:
+        task_run_key: The id of the run as 16 bytes.
+        wrapped_future: Comes to the final state of the run, to a plain value, or to an exception.
+    """
+
+    __slots__ = ("wrapped_future",)
+
+    def __init__(self, task_run_key: bytes, wrapped_future: concurrent.futures.Future[Any]) -> None:
+        super().__init__(task_run_key)
+        self.wrapped_future = wrapped_future
+
+    @property
+    def state(self) -> State:
+        """See `Future.state`; NotReady stays the state of a run that never began."""
+        wrapped = self.wrapped_future
+        if not wrapped.done():
+            return Pending()
+        if wrapped.cancelled():
+            return Cancelled(message="The flow ended before the task run began.")
+        error = wrapped.exception()
+        if error is not None:
+            return exception_to_crashed_state(error)
+        value = wrapped.result()
+        return value if is_state(value) else Completed(data=value)
+
+    def is_done(self) -> bool:
+        """See `Future.is_done`."""
+        return self.wrapped_future.done()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """See `Future.wait`."""
+        # Not `concurrent.futures.wait`: it waits for ever for what others cancelled before it began.
+        try:
+            self.wrapped_future.exception(timeout)
+        except (TimeoutError, concurrent.futures.CancelledError):
+            pass  # the state tells
+
+    async def wait_async(self, timeout: float | None = None) -> None:
+        """See `Future.wait_async`."""
+        import asyncio  # whoever awaits has it already
+
+        await asyncio.wait([asyncio.wrap_future(self.wrapped_future)], timeout=timeout)
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
+        """See `Future.result`."""
+        try:
+            error = self.wrapped_future.exception(timeout)
+        except TimeoutError:
+            raise TimeoutError(
+                f"Task run {self.task_run_id} did not complete within {timeout} second(s)."
+            ) from None
+        except concurrent.futures.CancelledError:
+            return self.state.result(raise_on_failure=raise_on_failure)  # type: ignore[no-any-return]
+        if error is None:
+            value = self.wrapped_future.result()
+            if is_state(value):
+                return value.result(raise_on_failure=raise_on_failure)  # type: ignore[no-any-return]
+            return value  # type: ignore[no-any-return]
+        if raise_on_failure:
+            raise error
+        return self.state.result(raise_on_failure=False)  # type: ignore[no-any-return]
+
+    def add_done_callback(self, callback: Callable[[Future[R]], None]) -> None:
+        """See `Future.add_done_callback`."""
+        self.wrapped_future.add_done_callback(lambda _: callback(self))
+
+    def __del__(self) -> None:
+        wrapped = getattr(self, "wrapped_future", None)  # missing if somebody's __init__ failed
+        if wrapped is not None and not wrapped.done() and not sys.is_finalizing():
+            warns = get_current_settings().tasks.runner.warn_of_dropped_futures
+            # Not a run's logger: this may happen anywhere, also while its lines are being stored.
+            _logger.log(
+                logging.WARNING if warns else logging.DEBUG,
+                "The future of task run %s was garbage collected before it resolved. The run goes on, but is"
+                " cancelled if it has not begun when the flow ends: keep the future and wait for it.",
+                self.task_run_id,
+            )
+
+    def __repr__(self) -> str:
+        return f"ConcurrentFuture(task_run_id={str(self.task_run_id)!r}, done={self.is_done()})"

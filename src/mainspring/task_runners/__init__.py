@@ -1,0 +1,12 @@
+"""Task runners: where submitted tasks run.
+
+- ``base``: what a runner is, wherever it runs tasks
+- ``calls``: one submitted run, to its end in the calling thread
+- ``pooled``: what the runners with a pool have in common
+- ``threads``: tasks on threads of this process
+"""
+
+from mainspring.task_runners.base import TaskRunner
+from mainspring.task_runners.threads import ConcurrentTaskRunner, ThreadPoolTaskRunner
+
+__all__ = ["ConcurrentTaskRunner", "TaskRunner", "ThreadPoolTaskRunner"]

@@ -1,0 +1,53 @@
+"""One submitted run, to its end in the calling thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from mainspring import _portal
+from mainspring.states import State
+from mainspring.task_engine import run_task
+from mainspring.task_runners.base import Dependencies
+
+__all__ = ["Call"]
+
+
+class Call(NamedTuple):
+    """What was submitted.
+
+    Args:
+        task: The task.
+        run_id: The id of the run, chosen when it was submitted.
+        parameters: Its arguments by name, complete with defaults.
+        wait_for: Futures and states that must be there first.
+        dependencies: Further inputs of the run, for tracking.
+        context: What the engine is told by the runner.
+    """
+
+    task: Any
+    run_id: UUID
+    parameters: dict[str, Any]
+    wait_for: Iterable[Any] | None
+    dependencies: Dependencies | None
+    context: dict[str, Any]
+
+    def run(self) -> State:
+        """Run the task, whatever kind it is; generators are collected (G-16)."""
+        task, run_id, parameters, wait_for, dependencies, context = self
+        if not task.isgenerator:
+            state = run_task(task, run_id, None, parameters, wait_for, "state", dependencies, context)
+            return _portal.finish(state)  # type: ignore[no-any-return]
+        run = task.create_local_run(run_id, parameters, wait_for, dependencies)
+        steps = run_task(task, None, run, parameters, wait_for, context=context)
+        try:
+            values = _portal.run(_collect(steps)) if task.isasync else list(steps)
+        except Exception:  # it is the run's outcome: recorded, and what the future gives
+            return run.state  # type: ignore[no-any-return]
+        run.state.keep(values)
+        return run.state  # type: ignore[no-any-return]
+
+
+async def _collect(steps: Any) -> list[Any]:
+    return [value async for value in steps]

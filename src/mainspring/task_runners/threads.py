@@ -1,0 +1,60 @@
+"""Tasks on threads of this process."""
+
+from __future__ import annotations
+
+import sys
+from typing import Self
+
+from mainspring import _portal
+from mainspring.settings import get_current_settings
+from mainspring.task_runners.pooled import PooledTaskRunner
+
+__all__ = ["ConcurrentTaskRunner", "ThreadPoolTaskRunner"]
+
+
+class ThreadPoolTaskRunner(PooledTaskRunner):
+    """Runs tasks on threads of this process, in copies of the submitter's context.
+
+    A run whose inputs are not there yet waits without a thread. Threads are reused, and so is the event loop that
+    each keeps for async tasks. Leaving the block cancels what has not begun and waits for what has.
+
+    Args:
+        max_workers: The most threads at a time. When omitted, the setting
+            ``tasks.runner.thread_pool_max_workers``; when that is unset too there is no limit, so tasks that wait
+            for tasks cannot use up the pool.
+
+    Raises:
+        ValueError: ``max_workers`` is less than 1.
+    """
+
+    def __init__(self, max_workers: int | None = None) -> None:
+        if max_workers is not None and max_workers < 1:
+            raise ValueError(f"`max_workers` must be at least 1; got {max_workers}.")
+        super().__init__()
+        self._given = max_workers
+
+    @property
+    def max_workers(self) -> int:
+        """The most threads at a time; ``sys.maxsize`` if there is no limit."""
+        return self._given or get_current_settings().tasks.runner.thread_pool_max_workers or sys.maxsize
+
+    def duplicate(self) -> Self:
+        """See `TaskRunner.duplicate`."""
+        return type(self)(self._given)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ThreadPoolTaskRunner):
+            return NotImplemented
+        return self._given == other._given
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _leave_thread(self) -> None:
+        _portal.close()
+
+    def __repr__(self) -> str:
+        limit = "" if self._given is None else f"max_workers={self._given}"
+        return f"ThreadPoolTaskRunner({limit})"
+
+
+ConcurrentTaskRunner = ThreadPoolTaskRunner
