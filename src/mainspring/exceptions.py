@@ -12,6 +12,7 @@
     ├── UpstreamTaskError               an input comes from a run that did not complete
     ├── MappingMissingIterable          ``map`` was given nothing to map over
     ├── MappingLengthMismatch           ``map`` was given iterables of different lengths
+    ├── DeadlockError                   runs wait for each other in a circle (also a RuntimeError)
     ├── RunError                        reading the result of a run that has none to give
     │   ├── FailedRun
     │   ├── CrashedRun
@@ -72,6 +73,7 @@ __all__ = [
     "ConcurrencySlotAcquisitionError",
     "ConfigurationError",
     "CrashedRun",
+    "DeadlockError",
     "EntrypointError",
     "EventTooLarge",
     "FailedRun",
@@ -165,6 +167,10 @@ class MappingMissingIterable(MainspringError):  # noqa: N818 - the name is part 
 
 class MappingLengthMismatch(MainspringError):  # noqa: N818 - the name is part of the contract
     """``map`` was called with iterables of different lengths."""
+
+
+class DeadlockError(MainspringError, RuntimeError):
+    """Runs wait for each other in a circle and would do so for ever; the message names them."""
 
 
 class RunError(MainspringError):

@@ -34,6 +34,7 @@ R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
 KeyFunction = Callable[[TaskRunContext, dict[str, Any]], str | None]
+_MAX_IN_FLIGHT = "max_in_flight"
 Delays = float | Sequence[float] | Callable[[int], Sequence[float]]
 
 
@@ -249,31 +250,42 @@ class Task(Subject[P, R]):
         self: Task[..., Coroutine[Any, Any, T]],
         *args: Any,
         wait_for: Iterable[Any] | None = None,
+        max_in_flight: int | None = None,
         **kwargs: Any,
     ) -> FutureList[T]: ...
 
     @overload
-    def map(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> FutureList[R]: ...
+    def map(
+        self,
+        *args: Any,
+        wait_for: Iterable[Any] | None = None,
+        max_in_flight: int | None = None,
+        **kwargs: Any,
+    ) -> FutureList[R]: ...
 
     def map(self, *args: Any, **kwargs: Any) -> Any:
         """Start one run per element of the iterables among the arguments.
 
         Args:
             args: Iterables are split, everything else is repeated; `unmapped` repeats an iterable.
-            kwargs: Likewise; ``return_state=True`` waits and gives a list of final states.
+            kwargs: Likewise; ``return_state=True`` waits and gives a list of final states; ``max_in_flight`` says
+                how many runs are under way at a time, unless the function has a parameter of that name.
 
         Returns:
-            A `FutureList` in the order of the elements.
+            A `FutureList` in the order of the elements. Over an iterator it is filled as it is used.
 
         Raises:
             RuntimeError: There is no active flow run.
             MappingMissingIterable: There is nothing to split.
             MappingLengthMismatch: The iterables have different lengths.
             ParameterBindError: The arguments do not fit the function.
+            ValueError: ``max_in_flight`` is less than 1.
         """
         return_state, wait_for = self.take_options(kwargs)
+        is_ours = _MAX_IN_FLIGHT not in self.arguments.signature.parameters
+        at_once = kwargs.pop(_MAX_IN_FLIGHT, None) if is_ours else None
         given = self.arguments.given((*self._bound, *args), kwargs)
-        futures: FutureList[Any] = self._runner("map").map(self, given, wait_for)
+        futures: FutureList[Any] = self._runner("map").map(self, given, wait_for, at_once)
         if return_state:
             futures.wait()
             return [future.state for future in futures]

@@ -106,21 +106,19 @@ def test_submit_and_wait_for_the_state() -> None:
 
 
 @pytest.mark.contract("T-42")
-def test_a_future_is_not_awaitable() -> None:
-    """Submitting is synchronous for all kinds of tasks; awaiting what it gives is a mistake."""
+def test_submitting_is_synchronous_for_all_kinds_of_tasks() -> None:
+    """What an async task gives is a future like others, which needs no ``await``, and may be awaited."""
 
     @task
-    async def awork() -> int:
-        return 1
+    async def awork(x: int = 1) -> int:
+        return x
 
     @flow
-    async def pipeline() -> int:
+    async def pipeline() -> tuple[int, int, list[int]]:
         future = awork.submit()
-        with pytest.raises(TypeError, match="await"):
-            await future  # type: ignore[misc]
-        return future.result()
+        return future.result(), await awork.submit(2), await awork.map([3, 4])
 
-    assert asyncio.run(pipeline()) == 1
+    assert asyncio.run(pipeline()) == (1, 2, [3, 4])
 
 
 @pytest.mark.contract("T-46", "X-23", "TR-15", "FU-7")

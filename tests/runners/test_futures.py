@@ -184,16 +184,17 @@ def test_an_interrupt_while_waiting_is_no_timeout() -> None:
     """What ends the waiting from outside is passed on as it is."""
 
     class Wrapped:
-        def exception(self, timeout: float | None) -> None:
-            raise KeyboardInterrupt
-
         def done(self) -> bool:
-            return True
+            return False
+
+        def add_done_callback(self, callback: object) -> None:
+            raise KeyboardInterrupt
 
     future = made(1)
     future.wrapped_future = Wrapped()  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
-        future.result()
+        future.result(timeout=1)
+    future.wrapped_future = made(1).wrapped_future
 
 
 def test_futures_resolved_to_results() -> None:

@@ -111,34 +111,26 @@ def test_submitting_is_logged_for_debugging(caplog: pytest.LogCaptureFixture) ->
     assert line.__dict__["flow_name"] == "pipeline"
 
 
-@pytest.mark.contract("TR-32")
-def test_a_full_pool_whose_own_thread_submits(caplog: pytest.LogCaptureFixture) -> None:
-    """The likely deadlock is told, once per runner; not while a thread is free, nor without a limit."""
+@pytest.mark.contract("TR-36")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_pool_whose_own_threads_submit(workers: int) -> None:
+    """Whoever waits for what it has submitted lends its turn, so there is no deadlock to warn of; then it waits for one."""
+    together: list[int] = []
+    now, lock = [0], threading.Lock()
 
     @task
-    def nest(times: int) -> None:
-        for _ in range(times):
-            runner.submit(double, {"x": 1})
+    def nest(depth: int) -> int:
+        with lock:
+            now[0] += 1
+            together.append(now[0])
+            now[0] -= 1
+        if not depth:
+            return 1
+        return sum(future.result() for future in [runner.submit(nest, {"depth": depth - 1}) for _ in range(2)])
 
-    def warned() -> list[str]:
-        lines = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-        caplog.clear()
-        return [line for line in lines if "all" in line and "threads" in line]
-
-    with temporary_settings({"tasks.runner.warn_of_dropped_futures": False}):
-        for workers in (1, 1, None):
-            with ThreadPoolTaskRunner(workers) as runner:
-                runner.submit(nest, {"times": 3}).result(timeout=30)
-            assert len(warned()) == (0 if workers is None else 1)
-        with ThreadPoolTaskRunner(2) as runner:
-            assert eventually(lambda: runner.submit(double, {"x": 1}).result() == 2)
-            for future in [runner.submit(double, {"x": 1}) for _ in range(50)]:
-                future.result()
-            assert runner._pool is not None
-            pool = runner._pool
-            assert eventually(lambda: len(pool._idle) == len(pool._threads) == 2)
-            runner.submit(nest, {"times": 1}).result(timeout=30)
-        assert warned() == []
+    with ThreadPoolTaskRunner(workers) as runner:
+        assert runner.submit(nest, {"depth": 4}).result(timeout=30) == 16
+    assert max(together) <= workers
 
 
 @pytest.mark.contract("TR-32")

@@ -80,11 +80,11 @@ assert_type(asynchronous.submit(1), Future[bytes])
 assert_type(asynchronous.submit(1).result(timeout=1), bytes)
 assert_type(plain.submit(1).state, State)
 
-not_awaitable = plain.submit(1)
 
 
-async def await_a_future() -> None:
-    await not_awaitable  # type: ignore[misc]
+async def await_futures() -> None:
+    assert_type(await plain.submit(1), float)
+    assert_type(await plain.map([1]), list[float])
 
 
 # Methods

@@ -3,21 +3,86 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import count
 from typing import Any, cast
 
 from mainspring._core.arguments import Arguments
 from mainspring._engine.inputs import resolve_value, upstreams_of
 from mainspring.annotations import Annotation, allow_failure, quote, unmapped
 from mainspring.exceptions import MappingLengthMismatch, MappingMissingIterable
-from mainspring.futures import Future
+from mainspring.futures import Future, FutureList
 from mainspring.runs import RunInput
 from mainspring.states import State
 
-__all__ = ["common_upstreams", "split_parameters"]
+__all__ = ["Children", "common_upstreams", "split_parameters"]
 
 
-def split_parameters(arguments: Arguments, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+class Children:
+    """The parameters of each child of a map, made when they are asked for.
+
+    Args:
+        arguments: The signature of the task.
+        constant: The arguments that every child gets.
+        split: For each of the others its elements.
+        extra: The names of those that a ``**`` parameter takes.
+    """
+
+    def __init__(
+        self,
+        arguments: Arguments,
+        constant: dict[str, Any],
+        split: dict[str, Sequence[Any] | Iterator[Any]],
+        extra: Iterable[str],
+    ) -> None:
+        self._arguments = arguments
+        self._constant = constant
+        self._split = split
+        self._extra = tuple(extra)
+        lengths = {name: len(values) for name, values in split.items() if isinstance(values, Sequence)}
+        if len(set(lengths.values())) > 1:
+            raise MappingLengthMismatch(self._told(lengths))
+        self.length = next(iter(lengths.values())) if len(lengths) == len(split) else None
+        """How many there are; None if that is seen at the end of an iterator only."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._complete({name: values[index] for name, values in self._sequences()})
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """All of them in order, where there is an iterator.
+
+        Raises:
+            MappingLengthMismatch: The iterables have different lengths.
+        """
+        streams = {name: iter(values) for name, values in self._split.items()}
+        for number in count():
+            child: dict[str, Any] = {}
+            ended = {name: number for name, stream in streams.items() if not _take(stream, name, child)}
+            if len(ended) == len(streams):
+                return
+            if ended:
+                more = dict.fromkeys(child, f"more than {number}")
+                raise MappingLengthMismatch(self._told({**ended, **more}))
+            yield self._complete(child)
+
+    def _sequences(self) -> Iterable[tuple[str, Sequence[Any]]]:
+        return cast("dict[str, Sequence[Any]]", self._split).items()
+
+    def _complete(self, elements: dict[str, Any]) -> dict[str, Any]:
+        child = {**self._constant, **elements}
+        variadic = self._arguments.variadic_keyword
+        if variadic is not None:
+            child[variadic] = {name: child.pop(name) for name in self._extra}
+        return self._arguments.complete(child)
+
+    def _told(self, lengths: Mapping[str, object]) -> str:
+        return (
+            f"Expected iterable parameters of {self._arguments.name!r}.map() to have the same length; got lengths:"
+            f" {dict(lengths)}. Use `unmapped` for those that every child is to receive whole."
+        )
+
+
+def split_parameters(arguments: Arguments, given: Mapping[str, Any]) -> Children:
     """The parameters of each child of a map, in order.
 
     Lists, tuples, iterators and futures of such are split; text, `unmapped` and everything else is
@@ -35,7 +100,7 @@ def split_parameters(arguments: Arguments, given: Mapping[str, Any]) -> Iterator
     variadic = arguments.variadic_keyword
     flat = {name: value for name, value in given.items() if name != variadic}
     extra: dict[str, Any] = {} if variadic is None else given.get(variadic, {})
-    split: dict[str, list[Any]] = {}
+    split: dict[str, Sequence[Any] | Iterator[Any]] = {}
     constant: dict[str, Any] = {}
     for name, value in (*flat.items(), *extra.items()):
         elements = _elements(value)
@@ -43,13 +108,12 @@ def split_parameters(arguments: Arguments, given: Mapping[str, Any]) -> Iterator
             constant[name] = value.unwrap() if isinstance(value, unmapped) else value
         else:
             split[name] = elements
-    length = _common_length(arguments.name, split)
-    for index in range(length):
-        child = {**constant, **{name: elements[index] for name, elements in split.items()}}
-        collapsed = {name: child.pop(name) for name in extra}
-        if variadic is not None:
-            child[variadic] = collapsed
-        yield arguments.complete(child)
+    if not split:
+        raise MappingMissingIterable(
+            f"No iterable parameters were received. {arguments.name!r}.map() needs at least one argument to map over;"
+            f" use a plain call or .submit() for a single run."
+        )
+    return Children(arguments, constant, split, extra)
 
 
 def common_upstreams(arguments: Arguments, given: Mapping[str, Any]) -> dict[str, list[RunInput]]:
@@ -76,31 +140,31 @@ def _content(value: object) -> object:
     return value
 
 
-def _elements(value: Any) -> list[Any] | None:
-    """The elements to split ``value`` into, None if it is to be repeated."""
+def _elements(value: Any) -> Sequence[Any] | Iterator[Any] | None:
+    """The elements to split ``value`` into, an iterator if nobody knows how many; None if it is to be repeated."""
     if isinstance(value, unmapped):
         return None
     if isinstance(value, quote | allow_failure):
         around = cast("Annotation[Any]", value)
         inner = _elements(around.unwrap())
-        return None if inner is None else [around.rewrap(element) for element in inner]
+        if inner is None:
+            return None
+        wrapped = map(around.rewrap, inner)
+        return tuple(wrapped) if isinstance(inner, Sequence) else wrapped
     if isinstance(value, Future | State):
         value = resolve_value(value)
+    if isinstance(value, tuple | range):
+        return value
     if isinstance(value, str | bytes | bytearray | io.IOBase | Mapping) or not hasattr(value, "__iter__"):
         return None
-    return list(value)
+    if isinstance(value, FutureList) and value.is_open:
+        return iter(value)
+    return tuple(cast(Any, value)) if isinstance(value, Sized) else iter(value)
 
 
-def _common_length(name: str, split: Mapping[str, list[Any]]) -> int:
-    if not split:
-        raise MappingMissingIterable(
-            f"No iterable parameters were received. {name!r}.map() needs at least one argument to map over;"
-            f" use a plain call or .submit() for a single run."
-        )
-    lengths = {parameter: len(elements) for parameter, elements in split.items()}
-    if len(set(lengths.values())) > 1:
-        raise MappingLengthMismatch(
-            f"Expected iterable parameters of {name!r}.map() to have the same length; got lengths:"
-            f" {lengths}. Use `unmapped` for those that every child is to receive whole."
-        )
-    return next(iter(lengths.values()))
+def _take(stream: Iterator[Any], name: str, child: dict[str, Any]) -> bool:
+    """Put the next element of an iterator into the arguments of a child; False if there is none."""
+    for element in stream:
+        child[name] = element
+        return True
+    return False

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent import futures
 from functools import partial
 from typing import Any
 
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import find_unfinished
-from mainspring._engine.workers import WorkerPool
+from mainspring._engine.workers import Series, WorkerPool
 from mainspring.futures import Future
+from mainspring.futures.promises import Promise
+from mainspring.futures.turns import Turn, active_turn
 from mainspring.states import State
 
-__all__ = ["Submission", "Submissions", "unfinished_inputs"]
+__all__ = ["Prepared", "Submission", "SubmissionSeries", "Submissions", "unfinished_inputs"]
 
 
 def unfinished_inputs(parameters: Mapping[str, Any], wait_for: Iterable[Any] | None) -> list[Future[Any]]:
@@ -29,39 +30,67 @@ def unfinished_inputs(parameters: Mapping[str, Any], wait_for: Iterable[Any] | N
 
 
 class Submission:
-    """One call to be made in some thread, in a copy of the context in which the submission is made.
+    """One call to be made in some thread, in the context in which the submission is made.
 
     Args:
-        function: What is called; comes to the final state of a run.
-        arguments: Its arguments.
+        call: What is called; comes to the final state of a run. Its text is what people call it.
+        promise: What comes to that state.
+        context: Instead of a copy of the context that is active here.
     """
 
-    __slots__ = ("_call", "future", "missing")
+    __slots__ = ("_call", "_context", "inputs", "label", "missing", "promise", "turn")
 
-    def __init__(self, function: Callable[..., State], *arguments: Any) -> None:
-        call: Any = partial(contextvars.copy_context().run, function, *arguments)
+    def __init__(
+        self,
+        call: Callable[[], State],
+        promise: Promise,
+        label: Callable[[], str],
+        context: contextvars.Context | None = None,
+    ) -> None:
         self._call: Callable[[], State] | None = call
-        self.future: futures.Future[State] = futures.Future()
+        self._context = contextvars.copy_context() if context is None else context
+        self.promise = promise
+        self.label = label
+        self.inputs: list[Future[Any]] = []
         self.missing = 0
+        self.turn: Turn | None = None
+        promise.work = self
 
     def __call__(self) -> None:
-        """Make the call, unless it was cancelled, and settle the future."""
+        """Make the call, unless it was cancelled, and settle the promise."""
         call, self._call = self._call, None  # callbacks on other futures hold on to this object
-        if call is None or not self.future.set_running_or_notify_cancel():
+        context, self._context = self._context, _NO_CONTEXT
+        promise = self.promise
+        if call is None or not promise.begin():
             return
+        turn = active_turn.get()
+        if turn is not None:
+            turn.label = self.label
+            self.turn = turn
         try:
-            state = call()
+            state = context.run(_in_turn, turn, call)
         except BaseException as error:  # belongs to whoever asks for the result
-            self.future.set_exception(error)
+            promise.set_exception(error)
             del call  # the traceback leads here: without this, it would keep the arguments alive
         else:
-            self.future.set_result(state)
+            promise.set_result(state)
 
     def cancel(self) -> None:
-        """Settle the future of a call that will not be made, for every kind of waiting for it."""
-        self._call = None
-        if self.future.cancel():
-            self.future.set_running_or_notify_cancel()
+        """Settle the promise of a call that will not be made."""
+        self._call, self._context = None, _NO_CONTEXT
+        self.promise.cancel()
+
+
+_NO_CONTEXT = contextvars.Context()
+
+
+def _in_turn(turn: Turn | None, call: Callable[[], State]) -> State:
+    active_turn.set(turn)
+    return call()
+
+
+Prepared = tuple[Callable[[], State], list[Future[Any]], Callable[[], str]]
+"""A call that is ready to be made when some inputs are there: the call, these inputs, and what people call it."""
 
 
 class Submissions:
@@ -84,6 +113,7 @@ class Submissions:
         """
         if not inputs:
             return self.pool.put(submission)
+        submission.inputs = inputs
         submission.missing = len(inputs) + 1  # one for this method, so that nothing begins before its end
         with self._lock:
             if self._closed:
@@ -95,13 +125,30 @@ class Submissions:
         count(None)
         return True
 
+    def add_series(
+        self, promises: list[Promise], prepare: Callable[[int], Prepared], at_once: int
+    ) -> SubmissionSeries | None:
+        """Have many calls made, each of which is prepared when there is a thread for it; None if it is too late.
+
+        Args:
+            promises: What comes to the final state of each.
+            prepare: Prepares the call with a number; called once for each, in their order.
+            at_once: How many may be under way at a time, those that wait for inputs included.
+        """
+        series = SubmissionSeries(self, promises, prepare, at_once)
+        return series if self.pool.put(series.parts) else None
+
     def cancel(self) -> None:
         """Cancel what has not begun, and take no more."""
         with self._lock:
             self._closed = True
             waiting, self._waiting = self._waiting, set()
         for work in (*self.pool.close(), *waiting):
-            assert isinstance(work, Submission)
+            if isinstance(work, Series):
+                work = work.work
+                assert isinstance(work, SubmissionSeries)
+            else:
+                assert isinstance(work, Submission)
             work.cancel()
 
     def _count(self, submission: Submission, _: object) -> None:
@@ -111,5 +158,67 @@ class Submissions:
             if submission.missing or submission not in self._waiting:
                 return
             self._waiting.discard(submission)
+            submission.inputs = []
         if not self.pool.put(submission):
             submission.cancel()
+
+
+class SubmissionSeries:
+    """Many calls that are like each other, made one after the other; the arguments are those of `add_series`."""
+
+    __slots__ = ("_context", "_lock", "_next", "_prepare", "_promises", "_submissions", "parts")
+
+    def __init__(
+        self,
+        submissions: Submissions,
+        promises: list[Promise],
+        prepare: Callable[[int], Prepared],
+        at_once: int,
+    ) -> None:
+        self._submissions = submissions
+        self._promises: list[Promise | None] = list(promises)
+        self._prepare = prepare
+        self._context = contextvars.copy_context()
+        self._lock = (
+            threading.Lock()
+        )  # calls are prepared one after the other: equal ones are told by their order
+        self._next = 0
+        self.parts = Series(self, len(promises), at_once)
+
+    def __call__(self) -> None:
+        """Prepare the next call, and make it if its inputs are there."""
+        context = self._context.copy()
+        with self._lock:
+            number = self._next
+            self._next += 1
+            promise, self._promises[number] = self._promises[number], None
+            assert promise is not None
+            if promise.done():  # cancelled meanwhile
+                self._end(promise)
+                return
+            try:
+                call, inputs, label = context.run(self._prepare, number)
+            except BaseException as error:  # belongs to whoever asks for the result
+                promise.set_exception(error)
+                self._end(promise)
+                return
+        submission = Submission(call, promise, label, context)
+        if not inputs:
+            submission()
+            self._end(promise)
+        else:
+            promise.add_done_callback(self._end)
+            if not self._submissions.add(submission, inputs):
+                submission.cancel()
+
+    def cancel(self) -> None:
+        """Settle the promises of the calls that will not be made."""
+        with self._lock:
+            left = self._promises[self._next :]
+            self._next = len(self._promises)
+        for promise in left:
+            if promise is not None:
+                promise.cancel()
+
+    def _end(self, _: object) -> None:
+        self._submissions.pool.end_part(self.parts)

@@ -1,9 +1,12 @@
 """Threads that work off a queue: as many as it takes to keep it moving, and no more.
 
 A thread for each piece of work makes short ones slow, because the threads fight for the interpreter. A few threads
-make long ones wait, and those that wait for each other wait for ever. So a pool begins with a few threads, and a
-watcher, which there is only if work has to queue, adds more whenever the queue stands still. Work that blocks gets
-its thread within milliseconds, at any depth, and in any number up to the limit.
+make long ones wait. So a pool begins with a few threads, and a watcher, which there is only if work has to queue, adds
+more whenever the queue stands still. Work that blocks gets its thread within milliseconds, at any depth, and in any
+number up to the limit.
+
+The limit is one of work that goes on at a time. Work that waits for other work lends its turn (`futures.turns`), so a
+pool may have more threads than turns, and is never full of work that waits.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["WorkerPool"]
+from mainspring.futures.turns import Ends, Turn, active_turn, paused
+
+__all__ = ["Series", "WorkerPool"]
 
 EAGER = 4
-"""Threads that are started without waiting for the queue to stand still."""
+"""Threads that are started without waiting for the queue to stand still; those that wait for others do not count."""
 
 STALL = 0.002
 """Seconds after which a queue that has not moved gets more threads."""
@@ -31,6 +36,26 @@ MOST = 64
 Work = Callable[[], object]
 
 
+class Series:
+    """Work in many parts, each of which is made by the thread that is free for it. In a pool's queue it is one piece.
+
+    Its fields are the pool's business.
+
+    Args:
+        work: Does the next part; called once for each.
+        parts: How many there are.
+        at_once: How many are under way at a time, at most.
+    """
+
+    __slots__ = ("at_once", "left", "under_way", "work")
+
+    def __init__(self, work: Work, parts: int, at_once: int) -> None:
+        self.work = work
+        self.left = parts
+        self.at_once = at_once
+        self.under_way = 0
+
+
 class WorkerPool:
     """Runs callables on its threads, begun in the order in which they came. Safe to use from any thread.
 
@@ -38,7 +63,7 @@ class WorkerPool:
     pool that nobody closes does not keep the process alive.
 
     Args:
-        limit: The most threads at a time.
+        limit: The most work that goes on at a time.
         name: What the names of the threads begin with.
         at_end: Called in each thread when it ends.
     """
@@ -48,49 +73,58 @@ class WorkerPool:
         self._name = name
         self._at_end = at_end
         self._lock = threading.Lock()  # held for moments, around everything below
-        self._queue: deque[Work] = deque()
+        self._queue: deque[Work | Series] = deque()
+        self._queued = 0  # pieces and parts in the queue
+        self._parked: set[Series] = set()  # those of which as much is under way as may be
         self._threads: set[threading.Thread] = set()
         self._idle: list[Any] = []  # for each thread that waits for work, the lock it waits for
         self._coming = 0  # threads that were started or woken and have not taken anything yet
+        self._at_work: set[Turn] = set()
+        self._lent = 0  # turns of work that waits
+        self._used = 0  # turns of work that goes on
+        self._returning: deque[Callable[[], object]] = (
+            deque()
+        )  # work that wants to go on, and waits for a turn
         self._turns = 0  # how often a thread was done with a piece of work
         self._closed = False
         self._watcher: threading.Thread | None = None
         self._is_watched = False
         self._stir = threading.Condition(self._lock)  # wakes the watcher
 
-    def put(self, work: Work) -> bool:
-        """Queue a piece of work, which has to keep its exceptions to itself; False if the pool is closed.
+    def put(self, work: Work | Series) -> bool:
+        """Queue work, which has to keep its exceptions to itself; False if the pool is closed.
 
         Raises:
             RuntimeError: The system does not give a single thread.
         """
-        wake = None
         with self._lock:
             if self._closed:
                 return False
-            if self._idle and not self._queue:
-                wake = self._idle.pop()
-                self._coming += 1
             self._queue.append(work)
-            if wake is None and not self._is_watched:
-                self._engage()
-        if wake is not None:
-            wake.release()
+            self._queued += work.left if isinstance(work, Series) else 1
+            self._see_to_queue()
         return True
 
-    def is_used_up_by_caller(self) -> bool:
-        """True if the calling thread is the pool's, all others are at work too, and there will be no more."""
+    def end_part(self, series: Series) -> None:
+        """Note that a part of a series is no longer under way."""
         with self._lock:
-            mine = threading.current_thread() in self._threads
-            return mine and not self._idle and len(self._threads) >= self.limit
+            series.under_way -= 1
+            if series in self._parked:
+                self._parked.discard(series)
+                self._queue.appendleft(series)
+                self._queued += series.left
+                self._see_to_queue()
 
-    def close(self) -> list[Work]:
+    def close(self) -> list[Work | Series]:
         """Take no more work, and return what no thread has begun. Does not wait for what has."""
         with self._lock:
             self._closed = True
-            left = list(self._queue)
+            left = [*self._queue, *self._parked]
             self._queue.clear()
+            self._parked.clear()
+            self._queued = 0
             idle, self._idle = self._idle, []
+            self._coming += len(idle)
             self._stir.notify_all()
         for wake in idle:
             wake.release()
@@ -99,30 +133,102 @@ class WorkerPool:
     def join(self) -> None:
         """After `close`: wait until the threads have ended. One of them may call it, too."""
         me = threading.current_thread()
-        for thread in (self._watcher, *self._threads):
-            if thread is not None and thread is not me:
-                thread.join()
+        with self._lock:
+            wait = Ends([turn for turn in self._at_work if turn.thread != me.ident])
+        with paused(wait):
+            for thread in (self._watcher, *self._threads):
+                if thread is not None and thread is not me:
+                    thread.join()
 
-    # Threads; the lock is held in the first three
+    # Turns; see `futures.turns.Pool`
 
-    def _engage(self) -> None:
-        """Have queued work noticed that no thread was woken for."""
-        if len(self._threads) < min(self.limit, EAGER):
+    def lend(self, turn: Turn) -> None:
+        """Let others have the turn of work that begins to wait."""
+        with self._lock:
+            turn.waiting += 1
+            if turn.waiting == 1 and not turn.is_over:
+                self._lent += 1
+                self._free_turn()
+                if self._queue:
+                    self._see_to_queue()
+
+    def give_back(self, turn: Turn, resume: Callable[[], object] | None = None) -> bool:
+        """Give the turn back to work that has waited; False if ``resume`` will be called when there is one."""
+        with self._lock:
+            turn.waiting -= 1
+            if turn.waiting or turn.is_over:
+                return True
+            self._lent -= 1
+            if resume is not None and self._used >= self.limit:
+                self._returning.append(resume)
+                return False
+            self._used += 1
+            return True
+
+    def give_back_now(self, turn: Turn, resume: Callable[[], object]) -> None:
+        """Do not wait any longer for ``resume`` to be called."""
+        with self._lock:
+            if resume in self._returning:  # else it has just got its turn
+                self._returning.remove(resume)
+                self._used += 1
+
+    # Threads and the queue; the lock is held
+
+    def _free_turn(self) -> None:
+        """Somebody needs a turn no more: work that has waited has the first claim on it."""
+        self._used -= 1
+        if self._returning and self._used < self.limit:
+            self._used += 1
+            self._returning.popleft()()
+
+    def _take(self) -> Work | None:
+        """The next piece of work, if there is a turn for it."""
+        if not self._queue or self._used >= self.limit:
+            return None
+        work = self._queue[0]
+        self._queued -= 1
+        if isinstance(work, Series):
+            work.left -= 1
+            work.under_way += 1
+            if work.left and work.under_way < work.at_once:
+                return work.work
+            if work.left:
+                self._parked.add(work)
+                self._queued -= work.left
+            self._queue.popleft()
+            return work.work
+        return self._queue.popleft()  # type: ignore[return-value]
+
+    def _see_to_queue(self) -> None:
+        """Have queued work noticed by as many threads as it takes at first, as far as there are turns."""
+        wanted = min(self._queued, self.limit - self._used) - self._coming
+        eager = min(self.limit, EAGER)
+        while wanted > 0 and self._idle and (not self._coming or self.limit <= EAGER):
+            self._wake()
+            wanted -= 1
+        while wanted > 0 and len(self._threads) - self._lent < eager:
             self._start()
-        elif self._idle or len(self._threads) < self.limit:
-            self._is_watched = True
-            if self._watcher is None:
-                name = f"{self._name}-watcher"
-                watcher = threading.Thread(target=self._keep_moving, name=name, daemon=True)
-                try:
-                    watcher.start()
-                except RuntimeError:  # see `_start`
-                    self.limit = len(self._threads)
-                    self._is_watched = False
-                else:
-                    self._watcher = watcher
-            else:
-                self._stir.notify()
+            wanted -= 1
+        if wanted > 0 and not self._is_watched and self.limit > EAGER:
+            self._watch()
+
+    def _wake(self) -> None:
+        self._coming += 1
+        self._idle.pop().release()
+
+    def _watch(self) -> None:
+        self._is_watched = True
+        if self._watcher is not None:
+            self._stir.notify()
+            return
+        watcher = threading.Thread(target=self._keep_moving, name=f"{self._name}-watcher", daemon=True)
+        try:
+            watcher.start()
+        except RuntimeError:  # see `_start`
+            self.limit = len(self._threads)
+            self._is_watched = False
+        else:
+            self._watcher = watcher
 
     def _start(self) -> None:
         number = len(self._threads)
@@ -132,6 +238,7 @@ class WorkerPool:
         except RuntimeError:  # the system has no more threads to give: those there are have to do
             if not number:
                 self._queue.clear()
+                self._queued = 0
                 raise
             self.limit = number
         else:
@@ -140,13 +247,13 @@ class WorkerPool:
 
     def _add(self, wanted: int) -> bool:
         """Put up to ``wanted`` more threads to work; False if there is nothing left to watch."""
-        room = min(len(self._queue) - self._coming, self.limit - len(self._threads) + len(self._idle))
+        turns = self.limit - self._used - self._coming
+        room = min(self._queued - self._coming, turns)
         if room <= 0:
             return False
         for _ in range(min(wanted, room)):
             if self._idle:
-                self._idle.pop().release()
-                self._coming += 1
+                self._wake()
             else:
                 self._start()
         return True
@@ -154,6 +261,7 @@ class WorkerPool:
     def _work(self) -> None:
         wake = threading.Lock()
         wake.acquire()
+        turn = Turn(self)
         work: Work | None = None
         try:
             while True:
@@ -161,10 +269,12 @@ class WorkerPool:
                     if work is None:
                         self._coming -= 1
                     else:
-                        self._turns += 1
-                        work = None
-                    if self._queue:
-                        work = self._queue.popleft()
+                        self._end(turn)
+                    work = self._take()
+                    if work is not None:
+                        self._used += 1
+                        turn = Turn(self)
+                        self._at_work.add(turn)
                     elif self._closed:
                         return
                     else:
@@ -172,9 +282,20 @@ class WorkerPool:
                 if work is None:
                     wake.acquire()
                 else:
+                    active_turn.set(turn)
                     work()
         finally:
             self._at_end()
+
+    def _end(self, turn: Turn) -> None:
+        """A piece of work is done."""
+        self._turns += 1
+        self._at_work.discard(turn)
+        turn.is_over = True
+        if turn.waiting:  # something that the work has started still waits; it has had its turn
+            self._lent -= 1
+        else:
+            self._free_turn()
 
     def _keep_moving(self) -> None:
         """Add a thread at a time while the processor has time to spare, and ever more while nothing moves."""

@@ -3,19 +3,22 @@
 A future only observes: waiting for it, giving up on waiting or dropping it never touches the run.
 
 - ``base``: what a future is, whatever runs behind it
-- ``local``: futures of runs in this process
+- ``promises``: the other end of a future of this process, and ``local``: that future
+- ``turns``: what becomes of the turn that work has in a pool while it waits, and circles of waiting
 - ``waiting``: waiting for many at once
-- ``lists``: what ``map`` gives
+- ``lists``: what ``map`` gives, and ``completion``: futures in the order in which they are done
 - ``resolving``: values with futures in them
 """
 
 from mainspring.futures.base import Future
+from mainspring.futures.completion import CompletedFutures, as_completed
 from mainspring.futures.lists import FutureList
 from mainspring.futures.local import ConcurrentFuture
 from mainspring.futures.resolving import resolve_futures_to_results, resolve_futures_to_states
-from mainspring.futures.waiting import DoneAndNotDoneFutures, as_completed, wait
+from mainspring.futures.waiting import DoneAndNotDoneFutures, wait, wait_async
 
 __all__ = [
+    "CompletedFutures",
     "ConcurrentFuture",
     "DoneAndNotDoneFutures",
     "Future",
@@ -24,4 +27,5 @@ __all__ = [
     "resolve_futures_to_results",
     "resolve_futures_to_states",
     "wait",
+    "wait_async",
 ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from mainspring._core.circles import Needs
 from mainspring.states import State
 
 __all__ = ["Future"]
@@ -15,13 +16,15 @@ R = TypeVar("R", covariant=True)
 
 
 class Future(ABC, Generic[R]):
-    """A handle to one task run. All methods are safe from any thread.
+    """A handle to one task run. All methods are safe from any thread, and from any event loop.
+
+    ``await future`` gives the result as `result` does, without blocking the event loop.
 
     Args:
         task_run_key: The id of the run as 16 bytes, chosen when it was submitted.
     """
 
-    __slots__ = ("task_run_key",)
+    __slots__ = ("__weakref__", "task_run_key")
 
     def __init__(self, task_run_key: bytes) -> None:
         self.task_run_key = task_run_key
@@ -38,7 +41,11 @@ class Future(ABC, Generic[R]):
 
     @abstractmethod
     def wait(self, timeout: float | None = None) -> None:
-        """Block until the run is over or ``timeout`` seconds have passed; tells neither by an error."""
+        """Block until the run is over or ``timeout`` seconds have passed; tells neither by an error.
+
+        Raises:
+            DeadlockError: The run waits for the caller.
+        """
 
     @abstractmethod
     async def wait_async(self, timeout: float | None = None) -> None:
@@ -54,12 +61,38 @@ class Future(ABC, Generic[R]):
 
         Raises:
             TimeoutError: The run is not over in time.
+            DeadlockError: The run waits for the caller.
         """
+
+    async def result_async(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
+        """`result` without blocking the event loop."""
+        await self.wait_async(timeout)
+        return self.result(0, raise_on_failure) if self.is_done() else self._give_up(timeout)
 
     @abstractmethod
     def add_done_callback(self, callback: Callable[[Future[R]], None]) -> None:
-        """Call ``callback`` with this future when the run is over, at once if it is."""
+        """Call ``callback`` with this future when the run is over, at once if it is.
+
+        A callback that raises is logged, and nobody else learns of it.
+        """
+
+    def remove_done_callback(self, callback: Callable[[Future[R]], None]) -> None:
+        """Do not call ``callback`` any more, as far as the future can."""
+
+    def cancel(self) -> bool:
+        """Cancel the run if it has not begun; False if it has, or if the future cannot."""
+        return False
 
     def is_done(self) -> bool:
         """True if the run is over: the future has a result or an exception."""
         return self.state.is_final()
+
+    def needs(self) -> Needs:
+        """What has to be over before the run can be; nothing if that is not known (see `_core.circles`)."""
+        return Needs()
+
+    def _give_up(self, timeout: float | None) -> R:
+        raise TimeoutError(f"Task run {self.task_run_id} did not complete within {timeout} second(s).")
+
+    def __await__(self) -> Generator[Any, None, R]:
+        return self.result_async().__await__()

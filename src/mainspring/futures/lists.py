@@ -1,27 +1,126 @@
-"""Lists of futures: what ``map`` gives."""
+"""Lists of futures: what ``map`` gives. One over an iterator is filled as it is used."""
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
+from mainspring import clock
 from mainspring.futures.base import Future
-from mainspring.futures.waiting import Watch, wait
+from mainspring.futures.waiting import Watch
 
-__all__ = ["FutureList"]
+__all__ = ["Feed", "FutureList", "Results"]
 
 T = TypeVar("T")
 
 
+class Feed(Generic[T]):
+    """Where the futures of an open list come from: runs that are submitted one by one, so many at a time at most.
+
+    Elements are taken from the iterator in the thread that asks for more futures. Safe to use from any thread.
+
+    Args:
+        children: What the runs are made of.
+        submit: Submits a run.
+        limit: How many may be under way at a time.
+    """
+
+    __slots__ = ("_children", "_lock", "_submit", "_watch", "limit")
+
+    def __init__(self, children: Iterator[Any], submit: Callable[[Any], Future[T]], limit: int) -> None:
+        self._children: Iterator[Any] | None = children
+        self._submit = submit
+        self._watch = Watch()
+        self._lock = threading.Lock()
+        self.limit = limit
+
+    def has_room(self) -> bool:
+        """True if another run may be submitted now."""
+        self._watch.arrived.clear()
+        return self._watch.total - self._watch.count < self.limit
+
+    def wait_for_room(self, timeout: float | None) -> bool:
+        """Block until another run may be submitted; False if ``timeout`` seconds pass before."""
+        return self.has_room() or self._watch.wait(self._watch.total - self.limit + 1, timeout)
+
+    async def wait_for_room_async(self, timeout: float | None) -> bool:
+        """`wait_for_room` without blocking the event loop."""
+        return self.has_room() or await self._watch.wait_async(self._watch.total - self.limit + 1, timeout)
+
+    def submit_next(self, keep: Callable[[Future[T]], object]) -> bool:
+        """Submit the next run and have its future kept; False if there is none, and there will not be one.
+
+        Raises:
+            BaseException: What the iterator raises. What was submitted before goes on.
+        """
+        with self._lock:
+            if self._children is None:
+                return False
+            try:
+                child = next(self._children)
+                future = self._submit(child)
+            except StopIteration:
+                self._children = None
+                return False
+            except BaseException as error:
+                self._children = None
+                error.add_note(f"This ended a map after {self._watch.total} element(s), whose runs go on.")
+                raise
+            self._watch.add(future)
+            keep(future)
+            return True
+
+
 class FutureList(list[Future[T]], Generic[T]):
-    """Futures in the order of what they were made from."""
+    """Futures in the order of what they were made from. ``await futures`` gives all results.
+
+    The list of a map over an iterator is *open*: it has the futures of what was submitted so far. It is filled, in the
+    thread that uses it, by whatever needs more of it: a loop, ``async for``, an index, its length, waiting for it. No
+    element is taken from the iterator before there is room for another run.
+
+    Args:
+        futures: The futures.
+        feed: Where the others come from, if the list is open.
+    """
+
+    __slots__ = ("_feed",)
+
+    def __init__(self, futures: Iterable[Future[T]] = (), feed: Feed[T] | None = None) -> None:
+        super().__init__(futures)
+        self._feed = feed
+        self.fill()
+
+    @property
+    def is_open(self) -> bool:
+        """True as long as there may be futures to come."""
+        return self._feed is not None
+
+    def fill(self) -> None:
+        """Submit as much as there is room for now, without waiting."""
+        while self._feed is not None and self._feed.has_room():
+            self._submit_next()
 
     def wait(self, timeout: float | None = None) -> None:
-        """Block until all runs are over or ``timeout`` seconds have passed; tells of no failure."""
-        wait(self, timeout)
+        """Block until all runs are over or ``timeout`` seconds have passed; tells of no failure.
 
-    def __copy__(self) -> list[Future[T]]:
-        """A plain list: once futures in it were replaced by states, it is no list of futures (F-21)."""
-        return list(self)
+        Raises:
+            DeadlockError: One of the runs waits for the caller.
+        """
+        left = _countdown(timeout)
+        watch = Watch(list.__iter__(self))
+        if self._complete(watch, left):
+            watch.wait(watch.total, left())
+        watch.close()
+
+    async def wait_async(self, timeout: float | None = None) -> None:
+        """`wait` without blocking the event loop."""
+        left = _countdown(timeout)
+        watch = Watch(list.__iter__(self))
+        if await self._complete_async(watch, left):
+            await watch.wait_async(watch.total, left())
+        watch.close()
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[T]:
         """All results in order. The first failure in time is raised at once, without waiting for the others.
@@ -32,17 +131,243 @@ class FutureList(list[Future[T]], Generic[T]):
 
         Raises:
             TimeoutError: They are not all there in time.
+            DeadlockError: One of the runs waits for the caller.
             ValueError: ``timeout`` is negative.
         """
-        if timeout is not None and timeout < 0:
-            raise ValueError(f"`timeout` must be >= 0 seconds; got {timeout}.")
-        watch = Watch(self, stops_at_failure=raise_on_failure)
-        if not watch.wait(timeout):
-            raise TimeoutError(f"{_unfinished(self)} within {timeout} second(s)")
+        left, watch = _countdown(timeout), Watch(list.__iter__(self), raise_on_failure)
+        in_time = self._complete(watch, left) and watch.wait(watch.total, left())
+        return self._results(watch, in_time, timeout, raise_on_failure)
+
+    async def result_async(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[T]:
+        """`result` without blocking the event loop."""
+        left, watch = _countdown(timeout), Watch(list.__iter__(self), raise_on_failure)
+        in_time = await self._complete_async(watch, left) and await watch.wait_async(watch.total, left())
+        return self._results(watch, in_time, timeout, raise_on_failure)
+
+    def results(self, *, in_order: bool = True, raise_on_failure: bool = True) -> Results[T]:
+        """The results one by one, for ``for`` or ``async for``; nothing is kept of those that were handed out.
+
+        This empties the list. Over an iterator, no more elements are taken than there may be runs under way, and a
+        result that nobody has asked for counts as such: memory stays flat, however long the iterator is, and who is
+        slow to ask slows down the map.
+
+        Args:
+            in_order: In the order of the elements; with False as the runs complete.
+            raise_on_failure: With False exceptions of failed runs are handed out instead of raised.
+        """
+        return Results(self, in_order, raise_on_failure)
+
+    def _results(self, watch: Watch, in_time: bool, timeout: float | None, raise_on_failure: bool) -> list[T]:
+        watch.close()
         if watch.failed is not None:
             watch.failed.result()
+        if not in_time:
+            unfinished = sum(not future.is_done() for future in list.__iter__(self))
+            total = f"{list.__len__(self)}{' or more' if self.is_open else ''}"
+            raise TimeoutError(f"{unfinished} (of {total}) futures unfinished within {timeout} second(s)")
         return [future.result(raise_on_failure=raise_on_failure) for future in self]
 
+    # Filling an open list
 
-def _unfinished(futures: list[Any]) -> str:
-    return f"{sum(not future.is_done() for future in futures)} (of {len(futures)}) futures unfinished"
+    def _submit_next(self) -> bool:
+        """Have one more future, for which there is room; False if there are no more."""
+        feed = self._feed
+        try:
+            if feed is not None and feed.submit_next(super().append):
+                return True
+        except BaseException:
+            self._feed = None
+            raise
+        self._feed = None
+        return False
+
+    def _grow(self, timeout: float | None = None) -> bool:
+        """Have one more future as soon as there is room for it; False if there are no more, or not in time."""
+        return self._feed is not None and self._feed.wait_for_room(timeout) and self._submit_next()
+
+    async def _grow_async(self, timeout: float | None = None) -> bool:
+        """`_grow` without blocking the event loop."""
+        return (
+            self._feed is not None and await self._feed.wait_for_room_async(timeout) and self._submit_next()
+        )
+
+    def _complete(self, watch: Watch, left: Callable[[], float | None]) -> bool:
+        """Have all futures, and let them be watched, until one has failed if that counts; False if not in time."""
+        while self._feed is not None and watch.failed is None:
+            if self._grow(left()):
+                watch.add(self._last())
+            elif self._feed is not None:
+                return False
+        return True
+
+    async def _complete_async(self, watch: Watch, left: Callable[[], float | None]) -> bool:
+        """`_complete` without blocking the event loop."""
+        while self._feed is not None and watch.failed is None:
+            if await self._grow_async(left()):
+                watch.add(self._last())
+            elif self._feed is not None:
+                return False
+        return True
+
+    def _last(self) -> Future[T]:
+        return list.__getitem__(self, -1)
+
+    # What a list can do
+
+    def __iter__(self) -> Iterator[Future[T]]:
+        return list.__iter__(self) if self._feed is None else self._iterate()
+
+    def _iterate(self) -> Iterator[Future[T]]:
+        index = 0
+        while index < list.__len__(self) or self._grow():
+            yield list.__getitem__(self, index)
+            index += 1
+
+    async def __aiter__(self) -> AsyncIterator[Future[T]]:
+        index = 0
+        while index < list.__len__(self) or await self._grow_async():
+            yield list.__getitem__(self, index)
+            index += 1
+
+    def __len__(self) -> int:
+        while self._grow():
+            pass
+        return list.__len__(self)
+
+    def __bool__(self) -> bool:
+        return list.__len__(self) > 0 or self._grow()
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Future[T]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Future[T]]: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Future[T] | list[Future[T]]:
+        wanted = None if isinstance(index, slice) else index.__index__()
+        while (wanted is None or wanted < 0 or wanted >= list.__len__(self)) and self._grow():
+            pass
+        return list.__getitem__(self, index)
+
+    def __contains__(self, future: object) -> bool:
+        return any(each is future or each == future for each in self)
+
+    def __reversed__(self) -> Iterator[Future[T]]:
+        len(self)
+        return list.__reversed__(self)
+
+    def __eq__(self, other: object) -> bool:
+        len(self)
+        return list.__eq__(self, other)
+
+    __hash__ = None
+
+    def __copy__(self) -> list[Future[T]]:
+        """A plain list: once futures in it were replaced by states, it is no list of futures (F-21)."""
+        return list(self)
+
+    def __repr__(self) -> str:
+        return f"{list.__repr__(self)[:-1]}, ...]" if self.is_open else list.__repr__(self)
+
+    def __await__(self) -> Generator[Any, None, list[T]]:
+        return self.result_async().__await__()
+
+
+class Results(Iterator[T], AsyncIterator[T], Generic[T]):
+    """The results of a list of futures, one by one; see `FutureList.results`.
+
+    Leaving it early, or a failure, cancels the runs that have not begun.
+    """
+
+    def __init__(self, futures: FutureList[T], in_order: bool, raise_on_failure: bool) -> None:
+        self._raise_on_failure = raise_on_failure
+        self._feed, futures._feed = futures._feed, None
+        self._ahead: deque[Future[T]] = deque()  # in order of the elements
+        self._watch = None if in_order else Watch()
+        self._taken = 0
+        for future in list.__iter__(futures):
+            self._keep(future)
+        futures.clear()
+
+    def __iter__(self) -> Results[T]:
+        return self
+
+    def __aiter__(self) -> Results[T]:
+        return self
+
+    def __next__(self) -> T:
+        if not self._has_more():
+            raise StopIteration
+        if self._watch is None:
+            self._ahead[0].wait()
+        else:
+            self._watch.wait(self._taken + 1)
+        return self._take()
+
+    async def __anext__(self) -> T:
+        if not self._has_more():
+            raise StopAsyncIteration
+        if self._watch is None:
+            await self._ahead[0].wait_async()
+        else:
+            await self._watch.wait_async(self._taken + 1)
+        return self._take()
+
+    def close(self) -> None:
+        """Cancel what has not begun; there are no more results."""
+        self._feed = None
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            self._ahead.extend(watch.pending)
+            watch.close()
+        while self._ahead:
+            self._ahead.pop().cancel()
+
+    def _has_more(self) -> bool:
+        """Submit as much as there may be under way; false if that is nothing, and nothing is left."""
+        try:
+            while self._feed is not None and self._waiting() < self._feed.limit:
+                if not self._feed.submit_next(self._keep):
+                    self._feed = None
+        except BaseException:
+            self.close()
+            raise
+        return self._waiting() > 0
+
+    def _waiting(self) -> int:
+        """How many results there are to be handed out before another element is taken."""
+        return len(self._ahead) if self._watch is None else self._watch.total - self._taken
+
+    def _keep(self, future: Future[T]) -> None:
+        if self._watch is None:
+            self._ahead.append(future)
+        else:
+            self._watch.add(future)
+
+    def _take(self) -> T:
+        self._taken += 1
+        future = self._ahead.popleft() if self._watch is None else self._watch.arrived.popleft()
+        try:
+            return future.result(raise_on_failure=self._raise_on_failure)
+        except BaseException:
+            self.close()
+            raise
+
+    def __del__(self) -> None:
+        if hasattr(self, "_taken"):  # else the list was not one
+            self.close()
+
+
+def _countdown(timeout: float | None) -> Callable[[], float | None]:
+    """The seconds that are left, whenever it is called.
+
+    Raises:
+        ValueError: ``timeout`` is negative.
+    """
+    if timeout is None:
+        return lambda: None
+    if timeout < 0:
+        raise ValueError(f"`timeout` must be >= 0 seconds; got {timeout}.")
+    now = clock.current().monotonic
+    end = now() + timeout
+    return lambda: max(0.0, end - now())

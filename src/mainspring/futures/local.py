@@ -8,7 +8,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from mainspring._core.circles import Needs
 from mainspring.futures.base import Future
+from mainspring.futures.promises import Promise
+from mainspring.futures.waiting import Watch
 from mainspring.settings import get_current_settings
 from mainspring.states import Cancelled, Completed, Pending, State, exception_to_crashed_state, is_state
 
@@ -20,7 +23,7 @@ _logger = logging.getLogger("mainspring.futures")
 
 
 class ConcurrentFuture(Future[R]):
-    """A future of a run in this process, around a ``concurrent.futures.Future`` that comes to a state.
+    """A future of a run in this process, around a promise or a ``concurrent.futures.Future`` that comes to a state.
 
     One that nobody holds any more although the run is not over says so in the log, because what a flow has not
     waited for may be cancelled at its end: with a warning, or for debugging only if the setting
@@ -33,7 +36,7 @@ class ConcurrentFuture(Future[R]):
 
     __slots__ = ("wrapped_future",)
 
-    def __init__(self, task_run_key: bytes, wrapped_future: concurrent.futures.Future[Any]) -> None:
+    def __init__(self, task_run_key: bytes, wrapped_future: Promise | concurrent.futures.Future[Any]) -> None:
         super().__init__(task_run_key)
         self.wrapped_future = wrapped_future
 
@@ -44,7 +47,7 @@ class ConcurrentFuture(Future[R]):
         if not wrapped.done():
             return Pending()
         if wrapped.cancelled():
-            return Cancelled(message="The flow ended before the task run began.")
+            return Cancelled(message="The task run was cancelled before it began, or its flow ended before.")
         error = wrapped.exception()
         if error is not None:
             return exception_to_crashed_state(error)
@@ -57,40 +60,53 @@ class ConcurrentFuture(Future[R]):
 
     def wait(self, timeout: float | None = None) -> None:
         """See `Future.wait`."""
-        # Not `concurrent.futures.wait`: it waits for ever for what others cancelled before it began.
-        try:
-            self.wrapped_future.exception(timeout)
-        except (TimeoutError, concurrent.futures.CancelledError):
-            pass  # the state tells
+        if not self.wrapped_future.done():
+            Watch([self]).wait(1, timeout)
 
     async def wait_async(self, timeout: float | None = None) -> None:
         """See `Future.wait_async`."""
-        import asyncio  # whoever awaits has it already
-
-        await asyncio.wait([asyncio.wrap_future(self.wrapped_future)], timeout=timeout)
+        if not self.wrapped_future.done():
+            await Watch([self]).wait_async(1, timeout)
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """See `Future.result`."""
-        try:
-            error = self.wrapped_future.exception(timeout)
-        except TimeoutError:
-            raise TimeoutError(
-                f"Task run {self.task_run_id} did not complete within {timeout} second(s)."
-            ) from None
-        except concurrent.futures.CancelledError:
-            return self.state.result(raise_on_failure=raise_on_failure)  # type: ignore[no-any-return]
-        if error is None:
-            value = self.wrapped_future.result()
-            if is_state(value):
-                return value.result(raise_on_failure=raise_on_failure)  # type: ignore[no-any-return]
-            return value  # type: ignore[no-any-return]
-        if raise_on_failure:
+        self.wait(timeout)
+        wrapped = self.wrapped_future
+        if not wrapped.done():
+            return self._give_up(timeout)
+        error = None if wrapped.cancelled() else wrapped.exception()
+        if error is not None and raise_on_failure:
             raise error
-        return self.state.result(raise_on_failure=False)  # type: ignore[no-any-return]
+        if error is None and not wrapped.cancelled():
+            value = wrapped.result()
+            if not is_state(value):
+                return value  # type: ignore[no-any-return]
+        return self.state.result(raise_on_failure=raise_on_failure)  # type: ignore[no-any-return]
 
     def add_done_callback(self, callback: Callable[[Future[R]], None]) -> None:
         """See `Future.add_done_callback`."""
-        self.wrapped_future.add_done_callback(lambda _: callback(self))
+        if isinstance(self.wrapped_future, Promise):
+            self.wrapped_future.add_done_callback(callback, self)
+        else:
+            self.wrapped_future.add_done_callback(lambda _: callback(self))
+
+    def remove_done_callback(self, callback: Callable[[Future[R]], None]) -> None:
+        """See `Future.remove_done_callback`; one of a ``concurrent.futures.Future`` stays."""
+        if isinstance(self.wrapped_future, Promise):
+            self.wrapped_future.remove_done_callback(callback)
+
+    def cancel(self) -> bool:
+        """See `Future.cancel`."""
+        return self.wrapped_future.cancel()
+
+    def needs(self) -> Needs:
+        """See `Future.needs`."""
+        work = getattr(self.wrapped_future, "work", None)
+        if work is None:
+            return Needs()
+        if work.turn is not None:
+            return Needs([work.turn])
+        return Needs([future for future in work.inputs if not future.is_done()])
 
     def __del__(self) -> None:
         wrapped = getattr(self, "wrapped_future", None)  # missing if somebody's __init__ failed

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from mainspring._engine.mapping import common_upstreams, split_parameters
+from mainspring._engine.mapping import Children, common_upstreams, split_parameters
 from mainspring.futures import Future, FutureList
+from mainspring.futures.lists import Feed
 from mainspring.logging import get_logger
 from mainspring.runs import RunInput
+from mainspring.settings import get_current_settings
 
 __all__ = ["Dependencies", "TaskRunner"]
 
@@ -54,8 +57,17 @@ class TaskRunner(ABC, Generic[F]):
             RuntimeError: The runner is not started.
         """
 
+    @property
+    def max_in_flight(self) -> int:
+        """How many runs of one map are under way at a time, unless the map says; the setting by default."""
+        return get_current_settings().tasks.runner.max_in_flight
+
     def map(
-        self, task: Any, parameters: dict[str, Any], wait_for: Iterable[Any] | None = None
+        self,
+        task: Any,
+        parameters: dict[str, Any],
+        wait_for: Iterable[Any] | None = None,
+        max_in_flight: int | None = None,
     ) -> FutureList[Any]:
         """Start one task run per element of the iterables among the parameters.
 
@@ -63,16 +75,45 @@ class TaskRunner(ABC, Generic[F]):
             task: The task.
             parameters: Its arguments by name, without defaults.
             wait_for: Futures and states that must be there first.
+            max_in_flight: How many runs are under way at a time.
+
+        Returns:
+            The futures in the order of the elements; of an iterator, an open list (see `FutureList`).
 
         Raises:
             RuntimeError: The runner is not started.
             MappingMissingIterable: There is nothing to map over.
             MappingLengthMismatch: The iterables have different lengths.
+            ValueError: ``max_in_flight`` is less than 1.
         """
         self._require_started()
+        at_once = self.max_in_flight if max_in_flight is None else max_in_flight
+        if type(at_once) is not int or at_once < 1:
+            raise ValueError(f"`max_in_flight` must be a number of at least 1; got {max_in_flight!r}.")
+        if wait_for is not None and not isinstance(wait_for, Sized):
+            wait_for = list(wait_for)  # each run looks at it
         children = split_parameters(task.arguments, parameters)
         dependencies = common_upstreams(task.arguments, parameters)
-        return FutureList([self.submit(task, child, wait_for, dependencies) for child in children])
+        if children.length is not None:
+            return self._submit_each(task, children, wait_for, dependencies, at_once)
+        submit = partial(self.submit, task, wait_for=wait_for, dependencies=dependencies)
+        return FutureList(feed=Feed(iter(children), submit, at_once))
+
+    def _submit_each(
+        self,
+        task: Any,
+        children: Children,
+        wait_for: Iterable[Any] | None,
+        dependencies: Dependencies,
+        max_in_flight: int,
+    ) -> FutureList[Any]:
+        """Start one run for each of some children whose number is known; not for runners that only need `submit`."""
+        return FutureList(
+            [
+                self.submit(task, children[number], wait_for, dependencies)
+                for number in range(children.length or 0)
+            ]
+        )
 
     def cancel_all(self) -> None:
         """Cancel what has not begun, as far as the runner can."""

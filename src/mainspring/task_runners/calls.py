@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from mainspring import _portal
+from mainspring.futures.turns import as_main
 from mainspring.states import State
 from mainspring.task_engine import run_task
 from mainspring.task_runners.base import Dependencies
 
-__all__ = ["Call"]
+__all__ = ["Call", "describe_run"]
 
 
 class Call(NamedTuple):
@@ -38,15 +39,20 @@ class Call(NamedTuple):
         task, run_id, parameters, wait_for, dependencies, context = self
         if not task.isgenerator:
             state = run_task(task, run_id, None, parameters, wait_for, "state", dependencies, context)
-            return _portal.finish(state)  # type: ignore[no-any-return]
+            return _portal.run(as_main(state)) if task.isasync else state  # type: ignore[no-any-return]
         run = task.create_local_run(run_id, parameters, wait_for, dependencies)
         steps = run_task(task, None, run, parameters, wait_for, context=context)
         try:
-            values = _portal.run(_collect(steps)) if task.isasync else list(steps)
+            values = _portal.run(as_main(_collect(steps))) if task.isasync else list(steps)
         except Exception:  # it is the run's outcome: recorded, and what the future gives
             return run.state  # type: ignore[no-any-return]
         run.state.keep(values)
         return run.state  # type: ignore[no-any-return]
+
+
+def describe_run(task_name: str, key: bytes) -> str:
+    """What people call a run before it has a name of its own."""
+    return f"a run of task {task_name!r} ({UUID(bytes=key)})"
 
 
 async def _collect(steps: Any) -> list[Any]:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
 from mainspring import identifiers
+from mainspring._engine.mapping import Children
 from mainspring._engine.steps import submitted_step
-from mainspring._engine.submissions import Submission, Submissions, unfinished_inputs
+from mainspring._engine.submissions import Prepared, Submission, Submissions, unfinished_inputs
 from mainspring._engine.workers import WorkerPool
-from mainspring.futures import ConcurrentFuture
+from mainspring.futures import ConcurrentFuture, FutureList
+from mainspring.futures.promises import Promise
 from mainspring.logging import engine_logs, get_run_logger_or
 from mainspring.states import State
 from mainspring.task_runners.base import Dependencies, TaskRunner
-from mainspring.task_runners.calls import Call
+from mainspring.task_runners.calls import Call, describe_run
 
 __all__ = ["PooledTaskRunner"]
 
@@ -36,7 +38,6 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         self._pool: WorkerPool | None = None
         self._submissions: Submissions | None = None
         self._context: dict[str, Any] = {}
-        self._has_warned = False
 
     @property
     @abstractmethod
@@ -69,20 +70,56 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
             get_run_logger_or(self.logger.name).debug(
                 "Submitting a run of task %r to the %s runner", task.name, self.name
             )
-        if self._pool.limit != sys.maxsize:
-            self._warn_of_deadlock(task)
         key = identifiers.new_id()
-        run_id = UUID(bytes=key)
+        call, missing, label = self._prepare(key, task, parameters, wait_for, dependencies)
+        promise = Promise()
+        if not self._submissions.add(Submission(call, promise, label), missing):
+            raise self._refusal(task)
+        return ConcurrentFuture(key, promise)
+
+    def _submit_each(
+        self,
+        task: Any,
+        children: Children,
+        wait_for: Iterable[Any] | None,
+        dependencies: Dependencies,
+        max_in_flight: int,
+    ) -> FutureList[Any]:
+        """See `TaskRunner._submit_each`: in the queue the children are one piece, made as threads come free."""
+        assert self._submissions is not None
+        if not children.length:
+            return FutureList()
+        keys = [identifiers.new_id() for _ in range(children.length)]
+        promises = [Promise() for _ in keys]
+        futures = list(map(ConcurrentFuture[Any], keys, promises))
+
+        def prepare(number: int) -> Prepared:
+            return self._prepare(keys[number], task, children[number], wait_for, dependencies)
+
+        if self._submissions.add_series(promises, prepare, max_in_flight) is None:
+            raise self._refusal(task)
+        return FutureList(futures)
+
+    def _prepare(
+        self,
+        key: bytes,
+        task: Any,
+        parameters: dict[str, Any],
+        wait_for: Iterable[Any] | None,
+        dependencies: Dependencies | None,
+    ) -> Prepared:
+        """A run that is ready to be carried when its unfinished inputs are there."""
         missing = unfinished_inputs(parameters, wait_for)
         step = None if missing else submitted_step(task, parameters)
         context = self._context if step is None else {**self._context, "step": step}
-        submission = Submission(self._carry, Call(task, run_id, parameters, wait_for, dependencies, context))
-        if not self._submissions.add(submission, missing):
-            raise RuntimeError(
-                f"The task runner {self!r} takes no more runs: it was cancelled, or its flow has ended. Task"
-                f" {task.name!r} was not submitted."
-            )
-        return ConcurrentFuture(key, submission.future)
+        call = Call(task, UUID(bytes=key), parameters, wait_for, dependencies, context)
+        return partial(self._carry, call), missing, partial(describe_run, task.name, key)
+
+    def _refusal(self, task: Any) -> RuntimeError:
+        return RuntimeError(
+            f"The task runner {self!r} takes no more runs: it was cancelled, or its flow has ended. Task"
+            f" {task.name!r} was not submitted."
+        )
 
     def cancel_all(self) -> None:
         """See `TaskRunner.cancel_all`; a task whose function has begun is not interrupted."""
@@ -90,25 +127,11 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
             self._context["cancel_event"].set()
             self._submissions.cancel()
 
-    def _warn_of_deadlock(self, task: Any) -> None:
-        """Say, once, that a task on the last thread submits another, which it may be about to wait for (TR-32)."""
-        if self._has_warned or self._pool is None or not self._pool.is_used_up_by_caller():
-            return
-        self._has_warned = True
-        self.logger.warning(
-            "A task submitted a run of %r while all %s threads of %r are in use. If they wait for what they"
-            " submit, they wait for ever. Use more workers, or call the task directly.",
-            task.name,
-            self._pool.limit,
-            self,
-        )
-
     def __enter__(self) -> Self:
         super().__enter__()
         self._context = {"cancel_event": threading.Event()}
         self._pool = WorkerPool(self.max_workers, f"mainspring-{self.name}", self._leave_thread)
         self._submissions = Submissions(self._pool)
-        self._has_warned = False
         return self
 
     def __exit__(

@@ -1,0 +1,85 @@
+"""Futures in the order in which they are done."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any, Generic, TypeVar, cast
+
+from mainspring import clock
+from mainspring.futures.base import Future
+from mainspring.futures.lists import FutureList
+from mainspring.futures.waiting import Watch
+
+__all__ = ["CompletedFutures", "as_completed"]
+
+F = TypeVar("F", bound="Future[Any]")
+
+
+class CompletedFutures(Iterator[F], AsyncIterator[F], Generic[F]):
+    """The futures in the order in which they are done; for ``for``, which blocks, and for ``async for``."""
+
+    def __init__(self, futures: Iterable[F], timeout: float | None) -> None:
+        self._timeout = timeout
+        self._end: float | None = None
+        self._taken = 0
+        self._list = futures if isinstance(futures, FutureList) and futures.is_open else None
+        self._seen = 0  # of the list
+        self._told: set[Any] = set()
+        self._watch = Watch(() if self._list is not None else futures)
+
+    def __iter__(self) -> CompletedFutures[F]:
+        return self
+
+    def __aiter__(self) -> CompletedFutures[F]:
+        return self
+
+    def __next__(self) -> F:
+        if not self._has_more():
+            raise StopIteration
+        return self._take(self._watch.wait(self._taken + 1, self._left()))
+
+    async def __anext__(self) -> F:
+        if not self._has_more():
+            raise StopAsyncIteration
+        return self._take(await self._watch.wait_async(self._taken + 1, self._left()))
+
+    def _has_more(self) -> bool:
+        """Watch what an open list has got meanwhile; false if there is nothing left."""
+        futures = self._list
+        if futures is not None:
+            futures.fill()
+            while self._seen < list.__len__(futures):
+                future = list.__getitem__(futures, self._seen)
+                self._seen += 1
+                if future not in self._told:
+                    self._told.add(future)
+                    self._watch.add(future)
+        return self._taken < self._watch.total
+
+    def _left(self) -> float | None:
+        """The seconds that are left from the first step on."""
+        if self._timeout is None:
+            return None
+        now = clock.current().monotonic()
+        if self._end is None:
+            self._end = now + self._timeout
+        return max(0.0, self._end - now)
+
+    def _take(self, in_time: bool) -> F:
+        if not in_time:
+            self._watch.close()
+            raise TimeoutError(
+                f"{self._watch.total - self._taken} (of {self._watch.total}) futures unfinished"
+            )
+        self._taken += 1
+        return cast(F, self._watch.arrived.popleft())
+
+
+def as_completed(futures: Iterable[F], timeout: float | None = None) -> CompletedFutures[F]:
+    """An iterator over each distinct future once, as it is done; also for ``async for``.
+
+    Raises:
+        TimeoutError: While iterating: some are not done ``timeout`` seconds after the first step.
+        DeadlockError: While iterating: what is waited for waits for the caller.
+    """
+    return CompletedFutures(futures, timeout)

@@ -1,0 +1,139 @@
+"""The other end of a future of this process: settled once, by whoever carries the run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from enum import Enum
+from typing import Any, Protocol
+
+from mainspring.futures.turns import Turn
+
+__all__ = ["Promise", "Work"]
+
+_logger = logging.getLogger("mainspring.futures")
+
+
+class Work(Protocol):
+    """What carries the run of a promise, as long as that is under way."""
+
+    turn: Turn | None
+    inputs: list[Any]
+
+
+class _Status(Enum):
+    PENDING = "pending"
+    RUNNING = "running"
+    CANCELLED = "cancelled"
+    DONE = "done"
+
+
+class Promise:
+    """Comes to the final state of a run or to an exception, once. Safe to use from any thread.
+
+    It has the methods of ``concurrent.futures.Future`` that futures need, at a fraction of the memory: a map has one
+    for each element. ``work`` is what carries the run, if that is known.
+    """
+
+    __slots__ = ("_callbacks", "_lock", "_outcome", "_status", "work")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._status = _Status.PENDING
+        self._outcome: Any = None
+        self._callbacks: list[tuple[Callable[[Any], object], Any]] = _NOBODY
+        self.work: Work | None = None
+
+    def done(self) -> bool:
+        """True if it has come to something, or was cancelled."""
+        return self._status is _Status.DONE or self._status is _Status.CANCELLED
+
+    def cancelled(self) -> bool:
+        """True if the run was cancelled before it began."""
+        return self._status is _Status.CANCELLED
+
+    def running(self) -> bool:
+        """True if the run has begun and is not over."""
+        return self._status is _Status.RUNNING
+
+    def exception(self) -> BaseException | None:
+        """What was raised instead of coming to a state; None if nothing was. Only to be asked when done.
+
+        Raises:
+            CancelledError: It was cancelled.
+        """
+        if self._status is _Status.CANCELLED:
+            raise CancelledError
+        return self._outcome if isinstance(self._outcome, BaseException) else None
+
+    def result(self) -> Any:
+        """The state. Only to be asked when done.
+
+        Raises:
+            CancelledError: It was cancelled.
+            BaseException: What `exception` tells.
+        """
+        error = self.exception()
+        if error is not None:
+            raise error
+        return self._outcome
+
+    def begin(self) -> bool:
+        """Note that the run begins; False if it must not, as it was cancelled."""
+        with self._lock:
+            if self._status is not _Status.PENDING:
+                return False
+            self._status = _Status.RUNNING
+            return True
+
+    def cancel(self) -> bool:
+        """Cancel the run if it has not begun; False if it has."""
+        return self._settle(_Status.CANCELLED, None)
+
+    def set_result(self, state: Any) -> None:
+        """Come to a state."""
+        self._settle(_Status.DONE, state)
+
+    def set_exception(self, error: BaseException) -> None:
+        """Come to an exception, which belongs to whoever asks for the result."""
+        self._settle(_Status.DONE, error)
+
+    def add_done_callback(self, callback: Callable[[Any], object], argument: Any = None) -> None:
+        """Call ``callback`` when done, at once if that is so; with ``argument``, or else with the promise."""
+        entry = (callback, self if argument is None else argument)
+        with self._lock:
+            if not self.done():
+                if self._callbacks is _NOBODY:
+                    self._callbacks = []
+                self._callbacks.append(entry)
+                return
+        _call(entry)
+
+    def remove_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """Do not call ``callback`` any more."""
+        with self._lock:
+            if not self.done():
+                self._callbacks = [entry for entry in self._callbacks if entry[0] != callback]
+
+    def _settle(self, status: _Status, outcome: Any) -> bool:
+        with self._lock:
+            if status is _Status.CANCELLED and self._status is not _Status.PENDING:
+                return self._status is _Status.CANCELLED
+            self._outcome, self._status, self.work = outcome, status, None
+            callbacks, self._callbacks = self._callbacks, _NOBODY
+        for entry in callbacks:
+            _call(entry)
+        return True
+
+
+_NOBODY: list[Any] = []  # never changed
+
+
+def _call(entry: tuple[Callable[[Any], object], Any]) -> None:
+    callback, argument = entry
+    try:
+        callback(argument)
+    except Exception:  # by rule FU-27: whoever settles the promise has nothing to do with those who watch it
+        _logger.exception("A callback of a future has failed: %r", callback)

@@ -1,0 +1,259 @@
+"""Work that has its turn in a pool, and what becomes of the turn while the work waits for other work.
+
+A pool with a limit has so many turns to give. Work that waits for other work lends its turn, so that the other work
+can be done: no number of tasks that wait for tasks uses up a pool. What is left is work that waits for itself in a
+circle. A wait that lasts looks for one, and ends in an error that names the members.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from mainspring._core.circles import Needs, find_circle
+from mainspring.exceptions import DeadlockError
+
+__all__ = ["Ends", "Pool", "Turn", "Wait", "ablock", "active_turn", "as_main", "block", "paused"]
+
+FIRST_LOOK = 0.5
+"""Seconds after which a wait looks for a circle that it is in; then after twice as long each time."""
+
+LAST_LOOK = 30.0
+"""The most seconds between two looks."""
+
+CONFIRMATION = 0.02
+"""Seconds between finding a circle and believing it: nobody in a real one moves meanwhile."""
+
+_LONGEST = threading.TIMEOUT_MAX
+
+
+class Pool(Protocol):
+    """What gives turns."""
+
+    def lend(self, turn: Turn) -> None:
+        """Let others have the turn of work that begins to wait."""
+
+    def give_back(self, turn: Turn, resume: Callable[[], object] | None = None) -> bool:
+        """Give the turn back to work that has waited.
+
+        Args:
+            turn: The turn.
+            resume: Called when there is a turn, if there is none at once. Without it the work has its turn back
+                now, even if that is one too many.
+
+        Returns:
+            False if ``resume`` will be called.
+        """
+
+    def give_back_now(self, turn: Turn, resume: Callable[[], object]) -> None:
+        """Do not wait any longer for ``resume`` to be called."""
+
+
+class Wait:
+    """What some work waits for; a node in the graph of who waits for whom."""
+
+    __slots__ = ("since",)
+    may_fail = True  # whether an error can be raised where the wait is
+
+    def __init__(self) -> None:
+        self.since = 0.0
+
+    def needs(self) -> Needs:
+        """What has to be over before the work goes on; nothing if it is about to."""
+        raise NotImplementedError
+
+
+class Ends(Wait):
+    """A wait for the end of work that has begun.
+
+    Args:
+        turns: Its turns.
+    """
+
+    __slots__ = ("turns",)
+    may_fail = False
+
+    def __init__(self, turns: Sequence[Turn]) -> None:
+        super().__init__()
+        self.turns = turns
+
+    def needs(self) -> Needs:
+        """See `Wait.needs`."""
+        return Needs([turn for turn in self.turns if not turn.is_over])
+
+
+class Turn:
+    """One piece of work, from its beginning to its end. Also a node in the graph of who waits for whom.
+
+    Args:
+        pool: Whose turn it is.
+    """
+
+    __slots__ = ("is_over", "label", "main", "pool", "thread", "wait", "waiting")
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.thread = threading.get_ident()
+        self.label: Callable[[], str] | None = None  # what people call the work
+        self.main: object = None  # the asyncio task with which an async function ends
+        self.wait: Wait | None = None  # what the work as a whole waits for
+        self.waiting = 0  # coroutines and threads of the work that wait; guarded by the lock of the pool
+        self.is_over = False
+
+    def needs(self) -> Needs:
+        """What has to be over before the work goes on; nothing if it is not known to wait."""
+        wait = self.wait
+        return Needs() if wait is None or self.is_over else Needs([wait])
+
+    def __str__(self) -> str:
+        return "some work" if self.label is None else self.label()
+
+
+active_turn: ContextVar[Turn | None] = ContextVar("mainspring_turn", default=None)
+"""The turn of the calling code, None outside of pools."""
+
+
+@contextmanager
+def paused(wait: Wait | None = None) -> Generator[None]:
+    """Lend the turn of the calling code inside the block, in which it does nothing but wait.
+
+    After the block it goes on at once, also if that is more work at a time than the pool has turns.
+
+    Args:
+        wait: What it waits for, if that is other work.
+    """
+    turn = active_turn.get()
+    if turn is None or turn.is_over:
+        yield
+        return
+    before = turn.wait
+    if wait is not None and turn.thread == threading.get_ident():
+        wait.since = time.monotonic()
+        turn.wait = wait
+    turn.pool.lend(turn)
+    try:
+        yield
+    finally:
+        turn.pool.give_back(turn)
+        turn.wait = before
+
+
+def block(lock: threading.Lock, timeout: float | None, wait: Wait) -> bool:
+    """Block the calling thread until a lock is free, and lend its turn meanwhile; False after ``timeout`` seconds.
+
+    A wait without a time limit goes on only when the pool has a turn for it.
+
+    Args:
+        lock: Held now; whoever ends the wait releases it.
+        timeout: Wait at most so many seconds.
+        wait: What is waited for.
+
+    Raises:
+        DeadlockError: What is waited for waits for the calling code.
+    """
+    turn = active_turn.get()
+    if turn is None or turn.is_over:
+        return lock.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), _LONGEST))
+    if timeout is not None:  # no circle, as it ends by itself
+        if timeout <= 0:
+            return lock.acquire(blocking=False)
+        with paused():
+            return lock.acquire(timeout=min(max(timeout, 0.0), _LONGEST))
+    if turn.thread != threading.get_ident():  # a thread that the work has started, which may do without it
+        with paused():
+            return lock.acquire()
+    before, turn.wait = turn.wait, wait
+    wait.since = time.monotonic()
+    turn.pool.lend(turn)
+    try:
+        look = FIRST_LOOK
+        while not lock.acquire(timeout=look):
+            if circle := _circle(turn, wait):
+                time.sleep(CONFIRMATION)
+                if _circle(turn, wait) == circle and not lock.acquire(blocking=False):
+                    raise DeadlockError(_told(circle))
+            look = min(2 * look, LAST_LOOK)
+    except BaseException:
+        turn.pool.give_back(turn)
+        raise
+    finally:
+        turn.wait = before
+    back = threading.Lock()
+    back.acquire()
+    if not turn.pool.give_back(turn, back.release):
+        try:
+            back.acquire()
+        except BaseException:
+            turn.pool.give_back_now(turn, back.release)
+            raise
+    return True
+
+
+async def ablock(woken: Any, timeout: float | None, wait: Wait) -> bool:
+    """`block` for a coroutine, which waits for a future of its event loop.
+
+    It has its turn back at once: to wait for one would hold up what else goes on in the loop.
+
+    Raises:
+        DeadlockError: What is waited for waits for the calling code.
+    """
+    import asyncio  # whoever awaits has it already
+
+    turn = active_turn.get()
+    if turn is None or turn.is_over:
+        return bool((await asyncio.wait([woken], timeout=timeout))[0])
+    is_main = timeout is None and asyncio.current_task() is turn.main
+    wait.since = time.monotonic()
+    if is_main:
+        turn.wait = wait
+    turn.pool.lend(turn)
+    try:
+        if not is_main:
+            return bool((await asyncio.wait([woken], timeout=timeout))[0])
+        look = FIRST_LOOK
+        while not (await asyncio.wait([woken], timeout=look))[0]:
+            if circle := _circle(turn, wait):
+                await asyncio.sleep(CONFIRMATION)
+                if _circle(turn, wait) == circle and not woken.done():
+                    raise DeadlockError(_told(circle))
+            look = min(2 * look, LAST_LOOK)
+        return True
+    finally:
+        turn.pool.give_back(turn)
+        if is_main:
+            turn.wait = None
+
+
+async def as_main(awaitable: Any) -> Any:
+    """Await what the calling work ends with."""
+    import asyncio  # whoever awaits has it already
+
+    turn = active_turn.get()
+    if turn is None:
+        return await awaitable
+    before, turn.main = turn.main, asyncio.current_task()
+    try:
+        return await awaitable
+    finally:
+        turn.main = before
+
+
+def _circle(turn: Turn, wait: Wait) -> list[Any]:
+    """The circle that a turn is in, if it is for this wait to end it: of all in there it is the newest that can."""
+    circle: list[Any] = find_circle(turn, lambda node: node.needs())
+    waits = [node for node in circle if isinstance(node, Wait) and node.may_fail]
+    return circle if waits and max(waits, key=lambda each: each.since) is wait else []
+
+
+def _told(circle: list[Any]) -> str:
+    members = [str(node) for node in circle if not isinstance(node, Wait)]
+    members = [name for name, before in zip(members, [None, *members], strict=False) if name != before]
+    chain = ", which waits for ".join([*members[1:], members[0]]) if len(members) > 1 else "itself"
+    return (
+        f"Waiting in a circle, which would never end: {members[0]} waits for {chain}. One of them must not wait for"
+        f" the result of the others: pass results on as arguments instead."
+    )
