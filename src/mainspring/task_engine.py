@@ -50,13 +50,13 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
     """Runs a sync task in the calling thread."""
 
     def initialize_run(
-        self, task_run_id: UUID | None = None, dependencies: Dependencies | None = None
+        self, task_run_id: UUID | bytes | None = None, dependencies: Dependencies | None = None
     ) -> SyncRunScope:
         """The scope around a run in which it is created but not begun, and its crash recorded."""
         return SyncRunScope(self, task_run_id, dependencies, begins=False)
 
     def start(
-        self, task_run_id: UUID | None = None, dependencies: Dependencies | None = None
+        self, task_run_id: UUID | bytes | None = None, dependencies: Dependencies | None = None
     ) -> SyncRunScope:
         """The scope around a run: it is created and begun on entering, its hooks run on leaving.
 
@@ -105,13 +105,13 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
     """Runs an async task in the calling asyncio task."""
 
     def initialize_run(
-        self, task_run_id: UUID | None = None, dependencies: Dependencies | None = None
+        self, task_run_id: UUID | bytes | None = None, dependencies: Dependencies | None = None
     ) -> AsyncRunScope:
         """The scope around a run in which it is created but not begun, and its crash recorded."""
         return AsyncRunScope(self, task_run_id, dependencies, begins=False)
 
     def start(
-        self, task_run_id: UUID | None = None, dependencies: Dependencies | None = None
+        self, task_run_id: UUID | bytes | None = None, dependencies: Dependencies | None = None
     ) -> AsyncRunScope:
         """The scope around a run: it is created and begun on entering, its hooks run on leaving.
 
@@ -159,7 +159,7 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
 @overload
 def run_task(  # pyright: ignore[reportOverlappingOverload] - of an async task it is the first that counts
     task: Subject[..., Coroutine[Any, Any, T]],
-    task_run_id: UUID | None = None,
+    task_run_id: UUID | bytes | None = None,
     task_run: TaskRun | None = None,
     parameters: dict[str, Any] | None = None,
     wait_for: Iterable[Any] | None = None,
@@ -173,7 +173,7 @@ def run_task(  # pyright: ignore[reportOverlappingOverload] - of an async task i
 @overload
 def run_task(
     task: Subject[..., Any],
-    task_run_id: UUID | None = None,
+    task_run_id: UUID | bytes | None = None,
     task_run: TaskRun | None = None,
     parameters: dict[str, Any] | None = None,
     wait_for: Iterable[Any] | None = None,
@@ -187,7 +187,7 @@ def run_task(
 @overload
 def run_task(
     task: Subject[..., R],
-    task_run_id: UUID | None = None,
+    task_run_id: UUID | bytes | None = None,
     task_run: TaskRun | None = None,
     parameters: dict[str, Any] | None = None,
     wait_for: Iterable[Any] | None = None,
@@ -199,7 +199,7 @@ def run_task(
 
 def run_task(
     task: Any,
-    task_run_id: UUID | None = None,
+    task_run_id: UUID | bytes | None = None,
     task_run: TaskRun | None = None,
     parameters: dict[str, Any] | None = None,
     wait_for: Iterable[Any] | None = None,
@@ -211,7 +211,7 @@ def run_task(
 
     Args:
         task: The task.
-        task_run_id: The id for the new run; random when omitted.
+        task_run_id: The id for the new run, as such or as its 16 bytes; random when omitted.
         task_run: A run record to execute instead of a new one.
         parameters: The arguments by parameter name, complete with defaults.
         wait_for: Futures and states that must be there first.
@@ -231,7 +231,7 @@ def run_task(
 
 def run_task_sync(
     task: Any,
-    task_run_id: UUID | None = None,
+    task_run_id: UUID | bytes | None = None,
     task_run: TaskRun | None = None,
     parameters: dict[str, Any] | None = None,
     wait_for: Iterable[Any] | None = None,
@@ -252,7 +252,7 @@ def run_task_sync(
 
 async def run_task_async(
     task: Any,
-    task_run_id: UUID | None = None,
+    task_run_id: UUID | bytes | None = None,
     task_run: TaskRun | None = None,
     parameters: dict[str, Any] | None = None,
     wait_for: Iterable[Any] | None = None,
@@ -273,7 +273,7 @@ async def run_task_async(
 
 def run_generator_task_sync(
     task: Any,
-    task_run_id: UUID | None = None,
+    task_run_id: UUID | bytes | None = None,
     task_run: TaskRun | None = None,
     parameters: dict[str, Any] | None = None,
     wait_for: Iterable[Any] | None = None,
@@ -320,7 +320,7 @@ def run_generator_task_sync(
 
 async def run_generator_task_async(
     task: Any,
-    task_run_id: UUID | None = None,
+    task_run_id: UUID | bytes | None = None,
     task_run: TaskRun | None = None,
     parameters: dict[str, Any] | None = None,
     wait_for: Iterable[Any] | None = None,

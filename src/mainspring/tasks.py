@@ -302,7 +302,7 @@ class Task(Subject[P, R]):
 
     def create_local_run(
         self,
-        id: UUID | None = None,  # noqa: A002 - the parameter's name in the contract
+        id: UUID | bytes | None = None,  # noqa: A002 - the parameter's name in the contract
         parameters: dict[str, Any] | None = None,
         wait_for: Iterable[Any] | None = None,
         extra_task_inputs: dict[str, list[RunInput]] | None = None,
@@ -310,12 +310,12 @@ class Task(Subject[P, R]):
         """A new run record in state Pending, in the flow run and below the task run that are active here.
 
         Args:
-            id: The id of the run; a fresh one when omitted.
+            id: The id of the run, as such or as its 16 bytes; a fresh one when omitted.
             parameters: The arguments by parameter name, for tracking.
             wait_for: What the run waits for, for tracking.
             extra_task_inputs: Further inputs by parameter name.
         """
-        key = identifiers.new_id() if id is None else id.bytes
+        key = identifiers.new_id() if id is None else id if isinstance(id, bytes) else id.bytes
         flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
         flow_run = None if flow_context is None else flow_context.flow_run
         flow_run_key = None if flow_run is None else flow_run.key

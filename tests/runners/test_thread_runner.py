@@ -13,7 +13,6 @@ from mainspring.exceptions import ConfigurationError
 from mainspring.settings import get_current_settings, reload_settings, temporary_settings
 from mainspring.task_runners import ThreadPoolTaskRunner
 from tests.engine.history import only_flow_run
-from tests.runners.making import eventually
 
 SETTING = "tasks.runner.thread_pool_max_workers"
 
@@ -114,7 +113,7 @@ def test_submitting_is_logged_for_debugging(caplog: pytest.LogCaptureFixture) ->
 @pytest.mark.contract("TR-36")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_pool_whose_own_threads_submit(workers: int) -> None:
-    """Whoever waits for what it has submitted lends its turn, so there is no deadlock to warn of; then it waits for one."""
+    """Whoever waits for what it has submitted lends its turn, and goes on when there is one: no deadlock, no crowd."""
     together: list[int] = []
     now, lock = [0], threading.Lock()
 
@@ -126,7 +125,9 @@ def test_a_full_pool_whose_own_threads_submit(workers: int) -> None:
             now[0] -= 1
         if not depth:
             return 1
-        return sum(future.result() for future in [runner.submit(nest, {"depth": depth - 1}) for _ in range(2)])
+        return sum(
+            future.result() for future in [runner.submit(nest, {"depth": depth - 1}) for _ in range(2)]
+        )
 
     with ThreadPoolTaskRunner(workers) as runner:
         assert runner.submit(nest, {"depth": 4}).result(timeout=30) == 16

@@ -81,7 +81,6 @@ assert_type(asynchronous.submit(1).result(timeout=1), bytes)
 assert_type(plain.submit(1).state, State)
 
 
-
 async def await_futures() -> None:
     assert_type(await plain.submit(1), float)
     assert_type(await plain.map([1]), list[float])

@@ -214,7 +214,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     # What the scopes call
 
-    def _create(self, run_id: UUID | None, dependencies: Dependencies | None) -> None:
+    def _create(self, run_id: UUID | bytes | None, dependencies: Dependencies | None) -> None:
         if self.context and not _SHIPPED.isdisjoint(self.context):
             self._hydrated = hydrated_context(self.context)
             self._hydrated.__enter__()

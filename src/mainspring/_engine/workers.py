@@ -27,6 +27,9 @@ EAGER = 4
 STALL = 0.002
 """Seconds after which a queue that has not moved gets more threads."""
 
+PATIENCE = 5
+"""How often a thread at a time is added to a queue that stands still; from then on twice as many each time."""
+
 BUSY = 0.5
 """The share of one processor from which on more threads would only take time from those there are."""
 
@@ -85,6 +88,7 @@ class WorkerPool:
         self._returning: deque[Callable[[], object]] = (
             deque()
         )  # work that wants to go on, and waits for a turn
+        self._spare = 0  # threads that short work can do without
         self._turns = 0  # how often a thread was done with a piece of work
         self._closed = False
         self._watcher: threading.Thread | None = None
@@ -266,11 +270,13 @@ class WorkerPool:
         try:
             while True:
                 with self._lock:
+                    retires = False
                     if work is None:
                         self._coming -= 1
                     else:
                         self._end(turn)
-                    work = self._take()
+                        retires = self._spare > 0 and self._retires()
+                    work = None if retires else self._take()
                     if work is not None:
                         self._used += 1
                         turn = Turn(self)
@@ -297,23 +303,29 @@ class WorkerPool:
         else:
             self._free_turn()
 
+    def _retires(self) -> bool:
+        """Whether the calling thread leaves the queue to the others, of which there are enough."""
+        self._spare -= 1
+        return self._used >= EAGER and not self._closed
+
     def _keep_moving(self) -> None:
-        """Add a thread at a time while the processor has time to spare, and ever more while nothing moves."""
-        burst, turns = 1, 0
+        """Add a thread at a time while that may help, and ever more while nothing moves."""
+        still, turns = 0, 0
         with self._lock:
             while not self._closed:
                 if not self._is_watched:
                     self._stir.wait()
-                    burst, turns = 1, self._turns
+                    still, turns = 0, self._turns
                     continue
                 began, used = time.monotonic(), time.process_time()
                 self._stir.wait(STALL)
                 is_busy = time.process_time() - used > BUSY * (time.monotonic() - began)
-                if self._turns != turns:
-                    burst, turns = 1, self._turns
+                moved, turns = self._turns - turns, self._turns
+                still = 0 if moved or is_busy else still + 1
+                if moved >= EAGER:  # short work: more threads would fight over it
+                    self._spare = max(0, self._used - EAGER)
+                    self._is_watched = self._add(0)
+                elif moved:
                     self._is_watched = self._add(0 if is_busy else 1)
-                elif is_busy:
-                    self._is_watched = self._add(1)
                 else:
-                    self._is_watched = self._add(burst)
-                    burst = min(burst * 2, MOST)
+                    self._is_watched = self._add(min(2 ** max(0, still - PATIENCE), MOST))

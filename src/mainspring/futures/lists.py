@@ -7,9 +7,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
-from mainspring import clock
 from mainspring.futures.base import Future
-from mainspring.futures.waiting import Watch
+from mainspring.futures.waiting import Watch, countdown
 
 __all__ = ["Feed", "FutureList", "Results"]
 
@@ -27,11 +26,12 @@ class Feed(Generic[T]):
         limit: How many may be under way at a time.
     """
 
-    __slots__ = ("_children", "_lock", "_submit", "_watch", "limit")
+    __slots__ = ("_children", "_lock", "_submit", "_submitted", "_watch", "limit")
 
     def __init__(self, children: Iterator[Any], submit: Callable[[Any], Future[T]], limit: int) -> None:
         self._children: Iterator[Any] | None = children
         self._submit = submit
+        self._submitted = 0
         self._watch = Watch()
         self._lock = threading.Lock()
         self.limit = limit
@@ -66,11 +66,15 @@ class Feed(Generic[T]):
                 return False
             except BaseException as error:
                 self._children = None
-                error.add_note(f"This ended a map after {self._watch.total} element(s), whose runs go on.")
+                error.add_note(f"This ended a map after {self._submitted} element(s), whose runs go on.")
                 raise
-            self._watch.add(future)
+            self._submitted += 1
             keep(future)
             return True
+
+    def note(self, future: Future[T]) -> None:
+        """Count a run as under way until it is over."""
+        self._watch.add(future)
 
 
 class FutureList(list[Future[T]], Generic[T]):
@@ -108,19 +112,17 @@ class FutureList(list[Future[T]], Generic[T]):
         Raises:
             DeadlockError: One of the runs waits for the caller.
         """
-        left = _countdown(timeout)
-        watch = Watch(list.__iter__(self))
-        if self._complete(watch, left):
-            watch.wait(watch.total, left())
-        watch.close()
+        left = countdown(timeout)
+        if self._complete(None, left):
+            for future in list.__iter__(self):
+                future.wait(left())
 
     async def wait_async(self, timeout: float | None = None) -> None:
         """`wait` without blocking the event loop."""
-        left = _countdown(timeout)
-        watch = Watch(list.__iter__(self))
-        if await self._complete_async(watch, left):
-            await watch.wait_async(watch.total, left())
-        watch.close()
+        left = countdown(timeout)
+        if await self._complete_async(None, left):
+            for future in list.__iter__(self):
+                await future.wait_async(left())
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[T]:
         """All results in order. The first failure in time is raised at once, without waiting for the others.
@@ -134,13 +136,15 @@ class FutureList(list[Future[T]], Generic[T]):
             DeadlockError: One of the runs waits for the caller.
             ValueError: ``timeout`` is negative.
         """
-        left, watch = _countdown(timeout), Watch(list.__iter__(self), raise_on_failure)
+        _require_time(timeout)
+        left, watch = countdown(timeout), Watch(list.__iter__(self), raise_on_failure)
         in_time = self._complete(watch, left) and watch.wait(watch.total, left())
         return self._results(watch, in_time, timeout, raise_on_failure)
 
     async def result_async(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[T]:
         """`result` without blocking the event loop."""
-        left, watch = _countdown(timeout), Watch(list.__iter__(self), raise_on_failure)
+        _require_time(timeout)
+        left, watch = countdown(timeout), Watch(list.__iter__(self), raise_on_failure)
         in_time = await self._complete_async(watch, left) and await watch.wait_async(watch.total, left())
         return self._results(watch, in_time, timeout, raise_on_failure)
 
@@ -174,6 +178,7 @@ class FutureList(list[Future[T]], Generic[T]):
         feed = self._feed
         try:
             if feed is not None and feed.submit_next(super().append):
+                feed.note(self._last())
                 return True
         except BaseException:
             self._feed = None
@@ -191,20 +196,22 @@ class FutureList(list[Future[T]], Generic[T]):
             self._feed is not None and await self._feed.wait_for_room_async(timeout) and self._submit_next()
         )
 
-    def _complete(self, watch: Watch, left: Callable[[], float | None]) -> bool:
+    def _complete(self, watch: Watch | None, left: Callable[[], float | None]) -> bool:
         """Have all futures, and let them be watched, until one has failed if that counts; False if not in time."""
-        while self._feed is not None and watch.failed is None:
+        while self._feed is not None and (watch is None or watch.failed is None):
             if self._grow(left()):
-                watch.add(self._last())
+                if watch is not None:
+                    watch.add(self._last())
             elif self._feed is not None:
                 return False
         return True
 
-    async def _complete_async(self, watch: Watch, left: Callable[[], float | None]) -> bool:
+    async def _complete_async(self, watch: Watch | None, left: Callable[[], float | None]) -> bool:
         """`_complete` without blocking the event loop."""
-        while self._feed is not None and watch.failed is None:
+        while self._feed is not None and (watch is None or watch.failed is None):
             if await self._grow_async(left()):
-                watch.add(self._last())
+                if watch is not None:
+                    watch.add(self._last())
             elif self._feed is not None:
                 return False
         return True
@@ -358,16 +365,11 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
             self.close()
 
 
-def _countdown(timeout: float | None) -> Callable[[], float | None]:
-    """The seconds that are left, whenever it is called.
+def _require_time(timeout: float | None) -> None:
+    """Refuse a negative time.
 
     Raises:
         ValueError: ``timeout`` is negative.
     """
-    if timeout is None:
-        return lambda: None
-    if timeout < 0:
+    if timeout is not None and timeout < 0:
         raise ValueError(f"`timeout` must be >= 0 seconds; got {timeout}.")
-    now = clock.current().monotonic
-    end = now() + timeout
-    return lambda: max(0.0, end - now())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from enum import Enum
 from typing import Any, Protocol
@@ -13,6 +14,9 @@ from mainspring.futures.turns import Turn
 
 __all__ = ["Promise", "Work"]
 
+_Entry = tuple[Callable[[Any], object], Any]
+
+_lock = threading.Lock()  # of all promises, as it is held for moments, and one for each would cost memory
 _logger = logging.getLogger("mainspring.futures")
 
 
@@ -37,13 +41,12 @@ class Promise:
     for each element. ``work`` is what carries the run, if that is known.
     """
 
-    __slots__ = ("_callbacks", "_lock", "_outcome", "_status", "work")
+    __slots__ = ("_callbacks", "_outcome", "_status", "work")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._status = _Status.PENDING
         self._outcome: Any = None
-        self._callbacks: list[tuple[Callable[[Any], object], Any]] = _NOBODY
+        self._callbacks: _Entry | list[_Entry] | None = None  # a list only if there are several
         self.work: Work | None = None
 
     def done(self) -> bool:
@@ -82,7 +85,7 @@ class Promise:
 
     def begin(self) -> bool:
         """Note that the run begins; False if it must not, as it was cancelled."""
-        with self._lock:
+        with _lock:
             if self._status is not _Status.PENDING:
                 return False
             self._status = _Status.RUNNING
@@ -103,37 +106,52 @@ class Promise:
     def add_done_callback(self, callback: Callable[[Any], object], argument: Any = None) -> None:
         """Call ``callback`` when done, at once if that is so; with ``argument``, or else with the promise."""
         entry = (callback, self if argument is None else argument)
-        with self._lock:
+        with _lock:
             if not self.done():
-                if self._callbacks is _NOBODY:
-                    self._callbacks = []
-                self._callbacks.append(entry)
+                known = self._callbacks
+                if known is None:
+                    self._callbacks = entry
+                elif isinstance(known, list):
+                    known.append(entry)
+                else:
+                    self._callbacks = [known, entry]
                 return
         _call(entry)
 
     def remove_done_callback(self, callback: Callable[[Any], object]) -> None:
         """Do not call ``callback`` any more."""
-        with self._lock:
-            if not self.done():
-                self._callbacks = [entry for entry in self._callbacks if entry[0] != callback]
+        with _lock:
+            self._callbacks = [entry for entry in _entries(self._callbacks) if entry[0] != callback] or None
 
     def _settle(self, status: _Status, outcome: Any) -> bool:
-        with self._lock:
+        with _lock:
             if status is _Status.CANCELLED and self._status is not _Status.PENDING:
                 return self._status is _Status.CANCELLED
             self._outcome, self._status, self.work = outcome, status, None
-            callbacks, self._callbacks = self._callbacks, _NOBODY
-        for entry in callbacks:
+            callbacks, self._callbacks = self._callbacks, None
+        for entry in _entries(callbacks):
             _call(entry)
         return True
 
 
-_NOBODY: list[Any] = []  # never changed
+def _entries(callbacks: _Entry | list[_Entry] | None) -> Sequence[_Entry]:
+    if isinstance(callbacks, list):
+        return callbacks
+    return () if callbacks is None else (callbacks,)
 
 
-def _call(entry: tuple[Callable[[Any], object], Any]) -> None:
+def _call(entry: _Entry) -> None:
     callback, argument = entry
     try:
         callback(argument)
     except Exception:  # by rule FU-27: whoever settles the promise has nothing to do with those who watch it
         _logger.exception("A callback of a future has failed: %r", callback)
+
+
+def _renew_lock() -> None:
+    """In a forked child: whoever held the lock is not there."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
+from mainspring import clock
 from mainspring._core.circles import Needs
 from mainspring.futures.base import Future
 from mainspring.futures.turns import Wait, ablock, block
 
-__all__ = ["DoneAndNotDoneFutures", "Watch", "wait", "wait_async"]
+__all__ = ["DoneAndNotDoneFutures", "Watch", "countdown", "wait", "wait_async"]
 
 
 class DoneAndNotDoneFutures(NamedTuple):
@@ -33,6 +34,7 @@ class Watch(Wait):
     __slots__ = (
         "_lock",
         "_needed",
+        "_notes",
         "_stops_at_failure",
         "_wake",
         "arrived",
@@ -45,6 +47,7 @@ class Watch(Wait):
     def __init__(self, futures: Iterable[Future[Any]] = (), stops_at_failure: bool = False) -> None:
         super().__init__()
         self._lock = threading.Lock()
+        self._notes = self._note  # once, as there may be many futures
         self._stops_at_failure = stops_at_failure
         self._wake: Callable[[], object] | None = None
         self._needed = 0
@@ -60,7 +63,7 @@ class Watch(Wait):
         """Watch one more future."""
         self.total += 1
         self.pending.add(future)
-        future.add_done_callback(self._note)
+        future.add_done_callback(self._notes)
 
     def needs(self) -> Needs:
         """See `Wait.needs`."""
@@ -123,7 +126,7 @@ class Watch(Wait):
     def close(self) -> None:
         """Let go of the futures that have not arrived."""
         for future in list(self.pending):
-            future.remove_done_callback(self._note)
+            future.remove_done_callback(self._notes)
         self.pending.clear()
 
     def _note(self, future: Future[Any]) -> None:
@@ -160,21 +163,32 @@ def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAn
         DeadlockError: What is waited for waits for the caller.
     """
     distinct = set(futures)
-    watch = Watch(distinct)
-    watch.wait(len(distinct), timeout)
-    watch.close()
+    left = countdown(timeout)
+    for future in distinct:
+        if not future.is_done():
+            future.wait(left())
     return _sorted_out(distinct)
 
 
 async def wait_async(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAndNotDoneFutures:
     """`wait` without blocking the event loop."""
     distinct = set(futures)
-    watch = Watch(distinct)
-    await watch.wait_async(len(distinct), timeout)
-    watch.close()
+    left = countdown(timeout)
+    for future in distinct:
+        if not future.is_done():
+            await future.wait_async(left())
     return _sorted_out(distinct)
 
 
 def _sorted_out(futures: set[Future[Any]]) -> DoneAndNotDoneFutures:
     done = {future for future in futures if future.is_done()}
     return DoneAndNotDoneFutures(done, futures - done)
+
+
+def countdown(timeout: float | None) -> Callable[[], float | None]:
+    """The seconds that are left, whenever it is called; None if there is no limit."""
+    if timeout is None:
+        return lambda: None
+    now = clock.current().monotonic
+    end = now() + timeout
+    return lambda: max(0.0, end - now())

@@ -20,7 +20,7 @@ class Call(NamedTuple):
 
     Args:
         task: The task.
-        run_id: The id of the run, chosen when it was submitted.
+        run_key: The id of the run as 16 bytes, chosen when it was submitted.
         parameters: Its arguments by name, complete with defaults.
         wait_for: Futures and states that must be there first.
         dependencies: Further inputs of the run, for tracking.
@@ -28,7 +28,7 @@ class Call(NamedTuple):
     """
 
     task: Any
-    run_id: UUID
+    run_key: bytes
     parameters: dict[str, Any]
     wait_for: Iterable[Any] | None
     dependencies: Dependencies | None
@@ -36,11 +36,11 @@ class Call(NamedTuple):
 
     def run(self) -> State:
         """Run the task, whatever kind it is; generators are collected (G-16)."""
-        task, run_id, parameters, wait_for, dependencies, context = self
+        task, run_key, parameters, wait_for, dependencies, context = self
         if not task.isgenerator:
-            state = run_task(task, run_id, None, parameters, wait_for, "state", dependencies, context)
+            state = run_task(task, run_key, None, parameters, wait_for, "state", dependencies, context)
             return _portal.run(as_main(state)) if task.isasync else state  # type: ignore[no-any-return]
-        run = task.create_local_run(run_id, parameters, wait_for, dependencies)
+        run = task.create_local_run(run_key, parameters, wait_for, dependencies)
         steps = run_task(task, None, run, parameters, wait_for, context=context)
         try:
             values = _portal.run(as_main(_collect(steps))) if task.isasync else list(steps)

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
-from uuid import UUID
 
 from mainspring import identifiers
 from mainspring._engine.mapping import Children
@@ -91,7 +90,7 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
             return FutureList()
         keys = [identifiers.new_id() for _ in range(children.length)]
         promises = [Promise() for _ in keys]
-        futures = list(map(ConcurrentFuture[Any], keys, promises))
+        futures: list[ConcurrentFuture[Any]] = list(map(ConcurrentFuture, keys, promises))
 
         def prepare(number: int) -> Prepared:
             return self._prepare(keys[number], task, children[number], wait_for, dependencies)
@@ -112,7 +111,7 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         missing = unfinished_inputs(parameters, wait_for)
         step = None if missing else submitted_step(task, parameters)
         context = self._context if step is None else {**self._context, "step": step}
-        call = Call(task, UUID(bytes=key), parameters, wait_for, dependencies, context)
+        call = Call(task, key, parameters, wait_for, dependencies, context)
         return partial(self._carry, call), missing, partial(describe_run, task.name, key)
 
     def _refusal(self, task: Any) -> RuntimeError:
