@@ -22,6 +22,7 @@ from mainspring._representation import shown
 from mainspring.annotations import NotSet
 from mainspring.client import AsyncClient, Client
 from mainspring.concurrency import arelease_left_over, atake_tag_slots, release_left_over, take_tag_slots
+from mainspring.futures.turns import paused
 from mainspring.states import Failed, State, is_stored
 
 __all__ = ["AsyncDriver", "SyncDriver"]
@@ -162,7 +163,8 @@ class SyncDriver(RecordedRun):
         if waiting is not None:
             waiting.release()
         current = clock.current()
-        current.sleep((when - current.now()) / clock.MICROSECONDS)
+        with paused():
+            current.sleep((when - current.now()) / clock.MICROSECONDS)
         if waiting is not None:
             self._slots = take_tag_slots(self.run.tags, self.run.key)
 
@@ -367,7 +369,8 @@ class AsyncDriver(RecordedRun):
         if waiting is not None:
             await waiting.arelease()
         current = clock.current()
-        await current.asleep((when - current.now()) / clock.MICROSECONDS)
+        with paused():
+            await current.asleep((when - current.now()) / clock.MICROSECONDS)
         if waiting is not None:
             self._slots = await atake_tag_slots(self.run.tags, self.run.key)
 

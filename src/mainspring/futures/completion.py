@@ -47,7 +47,7 @@ class CompletedFutures(Iterator[F], AsyncIterator[F], Generic[F]):
         """Watch what an open list has got meanwhile; false if there is nothing left."""
         futures = self._list
         if futures is not None:
-            futures.fill()
+            futures.fill(self._watch.total - self._taken)
             while self._seen < list.__len__(futures):
                 future = list.__getitem__(futures, self._seen)
                 self._seen += 1

@@ -101,10 +101,15 @@ class FutureList(list[Future[T]], Generic[T]):
         """True as long as there may be futures to come."""
         return self._feed is not None
 
-    def fill(self) -> None:
-        """Submit as much as there is room for now, without waiting."""
-        while self._feed is not None and self._feed.has_room():
-            self._submit_next()
+    def fill(self, unseen: int = 0) -> None:
+        """Submit as much as there is room for now, without waiting.
+
+        Args:
+            unseen: How many futures the caller has not looked at yet, which take room, too.
+        """
+        for _ in range(0 if self._feed is None else self._feed.limit - unseen):
+            if self._feed is None or not self._feed.has_room() or not self._submit_next():
+                return
 
     def wait(self, timeout: float | None = None) -> None:
         """Block until all runs are over or ``timeout`` seconds have passed; tells of no failure.

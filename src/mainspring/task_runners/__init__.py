@@ -4,9 +4,11 @@
 - ``calls``: one submitted run, to its end in the calling thread
 - ``pooled``: what the runners with a pool have in common
 - ``threads``: tasks on threads of this process
+- ``inline``: tasks where they are submitted, for debugging
 """
 
 from mainspring.task_runners.base import TaskRunner
+from mainspring.task_runners.inline import InlineTaskRunner
 from mainspring.task_runners.threads import ConcurrentTaskRunner, ThreadPoolTaskRunner
 
-__all__ = ["ConcurrentTaskRunner", "TaskRunner", "ThreadPoolTaskRunner"]
+__all__ = ["ConcurrentTaskRunner", "InlineTaskRunner", "TaskRunner", "ThreadPoolTaskRunner"]

@@ -118,6 +118,13 @@ class TaskRunner(ABC, Generic[F]):
     def cancel_all(self) -> None:
         """Cancel what has not begun, as far as the runner can."""
 
+    def _refusal(self, task: Any) -> RuntimeError:
+        """Why a runner that is started does not take a run."""
+        return RuntimeError(
+            f"The task runner {self!r} takes no more runs: it was cancelled, or its flow has ended. Task"
+            f" {task.name!r} was not submitted."
+        )
+
     def _require_started(self) -> None:
         if not self._started:
             raise RuntimeError(f"The task runner {self!r} is not started. Use it as a `with` block.")

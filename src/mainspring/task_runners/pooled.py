@@ -114,12 +114,6 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         call = Call(task, key, parameters, wait_for, dependencies, context)
         return partial(self._carry, call), missing, partial(describe_run, task.name, key)
 
-    def _refusal(self, task: Any) -> RuntimeError:
-        return RuntimeError(
-            f"The task runner {self!r} takes no more runs: it was cancelled, or its flow has ended. Task"
-            f" {task.name!r} was not submitted."
-        )
-
     def cancel_all(self) -> None:
         """See `TaskRunner.cancel_all`; a task whose function has begun is not interrupted."""
         if self._submissions is not None:
