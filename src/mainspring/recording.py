@@ -15,6 +15,7 @@ import atexit
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -41,6 +42,15 @@ RELAXED_LAG = 0.005
 
 CAPACITY = 5_000
 """Runs, log lines and results that may wait; a producer that finds the buffer full writes it out itself."""
+
+TRAIL = 0.002
+"""Seconds after which a run of a pool that is over waits for no others to share a commit with."""
+
+LONGEST_TRAIL = 64
+"""Runs that share a commit, at most."""
+
+OVERDUE = 0.005
+"""Seconds after which the background thread sees to those whose thread has gone on to long work."""
 
 IDLE_ROUNDS = 30
 """Turns without work after which the background thread waits to be woken instead of looking."""
@@ -73,6 +83,9 @@ class Recorder:
         self._entered = 0
         self._written = 0
         self._refused: set[bytes] = set()
+        self._trail: list[tuple[Run, Callable[[BaseException | None], object]]] = []
+        self._trail_since = 0.0
+        self._has_trail = False  # lately
         self._has_unused = False  # files of results that were replaced or rolled back, perhaps
         self._listeners: tuple[Listener, ...] = ()
         self._wake = threading.Event()
@@ -122,11 +135,47 @@ class Recorder:
         if (wait and self._waits) or confirm:
             self._commit(ticket)
             if self._refused and run.key in self._refused:
-                self._raise_refusal(run, state)
+                raise self._refusal(run, state)
         else:
             self._leave_to_flusher()
         if subscriptions.active:
             emit_run_state_change_event(run, before, state)
+
+    def trail(self, run: Run, began: float, settle: Callable[[BaseException | None], object]) -> bool:
+        """Have ``settle`` called once the states of a run are durable: the commit is one for many runs.
+
+        It is called by `settle`, in a thread that may wait.
+
+        Args:
+            run: The run, which has entered its final state without waiting.
+            began: When its work began, by ``time.monotonic()``. Long work waits for no other.
+            settle: Gets None, or why the states are not durable.
+
+        Returns:
+            True if it is time to call `settle`.
+        """
+        with self._buffer_lock:
+            if not self._trail:
+                self._trail_since = began
+                self._has_trail = True
+            self._trail.append((run, settle))
+            count = len(self._trail)
+        return count >= LONGEST_TRAIL or time.monotonic() - self._trail_since >= TRAIL
+
+    def settle(self) -> None:
+        """Write out what `trail` was told of, and tell everybody."""
+        with self._buffer_lock:
+            trail, self._trail = self._trail, []
+            entered = self._entered
+        if not trail:
+            return
+        problem: BaseException | None = None
+        try:
+            self._commit(entered)
+        except BaseException as error:  # belongs to whoever asks for the results
+            problem = error
+        for run, settle in trail:
+            settle(problem or (self._refusal(run, run.state) if run.key in self._refused else None))
 
     def has(self, run: Run) -> bool:
         """True if the history of ``run`` has begun: a state of it is on disk or in the buffer."""
@@ -240,6 +289,7 @@ class Recorder:
         if self._flusher is not None:
             self._flusher.join()
         try:
+            self.settle()
             self.flush()
             if self._has_unused:
                 self._remove_unused_files()
@@ -326,9 +376,9 @@ class Recorder:
                 if self._unwritten.get(kept.key) is kept:
                     del self._unwritten[kept.key]
 
-    def _raise_refusal(self, run: Run, state: State) -> None:
+    def _refusal(self, run: Run, state: State) -> SupersededRun:
         self._refused.discard(run.key)
-        raise SupersededRun(
+        return SupersededRun(
             f"The state {state} of {type(run).__name__} {run.name!r} ({run.id}) was refused: the store holds a"
             f" newer state from somebody else, so this attempt no longer counts. See `mainspring runs show"
             f" {run.id}`."
@@ -338,7 +388,7 @@ class Recorder:
 
     def _is_waiting(self) -> bool:
         """Whether there is anything that does not wait for a commit of somebody else."""
-        return bool(self._changes or self._logs or self._results)
+        return bool(self._changes or self._logs or self._results or self._trail)
 
     def _leave_to_flusher(self) -> None:
         if max(len(self._changes), len(self._logs), len(self._results)) >= CAPACITY:
@@ -365,7 +415,7 @@ class Recorder:
                 self._idle = False
                 rounds = 0
                 continue
-            self._closing.wait(self._interval)
+            self._rest()
             rounds += 1
             try:
                 if self._is_waiting():
@@ -380,6 +430,18 @@ class Recorder:
                 if not complained:
                     _logger.warning("History cannot be written now and will be tried again: %s", error)
                 complained = True
+
+    def _rest(self) -> None:
+        """Wait until the next turn. Meanwhile, runs are settled whose thread has gone on to long work.
+
+        That happens in a thread of its own, as whoever waits for them may do anything then.
+        """
+        end = time.monotonic() + self._interval
+        while not self._closing.is_set() and (left := end - time.monotonic()) > 0:
+            self._closing.wait(min(left, OVERDUE) if self._has_trail else left)
+            if self._trail and time.monotonic() - self._trail_since >= OVERDUE:
+                threading.Thread(target=self.settle, name="mainspring-settler", daemon=True).start()
+        self._has_trail = bool(self._trail)
 
 
 class _RunLogHandler(logging.Handler):

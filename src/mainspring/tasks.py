@@ -162,6 +162,18 @@ class Task(Subject[P, R]):
         self._source_code = self.source_code
         return super().__getstate__()
 
+    @property
+    def has_final_hooks(self) -> bool:
+        """True if there are hooks that are called when a run is over, or about its transaction."""
+        return bool(
+            self.on_completion_hooks
+            or self.on_failure_hooks
+            or self.on_crashed_hooks
+            or self.on_cancellation_hooks
+            or self.on_commit_hooks
+            or self.on_rollback_hooks
+        )
+
     # Options as they were resolved
 
     @property

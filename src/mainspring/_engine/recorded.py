@@ -134,11 +134,12 @@ class RecordedRun:
         run.claim(state)
         transitions.enter(run, state)
         attachments, self._attachments = self._attachments, ()
+        is_final = state.type in TERMINAL_STATES
         try:
             self._recorder.enter(
                 run,
                 state,
-                wait=state.type in TERMINAL_STATES,
+                wait=is_final and (bool(attachments) or not self._trails()),
                 before=before,
                 confirm=confirm,
                 attachments=attachments,
@@ -147,6 +148,10 @@ class RecordedRun:
             self._unrecorded = True
             raise
         return state
+
+    def _trails(self) -> bool:
+        """Whether a final state need not be on disk when it has been entered, as nobody learns of it before it is."""
+        return False
 
     def handle_rollback(self, txn: BaseTransaction) -> None:
         """Record that the transaction around the completed run was rolled back (E-74, E-105)."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import find_unfinished
@@ -14,9 +15,19 @@ from mainspring._engine.workers import Series, WorkerPool
 from mainspring.futures import Future
 from mainspring.futures.promises import Promise
 from mainspring.futures.turns import Turn, active_turn
+from mainspring.recording import Recorder
+from mainspring.runs import TaskRun
 from mainspring.states import State
 
-__all__ = ["Prepared", "Submission", "SubmissionSeries", "Submissions", "unfinished_inputs"]
+__all__ = [
+    "Outcome",
+    "Prepared",
+    "Submission",
+    "SubmissionSeries",
+    "Submissions",
+    "Trailing",
+    "unfinished_inputs",
+]
 
 
 def unfinished_inputs(parameters: Mapping[str, Any], wait_for: Iterable[Any] | None) -> list[Future[Any]]:
@@ -27,6 +38,43 @@ def unfinished_inputs(parameters: Mapping[str, Any], wait_for: Iterable[Any] | N
         return find_unfinished((parameters, wait_for))
     except Exception:  # a value that cannot be walked: the run itself meets it again, and records it
         return []
+
+
+class Trailing(NamedTuple):
+    """What a call has come to, if that is not durable yet.
+
+    Args:
+        state: The final state of the run.
+        run: The run.
+        recorder: What makes it durable.
+    """
+
+    state: State
+    run: TaskRun
+    recorder: Recorder
+
+    def settle_later(self, promise: Promise, began: float, turn: Turn | None) -> None:
+        """Settle a promise when the state is durable.
+
+        Args:
+            promise: The promise.
+            began: When the call began, by ``time.monotonic()``.
+            turn: Of the calling thread; what is left to be settled is, when it has nothing else to do.
+        """
+
+        def settle(problem: BaseException | None) -> None:
+            if problem is None:
+                promise.set_result(self.state)
+            else:
+                promise.set_exception(problem)
+
+        if self.recorder.trail(self.run, began, settle) or turn is None:
+            self.recorder.settle()
+        else:
+            turn.rest = self.recorder.settle
+
+
+Outcome = State | Trailing
 
 
 class Submission:
@@ -42,12 +90,12 @@ class Submission:
 
     def __init__(
         self,
-        call: Callable[[], State],
+        call: Callable[[], Outcome],
         promise: Promise,
         label: Callable[[], str],
         context: contextvars.Context | None = None,
     ) -> None:
-        self._call: Callable[[], State] | None = call
+        self._call: Callable[[], Outcome] | None = call
         self._context = contextvars.copy_context() if context is None else context
         self.promise = promise
         self.label = label
@@ -67,13 +115,17 @@ class Submission:
         if turn is not None:
             turn.label = self.label
             self.turn = turn
+        began = time.monotonic()
         try:
-            state = context.run(_in_turn, turn, call)
+            outcome = context.run(_in_turn, turn, call)
         except BaseException as error:  # belongs to whoever asks for the result
             promise.set_exception(error)
             del call  # the traceback leads here: without this, it would keep the arguments alive
         else:
-            promise.set_result(state)
+            if type(outcome) is not Trailing:
+                promise.set_result(outcome)
+            else:
+                outcome.settle_later(promise, began, turn)
 
     def cancel(self) -> None:
         """Settle the promise of a call that will not be made."""
@@ -84,12 +136,12 @@ class Submission:
 _NO_CONTEXT = contextvars.Context()
 
 
-def _in_turn(turn: Turn | None, call: Callable[[], State]) -> State:
+def _in_turn(turn: Turn | None, call: Callable[[], Outcome]) -> Outcome:
     active_turn.set(turn)
     return call()
 
 
-Prepared = tuple[Callable[[], State], list[Future[Any]], Callable[[], str]]
+Prepared = tuple[Callable[[], Outcome], list[Future[Any]], Callable[[], str]]
 """A call that is ready to be made when some inputs are there: the call, these inputs, and what people call it."""
 
 
@@ -194,19 +246,19 @@ class SubmissionSeries:
             promise, self._promises[number] = self._promises[number], None
             assert promise is not None
             if promise.done():  # cancelled meanwhile
-                self._end(promise)
                 return
             try:
                 call, inputs, label = context.run(self._prepare, number)
             except BaseException as error:  # belongs to whoever asks for the result
                 promise.set_exception(error)
-                self._end(promise)
                 return
         submission = Submission(call, promise, label, context)
         if not inputs:
             submission()
-            self._end(promise)
         else:
+            turn = active_turn.get()
+            assert turn is not None
+            turn.goes_on = True
             promise.add_done_callback(self._end)
             if not self._submissions.add(submission, inputs):
                 submission.cancel()

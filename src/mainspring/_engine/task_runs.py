@@ -20,7 +20,7 @@ from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
 from mainspring.exceptions import MainspringError, RunCancelled
 from mainspring.logging import enter_context, get_logger, should_log_prints, task_run_logger
-from mainspring.recording import current_recorder
+from mainspring.recording import Recorder, current_recorder
 from mainspring.results import render_storage_key
 from mainspring.results.keys import new_storage_key
 from mainspring.runs import RunInput, TaskRun
@@ -35,7 +35,7 @@ from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump
 from mainspring.transactions.recovery import RunRollback, adopt, open_step
 from mainspring.transactions.settling import commits_alone
 
-__all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError"]
+__all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError", "Trail"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,6 +45,19 @@ Dependencies = dict[str, list[RunInput]]
 _engine_logger = get_logger("engine")
 _STAY = nullcontext()
 _SHIPPED = frozenset({"flow_run_context", "task_run_context", "tags_context", "settings_context"})
+
+
+class Trail:
+    """How a task runner learns that a run is over and not durable yet. It is to tell nobody before it is.
+
+    ``run`` and ``recorder`` are set by the engine if that is so.
+    """
+
+    __slots__ = ("recorder", "run")
+
+    def __init__(self) -> None:
+        self.run: TaskRun | None = None
+        self.recorder: Recorder | None = None
 
 
 class TaskRunTimeoutError(TimeoutError):
@@ -64,8 +77,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         retries: Retries already started by this engine.
         wait_for: Futures and states to wait for besides those among the parameters.
         context: What a task runner hands over: a ``threading.Event`` that cancels as ``cancel_event``, what
-            `mainspring.context.serialize_context` gave where the run was submitted, and as ``step`` which step of
-            its flow run this is, if that was known there.
+            `mainspring.context.serialize_context` gave where the run was submitted, as ``step`` which step of
+            its flow run this is, if that was known there, and as ``trail`` a `Trail`.
     """
 
     task: Any
@@ -173,6 +186,14 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         if state.type is StateType.COMPLETED:
             self.trace(state.data)
         return state
+
+    def _trails(self) -> bool:
+        """See `RecordedRun._trails`: nobody but the task runner is told, and it waits for the commit (`Trail`)."""
+        trail: Trail | None = self.context.get("trail") if self.context else None
+        if trail is None or self._keeps_result or self._slots is not None or self.task.has_final_hooks:
+            return False
+        trail.run, trail.recorder = self.run, self._recorder
+        return True
 
     def trace(self, value: Any, running: bool = False) -> None:
         """Let the flow run know that ``value`` came from this run (T-83, G-3).

@@ -112,12 +112,7 @@ class WorkerPool:
     def end_part(self, series: Series) -> None:
         """Note that a part of a series is no longer under way."""
         with self._lock:
-            series.under_way -= 1
-            if series in self._parked:
-                self._parked.discard(series)
-                self._queue.appendleft(series)
-                self._queued += series.left
-                self._see_to_queue()
+            self._end_part(series)
 
     def close(self) -> list[Work | Series]:
         """Take no more work, and return what no thread has begun. Does not wait for what has."""
@@ -178,6 +173,14 @@ class WorkerPool:
 
     # Threads and the queue; the lock is held
 
+    def _end_part(self, series: Series) -> None:
+        series.under_way -= 1
+        if series in self._parked:
+            self._parked.discard(series)
+            self._queue.appendleft(series)
+            self._queued += series.left
+            self._see_to_queue()
+
     def _free_turn(self) -> None:
         """Somebody needs a turn no more: work that has waited has the first claim on it."""
         self._used -= 1
@@ -185,23 +188,23 @@ class WorkerPool:
             self._used += 1
             self._returning.popleft()()
 
-    def _take(self) -> Work | None:
+    def _take(self) -> Work | Series | None:
         """The next piece of work, if there is a turn for it."""
         if not self._queue or self._used >= self.limit:
             return None
         work = self._queue[0]
         self._queued -= 1
-        if isinstance(work, Series):
-            work.left -= 1
-            work.under_way += 1
-            if work.left and work.under_way < work.at_once:
-                return work.work
-            if work.left:
-                self._parked.add(work)
-                self._queued -= work.left
+        if not isinstance(work, Series):
+            return self._queue.popleft()
+        work.left -= 1
+        work.under_way += 1
+        if not work.left:
             self._queue.popleft()
-            return work.work
-        return self._queue.popleft()  # type: ignore[return-value]
+        elif work.under_way >= work.at_once:
+            self._queue.popleft()
+            self._parked.add(work)
+            self._queued -= work.left
+        return work
 
     def _see_to_queue(self) -> None:
         """Have queued work noticed by as many threads as it takes at first, as far as there are turns."""
@@ -266,30 +269,45 @@ class WorkerPool:
         wake = threading.Lock()
         wake.acquire()
         turn = Turn(self)
-        work: Work | None = None
+        work: Work | Series | None = None
+        rest: Callable[[], object] | None = None
+        has_come = True
         try:
             while True:
                 with self._lock:
                     retires = False
-                    if work is None:
+                    if has_come:
                         self._coming -= 1
-                    else:
+                        has_come = False
+                    elif work is not None:
                         self._end(turn)
+                        if isinstance(work, Series) and not turn.goes_on:
+                            self._end_part(work)
+                        rest = turn.rest or rest
                         retires = self._spare > 0 and self._retires()
                     work = None if retires else self._take()
                     if work is not None:
                         self._used += 1
                         turn = Turn(self)
                         self._at_work.add(turn)
+                    elif rest is not None:
+                        pass
                     elif self._closed:
                         return
                     else:
                         self._idle.append(wake)
-                if work is None:
-                    wake.acquire()
-                else:
+                if work is not None:
                     active_turn.set(turn)
-                    work()
+                    if isinstance(work, Series):
+                        work.work()
+                    else:
+                        work()
+                elif rest is not None:
+                    finish, rest = rest, None
+                    finish()
+                else:
+                    wake.acquire()
+                    has_come = True
         finally:
             self._at_end()
 

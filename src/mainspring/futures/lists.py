@@ -119,14 +119,14 @@ class FutureList(list[Future[T]], Generic[T]):
         """
         left = countdown(timeout)
         if self._complete(None, left):
-            for future in list.__iter__(self):
+            for future in list.__reversed__(self):  # when the last one is done, so are most
                 future.wait(left())
 
     async def wait_async(self, timeout: float | None = None) -> None:
         """`wait` without blocking the event loop."""
         left = countdown(timeout)
         if await self._complete_async(None, left):
-            for future in list.__iter__(self):
+            for future in list.__reversed__(self):
                 await future.wait_async(left())
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[T]:

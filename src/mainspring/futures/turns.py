@@ -93,15 +93,17 @@ class Turn:
         pool: Whose turn it is.
     """
 
-    __slots__ = ("is_over", "label", "main", "pool", "thread", "wait", "waiting")
+    __slots__ = ("goes_on", "is_over", "label", "main", "pool", "rest", "thread", "wait", "waiting")
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.thread = threading.get_ident()
         self.label: Callable[[], str] | None = None  # what people call the work
+        self.rest: Callable[[], object] | None = None  # called when the thread has nothing else to do
         self.main: object = None  # the asyncio task with which an async function ends
         self.wait: Wait | None = None  # what the work as a whole waits for
         self.waiting = 0  # coroutines and threads of the work that wait; guarded by the lock of the pool
+        self.goes_on = False  # the part of a series, elsewhere: it will be ended by hand
         self.is_over = False
 
     def needs(self) -> Needs:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from mainspring import _portal
+from mainspring._engine.task_runs import Trail
 from mainspring.futures.turns import as_main
 from mainspring.states import State
 from mainspring.task_engine import run_task
@@ -34,9 +35,15 @@ class Call(NamedTuple):
     dependencies: Dependencies | None
     context: dict[str, Any]
 
-    def run(self) -> State:
-        """Run the task, whatever kind it is; generators are collected (G-16)."""
+    def run(self, trail: Trail | None = None) -> State:
+        """Run the task, whatever kind it is; generators are collected (G-16).
+
+        Args:
+            trail: How the caller learns that the final state is not durable yet. Without it, it is on return.
+        """
         task, run_key, parameters, wait_for, dependencies, context = self
+        if trail is not None and not task.isgenerator:
+            context = {**context, "trail": trail}
         if not task.isgenerator:
             state = run_task(task, run_key, None, parameters, wait_for, "state", dependencies, context)
             return _portal.run(as_main(state)) if task.isasync else state  # type: ignore[no-any-return]

@@ -13,12 +13,11 @@ from typing import Any, Self
 from mainspring import identifiers
 from mainspring._engine.mapping import Children
 from mainspring._engine.steps import submitted_step
-from mainspring._engine.submissions import Prepared, Submission, Submissions, unfinished_inputs
+from mainspring._engine.submissions import Outcome, Prepared, Submission, Submissions, unfinished_inputs
 from mainspring._engine.workers import WorkerPool
 from mainspring.futures import ConcurrentFuture, FutureList
 from mainspring.futures.promises import Promise
 from mainspring.logging import engine_logs, get_run_logger_or
-from mainspring.states import State
 from mainspring.task_runners.base import Dependencies, TaskRunner
 from mainspring.task_runners.calls import Call, describe_run
 
@@ -43,9 +42,9 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
     def max_workers(self) -> int:
         """The most tasks that run at a time; ``sys.maxsize`` if there is no limit."""
 
-    def _carry(self, call: Call) -> State:
+    @abstractmethod
+    def _carry(self, call: Call) -> Outcome:
         """Carry a run to its final state; called in a thread of the pool, in the context of the submitter."""
-        return call.run()
 
     def _leave_thread(self) -> None:
         """Tidy up at the end of a thread of the pool; called in it."""

@@ -6,7 +6,10 @@ import sys
 from typing import Self
 
 from mainspring import _portal
+from mainspring._engine.submissions import Outcome, Trailing
+from mainspring._engine.task_runs import Trail
 from mainspring.settings import get_current_settings
+from mainspring.task_runners.calls import Call
 from mainspring.task_runners.pooled import PooledTaskRunner
 
 __all__ = ["ConcurrentTaskRunner", "ThreadPoolTaskRunner"]
@@ -48,6 +51,14 @@ class ThreadPoolTaskRunner(PooledTaskRunner):
         return self._given == other._given
 
     __hash__ = None  # type: ignore[assignment]
+
+    def _carry(self, call: Call) -> Outcome:
+        """See `PooledTaskRunner._carry`; short runs share a commit."""
+        trail = Trail()
+        state = call.run(trail)
+        if trail.run is None or trail.recorder is None:
+            return state
+        return Trailing(state, trail.run, trail.recorder)
 
     def _leave_thread(self) -> None:
         _portal.close()
