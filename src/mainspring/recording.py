@@ -65,13 +65,13 @@ class Recorder:
 
     Args:
         store: Where history goes; the recorder closes it.
-        durability: With ``relaxed``, final states do not wait for their commit.
+        durability: With ``relaxed``, final states do not wait for their commit: ``waits`` is False.
     """
 
     def __init__(self, store: RunStore, durability: Durability = "process") -> None:
         self.store = store
-        self._waits = durability != "relaxed"
-        self._interval = VISIBLE_AFTER if self._waits else RELAXED_LAG
+        self.waits = durability != "relaxed"
+        self._interval = VISIBLE_AFTER if self.waits else RELAXED_LAG
         self._buffer_lock = threading.Lock()  # held for moments, around the buffer
         self._write_lock = threading.Lock()  # held for a commit, by the thread that writes for all
         self._changes: dict[bytes, Change] = {}
@@ -132,7 +132,7 @@ class Recorder:
         if self._listeners:
             for listener in self._listeners:
                 listener(run, state)
-        if (wait and self._waits) or confirm:
+        if (wait and self.waits) or confirm:
             self._commit(ticket)
             if self._refused and run.key in self._refused:
                 raise self._refusal(run, state)
@@ -226,7 +226,7 @@ class Recorder:
             self._results.extend(results)
             self._note_results(results)
             self._entered = ticket = self._entered + 1
-        if wait and self._waits:
+        if wait and self.waits:
             self._commit(ticket, results)
         else:
             self._leave_to_flusher()

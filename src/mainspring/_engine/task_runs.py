@@ -190,7 +190,13 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     def _trails(self) -> bool:
         """See `RecordedRun._trails`: nobody but the task runner is told, and it waits for the commit (`Trail`)."""
         trail: Trail | None = self.context.get("trail") if self.context else None
-        if trail is None or self._keeps_result or self._slots is not None or self.task.has_final_hooks:
+        if (
+            trail is None
+            or not self._recorder.waits
+            or self._keeps_result
+            or self._slots is not None
+            or self.task.has_final_hooks
+        ):
             return False
         trail.run, trail.recorder = self.run, self._recorder
         return True
