@@ -32,6 +32,7 @@ class Figure(NamedTuple):
         unit: The seconds that it is a multiple of.
         budget: How many of these it may cost.
         problem: Why it could not be measured.
+        growth: By how many megabytes the peak memory grew, if that was measured.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Figure(NamedTuple):
     unit: float
     budget: float | None = None
     problem: str | None = None
+    growth: float | None = None
 
     @property
     def multiple(self) -> float | None:
@@ -57,15 +59,32 @@ class Report(NamedTuple):
 
     def as_table(self) -> str:
         width = max(len(figure.path) for figure in self.figures)
-        lines = [self.circumstances, f"{'path':{width}} {'multiple':>9} {'budget':>7} {'time':>13}"]
-        for path, multiple, budget, duration in map(_cells, self.figures):
-            lines.append(f"{path:{width}} {multiple:>9} {budget:>7} {duration:>13}".rstrip())
-        return "\n".join([*lines, *self._problems()])
+        rows = [self._head(), *map(self._row, self.figures)]
+        widths = (-width, 12, 7, 13, 9)
+        lines = [
+            " ".join(
+                f"{cell:{'<' if size < 0 else '>'}{abs(size)}}"
+                for cell, size in zip(row, widths, strict=False)
+            )
+            for row in rows
+        ]
+        return "\n".join([self.circumstances, *(line.rstrip() for line in lines), *self._problems()])
 
     def as_markdown(self) -> str:
-        lines = [self.circumstances, "", "| path | multiple | budget | time |", "|---|--:|--:|--:|"]
-        lines += [f"| {' | '.join(_cells(figure))} |" for figure in self.figures]
-        return "\n".join([*lines, *(f"\n{problem}" for problem in self._problems())])
+        head = self._head()
+        rows = [head, ("---", *("--:" for _ in head[1:])), *map(self._row, self.figures)]
+        lines = [f"| {' | '.join(row)} |" if row[0] != "---" else f"|{'|'.join(row)}|" for row in rows]
+        return "\n".join([self.circumstances, "", *lines, *(f"\n{problem}" for problem in self._problems())])
+
+    def _head(self) -> tuple[str, ...]:
+        return ("path", "multiple", "budget", "time", *(("memory",) if self._has_memory() else ()))
+
+    def _row(self, figure: Figure) -> tuple[str, ...]:
+        growth = "" if figure.growth is None else f"+{figure.growth:.1f} MB"
+        return (*_cells(figure), *((growth,) if self._has_memory() else ()))
+
+    def _has_memory(self) -> bool:
+        return any(figure.growth is not None for figure in self.figures)
 
     def _problems(self) -> list[str]:
         return [f"Not measured: {figure.path}. {figure.problem}" for figure in self.figures if figure.problem]
