@@ -7,6 +7,7 @@
 ``suspension`` stepping out of a run while its generator is suspended
 ``inputs``     what a run is made from: upstream runs waited for, parameters resolved, inputs noted
 ``mapping``    splitting the arguments of a map
+``submissions``, ``workers``  submitted runs on their way to a thread, and the threads
 ``timeouts``   time limits: main thread, worker thread, event loop
 ``tracebacks`` exceptions that show the user's code and not ours
 ``signals``    SIGTERM while a flow runs
