@@ -33,7 +33,7 @@ class Flow(Subject[P, R]):
     """A function whose calls are flow runs. Immutable but for its hooks; safe to call from any thread.
 
     Args:
-        fn: The function, plain or async.
+        fn: The function: plain, async, generator or async generator.
         name: What people call it; the function's name with dashes by default.
         version: Recorded with each run; a hash of the source file by default.
         flow_run_name: What runs are called: a template over the parameters, or a function without
@@ -56,7 +56,7 @@ class Flow(Subject[P, R]):
         on_cancellation: Hooks called when a run was cancelled.
 
     Raises:
-        TypeError: ``fn`` is not callable or a generator, or an option is of a wrong type.
+        TypeError: ``fn`` is not callable, or an option is of a wrong type.
         ValueError: An option's value cannot work.
         InvalidNameError: The name holds one of ``/ % & < >``.
         ReservedArgumentError: A parameter is named like an argument of calls.
@@ -104,11 +104,6 @@ class Flow(Subject[P, R]):
         super().__init__(
             fn, "flow", _flow_name(name, own_name), description, flow_run_name, log_prints, hooks, results
         )
-        if self.isgenerator:
-            raise TypeError(
-                f"Flow {own_name!r} is a generator function, which flows cannot be. Make the part that yields a"
-                f" generator task and call it from a plain flow."
-            )
         self.version = version or _source_version(self.fn)
         self.task_runner = _task_runner(task_runner)
         defaults = get_current_settings().flows

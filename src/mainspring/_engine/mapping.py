@@ -10,7 +10,7 @@ from mainspring._core.arguments import Arguments
 from mainspring._engine.inputs import resolve_value, upstreams_of
 from mainspring.annotations import Annotation, allow_failure, quote, unmapped
 from mainspring.exceptions import MappingLengthMismatch, MappingMissingIterable
-from mainspring.futures import Future
+from mainspring.futures import RunFuture
 from mainspring.runs import RunInput
 from mainspring.states import State
 
@@ -67,7 +67,7 @@ def common_upstreams(arguments: Arguments, given: Mapping[str, Any]) -> dict[str
 
 
 def _is_resolved(value: object) -> bool:
-    return isinstance(value, Future | State)
+    return isinstance(value, RunFuture | State)
 
 
 def _content(value: object) -> object:
@@ -84,7 +84,7 @@ def _elements(value: Any) -> list[Any] | None:
         around = cast("Annotation[Any]", value)
         inner = _elements(around.unwrap())
         return None if inner is None else [around.rewrap(element) for element in inner]
-    if isinstance(value, Future | State):
+    if isinstance(value, RunFuture | State):
         value = resolve_value(value)
     if isinstance(value, str | bytes | bytearray | io.IOBase | Mapping) or not hasattr(value, "__iter__"):
         return None

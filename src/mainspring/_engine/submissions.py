@@ -12,13 +12,13 @@ from typing import Any
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.workers import WorkerPool
-from mainspring.futures import Future
+from mainspring.futures import RunFuture
 from mainspring.states import State
 
 __all__ = ["Submission", "Submissions", "unfinished_inputs"]
 
 
-def unfinished_inputs(parameters: Mapping[str, Any], wait_for: Iterable[Any] | None) -> list[Future[Any]]:
+def unfinished_inputs(parameters: Mapping[str, Any], wait_for: Iterable[Any] | None) -> list[RunFuture[Any]]:
     """The futures that a run with these inputs has to wait for."""
     if wait_for is None and is_atomic(parameters.values()):
         return []
@@ -75,7 +75,7 @@ class Submissions:
         self._waiting: set[Submission] = set()
         self._closed = False
 
-    def add(self, submission: Submission, inputs: list[Future[Any]]) -> bool:
+    def add(self, submission: Submission, inputs: list[RunFuture[Any]]) -> bool:
         """Have the call made when all inputs are done; False if it is too late for that.
 
         Args:

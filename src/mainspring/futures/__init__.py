@@ -9,7 +9,7 @@ A future only observes: waiting for it, giving up on waiting or dropping it neve
 - ``resolving``: values with futures in them
 """
 
-from mainspring.futures.base import Future
+from mainspring.futures.base import Future, RunFuture
 from mainspring.futures.lists import FutureList
 from mainspring.futures.local import ConcurrentFuture
 from mainspring.futures.resolving import resolve_futures_to_results, resolve_futures_to_states
@@ -20,6 +20,7 @@ __all__ = [
     "DoneAndNotDoneFutures",
     "Future",
     "FutureList",
+    "RunFuture",
     "as_completed",
     "resolve_futures_to_results",
     "resolve_futures_to_states",

@@ -4,37 +4,42 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 from uuid import UUID
 
 from mainspring.states import State
 
-__all__ = ["Future"]
+__all__ = ["Future", "RunFuture"]
 
 R = TypeVar("R", covariant=True)
 
 
-class Future(ABC, Generic[R]):
-    """A handle to one task run. All methods are safe from any thread.
+class RunFuture(ABC, Generic[R]):
+    """A handle to one run, of a task or of a flow. All methods are safe from any thread."""
 
-    Args:
-        task_run_key: The id of the run as 16 bytes, chosen when it was submitted.
-    """
+    __slots__ = ()
 
-    __slots__ = ("task_run_key",)
-
-    def __init__(self, task_run_key: bytes) -> None:
-        self.task_run_key = task_run_key
+    noun: ClassVar[str] = "Run"  # for messages
 
     @property
-    def task_run_id(self) -> UUID:
-        """The id of the task run."""
-        return UUID(bytes=self.task_run_key)
+    @abstractmethod
+    def run_key(self) -> bytes:
+        """The id of the run as 16 bytes."""
+
+    @property
+    def origin_key(self) -> bytes | None:
+        """The id, as 16 bytes, of the task run that its value is known to come from, if there is one."""
+        return None
+
+    @property
+    def run_id(self) -> UUID:
+        """The id of the run."""
+        return UUID(bytes=self.run_key)
 
     @property
     @abstractmethod
     def state(self) -> State:
-        """The final state once there is one, else a Pending one."""
+        """The final state once there is one, else a Pending one or where the run is now."""
 
     @abstractmethod
     def wait(self, timeout: float | None = None) -> None:
@@ -57,9 +62,39 @@ class Future(ABC, Generic[R]):
         """
 
     @abstractmethod
-    def add_done_callback(self, callback: Callable[[Future[R]], None]) -> None:
+    def add_done_callback(self, callback: Callable[[RunFuture[R]], None]) -> None:
         """Call ``callback`` with this future when the run is over, at once if it is."""
 
     def is_done(self) -> bool:
         """True if the run is over: the future has a result or an exception."""
         return self.state.is_final()
+
+
+class Future(RunFuture[R]):
+    """A handle to one task run. All methods are safe from any thread.
+
+    Args:
+        task_run_key: The id of the run as 16 bytes, chosen when it was submitted.
+    """
+
+    __slots__ = ("task_run_key",)
+
+    noun: ClassVar[str] = "Task run"
+
+    def __init__(self, task_run_key: bytes) -> None:
+        self.task_run_key = task_run_key
+
+    @property
+    def run_key(self) -> bytes:
+        """See `RunFuture.run_key`."""
+        return self.task_run_key
+
+    @property
+    def origin_key(self) -> bytes | None:
+        """See `RunFuture.origin_key`; the run itself."""
+        return self.task_run_key
+
+    @property
+    def task_run_id(self) -> UUID:
+        """The id of the task run."""
+        return UUID(bytes=self.task_run_key)

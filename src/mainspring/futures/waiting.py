@@ -7,18 +7,18 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from mainspring import clock
-from mainspring.futures.base import Future
+from mainspring.futures.base import RunFuture
 
 __all__ = ["DoneAndNotDoneFutures", "Watch", "as_completed", "wait"]
 
-F = TypeVar("F", bound="Future[Any]")
+F = TypeVar("F", bound="RunFuture[Any]")
 
 
 class DoneAndNotDoneFutures(NamedTuple):
     """What `wait` found."""
 
-    done: set[Future[Any]]
-    not_done: set[Future[Any]]
+    done: set[RunFuture[Any]]
+    not_done: set[RunFuture[Any]]
 
 
 class Watch:
@@ -31,9 +31,9 @@ class Watch:
 
     __slots__ = ("_done", "_left", "_lock", "_stops_at_failure", "failed")
 
-    def __init__(self, futures: Iterable[Future[Any]], stops_at_failure: bool = False) -> None:
+    def __init__(self, futures: Iterable[RunFuture[Any]], stops_at_failure: bool = False) -> None:
         self._stops_at_failure = stops_at_failure
-        self.failed: Future[Any] | None = None
+        self.failed: RunFuture[Any] | None = None
         self._done = threading.Event()
         self._lock = threading.Lock()
         distinct = set(futures)
@@ -46,7 +46,7 @@ class Watch:
         """Block until there is nothing more to wait for; False if ``timeout`` seconds pass before."""
         return self._done.wait(timeout)
 
-    def _note(self, future: Future[Any]) -> None:
+    def _note(self, future: RunFuture[Any]) -> None:
         try:
             if self._stops_at_failure and self.failed is None and not future.state.is_completed():
                 self.failed = future
@@ -62,7 +62,7 @@ class Watch:
             self._done.set()
 
 
-def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAndNotDoneFutures:
+def wait(futures: Iterable[RunFuture[Any]], timeout: float | None = None) -> DoneAndNotDoneFutures:
     """Block until all futures are done or ``timeout`` seconds have passed; tells which are."""
     distinct = set(futures)
     Watch(distinct).wait(timeout)
