@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from mainspring.futures.base import RunFuture
+from mainspring.futures.base import Future
 from mainspring.futures.waiting import Watch, wait
 
 __all__ = ["FutureList"]
@@ -12,14 +12,14 @@ __all__ = ["FutureList"]
 T = TypeVar("T")
 
 
-class FutureList(list[RunFuture[T]], Generic[T]):
+class FutureList(list[Future[T]], Generic[T]):
     """Futures in the order of what they were made from."""
 
     def wait(self, timeout: float | None = None) -> None:
         """Block until all runs are over or ``timeout`` seconds have passed; tells of no failure."""
         wait(self, timeout)
 
-    def __copy__(self) -> list[RunFuture[T]]:
+    def __copy__(self) -> list[Future[T]]:
         """A plain list: once futures in it were replaced by states, it is no list of futures (F-21)."""
         return list(self)
 
