@@ -12,15 +12,18 @@ from uuid import UUID
 
 from mainspring import _portal
 from mainspring._core.outcomes import Outcome
+from mainspring._engine.background import background_runs
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.flow_runs import BaseFlowRunEngine, FlowRunTimeoutError
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.resumable import Answer
 from mainspring._engine.scopes import AsyncRunnerScope, AsyncRunScope, SyncRunnerScope, SyncRunScope
 from mainspring._engine.signals import SigtermCapture
+from mainspring._engine.submissions import Submission, unfinished_inputs
 from mainspring._engine.suspension import FlowSteps, FlowSuspension
 from mainspring.exceptions import MissingResult
-from mainspring.futures import resolve_futures_to_states
+from mainspring.futures import FlowRunFuture, resolve_futures_to_states
+from mainspring.futures.background import BackgroundFlowRun
 from mainspring.runs import FlowRun
 from mainspring.transactions.faces import adrive, drive
 
@@ -390,6 +393,26 @@ def run_to_end(engine: Any, return_type: ReturnType) -> Any:
     return (
         _portal.run(finish_async(engine, return_type)) if flow.isasync else finish_sync(engine, return_type)
     )
+
+
+def submit_flow(flow: Any, parameters: dict[str, Any], wait_for: Iterable[Any] | None) -> FlowRunFuture[Any]:
+    """Start a flow run in the background and return at once; arguments as for `run_flow`.
+
+    It runs in a copy of the context of the caller, on a thread that is its own as soon as its inputs are there.
+
+    Raises:
+        RuntimeError: The flow run around has ended.
+    """
+    missing = unfinished_inputs(parameters, wait_for)
+    engine = new_engine(flow, parameters, wait_for=wait_for)
+    reservation = engine.reserve(inputs_are_there=not missing)
+    submission = Submission(run_to_end, engine, "state")
+    if not background_runs().add(submission, missing):
+        raise RuntimeError(
+            f"The flow {flow.name!r} was not submitted: what would wait for its run has ended. Submit it before the"
+            f" function of the flow around returns, or before the program ends."
+        )
+    return BackgroundFlowRun(reservation, submission.future)
 
 
 def collect_sync(engine: FlowRunEngine, return_type: ReturnType) -> Any:
