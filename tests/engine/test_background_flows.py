@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -299,6 +300,31 @@ def test_callbacks() -> None:
     assert calls == [future, future]
 
 
+def test_the_future_travels() -> None:
+    """In another place it is a handle to the recorded run."""
+    future = doubled.submit(1)
+    copy = pickle.loads(pickle.dumps(future))
+    copy.wait(30)
+    assert copy.flow_run_id == future.flow_run_id
+    assert copy.state.is_completed()
+
+
+def test_an_event_loop_that_is_closed_before_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """Who has given up waiting is not looked for when the run is over."""
+    gate = threading.Event()
+
+    @flow
+    def slow() -> None:
+        gate.wait(30)
+
+    future = slow.submit()
+    asyncio.run(future.wait_async(0.01))
+    asyncio.run(FlowRunFuture[Any](future.flow_run_id).wait_async(0.01))
+    gate.set()
+    future.wait()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_arguments_that_do_not_fit() -> None:
     """They are refused where the flow is submitted."""
     with pytest.raises(ParameterBindError):
@@ -567,7 +593,7 @@ def test_in_a_hook_of_a_flow() -> None:
 
 
 ENDING = """
-import asyncio, threading
+import asyncio, atexit, threading
 from mainspring import flow, task
 
 @task
@@ -594,6 +620,14 @@ ending = threading.Event()
 first = slow.submit(1)
 aslow.submit(2)
 after.submit(first)
+
+@atexit.register
+def too_late():
+    try:
+        after.submit(1)
+    except RuntimeError as error:
+        print(error)
+
 threading._register_atexit(ending.set)  # called when the main thread is done, before anything is waited for
 """
 
@@ -611,7 +645,8 @@ def test_the_end_of_the_program(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert not done.stderr.count("Traceback")
+    assert "Traceback" not in done.stderr
+    assert "The flow 'after' was not submitted" in done.stdout
     assert {run.flow_name: run.state_name for run in flow_runs()} == {
         "slow": "Completed",
         "aslow": "Completed",

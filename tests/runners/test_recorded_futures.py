@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from mainspring import flow, task
+from mainspring import flow, futures, task
 from mainspring.exceptions import FailedRun, MissingResult
 from mainspring.flow_engine import run_flow
 from mainspring.futures import DistributedFuture, FlowRunFuture, FutureList, as_completed, lookout, wait
@@ -105,6 +106,21 @@ def test_futures_of_one_run_are_equal() -> None:
     assert len({one, other, DistributedFuture(uuid4())}) == 2
     assert one != "something else"
     assert one.task_run_id == run_id
+
+
+@pytest.mark.contract("FU-1", "N-4")
+def test_what_there_is() -> None:
+    """The module offers the futures of all kinds, waiting for many, and values without futures."""
+    names = "Future ConcurrentFuture DistributedFuture FlowRunFuture FutureList wait as_completed"
+    names += " DoneAndNotDoneFutures resolve_futures_to_states resolve_futures_to_results"
+    assert set(names.split()) <= set(futures.__all__)
+
+
+@pytest.mark.parametrize("kind", [DistributedFuture, FlowRunFuture])
+def test_a_handle_travels(kind: Any) -> None:
+    """It can be sent to other processes, as what counts is the id."""
+    future = kind(uuid4())
+    assert pickle.loads(pickle.dumps(future)).run_id == future.run_id
 
 
 @pytest.mark.contract("FU-3", "FU-12")
@@ -379,8 +395,8 @@ def lookouts() -> list[threading.Thread]:
 
 def test_one_thread_for_all_that_wait(gated: Gated) -> None:
     """However many futures there are, one thread looks for their ends, and it ends with the last of them."""
-    futures = [DistributedFuture[int](gated.id) for _ in range(5)] + [DistributedFuture(uuid4())]
-    threads = [threading.Thread(target=future.wait, args=(0.1,)) for future in futures]
+    handles = [DistributedFuture[int](gated.id) for _ in range(5)] + [DistributedFuture(uuid4())]
+    threads = [threading.Thread(target=future.wait, args=(0.1,)) for future in handles]
     for thread in threads:
         thread.start()
     assert eventually(lambda: len(lookouts()) == 1)

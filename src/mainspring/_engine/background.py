@@ -83,11 +83,14 @@ class _RunsOfProcess(BackgroundRuns):
         with self._lock:
             if self._has_ended:
                 return False
+            if not self._is_waited_for:
+                try:
+                    _at_exit(self.leave)
+                except RuntimeError:  # the process is about to end
+                    return False
+                self._is_waited_for = True
             self._unfinished.add(submission)
             submissions = self._open()
-            if not self._is_waited_for:
-                self._is_waited_for = True
-                _at_exit(self.leave)
         submission.future.add_done_callback(lambda _: self._note_end(submission))
         return submissions.add(submission, inputs)
 
@@ -127,6 +130,9 @@ def _at_exit(function: Callable[[], None]) -> None:
     By `atexit` it would come too late: what is registered there is called when the pools of the standard library,
     which async code needs, take no more work. They register themselves here, when they are imported; whoever does so
     after them is called before them.
+
+    Raises:
+        RuntimeError: It is too late for that.
     """
     import_module("concurrent.futures.thread")
     threading._register_atexit(function)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]

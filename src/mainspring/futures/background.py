@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from mainspring._engine.reservations import Reservation
-from mainspring.futures.recorded import FlowRunFuture
+from mainspring.futures.recorded import FlowRunFuture, Wake
 from mainspring.states import Cancelled, Pending, State, exception_to_crashed_state
 
 __all__ = ["BackgroundFlowRun"]
@@ -62,7 +62,13 @@ class BackgroundFlowRun(FlowRunFuture[R]):
         """See `Future.wait_async`."""
         import asyncio  # whoever awaits has it already
 
-        await asyncio.wait([asyncio.wrap_future(self._outcome)], timeout=timeout)
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+        self._outcome.add_done_callback(Wake(lambda: loop.call_soon_threadsafe(over.set)))
+        try:
+            async with asyncio.timeout(timeout):
+                await over.wait()
+        except TimeoutError:
+            pass  # the state tells
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """See `Future.result`."""
@@ -92,6 +98,9 @@ class BackgroundFlowRun(FlowRunFuture[R]):
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         """See `Future.add_done_callback`."""
         self._outcome.add_done_callback(lambda _: callback(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FlowRunFuture, (str(self.run_id),)
 
     def __repr__(self) -> str:
         return f"FlowRunFuture({str(self.run_id)!r}, done={self.is_done()})"

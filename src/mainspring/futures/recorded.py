@@ -15,7 +15,7 @@ from mainspring.futures.lookout import lookout, read_run
 from mainspring.recording import Recorder, current_recorder
 from mainspring.states import Pending, State
 
-__all__ = ["DistributedFuture", "FlowRunFuture", "RecordedFuture"]
+__all__ = ["DistributedFuture", "FlowRunFuture", "RecordedFuture", "Wake"]
 
 R = TypeVar("R", covariant=True)
 
@@ -57,7 +57,7 @@ class RecordedFuture(RunFuture[R]):
     def wait(self, timeout: float | None = None) -> None:
         """See `Future.wait`."""
         over = threading.Event()
-        self._add(wake := _Wake(over.set))
+        self._add(wake := Wake(over.set))
         end = None if timeout is None else time.monotonic() + timeout
         try:
             while not over.wait(_next_wait(end)):
@@ -72,7 +72,7 @@ class RecordedFuture(RunFuture[R]):
         import asyncio  # whoever awaits has it already
 
         loop, over = asyncio.get_running_loop(), asyncio.Event()
-        self._add(wake := _Wake(lambda: loop.call_soon_threadsafe(over.set)))
+        self._add(wake := Wake(lambda: loop.call_soon_threadsafe(over.set)))
         end = None if timeout is None else time.monotonic() + timeout
         try:
             while True:
@@ -167,6 +167,10 @@ class RecordedFuture(RunFuture[R]):
         except Exception:  # as everywhere: what a callback does is not the affair of others that wait
             _logger.exception("A callback of %r failed", self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A handle travels as the id that it is made of."""
+        return type(self), (str(self.run_id),)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.run_id)!r})"
 
@@ -231,7 +235,7 @@ class FlowRunFuture(RecordedFuture[R]):
         return await self._result_async(timeout, raise_on_failure)  # type: ignore[no-any-return]
 
 
-class _Wake:
+class Wake:
     """A callback that wakes somebody; each is another one, so that it can be taken back."""
 
     __slots__ = ("_wake",)
