@@ -508,8 +508,9 @@ def test_a_generator_that_nobody_keeps_is_closed() -> None:
 def test_an_async_generator_left_by_break_is_closed() -> None:
     """An iterator left early is closed by asyncio, with time for an async cleanup."""
     closed = []
+    completed = asyncio.Event()
 
-    @flow
+    @flow(on_completion=[lambda flow, run, state: completed.set()])
     async def steps() -> AsyncIterator[int]:
         try:
             yield double.submit(1).result()
@@ -522,7 +523,7 @@ def test_an_async_generator_left_by_break_is_closed() -> None:
         async for _ in steps():
             break
         gc.collect()
-        await asyncio.sleep(0.01)
+        await asyncio.wait_for(completed.wait(), 30)
 
     asyncio.run(main())
     assert closed == [True]
