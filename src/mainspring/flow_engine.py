@@ -1,39 +1,33 @@
 """The flow engine: one run of one flow, from creation to its final state.
 
-`run_flow` runs a flow; both of its forms are the same loop as in `mainspring.task_engine`. A flow
+`run_flow` runs a flow; its forms are the same loops as in `mainspring.task_engine`. A flow
 called inside a flow is a subflow: a task run of the parent stands for it there and goes through the same states.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from collections.abc import AsyncGenerator, Generator, Iterable
+from functools import partial
+from typing import Any, Literal
 from uuid import UUID
 
-import msgspec
-
-from mainspring import clock, identifiers
-from mainspring._core import transitions
-from mainspring._core.lineage import Origin
+from mainspring import _portal
 from mainspring._core.outcomes import Outcome
-from mainspring._core.steps import Steps
+from mainspring._engine.background import background_runs
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
-from mainspring._engine.inputs import collect_inputs, find_unfinished
-from mainspring._engine.recorded import also_named
-from mainspring._engine.resumable import Answer, ResumableFlowRun
-from mainspring._engine.scopes import AsyncRunScope, FlowScope, SyncRunScope
-from mainspring._engine.signals import capture_sigterm
-from mainspring.annotations import NotSet
-from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
-from mainspring.exceptions import MissingResult, NotResumable, SupersededRun
-from mainspring.futures import resolve_futures_to_states
-from mainspring.logging import flow_run_logger, get_logger, should_log_prints
-from mainspring.recording import current_recorder
-from mainspring.runs import FlowRun, Parameter, TaskRun
-from mainspring.states import State, StateDetails, StateType, is_state
+from mainspring._engine.flow_runs import BaseFlowRunEngine, FlowRunTimeoutError
+from mainspring._engine.inputs import find_unfinished
+from mainspring._engine.resumable import Answer
+from mainspring._engine.scopes import AsyncRunnerScope, AsyncRunScope, SyncRunnerScope, SyncRunScope
+from mainspring._engine.signals import SigtermCapture
+from mainspring._engine.submissions import Submission, unfinished_inputs
+from mainspring._engine.suspension import FlowSteps, FlowSuspension
+from mainspring.exceptions import MissingResult
+from mainspring.futures import FlowRunFuture, resolve_futures_to_states
+from mainspring.futures.background import BackgroundFlowRun
+from mainspring.futures.promises import Promise
+from mainspring.futures.turns import as_main
+from mainspring.runs import FlowRun
 from mainspring.transactions.faces import adrive, drive
 
 __all__ = [
@@ -44,205 +38,11 @@ __all__ = [
     "run_flow",
     "run_flow_async",
     "run_flow_sync",
+    "run_generator_flow_async",
+    "run_generator_flow_sync",
 ]
 
 ReturnType = Literal["state", "result"]
-
-_engine_logger = get_logger("engine")
-
-
-class FlowRunTimeoutError(TimeoutError):
-    """An attempt of a flow run took longer than the flow's ``timeout_seconds``."""
-
-
-@also_named(flow="subject", flow_run="run")
-@dataclass
-class BaseFlowRunEngine(ResumableFlowRun):
-    """What both flow engines share. Constructing one does nothing yet.
-
-    Args:
-        flow: The flow to run.
-        parameters: The arguments by parameter name.
-        flow_run: A run record to execute, possibly again; a new one is created when omitted.
-        wait_for: Futures and states to wait for besides those among the parameters.
-        retries: Retries already started by this engine.
-        logger: Where the engine reports; the run's own logger once there is a run.
-        resumes: ``flow_run`` has ended and is gone on with: what it has finished is not done again.
-    """
-
-    flow: Any
-    parameters: dict[str, Any] | None = None
-    flow_run: FlowRun | None = None
-    wait_for: Iterable[Any] | None = None
-    retries: int = 0
-    logger: Any = field(default=_engine_logger)
-    resumes: bool = False
-
-    _goes_on: bool = field(default=False, init=False, repr=False)  # this attempt goes on with an earlier one
-    _has_lost: bool = field(default=False, init=False, repr=False)  # somebody else goes on with the run
-
-    run_option: ClassVar[str] = "flow_run_name"
-    timeout_error: ClassVar[type[TimeoutError]] = FlowRunTimeoutError
-    _announced_at: ClassVar[int] = logging.INFO
-
-    def __post_init__(self) -> None:
-        if self.parameters is None:
-            self.parameters = {}
-
-    def _enter(self, state: State, confirm: bool = False) -> State:
-        """Enter and record a state; the task run that stands for a subflow enters one like it first.
-
-        Raises:
-            NotResumable: The run was to be gone on with, and is no longer as it was.
-        """
-        run = self._require_run()
-        begins_to_resume = self.resumes and state.type is StateType.RUNNING
-        if state.type is StateType.RUNNING:
-            self._begin_steps(begins_to_resume)
-        if self._stand_in is not None:
-            self._mirror(self._stand_in, state)
-            if state.type is StateType.COMPLETED and self._around is not None:
-                self._around.run_results.note(state.data, Origin(self._stand_in.key))
-        completes = state.type is StateType.COMPLETED and not transitions.is_rolled_back(state)
-        joins = completes and self._stand_in is not None
-        entry = self._stage_run() if joins else None
-        try:
-            super()._enter(state, confirm or begins_to_resume)
-        except SupersededRun as error:
-            if not begins_to_resume:
-                raise
-            self._has_lost = True
-            raise NotResumable(
-                f"Flow run {run.name!r} ({run.id}) is not resumed: somebody else has resumed it at the same time."
-            ) from error
-        if begins_to_resume:
-            self.logger.info("Resumed flow run %r for flow %r", run.name, self.flow.name)
-        if joins:
-            self._join_transaction(entry)
-        return state
-
-    def _begin_steps(self, resumes: bool) -> None:
-        """Note whose steps the attempt that begins goes on with: its own, unless it resumes another one."""
-        run, self.resumes, self._goes_on = self.run, False, resumes
-        self._is_resumed |= resumes
-        if run.resumption is not None and not resumes:
-            run.resumption = msgspec.structs.replace(run.resumption, attempt=run.run_count + 1)
-
-    def _must_crash(self, error: BaseException | None) -> bool:
-        return not self._has_lost and super()._must_crash(error)
-
-    def _report_end(self, error: BaseException | None) -> None:
-        if not self._has_lost:  # else it is the run of somebody else
-            super()._report_end(error)
-
-    def _outcome(self, raise_on_failure: bool) -> Any:
-        """What the run came to: the value of a completed run, else what its state says (F-14, F-62)."""
-        if self._raised is not NotSet or self._return_value is NotSet:
-            return super()._outcome(raise_on_failure)
-        if self.state.is_completed() and not is_state(self._return_value):
-            return self._return_value
-        return self.state.result(raise_on_failure=raise_on_failure)
-
-    # What the scopes call
-
-    def _create(self, run_id: UUID | None, dependencies: object) -> None:
-        self._recorder = current_recorder()
-        flow = self.flow
-        run = self.flow_run
-        if run is None:
-            key = identifiers.new_id() if run_id is None else run_id.bytes
-            pending = State(StateType.PENDING, at=clock.current().now())
-            run = self.flow_run = FlowRun(
-                key,
-                f"{flow.name}-{identifiers.shorten(key)}",
-                pending,
-                flow.name,
-                flow.version,
-                self.parameters,
-                TagsContext.get().current_tags,
-            )
-            self._create_stand_in(run)
-            run.claim(pending)
-            self._recorder.enter(run, pending, wait=False)
-        elif not self._recorder.has(run):  # made by hand: its history begins here
-            run.claim(run.state)
-            self._recorder.enter(run, run.state, wait=False)
-        if self.resumes:
-            self._is_announced = self._named = True
-        self.logger = flow_run_logger(run, flow)
-
-    def _create_stand_in(self, run: FlowRun) -> None:
-        """In a flow: the task run that stands for the new subflow run in its parent (F-36, F-37)."""
-        around = FlowRunContext.get()
-        if around is None or around.flow_run is None:
-            return
-        self._around = around
-        task_context = self._caller = TaskRunContext.get()
-        parents = [] if task_context is None else [task_context.task_run]
-        pending = State(StateType.PENDING, at=run.state.at)
-        stand_in = self._stand_in = TaskRun(
-            identifiers.new_id(),
-            run.name,
-            pending,
-            self.flow.name,
-            around.flow_run.key,
-            run.tags,
-            self.flow.version,
-            collect_inputs(self.parameters or {}, self.wait_for, parents, around.run_results),
-        )
-        stand_in.flow_run_run_count = around.flow_run.run_count
-        run.parent_task_run_key = stand_in.key
-        pending.state_details.child_flow_run_id = run.id
-        stand_in.claim(pending)
-        self._recorder.enter(stand_in, pending, wait=False)
-
-    def _mirror(self, stand_in: TaskRun, state: State) -> None:
-        details = msgspec.structs.replace(state.state_details) if state.has_details else StateDetails()
-        details.child_flow_run_id = self.flow_run.id if self.flow_run else None
-        copy = State(state.type, state.name, state.message, NotSet, None, details, at=state.at)
-        before = stand_in.state
-        stand_in.claim(copy)
-        transitions.enter(stand_in, copy)
-        self._recorder.enter(stand_in, copy, wait=False, before=before)
-
-    def _enter_run(self) -> None:
-        self._choose_store()
-        self._outer = scope = self._open_scope()
-        self._context = scope.context
-
-    def _enter_attempt(self) -> FlowScope:
-        scope = self._open_scope()
-        run = self.run
-        if self._keeps_result and run.resumption is not None:
-            root_key, staged = self._root()
-            attempt = run.resumption.attempt
-            scope.context.steps = Steps(run.key, attempt, self._goes_on, root_key, staged, os.getpid())
-        return scope
-
-    def _open_scope(self) -> FlowScope:
-        scope = self._scope = FlowScope(self.setup_run_context())
-        return scope.__enter__()
-
-    def setup_run_context(self) -> FlowRunContext:
-        """A fresh context of the run, to be entered; it knows where the parameters came from."""
-        context = FlowRunContext(
-            self.flow,
-            self.flow_run,
-            None,
-            self.parameters,
-            should_log_prints(self.flow.log_prints),
-            self._result_store,
-            self._keeps_result,
-        )
-        for name, value in (self.parameters or {}).items():
-            context.run_results.note(value, Origin(Parameter(name=name)))
-        return context
-
-    def _start_runner(self) -> Any:
-        """Start a copy of the flow's task runner, for the tasks of this attempt."""
-        runner = self.flow.task_runner.duplicate().__enter__()
-        self._scope.context.task_runner = runner
-        return runner
 
 
 class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
@@ -271,6 +71,7 @@ class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
         try:
             return self._answer(state, state.result())
         except MissingResult:  # by rule E-29: what has vanished is computed again
+            self._reject_answer()
             return None
 
     def prepare(self) -> Outcome:
@@ -285,16 +86,25 @@ class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
 
     def call_flow_fn(self) -> Any:
         """Call the flow's function once with a started task runner and settle what it returns (F-20, F-21)."""
-        runner = self._start_runner()
-        try:
-            finishing = self._finishing()
-            if finishing is not None:
-                drive(finishing)
+        with SyncRunnerScope(self):
+            self.finish_leftovers()
             result = self.flow.arguments.call(self.parameters)
-            for future in find_unfinished(result):
-                future.wait()
-        finally:
-            leave(runner)
+            self.wait_for_returned(result)
+        return self.settle_returned(result)
+
+    def finish_leftovers(self) -> None:
+        """Finish what attempts before this one had decided about transactions, and not done."""
+        finishing = self._finishing()
+        if finishing is not None:
+            drive(finishing)
+
+    def wait_for_returned(self, result: Any) -> None:
+        """Wait for the runs of the futures in what the function returned, while their task runner is there."""
+        for future in find_unfinished(result):
+            future.wait()
+
+    def settle_returned(self, result: Any) -> Any:
+        """Settle what the function returned, with the states of the futures in it (F-20, F-21)."""
         undoing = self._undoing()
         if undoing is not None:
             drive(undoing)
@@ -333,6 +143,7 @@ class AsyncFlowRunEngine(BaseFlowRunEngine, AsyncDriver):
         try:
             return self._answer(state, await state.aresult())
         except MissingResult:  # by rule E-29: what has vanished is computed again
+            self._reject_answer()
             return None
 
     async def prepare(self) -> Outcome:
@@ -347,16 +158,25 @@ class AsyncFlowRunEngine(BaseFlowRunEngine, AsyncDriver):
 
     async def call_flow_fn(self) -> Any:
         """Call the flow's function once with a started task runner and settle what it returns (F-20, F-21)."""
-        runner = self._start_runner()
-        try:
-            finishing = self._finishing()
-            if finishing is not None:
-                await adrive(finishing)
+        async with AsyncRunnerScope(self):
+            await self.finish_leftovers()
             result = await self.flow.arguments.call(self.parameters)
-            for future in find_unfinished(result):
-                await future.wait_async()
-        finally:
-            await aleave(runner)
+            await self.wait_for_returned(result)
+        return await self.settle_returned(result)
+
+    async def finish_leftovers(self) -> None:
+        """Finish what attempts before this one had decided about transactions, and not done."""
+        finishing = self._finishing()
+        if finishing is not None:
+            await adrive(finishing)
+
+    async def wait_for_returned(self, result: Any) -> None:
+        """Wait for the runs of the futures in what the function returned, while their task runner is there."""
+        for future in find_unfinished(result):
+            await future.wait_async()
+
+    async def settle_returned(self, result: Any) -> Any:
+        """Settle what the function returned, with the states of the futures in it (F-20, F-21)."""
         undoing = self._undoing()
         if undoing is not None:
             await adrive(undoing)
@@ -369,18 +189,6 @@ class AsyncFlowRunEngine(BaseFlowRunEngine, AsyncDriver):
         return await self._succeed(result)
 
 
-def leave(runner: Any) -> None:
-    """Leave a task runner, which waits for what has begun."""
-    runner.__exit__(None, None, None)
-
-
-async def aleave(runner: Any) -> None:
-    """Leave a task runner, which waits for what has begun, without blocking the event loop."""
-    import asyncio  # whoever awaits has it already
-
-    await asyncio.to_thread(runner.__exit__, None, None, None)
-
-
 def run_flow(
     flow: Any,
     flow_run: FlowRun | None = None,
@@ -389,7 +197,7 @@ def run_flow(
     return_type: ReturnType = "result",
     resumes: bool = False,
 ) -> Any:
-    """Run a flow.
+    """Run a flow, whatever kind it is.
 
     Args:
         flow: The flow.
@@ -400,9 +208,12 @@ def run_flow(
         resumes: ``flow_run`` has ended and is gone on with.
 
     Returns:
-        The result or state of a sync flow, a coroutine for an async one.
+        The result or state of a sync flow, a coroutine for an async one, an iterator for a generator.
     """
-    runner: Any = run_flow_async if flow.isasync else run_flow_sync
+    if flow.isgenerator:
+        runner: Any = run_generator_flow_async if flow.isasync else run_generator_flow_sync
+    else:
+        runner = run_flow_async if flow.isasync else run_flow_sync
     return runner(flow, flow_run, parameters, wait_for, return_type, resumes)
 
 
@@ -416,7 +227,12 @@ def run_flow_sync(
 ) -> Any:
     """`run_flow` for a sync flow."""
     engine = FlowRunEngine(flow, parameters, flow_run, wait_for, resumes=resumes)
-    with capture_sigterm():
+    return finish_sync(engine, return_type)
+
+
+def finish_sync(engine: FlowRunEngine, return_type: ReturnType) -> Any:
+    """Run a flow to its end with an engine that was not started."""
+    with SigtermCapture():
         answer = engine.find_answer()
         if answer is not None:
             return answer.state if return_type == "state" else answer.value
@@ -437,7 +253,12 @@ async def run_flow_async(
 ) -> Any:
     """`run_flow` for an async flow."""
     engine = AsyncFlowRunEngine(flow, parameters, flow_run, wait_for, resumes=resumes)
-    with capture_sigterm():
+    return await finish_async(engine, return_type)
+
+
+async def finish_async(engine: AsyncFlowRunEngine, return_type: ReturnType) -> Any:
+    """Run a flow to its end with an engine that was not started."""
+    with SigtermCapture():
         answer = await engine.find_answer()
         if answer is not None:
             return answer.state if return_type == "state" else answer.value
@@ -446,3 +267,201 @@ async def run_flow_async(
                 async with engine.run_context():
                     await engine.call_flow_fn()
     return engine.state if return_type == "state" else await engine.result()
+
+
+def run_generator_flow_sync(
+    flow: Any,
+    flow_run: FlowRun | None = None,
+    parameters: dict[str, Any] | None = None,
+    wait_for: Iterable[Any] | None = None,
+    return_type: ReturnType = "result",
+    resumes: bool = False,
+) -> Generator[Any, Any, Any]:
+    """`run_flow` for a sync generator flow; nothing happens before the first step.
+
+    The iterator raises ``ValueError`` at its first step if ``return_type`` is not "result".
+    """
+    engine = FlowRunEngine(flow, parameters, flow_run, wait_for, resumes=resumes)
+    return iterate_sync(engine, return_type)
+
+
+def iterate_sync(engine: FlowRunEngine, return_type: ReturnType = "result") -> Generator[Any, Any, Any]:
+    """Run a generator flow, a step at a time, with an engine that was not started.
+
+    Raises:
+        ValueError: ``return_type`` is not "result".
+    """
+    _require_result(return_type)
+    with FlowSteps(engine) as steps:
+        engine.find_answer()  # there is none, but an earlier run may be gone on with
+        with engine.start():
+            while engine.is_running():
+                with engine.run_context():
+                    with SyncRunnerScope(engine):
+                        engine.finish_leftovers()
+                        generator = engine.flow.arguments.call(engine.parameters)
+                        step, argument, result = generator.send, None, None
+                        while True:
+                            try:
+                                value = step(argument)
+                            except StopIteration as end:
+                                result = getattr(end, "value", None)
+                                break
+                            engine.trace(value)
+                            with FlowSuspension(steps):
+                                try:
+                                    step, argument = generator.send, (yield value)
+                                except GeneratorExit:
+                                    step = None
+                                except BaseException as error:  # for the user's generator to handle
+                                    step, argument = generator.throw, error
+                            if step is None:
+                                engine.closing = True
+                                generator.close()
+                                break
+                        engine.wait_for_returned(result)
+                    engine.settle_returned(result)
+    return engine.result()
+
+
+def run_generator_flow_async(
+    flow: Any,
+    flow_run: FlowRun | None = None,
+    parameters: dict[str, Any] | None = None,
+    wait_for: Iterable[Any] | None = None,
+    return_type: ReturnType = "result",
+    resumes: bool = False,
+) -> AsyncGenerator[Any, Any]:
+    """`run_flow` for an async generator flow; nothing happens before the first step.
+
+    The iterator raises ``ValueError`` at its first step if ``return_type`` is not "result".
+    """
+    engine = AsyncFlowRunEngine(flow, parameters, flow_run, wait_for, resumes=resumes)
+    return iterate_async(engine, return_type)
+
+
+async def iterate_async(
+    engine: AsyncFlowRunEngine, return_type: ReturnType = "result"
+) -> AsyncGenerator[Any, Any]:
+    """Run a generator flow, a step at a time, with an engine that was not started.
+
+    Raises:
+        ValueError: ``return_type`` is not "result".
+    """
+    _require_result(return_type)
+    with FlowSteps(engine) as steps:
+        await engine.find_answer()  # there is none, but an earlier run may be gone on with
+        async with engine.start():
+            while engine.is_running():
+                async with engine.run_context():
+                    async with AsyncRunnerScope(engine):
+                        await engine.finish_leftovers()
+                        generator = engine.flow.arguments.call(engine.parameters)
+                        step, argument, result = generator.asend, None, None
+                        while True:
+                            try:
+                                value = await step(argument)
+                            except StopAsyncIteration as end:
+                                result = getattr(end, "value", None)
+                                break
+                            engine.trace(value)
+                            with FlowSuspension(steps):
+                                try:
+                                    step, argument = generator.asend, (yield value)
+                                except GeneratorExit:
+                                    step = None
+                                except BaseException as error:  # for the user's generator to handle
+                                    step, argument = generator.athrow, error
+                            if step is None:
+                                engine.closing = True
+                                await generator.aclose()
+                                break
+                        await engine.wait_for_returned(result)
+                    await engine.settle_returned(result)
+    await engine.result()
+
+
+def run_to_end(engine: Any, return_type: ReturnType) -> Any:
+    """Run a flow of any kind in the calling thread, with an engine that was not started.
+
+    What a generator yields is collected: the list of it is the result.
+    """
+    flow = engine.flow
+    if flow.isgenerator:
+        return (
+            _portal.run(as_main(collect_async(engine, return_type)))
+            if flow.isasync
+            else collect_sync(engine, return_type)
+        )
+    return (
+        _portal.run(as_main(finish_async(engine, return_type)))
+        if flow.isasync
+        else finish_sync(engine, return_type)
+    )
+
+
+def submit_flow(flow: Any, parameters: dict[str, Any], wait_for: Iterable[Any] | None) -> FlowRunFuture[Any]:
+    """Start a flow run in the background and return at once; arguments as for `run_flow`.
+
+    It runs in a copy of the context of the caller, on a thread that is its own as soon as its inputs are there.
+
+    Raises:
+        RuntimeError: The flow run around has ended.
+    """
+    missing = unfinished_inputs(parameters, wait_for)
+    engine = new_engine(flow, parameters, wait_for=wait_for)
+    reservation = engine.reserve(inputs_are_there=not missing)
+    promise = Promise()
+    label = partial("a run of flow {!r} ({})".format, flow.name, UUID(bytes=reservation.flow_run_key))
+    submission = Submission(partial(run_to_end, engine, "state"), promise, label)
+    if not background_runs().add(submission, missing):
+        raise RuntimeError(
+            f"The flow {flow.name!r} was not submitted: what would wait for its run has ended. Submit it before the"
+            f" function of the flow around returns, or before the program ends."
+        )
+    return BackgroundFlowRun(reservation, promise)
+
+
+def collect_sync(engine: FlowRunEngine, return_type: ReturnType) -> Any:
+    """Run a generator flow to its end; the list of what it yields is its result, also in its state."""
+    values: list[Any] = []
+    try:
+        for value in iterate_sync(engine):
+            values.append(value)
+    except Exception:
+        if return_type == "result" or not engine.is_run_of_ours():
+            raise
+        return engine.state
+    engine.state.keep(values)
+    return engine.state if return_type == "state" else values
+
+
+async def collect_async(engine: AsyncFlowRunEngine, return_type: ReturnType) -> Any:
+    """Run a generator flow to its end; the list of what it yields is its result, also in its state."""
+    values: list[Any] = []
+    try:
+        async for value in iterate_async(engine):
+            values.append(value)
+    except Exception:
+        if return_type == "result" or not engine.is_run_of_ours():
+            raise
+        return engine.state
+    engine.state.keep(values)
+    return engine.state if return_type == "state" else values
+
+
+def new_engine(
+    flow: Any,
+    parameters: dict[str, Any],
+    flow_run: FlowRun | None = None,
+    wait_for: Iterable[Any] | None = None,
+    resumes: bool = False,
+) -> Any:
+    """The engine that a flow needs, not started; arguments as for `run_flow`."""
+    kind: Any = AsyncFlowRunEngine if flow.isasync else FlowRunEngine
+    return kind(flow, parameters, flow_run, wait_for, resumes=resumes)
+
+
+def _require_result(return_type: str) -> None:
+    if return_type != "result":
+        raise ValueError("The return_type for a generator flow must be 'result'.")

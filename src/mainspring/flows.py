@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
@@ -14,8 +14,10 @@ from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Sub
 from mainspring._representation import name_of
 from mainspring.annotations import NotSet
 from mainspring.exceptions import InvalidNameError
-from mainspring.flow_engine import run_flow
+from mainspring.flow_engine import run_flow, submit_flow
+from mainspring.futures import FlowRunFuture
 from mainspring.settings import get_current_settings
+from mainspring.states import State
 from mainspring.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 __all__ = ["Flow", "flow"]
@@ -33,7 +35,7 @@ class Flow(Subject[P, R]):
     """A function whose calls are flow runs. Immutable but for its hooks; safe to call from any thread.
 
     Args:
-        fn: The function, plain or async.
+        fn: The function: plain, async, generator or async generator.
         name: What people call it; the function's name with dashes by default.
         version: Recorded with each run; a hash of the source file by default.
         flow_run_name: What runs are called: a template over the parameters, or a function without
@@ -56,7 +58,7 @@ class Flow(Subject[P, R]):
         on_cancellation: Hooks called when a run was cancelled.
 
     Raises:
-        TypeError: ``fn`` is not callable or a generator, or an option is of a wrong type.
+        TypeError: ``fn`` is not callable, or an option is of a wrong type.
         ValueError: An option's value cannot work.
         InvalidNameError: The name holds one of ``/ % & < >``.
         ReservedArgumentError: A parameter is named like an argument of calls.
@@ -104,11 +106,6 @@ class Flow(Subject[P, R]):
         super().__init__(
             fn, "flow", _flow_name(name, own_name), description, flow_run_name, log_prints, hooks, results
         )
-        if self.isgenerator:
-            raise TypeError(
-                f"Flow {own_name!r} is a generator function, which flows cannot be. Make the part that yields a"
-                f" generator task and call it from a plain flow."
-            )
         self.version = version or _source_version(self.fn)
         self.task_runner = _task_runner(task_runner)
         defaults = get_current_settings().flows
@@ -129,6 +126,45 @@ class Flow(Subject[P, R]):
 
     def _run(self, parameters: dict[str, Any], wait_for: Any, return_type: Literal["state", "result"]) -> Any:
         return run_flow(self, parameters=parameters, wait_for=wait_for, return_type=return_type)
+
+    @overload
+    def submit(
+        self: Flow[..., Coroutine[Any, Any, T]],
+        *args: Any,
+        wait_for: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> FlowRunFuture[T]: ...
+
+    @overload
+    def submit(self, *args: Any, return_state: Literal[True], **kwargs: Any) -> State: ...
+
+    @overload
+    def submit(
+        self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any
+    ) -> FlowRunFuture[R]: ...
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """Start a run on a thread of its own and return a future at once, from sync and async code.
+
+        Inside of a flow it is the run of a subflow, and ends with the attempt that has started it: what has not begun
+        when the function of that flow returns is cancelled, what has is waited for. Outside of flows the process waits
+        for it before it ends. An async flow runs on an event loop of that thread; what a generator flow yields is
+        collected, and the list is the result.
+
+        Args:
+            args: Arguments of the function; futures among them are waited for by the run, not here.
+            kwargs: Likewise; ``return_state=True`` waits and gives the final state; ``wait_for`` as in a call.
+
+        Raises:
+            RuntimeError: The flow run around has ended.
+            ParameterBindError: The arguments do not fit the function.
+        """
+        return_state, wait_for = self.take_options(kwargs)
+        future = submit_flow(self, self.bind(args, kwargs), wait_for)
+        if return_state:
+            future.wait()
+            return future.state
+        return future
 
     def with_options(
         self,

@@ -274,11 +274,18 @@ class Recorder:
     @contextmanager
     def listen(self, listener: Listener) -> Generator[None]:
         """Call ``listener`` for each state entered inside the block, in the entering thread."""
-        self._listeners = (*self._listeners, listener)
+        with self._buffer_lock:
+            self._listeners = (*self._listeners, listener)
         try:
             yield
         finally:
-            self._listeners = tuple(known for known in self._listeners if known is not listener)
+            with self._buffer_lock:
+                self._listeners = tuple(known for known in self._listeners if known != listener)
+
+    @property
+    def is_closed(self) -> bool:
+        """True once `close` was called: whoever uses it from then on gets errors."""
+        return self._closing.is_set()
 
     def close(self) -> None:
         """Write what is left, stop the background thread and close the store. May be called twice."""

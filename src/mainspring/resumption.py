@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from mainspring import _portal, identifiers
+from mainspring import identifiers
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.entrypoints import AnyFlow, find_flow
 from mainspring.exceptions import EntrypointError, MainspringError, NotResumable, ObjectNotFound
-from mainspring.flow_engine import run_flow, run_flow_async, run_flow_sync
+from mainspring.flow_engine import collect_async, finish_async, new_engine, run_to_end
 from mainspring.recording import current_recorder
 from mainspring.results import ResultStore, get_result_store
 from mainspring.runs import FlowRun, Resumption, TaskRun
@@ -39,7 +39,7 @@ def resume_flow_run(
         return_state: Return the final state instead of the value.
 
     Returns:
-        What the flow returns.
+        What the flow returns; for a generator flow the list of what it yields, from its start.
 
     Raises:
         NotResumable: The run cannot be gone on with: it is not over, has completed, is a subflow, has not kept what
@@ -49,8 +49,7 @@ def resume_flow_run(
     """
     with _outside_of_runs():
         found = _find(flow_run_id, flow)
-        return_type: Any = "state" if return_state else "result"
-        return _portal.finish(run_flow(found.flow, found.run, found.parameters, None, return_type, True))
+        return run_to_end(found.engine(), "state" if return_state else "result")
 
 
 async def aresume_flow_run(
@@ -61,12 +60,12 @@ async def aresume_flow_run(
 
     with _outside_of_runs():
         found = await asyncio.to_thread(_find, flow_run_id, flow)
+        engine = found.engine()
         return_type: Any = "state" if return_state else "result"
         if found.flow.isasync:
-            return await run_flow_async(found.flow, found.run, found.parameters, None, return_type, True)
-        return await asyncio.to_thread(
-            run_flow_sync, found.flow, found.run, found.parameters, None, return_type, True
-        )
+            to_end: Any = collect_async if found.flow.isgenerator else finish_async
+            return await to_end(engine, return_type)
+        return await asyncio.to_thread(run_to_end, engine, return_type)
 
 
 class _Found(NamedTuple):
@@ -75,6 +74,10 @@ class _Found(NamedTuple):
     flow: AnyFlow
     run: FlowRun
     parameters: dict[str, Any]
+
+    def engine(self) -> Any:
+        """An engine that goes on with the run."""
+        return new_engine(self.flow, self.parameters, self.run, resumes=True)
 
 
 @contextmanager

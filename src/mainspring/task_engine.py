@@ -300,7 +300,7 @@ def run_generator_task_sync(
                     try:
                         value = step(argument)
                     except StopIteration as end:
-                        result = end.value
+                        result = getattr(end, "value", None)
                         break
                     engine.trace(value, running=True)
                     with Suspension(engine, txn):
@@ -346,7 +346,8 @@ async def run_generator_task_async(
                 while True:
                     try:
                         value = await step(argument)
-                    except StopAsyncIteration:
+                    except StopAsyncIteration as end:
+                        result = getattr(end, "value", None)
                         break
                     engine.trace(value, running=True)
                     with Suspension(engine, txn):

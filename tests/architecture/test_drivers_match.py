@@ -13,9 +13,16 @@ PAIRS = [
     ("mainspring._engine.drivers", "SyncDriver", "AsyncDriver"),
     ("mainspring._engine.scopes", "SyncRunScope", "AsyncRunScope"),
     ("mainspring._engine.scopes", "SyncAttemptScope", "AsyncAttemptScope"),
+    ("mainspring._engine.scopes", "SyncRunnerScope", "AsyncRunnerScope"),
     ("mainspring.task_engine", "SyncTaskRunEngine", "AsyncTaskRunEngine"),
     ("mainspring.task_engine", "run_task_sync", "run_task_async"),
+    ("mainspring.task_engine", "run_generator_task_sync", "run_generator_task_async"),
     ("mainspring.flow_engine", "FlowRunEngine", "AsyncFlowRunEngine"),
+    ("mainspring.flow_engine", "run_flow_sync", "run_flow_async"),
+    ("mainspring.flow_engine", "finish_sync", "finish_async"),
+    ("mainspring.flow_engine", "run_generator_flow_sync", "run_generator_flow_async"),
+    ("mainspring.flow_engine", "iterate_sync", "iterate_async"),
+    ("mainspring.flow_engine", "collect_sync", "collect_async"),
     ("mainspring.transactions.faces", "drive", "adrive"),
 ]
 
@@ -86,7 +93,15 @@ class WithoutAsync(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
+        if any(isinstance(inner, ast.Yield) for inner in ast.walk(node)):
+            self.drop_returned(node)
         return self.definition(node)
+
+    def drop_returned(self, generator: ast.FunctionDef) -> None:
+        """An async generator has no value to return, so whether one is returned is no difference."""
+        for index, last in enumerate(generator.body):
+            if isinstance(last, ast.Return) and last.value is not None:
+                generator.body[index] = ast.copy_location(ast.Expr(last.value), last)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         return self.definition(node)

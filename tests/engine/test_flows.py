@@ -109,17 +109,12 @@ def test_defaults_from_settings() -> None:
     assert (own.retries, own.retry_delay_seconds) == (0, ())
 
 
-def generator() -> Any:
-    yield
-
-
 @pytest.mark.contract("F-3", "F-4", "F-5", "F-6", "F-8")
 @pytest.mark.parametrize(
     ("fn", "options", "kind", "text"),
     [
         (5, {}, TypeError, "'fn' must be callable; got int. Put @flow on a function"),
         (None, {"retries": 1}, TypeError, "'fn' must be callable; got NoneType"),
-        (generator, {}, TypeError, "Flow 'generator' is a generator function.*generator task"),
         (hook, {"name": 5}, TypeError, "Expected string for flow parameter 'name'; got int"),
         (hook, {"name": hook}, TypeError, "got function instead.*Did you mean"),
         (hook, {"name": "a/b"}, InvalidNameError, "'a/b' contains /"),

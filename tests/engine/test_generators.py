@@ -295,7 +295,8 @@ SCENARIOS = [
 ]
 
 
-def perform(scenario: Scenario, world: World) -> tuple[list[Event], list[Event]]:
+def perform(scenario: Scenario, world: World, kind: type[Any] = Task) -> tuple[list[Event], list[Event]]:
+    """The trace and the history that a task (or flow) leaves, the consumer doing what the scenario says."""
     trace = Trace()
 
     def text() -> AsyncIterator[Any]:
@@ -318,16 +319,19 @@ def perform(scenario: Scenario, world: World) -> tuple[list[Event], list[Event]]
                 step, argument = steps.athrow, error
 
     async def main() -> None:
-        steps = the_task()
+        steps = subject()
         await consume(trace, steps, scenario.actions, world.is_async)
         kept.append(steps)
 
     kept: list[Any] = []
     with trace.recording():
-        the_task: Task[..., Any] = Task(
-            function if isinstance(world, AsyncWorld) else as_sync(world, text),
-            name="the-task",
-            **scenario.options(trace),
+        options = scenario.options(trace)
+        if kind is not Task:  # flows have no such hooks
+            options = {
+                name: each for name, each in options.items() if name not in ("on_commit", "on_rollback")
+            }
+        subject: Any = kind(
+            function if isinstance(world, AsyncWorld) else as_sync(world, text), name="the-task", **options
         )
         if isinstance(world, AsyncWorld):
             with asyncio.Runner() as runner:

@@ -415,3 +415,29 @@ def test_many_processes_share_a_store(script: Script, tmp_path: Path) -> None:
     assert [finish(program)[0] for program in programs] == [0, 0, 0]
     assert [run.state.name for run in flow_runs()] == ["Completed"] * 3
     assert len(task_runs()) == 60
+
+
+@pytest.mark.contract("F-45", "F-47")
+@pytest.mark.parametrize("moment", ["in a step", "between two steps"])
+def test_sigterm_and_a_generator_flow(script: Script, moment: str) -> None:
+    """In a step it ends the run in order; between two steps the process ends as it would without the run."""
+    program = script(
+        f"""
+        from mainspring.recording import current_recorder
+
+        @flow
+        def steps():
+            current_recorder().flush()  # as a run that is killed within milliseconds is not seen by anybody
+            yield 1
+            ready()
+            time.sleep(30)
+
+        for step in steps():
+            if {moment == "between two steps"}:
+                ready()
+                time.sleep(30)
+        """
+    )
+    code, _, _ = terminate_when_ready(program)
+    assert code == -signal.SIGTERM
+    assert sequence(only_flow_run()) == "Pending Running Crashed"

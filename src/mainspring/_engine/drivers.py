@@ -121,7 +121,7 @@ class SyncDriver(RecordedRun):
     def wait_for_inputs(self) -> bool:
         """Wait for the upstream runs; False if the run itself is among them, which would never end."""
         for future in find_unfinished((self.parameters, self.wait_for)):
-            if self.run is not None and future.task_run_key == self.run.key:
+            if self.run is not None and future.run_key == self.run.key:
                 return False
             try:
                 future.wait()
@@ -327,7 +327,7 @@ class AsyncDriver(RecordedRun):
     async def wait_for_inputs(self) -> bool:
         """Wait for the upstream runs; False if the run itself is among them, which would never end."""
         for future in find_unfinished((self.parameters, self.wait_for)):
-            if self.run is not None and future.task_run_key == self.run.key:
+            if self.run is not None and future.run_key == self.run.key:
                 return False
             try:
                 await future.wait_async()

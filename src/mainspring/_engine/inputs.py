@@ -10,7 +10,7 @@ from mainspring._core.lineage import Lineage
 from mainspring._core.traverse import ATOMS, is_atomic, transform, walk
 from mainspring.annotations import Annotation, allow_failure
 from mainspring.exceptions import ParameterResolutionError, UpstreamTaskError
-from mainspring.futures import Future
+from mainspring.futures import RunFuture
 from mainspring.runs import RunInput, TaskRun, TaskRunResult
 from mainspring.states import State, is_state
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-def find_unfinished(value: Any) -> list[Future[Any]]:
+def find_unfinished(value: Any) -> list[RunFuture[Any]]:
     """The futures in ``value`` that are not done, in the order in which they are met.
 
     Empty if it cannot be walked: whoever resolves it meets the same error where it is recorded.
@@ -89,11 +89,11 @@ def _to_result(leaf: object, around: tuple[Annotation[Any], ...]) -> Any:
     if _is_future(leaf):
         leaf.wait()
         state: State = leaf.state
-        run_id: UUID | None = leaf.task_run_id
+        run: str | None = f"{leaf.noun.lower()} '{leaf.run_id}'"
         if state.is_completed():
             return leaf.result()
     elif is_state(leaf):
-        state, run_id = leaf, leaf.state_details.task_run_id
+        state, run = leaf, _run_of(leaf)
         if state.is_completed():
             return state.result()
     else:
@@ -101,11 +101,16 @@ def _to_result(leaf: object, around: tuple[Annotation[Any], ...]) -> Any:
     failure_is_fine = any(isinstance(annotation, allow_failure) for annotation in around)
     if failure_is_fine and (state.is_failed() or state.name == "NotReady"):
         return state.result(raise_on_failure=False) if state.is_final() else None
-    raise UpstreamTaskError(_describe_upstream(state, run_id))
+    raise UpstreamTaskError(_describe_upstream(state, run))
 
 
-def _describe_upstream(state: State, run_id: UUID | None) -> str:
-    run = "An upstream state" if run_id is None else f"Upstream task run '{run_id}'"
+def _run_of(state: State) -> str | None:
+    run_id = state.state_details.task_run_id
+    return None if run_id is None else f"task run '{run_id}'"
+
+
+def _describe_upstream(state: State, run: str | None) -> str:
+    run = "An upstream state" if run is None else f"Upstream {run}"
     said = f" It said: {state.message}" if state.message else ""
     return f"{run} did not reach a 'COMPLETED' state: it is {state.name} ({state.type.value}).{said}"
 
@@ -165,7 +170,8 @@ def upstreams_of(
     found: dict[RunInput, None] = {}
     for node in (value,) if type(value) in ATOMS else walk(value):
         if type(node) not in ATOMS and _is_future(node):
-            found[TaskRunResult(id=node.task_run_id)] = None
+            if node.origin_key is not None:
+                found[TaskRunResult(id=UUID(bytes=node.origin_key))] = None
         elif type(node) not in ATOMS and is_state(node):
             if node.state_details.task_run_id is not None:
                 found[TaskRunResult(id=node.state_details.task_run_id)] = None
@@ -178,5 +184,5 @@ def upstreams_of(
     return list(found)
 
 
-def _is_future(value: object) -> TypeGuard[Future[Any]]:
-    return issubclass(type(value), Future)  # `isinstance` would ask the object
+def _is_future(value: object) -> TypeGuard[RunFuture[Any]]:
+    return issubclass(type(value), RunFuture)  # `isinstance` would ask the object

@@ -11,7 +11,7 @@ from mainspring._core.arguments import Arguments
 from mainspring._engine.inputs import resolve_value, upstreams_of
 from mainspring.annotations import Annotation, allow_failure, quote, unmapped
 from mainspring.exceptions import MappingLengthMismatch, MappingMissingIterable
-from mainspring.futures import Future, FutureList
+from mainspring.futures import FutureList, RunFuture
 from mainspring.runs import RunInput
 from mainspring.states import State
 
@@ -131,7 +131,7 @@ def common_upstreams(arguments: Arguments, given: Mapping[str, Any]) -> dict[str
 
 
 def _is_resolved(value: object) -> bool:
-    return isinstance(value, Future | State)
+    return isinstance(value, RunFuture | State)
 
 
 def _content(value: object) -> object:
@@ -151,7 +151,7 @@ def _elements(value: Any) -> Sequence[Any] | Iterator[Any] | None:
             return None
         wrapped = map(around.rewrap, inner)
         return tuple(wrapped) if isinstance(inner, Sequence) else wrapped
-    if isinstance(value, Future | State):
+    if isinstance(value, RunFuture | State):
         value = resolve_value(value)
     if isinstance(value, tuple | range):
         return value

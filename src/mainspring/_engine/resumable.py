@@ -7,10 +7,12 @@ from weakref import WeakSet
 
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Ready
+from mainspring._core.steps import Steps
 from mainspring._core.transitions import is_rolled_back
 from mainspring._engine.inputs import resolve_parameters, resolve_wait_for
 from mainspring._engine.places import place_of
 from mainspring._engine.recorded import RecordedRun
+from mainspring._engine.reservations import Reservation
 from mainspring._engine.steps import root_of, step_of_flow
 from mainspring._engine.subflows import earlier_runs
 from mainspring.context import FlowRunContext, TaskRunContext
@@ -47,6 +49,8 @@ class ResumableFlowRun(RecordedRun):
     _step: str | None = None  # what tells a subflow from others of its parent
     _has_step = False  # or is known to have none
     _found: FlowRun | None = None  # the run of an earlier attempt that answers the call
+    _has_looked = False  # whether such a run was looked for
+    _reservation: Reservation | None = None  # the ids of the run, if they were known before it began
     _is_resumed = False  # an earlier process has begun the run
     _staged: StagedSteps | None = None  # left by an earlier process, and not taken over yet
 
@@ -57,15 +61,27 @@ class ResumableFlowRun(RecordedRun):
             return False
         return around.flow_run.run_count > 1
 
-    def _take_up(self) -> State | None:
-        """The state of the completed run that an earlier attempt has made by this call, if there is one.
+    def reserve(self, inputs_are_there: bool) -> Reservation:
+        """Settle the ids of the run, and which step it is of the flow run around, before it begins.
 
-        One that did not complete is gone on with by this engine if the flow run around is.
+        Equal calls are told apart by their order, which is that of the program here, and that of threads where they
+        run. Without its inputs the step cannot be known, and the run finds out by itself.
         """
+        around = FlowRunContext.get()
+        is_subflow = around is not None and around.flow_run is not None
+        self._reservation = Reservation(is_subflow)
+        if is_subflow and inputs_are_there:
+            if self._is_repeated():
+                self._take_up()
+            else:
+                self._take_step()
+        return self._reservation
+
+    def _take_step(self) -> Steps | None:
+        """Find out which step of the flow run around the call is; None if its inputs do not allow that."""
         around, caller = FlowRunContext.get(), TaskRunContext.get()
-        assert around is not None
-        assert isinstance(around.flow_run, FlowRun)
-        assert around.steps is not None
+        if around is None or around.steps is None:
+            return None
         try:
             if self.wait_for is not None:
                 resolve_wait_for(self.wait_for)
@@ -73,19 +89,47 @@ class ResumableFlowRun(RecordedRun):
         except Exception:  # met again, and recorded, where the inputs are resolved
             return None
         self._step, self._has_step = step_of_flow(around.steps, self.flow, parameters, caller), True
+        return around.steps
+
+    def _take_up(self) -> State | None:
+        """The state of the completed run that an earlier attempt has made by this call, if there is one.
+
+        One that did not complete is gone on with by this engine if the flow run around is.
+        """
+        if self._has_looked:
+            return None if self._found is None else self._found.state
+        self._has_looked = True
+        around, steps = FlowRunContext.get(), self._take_step()
+        if around is None or steps is None:
+            return None
+        assert isinstance(around.flow_run, FlowRun)
         recorder = current_recorder()
-        run = earlier_runs(around.steps, around.flow_run, recorder).get(self._step or "")
+        run = earlier_runs(steps, around.flow_run, recorder).get(self._step or "")
         if run is None or is_rolled_back(run.state):
             return None
         if run.state.is_completed():
-            self._around = around
-            self._found = run
-            return run.state if run.state.has_data else None
+            if self.flow.isgenerator or not run.state.has_data:  # what was yielded is not kept
+                return None
+            self._around, self._found = around, run
+            self._note_ids_of(run)
+            return run.state
         stand_in = recorder.store.read_run(run.parent_task_run_key or b"")
-        if around.steps.goes_on and run.state.is_final() and isinstance(stand_in, TaskRun):
+        if steps.goes_on and run.state.is_final() and isinstance(stand_in, TaskRun):
             self.run, self.resumes = run, True
             self._around, self._stand_in = around, stand_in
+            self._note_ids_of(run)
         return None
+
+    def _note_ids_of(self, run: FlowRun) -> None:
+        if self._reservation is not None:
+            self._reservation.flow_run_key = run.key
+            self._reservation.stand_in_key = run.parent_task_run_key
+
+    def _reject_answer(self) -> None:
+        """Go on as if no earlier run had been found: what it has come to is not there any more."""
+        self._found = None
+        if self._reservation is not None:
+            self._reservation.renew()
 
     def _answer(self, state: State, value: Any) -> Answer:
         """What the caller gets instead of another run; the flow run around knows where the value came from."""

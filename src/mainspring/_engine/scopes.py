@@ -1,7 +1,7 @@
-"""The scopes in which a run goes on: one around the whole run, one around each attempt, and the context of a flow run.
+"""The scopes in which a run goes on: one around the whole run, one around each attempt, and two more for flow runs.
 
-They are classes with slots instead of generator functions because they are entered for every task. The first two have
-async twins with the same text.
+They are classes with slots instead of generator functions because they are entered for every task. Those around runs,
+attempts and task runners have async twins with the same text.
 """
 
 from __future__ import annotations
@@ -9,12 +9,21 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
+from mainspring._engine.background import BackgroundRuns
 from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout, comes_from_outside
 from mainspring.concurrency import noted
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.logging import enter_context
 
-__all__ = ["AsyncAttemptScope", "AsyncRunScope", "FlowScope", "SyncAttemptScope", "SyncRunScope"]
+__all__ = [
+    "AsyncAttemptScope",
+    "AsyncRunScope",
+    "AsyncRunnerScope",
+    "FlowScope",
+    "SyncAttemptScope",
+    "SyncRunScope",
+    "SyncRunnerScope",
+]
 
 
 class SyncRunScope:
@@ -203,6 +212,51 @@ class AsyncAttemptScope:
             self.context.__exit__(kind, error, trace)
 
 
+class SyncRunnerScope:
+    """Around the function of a flow: what it submits runs on a task runner and threads that are left with it (F-55)."""
+
+    __slots__ = ("background", "engine", "runner")
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+
+    def __enter__(self) -> None:
+        self.runner, self.background = self.engine._start_runner()
+
+    def __exit__(self, *_: object) -> None:
+        leave(self.runner, self.background)
+
+
+class AsyncRunnerScope:
+    """Around the function of a flow: what it submits runs on a task runner and threads that are left with it (F-55)."""
+
+    __slots__ = ("background", "engine", "runner")
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+
+    async def __aenter__(self) -> None:
+        self.runner, self.background = self.engine._start_runner()
+
+    async def __aexit__(self, *_: object) -> None:
+        await aleave(self.runner, self.background)
+
+
+def leave(runner: Any, background: BackgroundRuns) -> None:
+    """Leave a task runner and what runs in the background; both wait for what has begun."""
+    try:
+        runner.__exit__(None, None, None)
+    finally:
+        background.leave()
+
+
+async def aleave(runner: Any, background: BackgroundRuns) -> None:
+    """`leave` without blocking the event loop."""
+    import asyncio  # whoever awaits has it already
+
+    await asyncio.to_thread(leave, runner, background)
+
+
 class FlowScope:
     """The context of a flow run.
 
@@ -210,13 +264,13 @@ class FlowScope:
     and ``get_run_context`` find.
     """
 
-    __slots__ = ("_entered", "_task_run", "context")
+    __slots__ = ("_entered", "context", "task_run")
 
     def __init__(self, context: FlowRunContext) -> None:
         self.context = context
 
     def __enter__(self) -> Self:
-        self._task_run = TaskRunContext.activate(None)
+        self.task_run = TaskRunContext.activate(None)
         self._entered = enter_context(self.context)
         return self
 
@@ -224,4 +278,4 @@ class FlowScope:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._entered.__exit__(kind, error, trace)
-        TaskRunContext.activate(self._task_run)
+        TaskRunContext.activate(self.task_run)

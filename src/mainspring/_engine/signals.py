@@ -6,35 +6,41 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from types import FrameType
+from typing import Any, Self
 
 from mainspring.exceptions import TerminationSignal
 
-__all__ = ["capture_sigterm", "cause_of_end"]
+__all__ = ["SigtermCapture", "cause_of_end"]
 
 
-@contextmanager
-def capture_sigterm() -> Generator[None]:
-    """Raise `TerminationSignal` in the block when SIGTERM comes, then hand the signal on.
+class SigtermCapture:
+    """A block in which SIGTERM raises `TerminationSignal`; after it the signal is handed on.
 
     After the block the previous handler is back in place, and if the signal has come it is sent again, so the
     process ends the way its sender expects. Does nothing outside of the main thread and inside another such
-    block, whose handler is in place already.
+    block, whose handler is in place already. May be entered again after it was left, and left twice.
     """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) is _interrupt
-    ):
-        yield
-        return
-    _received.clear()
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+
+    __slots__ = ("_is_active", "_previous")
+
+    def __init__(self) -> None:
+        self._is_active = False
+        self._previous: Any = None
+
+    def __enter__(self) -> Self:
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGTERM) is not _interrupt:
+            _received.clear()
+            self._previous = signal.signal(signal.SIGTERM, _interrupt)
+            self._is_active = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._is_active:
+            return
+        self._is_active = False
+        signal.signal(signal.SIGTERM, self._previous)
         if _received:  # noted by the handler: an event loop turns the exception into a cancellation
             os.kill(os.getpid(), _received.pop())
 

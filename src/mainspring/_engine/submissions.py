@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.workers import Series, WorkerPool
-from mainspring.futures import Future
+from mainspring.futures import RunFuture
 from mainspring.futures.promises import Promise
 from mainspring.futures.turns import Turn, active_turn
 from mainspring.recording import Recorder
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-def unfinished_inputs(parameters: Mapping[str, Any], wait_for: Iterable[Any] | None) -> list[Future[Any]]:
+def unfinished_inputs(parameters: Mapping[str, Any], wait_for: Iterable[Any] | None) -> list[RunFuture[Any]]:
     """The futures that a run with these inputs has to wait for."""
     if wait_for is None and is_atomic(parameters.values()):
         return []
@@ -99,7 +99,7 @@ class Submission:
         self._context = contextvars.copy_context() if context is None else context
         self.promise = promise
         self.label = label
-        self.inputs: list[Future[Any]] = []
+        self.inputs: list[RunFuture[Any]] = []
         self.missing = 0
         self.turn: Turn | None = None
         promise.work = self
@@ -141,7 +141,7 @@ def _in_turn(turn: Turn | None, call: Callable[[], Outcome]) -> Outcome:
     return call()
 
 
-Prepared = tuple[Callable[[], Outcome], list[Future[Any]], Callable[[], str]]
+Prepared = tuple[Callable[[], Outcome], list[RunFuture[Any]], Callable[[], str]]
 """A call that is ready to be made when some inputs are there: the call, these inputs, and what people call it."""
 
 
@@ -156,7 +156,7 @@ class Submissions:
         self._waiting: set[Submission] = set()
         self._closed = False
 
-    def add(self, submission: Submission, inputs: list[Future[Any]]) -> bool:
+    def add(self, submission: Submission, inputs: list[RunFuture[Any]]) -> bool:
         """Have the call made when all inputs are done; False if it is too late for that.
 
         Args:

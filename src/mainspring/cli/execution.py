@@ -47,6 +47,7 @@ from mainspring.exceptions import (
     ParameterBindError,
     TerminationSignal,
 )
+from mainspring.flow_engine import new_engine, run_to_end
 from mainspring.recording import current_recorder
 from mainspring.resumption import resume_flow_run
 from mainspring.states import State
@@ -165,6 +166,8 @@ def _check_arguments(flow: AnyFlow, parameters: dict[str, Any]) -> None:
 
 def _call(flow: AnyFlow, parameters: dict[str, Any]) -> State:
     """Run the flow to its end."""
+    if flow.isgenerator:
+        return run_to_end(new_engine(flow, flow.bind((), parameters)), "state")  # type: ignore[no-any-return]
     call: Any = flow
     state: State = (
         asyncio.run(call(**parameters, return_state=True))

@@ -85,9 +85,10 @@ class FlowRunContext(RunContext):
 
     ``run_results`` tells which objects of the flow run came out of which task run. ``steps`` tells the steps of an
     attempt from one another; None outside of attempts, in other processes, and where results are not kept.
+    ``background`` is where flows run that the attempt starts with ``flow.submit``; None outside of attempts.
     """
 
-    __slots__ = ("detached", "flow", "flow_run", "run_results", "steps", "task_runner")
+    __slots__ = ("background", "detached", "flow", "flow_run", "run_results", "steps", "task_runner")
     _variable = ContextVar("mainspring_flow_run", default=None)
     _shipped: ClassVar = {"flow": None, "flow_run": None, **_SHIPPED}
 
@@ -108,6 +109,7 @@ class FlowRunContext(RunContext):
         self.detached = detached
         self.run_results = Lineage()
         self.steps: Steps | None = None
+        self.background: Any = None
         self.flow = flow
         self.flow_run = flow_run
         self.task_runner = task_runner

@@ -4,40 +4,46 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 from mainspring._core.circles import Needs
 from mainspring.states import State
 
-__all__ = ["Future"]
+__all__ = ["Future", "RunFuture"]
 
 R = TypeVar("R", covariant=True)
 
 
-class Future(ABC, Generic[R]):
-    """A handle to one task run. All methods are safe from any thread, and from any event loop.
+class RunFuture(ABC, Generic[R]):
+    """A handle to one run, of a task or of a flow. All methods are safe from any thread, and from any event loop.
 
     ``await future`` gives the result as `result` does, without blocking the event loop.
-
-    Args:
-        task_run_key: The id of the run as 16 bytes, chosen when it was submitted.
     """
 
-    __slots__ = ("__weakref__", "task_run_key")
+    __slots__ = ()
 
-    def __init__(self, task_run_key: bytes) -> None:
-        self.task_run_key = task_run_key
+    noun: ClassVar[str] = "Run"  # for messages
 
     @property
-    def task_run_id(self) -> UUID:
-        """The id of the task run."""
-        return UUID(bytes=self.task_run_key)
+    @abstractmethod
+    def run_key(self) -> bytes:
+        """The id of the run as 16 bytes."""
+
+    @property
+    def origin_key(self) -> bytes | None:
+        """The id, as 16 bytes, of the task run that its value is known to come from, if there is one."""
+        return None
+
+    @property
+    def run_id(self) -> UUID:
+        """The id of the run."""
+        return UUID(bytes=self.run_key)
 
     @property
     @abstractmethod
     def state(self) -> State:
-        """The final state once there is one, else a Pending one."""
+        """The final state once there is one, else a Pending one or where the run is now."""
 
     @abstractmethod
     def wait(self, timeout: float | None = None) -> None:
@@ -64,19 +70,18 @@ class Future(ABC, Generic[R]):
             DeadlockError: The run waits for the caller.
         """
 
+    @abstractmethod
     async def result_async(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """`result` without blocking the event loop."""
-        await self.wait_async(timeout)
-        return self.result(0, raise_on_failure) if self.is_done() else self._give_up(timeout)
 
     @abstractmethod
-    def add_done_callback(self, callback: Callable[[Future[R]], None]) -> None:
+    def add_done_callback(self, callback: Callable[[RunFuture[R]], None]) -> None:
         """Call ``callback`` with this future when the run is over, at once if it is.
 
         A callback that raises is logged, and nobody else learns of it.
         """
 
-    def remove_done_callback(self, callback: Callable[[Future[R]], None]) -> None:
+    def remove_done_callback(self, callback: Callable[[RunFuture[R]], None]) -> None:
         """Do not call ``callback`` any more, as far as the future can."""
 
     def cancel(self) -> bool:
@@ -92,7 +97,37 @@ class Future(ABC, Generic[R]):
         return Needs()
 
     def _give_up(self, timeout: float | None) -> R:
-        raise TimeoutError(f"Task run {self.task_run_id} did not complete within {timeout} second(s).")
+        raise TimeoutError(f"{self.noun} {self.run_id} did not complete within {timeout} second(s).")
 
     def __await__(self) -> Generator[Any, None, R]:
         return self.result_async().__await__()
+
+
+class Future(RunFuture[R]):
+    """A handle to one task run. All methods are safe from any thread, and from any event loop.
+
+    Args:
+        task_run_key: The id of the run as 16 bytes, chosen when it was submitted.
+    """
+
+    __slots__ = ("task_run_key",)
+
+    noun: ClassVar[str] = "Task run"
+
+    def __init__(self, task_run_key: bytes) -> None:
+        self.task_run_key = task_run_key
+
+    @property
+    def run_key(self) -> bytes:
+        """See `RunFuture.run_key`."""
+        return self.task_run_key
+
+    @property
+    def origin_key(self) -> bytes | None:
+        """See `RunFuture.origin_key`; the run itself."""
+        return self.task_run_key
+
+    @property
+    def task_run_id(self) -> UUID:
+        """The id of the task run."""
+        return UUID(bytes=self.task_run_key)

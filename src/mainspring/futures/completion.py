@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
 from mainspring import clock
-from mainspring.futures.base import Future
+from mainspring.futures.base import RunFuture
 from mainspring.futures.lists import FutureList
 from mainspring.futures.waiting import Watch
 
 __all__ = ["CompletedFutures", "as_completed"]
 
-F = TypeVar("F", bound="Future[Any]")
+F = TypeVar("F", bound="RunFuture[Any]")
 
 
 class CompletedFutures(Iterator[F], AsyncIterator[F], Generic[F]):

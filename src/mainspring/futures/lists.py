@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
-from mainspring.futures.base import Future
+from mainspring.futures.base import Future, RunFuture
 from mainspring.futures.waiting import Watch, countdown
 
 __all__ = ["Feed", "FutureList", "Results"]
@@ -142,14 +142,14 @@ class FutureList(list[Future[T]], Generic[T]):
             ValueError: ``timeout`` is negative.
         """
         _require_time(timeout)
-        left, watch = countdown(timeout), Watch(list.__iter__(self), raise_on_failure)
+        left, watch = countdown(timeout), Watch(self._known(), raise_on_failure)
         in_time = self._complete(watch, left) and watch.wait(watch.total, left())
         return self._results(watch, in_time, timeout, raise_on_failure)
 
     async def result_async(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[T]:
         """`result` without blocking the event loop."""
         _require_time(timeout)
-        left, watch = countdown(timeout), Watch(list.__iter__(self), raise_on_failure)
+        left, watch = countdown(timeout), Watch(self._known(), raise_on_failure)
         in_time = await self._complete_async(watch, left) and await watch.wait_async(watch.total, left())
         return self._results(watch, in_time, timeout, raise_on_failure)
 
@@ -220,6 +220,10 @@ class FutureList(list[Future[T]], Generic[T]):
             elif self._feed is not None:
                 return False
         return True
+
+    def _known(self) -> Iterator[Future[T]]:
+        """The futures that there are so far."""
+        return list.__iter__(self)
 
     def _last(self) -> Future[T]:
         return list.__getitem__(self, -1)
@@ -294,7 +298,7 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
     def __init__(self, futures: FutureList[T], in_order: bool, raise_on_failure: bool) -> None:
         self._raise_on_failure = raise_on_failure
         self._feed, futures._feed = futures._feed, None
-        self._ahead: deque[Future[T]] = deque()  # in order of the elements
+        self._ahead: deque[RunFuture[T]] = deque()  # in order of the elements
         self._watch = None if in_order else Watch()
         self._taken = 0
         for future in list.__iter__(futures):

@@ -9,20 +9,108 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from mainspring._core.circles import Needs
-from mainspring.futures.base import Future
+from mainspring.futures.base import Future, RunFuture
 from mainspring.futures.promises import Promise
 from mainspring.futures.waiting import Watch
 from mainspring.settings import get_current_settings
 from mainspring.states import Cancelled, Completed, Pending, State, exception_to_crashed_state, is_state
 
-__all__ = ["ConcurrentFuture"]
+__all__ = ["ConcurrentFuture", "LocalFuture"]
 
 R = TypeVar("R", covariant=True)
 
 _logger = logging.getLogger("mainspring.futures")
 
 
-class ConcurrentFuture(Future[R]):
+class LocalFuture(RunFuture[R]):
+    """A future of a run in this process, around a promise or a ``concurrent.futures.Future`` that comes to a state."""
+
+    __slots__ = ()
+
+    wrapped_future: Promise | concurrent.futures.Future[Any]
+
+    @property
+    def state(self) -> State:
+        """See `RunFuture.state`; NotReady stays the state of a run that never began."""
+        wrapped = self.wrapped_future
+        if not wrapped.done():
+            return Pending()
+        if wrapped.cancelled():
+            return Cancelled(
+                message=f"The {self.noun.lower()} was cancelled before it began, or its flow ended before."
+            )
+        error = wrapped.exception()
+        if error is not None:
+            return exception_to_crashed_state(error)
+        value = wrapped.result()
+        return value if is_state(value) else Completed(data=value)
+
+    def is_done(self) -> bool:
+        """See `RunFuture.is_done`."""
+        return self.wrapped_future.done()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """See `RunFuture.wait`."""
+        if not self.wrapped_future.done():
+            Watch([self]).wait(1, timeout)
+
+    async def wait_async(self, timeout: float | None = None) -> None:
+        """See `RunFuture.wait_async`."""
+        if not self.wrapped_future.done():
+            await Watch([self]).wait_async(1, timeout)
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
+        """See `RunFuture.result`."""
+        self.wait(timeout)
+        return self._settled(timeout, raise_on_failure).result(raise_on_failure)  # type: ignore[no-any-return]
+
+    async def result_async(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
+        """See `RunFuture.result_async`."""
+        await self.wait_async(timeout)
+        return await self._settled(timeout, raise_on_failure).aresult(raise_on_failure)  # type: ignore[no-any-return]
+
+    def _settled(self, timeout: float | None, raise_on_failure: bool) -> State:
+        """The state of the run; what was raised instead is raised as it is.
+
+        Raises:
+            TimeoutError: The run is not over in time.
+        """
+        wrapped = self.wrapped_future
+        if not wrapped.done():
+            self._give_up(timeout)
+        if raise_on_failure and not wrapped.cancelled():
+            error = wrapped.exception()
+            if error is not None:
+                raise error
+        return self.state
+
+    def add_done_callback(self, callback: Callable[[RunFuture[R]], None]) -> None:
+        """See `RunFuture.add_done_callback`."""
+        if isinstance(self.wrapped_future, Promise):
+            self.wrapped_future.add_done_callback(callback, self)
+        else:
+            self.wrapped_future.add_done_callback(lambda _: callback(self))
+
+    def remove_done_callback(self, callback: Callable[[RunFuture[R]], None]) -> None:
+        """See `RunFuture.remove_done_callback`; one of a ``concurrent.futures.Future`` stays."""
+        if isinstance(self.wrapped_future, Promise):
+            self.wrapped_future.remove_done_callback(callback)
+
+    def cancel(self) -> bool:
+        """See `RunFuture.cancel`."""
+        return self.wrapped_future.cancel()
+
+    def needs(self) -> Needs:
+        """See `RunFuture.needs`."""
+        work = getattr(self.wrapped_future, "work", None)
+        if work is None:
+            return Needs()
+        if work.turn is not None:
+            return Needs([work.turn])
+        return Needs([future for future in work.inputs if not future.is_done()])
+
+
+class ConcurrentFuture(LocalFuture[R], Future[R]):
     """A future of a run in this process, around a promise or a ``concurrent.futures.Future`` that comes to a state.
 
     One that nobody holds any more although the run is not over says so in the log, because what a flow has not
@@ -39,74 +127,6 @@ class ConcurrentFuture(Future[R]):
     def __init__(self, task_run_key: bytes, wrapped_future: Promise | concurrent.futures.Future[Any]) -> None:
         super().__init__(task_run_key)
         self.wrapped_future = wrapped_future
-
-    @property
-    def state(self) -> State:
-        """See `Future.state`; NotReady stays the state of a run that never began."""
-        wrapped = self.wrapped_future
-        if not wrapped.done():
-            return Pending()
-        if wrapped.cancelled():
-            return Cancelled(message="The task run was cancelled before it began, or its flow ended before.")
-        error = wrapped.exception()
-        if error is not None:
-            return exception_to_crashed_state(error)
-        value = wrapped.result()
-        return value if is_state(value) else Completed(data=value)
-
-    def is_done(self) -> bool:
-        """See `Future.is_done`."""
-        return self.wrapped_future.done()
-
-    def wait(self, timeout: float | None = None) -> None:
-        """See `Future.wait`."""
-        if not self.wrapped_future.done():
-            Watch([self]).wait(1, timeout)
-
-    async def wait_async(self, timeout: float | None = None) -> None:
-        """See `Future.wait_async`."""
-        if not self.wrapped_future.done():
-            await Watch([self]).wait_async(1, timeout)
-
-    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
-        """See `Future.result`."""
-        self.wait(timeout)
-        wrapped = self.wrapped_future
-        if not wrapped.done():
-            return self._give_up(timeout)
-        error = None if wrapped.cancelled() else wrapped.exception()
-        if error is not None and raise_on_failure:
-            raise error
-        if error is None and not wrapped.cancelled():
-            value = wrapped.result()
-            if not is_state(value):
-                return value  # type: ignore[no-any-return]
-        return self.state.result(raise_on_failure=raise_on_failure)  # type: ignore[no-any-return]
-
-    def add_done_callback(self, callback: Callable[[Future[R]], None]) -> None:
-        """See `Future.add_done_callback`."""
-        if isinstance(self.wrapped_future, Promise):
-            self.wrapped_future.add_done_callback(callback, self)
-        else:
-            self.wrapped_future.add_done_callback(lambda _: callback(self))
-
-    def remove_done_callback(self, callback: Callable[[Future[R]], None]) -> None:
-        """See `Future.remove_done_callback`; one of a ``concurrent.futures.Future`` stays."""
-        if isinstance(self.wrapped_future, Promise):
-            self.wrapped_future.remove_done_callback(callback)
-
-    def cancel(self) -> bool:
-        """See `Future.cancel`."""
-        return self.wrapped_future.cancel()
-
-    def needs(self) -> Needs:
-        """See `Future.needs`."""
-        work = getattr(self.wrapped_future, "work", None)
-        if work is None:
-            return Needs()
-        if work.turn is not None:
-            return Needs([work.turn])
-        return Needs([future for future in work.inputs if not future.is_done()])
 
     def __del__(self) -> None:
         wrapped = getattr(self, "wrapped_future", None)  # missing if somebody's __init__ failed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeGuard
 
 from mainspring._core.traverse import transform
-from mainspring.futures.base import Future
+from mainspring.futures.base import RunFuture
 
 __all__ = ["resolve_futures_to_results", "resolve_futures_to_states"]
 
@@ -14,7 +14,7 @@ def resolve_futures_to_states(value: Any) -> Any:
     """``value`` with each future in it, at any depth outside of `quote`, replaced by its final state."""
 
     def to_state(leaf: Any, _: object) -> Any:
-        if isinstance(leaf, Future):
+        if isinstance(leaf, RunFuture):
             leaf.wait()
             return leaf.state
         return leaf
@@ -35,5 +35,5 @@ def resolve_futures_to_results(value: Any) -> Any:
     return transform(value, to_result, unwrap=False)
 
 
-def _is_future(value: object) -> TypeGuard[Future[Any]]:
-    return isinstance(value, Future)
+def _is_future(value: object) -> TypeGuard[RunFuture[Any]]:
+    return isinstance(value, RunFuture)

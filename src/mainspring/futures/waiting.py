@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mainspring import clock
 from mainspring._core.circles import Needs
-from mainspring.futures.base import Future
+from mainspring.futures.base import RunFuture
 from mainspring.futures.turns import Wait, ablock, block
 
 __all__ = ["DoneAndNotDoneFutures", "Watch", "countdown", "wait", "wait_async"]
@@ -19,8 +19,8 @@ __all__ = ["DoneAndNotDoneFutures", "Watch", "countdown", "wait", "wait_async"]
 class DoneAndNotDoneFutures(NamedTuple):
     """What `wait` found."""
 
-    done: set[Future[Any]]
-    not_done: set[Future[Any]]
+    done: set[RunFuture[Any]]
+    not_done: set[RunFuture[Any]]
 
 
 class Watch(Wait):
@@ -44,22 +44,24 @@ class Watch(Wait):
         "total",
     )
 
-    def __init__(self, futures: Iterable[Future[Any]] = (), stops_at_failure: bool = False) -> None:
+    def __init__(self, futures: Iterable[RunFuture[Any]] = (), stops_at_failure: bool = False) -> None:
         super().__init__()
         self._lock = threading.Lock()
         self._notes = self._note  # once, as there may be many futures
         self._stops_at_failure = stops_at_failure
         self._wake: Callable[[], object] | None = None
         self._needed = 0
-        self.failed: Future[Any] | None = None
-        self.pending: set[Future[Any]] = set()
-        self.arrived: deque[Future[Any]] = deque()  # in order of completion; whoever waits may take them out
+        self.failed: RunFuture[Any] | None = None
+        self.pending: set[RunFuture[Any]] = set()
+        self.arrived: deque[RunFuture[Any]] = (
+            deque()
+        )  # in order of completion; whoever waits may take them out
         self.count = 0  # of those that have arrived
         self.total = 0
         for future in set(futures):
             self.add(future)
 
-    def add(self, future: Future[Any]) -> None:
+    def add(self, future: RunFuture[Any]) -> None:
         """Watch one more future."""
         self.total += 1
         self.pending.add(future)
@@ -129,7 +131,7 @@ class Watch(Wait):
             future.remove_done_callback(self._notes)
         self.pending.clear()
 
-    def _note(self, future: Future[Any]) -> None:
+    def _note(self, future: RunFuture[Any]) -> None:
         failed = self._stops_at_failure and self.failed is None and not future.state.is_completed()
         wake = None
         with self._lock:
@@ -156,7 +158,7 @@ def _settle(woken: Any) -> None:
         woken.set_result(None)
 
 
-def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAndNotDoneFutures:
+def wait(futures: Iterable[RunFuture[Any]], timeout: float | None = None) -> DoneAndNotDoneFutures:
     """Block until all futures are done or ``timeout`` seconds have passed; tells which are.
 
     Raises:
@@ -170,7 +172,9 @@ def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAn
     return _sorted_out(distinct)
 
 
-async def wait_async(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAndNotDoneFutures:
+async def wait_async(
+    futures: Iterable[RunFuture[Any]], timeout: float | None = None
+) -> DoneAndNotDoneFutures:
     """`wait` without blocking the event loop."""
     distinct = set(futures)
     left = countdown(timeout)
@@ -180,7 +184,7 @@ async def wait_async(futures: Iterable[Future[Any]], timeout: float | None = Non
     return _sorted_out(distinct)
 
 
-def _sorted_out(futures: set[Future[Any]]) -> DoneAndNotDoneFutures:
+def _sorted_out(futures: set[RunFuture[Any]]) -> DoneAndNotDoneFutures:
     done = {future for future in futures if future.is_done()}
     return DoneAndNotDoneFutures(done, futures - done)
 
