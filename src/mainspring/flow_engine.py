@@ -79,6 +79,7 @@ class BaseFlowRunEngine(ResumableFlowRun):
     resumes: bool = False
 
     _goes_on: bool = field(default=False, init=False, repr=False)  # this attempt goes on with an earlier one
+    _has_kept_parameters: bool = field(default=False, init=False, repr=False)  # which were converted then
     _has_lost: bool = field(default=False, init=False, repr=False)  # somebody else goes on with the run
 
     run_option: ClassVar[str] = "flow_run_name"
@@ -88,6 +89,7 @@ class BaseFlowRunEngine(ResumableFlowRun):
     def __post_init__(self) -> None:
         if self.parameters is None:
             self.parameters = {}
+        self._has_kept_parameters = self.resumes
 
     def _enter(self, state: State, confirm: bool = False) -> State:
         """Enter and record a state; the task run that stands for a subflow enters one like it first.
@@ -158,7 +160,7 @@ class BaseFlowRunEngine(ResumableFlowRun):
                 pending,
                 flow.name,
                 flow.version,
-                self.parameters,
+                flow.own_parameters(self.parameters or {}),
                 TagsContext.get().current_tags,
             )
             self._create_stand_in(run)
@@ -170,6 +172,16 @@ class BaseFlowRunEngine(ResumableFlowRun):
         if self.resumes:
             self._is_announced = self._named = True
         self.logger = flow_run_logger(run, flow)
+
+    def _validated(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters as the flow's annotations say (F-15); the run has them from then on."""
+        flow, run = self.flow, self.run
+        if not flow.should_validate_parameters or self._has_kept_parameters:
+            return parameters
+        converted: dict[str, Any] = flow.validate_parameters(parameters)
+        if run is not None and converted is not parameters:
+            run.parameters = flow.own_parameters(converted)
+        return converted
 
     def _create_stand_in(self, run: FlowRun) -> None:
         """In a flow: the task run that stands for the new subflow run in its parent (F-36, F-37)."""

@@ -14,7 +14,13 @@ from uuid import UUID
 from mainspring import _portal, identifiers
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.entrypoints import AnyFlow, find_flow
-from mainspring.exceptions import EntrypointError, MainspringError, NotResumable, ObjectNotFound
+from mainspring.exceptions import (
+    EntrypointError,
+    MainspringError,
+    NotResumable,
+    ObjectNotFound,
+    StoragePathMissing,
+)
 from mainspring.flow_engine import run_flow, run_flow_async, run_flow_sync
 from mainspring.recording import current_recorder
 from mainspring.results import ResultStore, get_result_store
@@ -166,19 +172,26 @@ def _parameters_of(run: FlowRun, known: Resumption, flow: AnyFlow) -> dict[str, 
             f"its results are kept elsewhere: {known.parameters!r} is its, and {expected!r} would be here. Resume it"
             " with the storage and settings that it had",
         )
-    given: dict[str, Any] = {}
-    if run.parameters:
-        try:
-            given = results.read_parameters(run.id)
-        except Exception as error:  # of a storage or a class of the user's: it is the reason to tell
-            raise _refusal(run, f"its parameters cannot be read: {type(error).__name__}: {error}") from error
     signature = flow.arguments.signature.parameters
+    given = _kept_parameters(run, results) if signature or run.parameters else {}
     parameters = flow.arguments.complete(given)
     wrong = [name for name in given if name not in signature]
     wrong += [name for name, value in parameters.items() if value is signature[name].empty]
     if wrong:
         raise _refusal(run, f"its flow takes other parameters now: see {', '.join(map(repr, wrong))}")
+    for name in parameters.keys() - given.keys():
+        parameters[name] = flow.convert_parameter(name, parameters[name])
     return parameters
+
+
+def _kept_parameters(run: FlowRun, results: ResultStore) -> dict[str, Any]:
+    """The arguments as they were kept; none if there were none to keep, apart from those that a flow is bound to."""
+    try:
+        return results.read_parameters(run.id)
+    except Exception as error:  # of a storage or a class of the user's: it is the reason to tell
+        if isinstance(error, StoragePathMissing) and not run.parameters:
+            return {}
+        raise _refusal(run, f"its parameters cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _refusal(run: FlowRun, reason: str) -> NotResumable:
