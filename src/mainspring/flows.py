@@ -50,6 +50,8 @@ class Flow(Subject[P, R]):
             When None they are if a storage or serializer is given, else if the settings say so.
         result_storage: Where they are kept: a file system, a folder, or an address ("s3://bucket/results").
         result_serializer: As what: a serializer or its type, for example "json".
+        result_storage_key: Under which key: a template over ``parameters`` and ``flow_run``. The next run whose key is
+            the same replaces the result.
         cache_result_in_memory: Whether states go on holding a result that is kept.
         log_prints: Whether ``print`` goes to the run logger; inherited when None.
         on_running: Hooks called with flow, run and state when an attempt begins.
@@ -80,6 +82,7 @@ class Flow(Subject[P, R]):
         persist_result: bool | None = None,
         result_storage: Storage | None = None,
         result_serializer: GivenSerializer | None = None,
+        result_storage_key: str | None = None,
         cache_result_in_memory: bool = True,
         log_prints: bool | None = None,
         on_completion: GivenHooks | None = None,
@@ -102,6 +105,7 @@ class Flow(Subject[P, R]):
             result_storage,
             result_serializer,
             cache_result_in_memory,
+            result_storage_key,
             cache_policy=None,
             of_task=False,
         )
@@ -187,6 +191,11 @@ class Flow(Subject[P, R]):
         bound = list(self.arguments.signature.parameters)[: len(self._bound)]
         return {name: value for name, value in parameters.items() if name not in bound}
 
+    @property
+    def result_storage_key(self) -> str | None:
+        """The template of the key under which results are kept."""
+        return self.result_options.result_storage_key
+
     def _run(self, parameters: dict[str, Any], wait_for: Any, return_type: Literal["state", "result"]) -> Any:
         return run_flow(self, parameters=parameters, wait_for=wait_for, return_type=return_type)
 
@@ -205,6 +214,7 @@ class Flow(Subject[P, R]):
         persist_result: bool | type[NotSet] | None = NotSet,
         result_storage: Storage | type[NotSet] | None = NotSet,
         result_serializer: GivenSerializer | type[NotSet] | None = NotSet,
+        result_storage_key: str | type[NotSet] | None = NotSet,
         cache_result_in_memory: bool | None = None,
         log_prints: bool | type[NotSet] | None = NotSet,
         on_completion: GivenHooks | None = None,
@@ -259,6 +269,7 @@ def flow(
     persist_result: bool | None = None,
     result_storage: Storage | None = None,
     result_serializer: GivenSerializer | None = None,
+    result_storage_key: str | None = None,
     cache_result_in_memory: bool = True,
     log_prints: bool | None = None,
     on_completion: GivenHooks | None = None,

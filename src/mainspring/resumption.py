@@ -28,7 +28,7 @@ from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.store.protocol import RunStore
 from mainspring.transactions.recovery import check
 
-__all__ = ["aresume_flow_run", "resume_flow_run"]
+__all__ = ["FlowAndFlowRun", "aresume_flow_run", "load_flow_and_flow_run", "resume_flow_run"]
 
 
 def resume_flow_run(
@@ -73,6 +73,32 @@ async def aresume_flow_run(
         return await asyncio.to_thread(
             run_flow_sync, found.flow, found.run, found.parameters, None, return_type, True
         )
+
+
+class FlowAndFlowRun(NamedTuple):
+    """A recorded run and the flow that it is of."""
+
+    flow: AnyFlow
+    flow_run: FlowRun
+
+
+def load_flow_and_flow_run(flow_run_id: UUID | str) -> FlowAndFlowRun:
+    """A flow run that keeps its results, whatever became of it, and its flow, whose module is imported if need be.
+
+    Raises:
+        NotResumable: It is not known where the flow is, or it is not there any more.
+        ObjectNotFound: There is no such flow run.
+    """
+    recorder = current_recorder()
+    recorder.flush()
+    run = _flow_run(recorder.store, flow_run_id)
+    known = recorder.store.read_resumptions([run.key]).get(run.key)
+    if known is None or known.entrypoint is None:
+        reason = (
+            "was not noted" if known is None or known.problem is None else f"is not known: {known.problem}"
+        )
+        raise NotResumable(f"Flow run {run.name!r} ({run.id}) cannot be loaded: where its flow is {reason}.")
+    return FlowAndFlowRun(_flow_of(run, known), run)
 
 
 class _Found(NamedTuple):
@@ -121,11 +147,16 @@ def _find(flow_run_id: UUID | str, flow: AnyFlow | None) -> _Found:
     return _Found(flow, run, parameters)
 
 
-def _ended_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
-    """The run, which is over and did not complete."""
+def _flow_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
     run = store.read_run(identifiers.to_bytes(flow_run_id))
     if not isinstance(run, FlowRun):
         raise ObjectNotFound(f"There is no flow run with the id {flow_run_id} in {store.url}.")
+    return run
+
+
+def _ended_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
+    """The run, which is over and did not complete."""
+    run = _flow_run(store, flow_run_id)
     state = run.state
     if state.is_completed():
         raise _refusal(run, "it has completed. Call its flow for another run")
