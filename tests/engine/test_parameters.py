@@ -23,6 +23,7 @@ from typing import (
     NewType,
     ParamSpec,
     Protocol,
+    Self,
     TypeVar,
     Unpack,
 )
@@ -155,6 +156,7 @@ def test_conversion(annotation: Any, given: Any, wanted: Any) -> None:
     [
         (Any, "3"),
         (object, "3"),
+        (Self, "3"),
         (T, "3"),
         (Meteor, A_METEOR),
         (Meteor | None, A_METEOR),
@@ -174,6 +176,7 @@ def test_conversion(annotation: Any, given: Any, wanted: Any) -> None:
     ids=[
         "Any",
         "object",
+        "Self",
         "TypeVar",
         "class",
         "union",
@@ -427,6 +430,31 @@ def test_all_problems_are_listed() -> None:
         "point.y: Input should be a valid integer; given was None",
         "when: Input should be a valid date or datetime, input is too short; given was 'soon'",
     ]
+
+
+class Unanswering(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        raise RuntimeError("no answer")
+
+    def __repr__(cls) -> str:
+        raise RuntimeError("no name")
+
+
+class Odd(metaclass=Unanswering): ...
+
+
+@pytest.mark.parametrize(
+    ("annotation", "said"),
+    [
+        (Meteor, "x: Input should be an instance of Meteor; given was 1"),
+        (Iterable[int], "x: Input should be an instance of Iterable; given was 1"),
+        (Odd, "x: it cannot be validated: RuntimeError: no name"),
+    ],
+    ids=["class", "Iterable", "odd class"],
+)
+def test_instances_of_other_classes(annotation: Any, said: str) -> None:
+    """What is no instance is refused, also by a class that does not answer."""
+    assert refusal(lambda: returned(annotation, 1)) == [said]
 
 
 def test_unknown_and_missing_parameters() -> None:
@@ -702,7 +730,6 @@ def test_serialized_parameters() -> None:
         "meteor": A_METEOR,
         "state": Completed(data=1),
         "raises": Raises.model_construct(x=1),
-        "secret": SecretStr("hunter"),
         "items": {1},
     }
     assert f.serialize_parameters(given) == {
@@ -716,9 +743,23 @@ def test_serialized_parameters() -> None:
         "meteor": "<Meteor>",
         "state": "<State>",
         "raises": "<Raises>",
-        "secret": "**********",
         "items": [1],
     }
+
+
+@pytest.mark.contract("F-16")
+def test_secrets_are_not_serialized() -> None:
+    """Secrets of pydantic do not get into the history, alone or in models."""
+
+    class Login(BaseModel):
+        password: SecretStr
+
+    @flow
+    def enter(login: Login, key: SecretStr) -> None: ...
+
+    enter({"password": "hunter2"}, "hunter3")
+    assert set(only_flow_run().parameters) == {"login", "key"}
+    assert "hunter" not in str(only_flow_run().parameters)
 
 
 @pytest.mark.contract("F-16", "F-63")

@@ -31,6 +31,7 @@ _HOOKS = ("__get_pydantic_core_schema__", "__get_validators__", "__pydantic_vali
 # Codes of pydantic's errors: a class with a configuration of its own; `typing.TypedDict` before Python 3.12, which
 # does not tell pydantic enough, so that it is left alone.
 _BRINGS_CONFIG, _TYPED_DICT = "type-adapter-config-unused", "typed-dict-version"
+_SELF: Any = vars(typing)["Self"]  # which means nothing to whoever does not know the class
 _SIMPLE = (str, bytes, int, float, complex, bool, type(None))
 _SECRET = ("password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "credential")
 _LONGEST = 60
@@ -84,7 +85,9 @@ class Check:
             return value
         if self._is_lazy:
             raise Refused(
-                [f"{self.name}: Input should be {_bare(self.hint).__name__}{self._given((), value)}"]
+                [
+                    f"{self.name}: Input should be an instance of {_bare(self.hint).__name__}{self._given((), value)}"
+                ]
             )
         from pydantic import ValidationError  # on use: it takes longer to import than all of this package
 
@@ -116,7 +119,7 @@ class Check:
     def _given(self, path: tuple[int | str, ...], value: Any) -> str:
         """What was given, as far as it is short and nobody's secret."""
         words = " ".join(map(str, (self.name, *path))).lower()
-        hidden = "Secret" in str(self.hint) or any(word in words for word in _SECRET)
+        hidden = "Secret" in shown(self.hint) or any(word in words for word in _SECRET)
         if hidden or not isinstance(value, _SIMPLE):
             return f"; given was a {type(value).__name__}"
         text = shown(value)
@@ -176,7 +179,7 @@ def check_of(hint: Any, name: str, make: Callable[[Any, str], Check] = Check) ->
     """The check that a type means, None if anything goes."""
     while isinstance(hint, typing.NewType):
         hint = hint.__supertype__
-    if hint is UNKNOWN or hint is Any or hint is object:
+    if hint is UNKNOWN or hint is Any or hint is object or hint is _SELF:
         return None
     if isinstance(hint, typing.TypeVar) and hint.__bound__ is None and not hint.__constraints__:
         return None

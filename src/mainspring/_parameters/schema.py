@@ -68,7 +68,9 @@ def _types_of(checks: Mapping[str, Check | None]) -> tuple[dict[str, dict[str, A
     types: dict[str, dict[str, Any]] = {}
     others: dict[str, Check] = {}
     for name, check in checks.items():
-        plain: dict[str, Any] | None = {} if check is None else _PLAIN.get(check.hint)
+        plain: dict[str, Any] | None = {}
+        if check is not None:
+            plain = _PLAIN.get(check.hint) if isinstance(check.hint, type) else None
         if plain is None and check is not None:
             others[name] = check
         else:
