@@ -5,6 +5,7 @@
     MainspringError                     catch this to catch anything below
     ├── ConfigurationError              a setting or option cannot work (also a ValueError)
     ├── ParameterBindError              arguments do not fit the function (also a TypeError)
+    ├── ParameterTypeError              parameters of a flow are not of their types (also a TypeError)
     ├── ReservedArgumentError           a parameter has a name we need (also a TypeError)
     ├── InvalidNameError                a flow name with a forbidden character (also a ValueError)
     ├── MissingContextError             called outside of any run (also a RuntimeError)
@@ -93,6 +94,7 @@ __all__ = [
     "ObjectNotFound",
     "ParameterBindError",
     "ParameterResolutionError",
+    "ParameterTypeError",
     "Pause",
     "PausedRun",
     "ReservedArgumentError",
@@ -139,6 +141,10 @@ class ParameterBindError(MainspringError, TypeError):
             f"Cannot call {name!r}: {reason}. Its signature is {name}{signature};"
             f" received positional arguments {shown(args)} and keyword arguments {shown(dict(kwargs))}."
         )
+
+
+class ParameterTypeError(MainspringError, TypeError):
+    """Parameters of a flow are not what their annotations say; the message names all of these, and what is wrong."""
 
 
 class ReservedArgumentError(MainspringError, TypeError):

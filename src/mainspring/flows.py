@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from mainspring._core.policy import RunPolicy
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
+from mainspring._parameters import ParameterValidator, schema_of
 from mainspring._representation import name_of
 from mainspring.annotations import NotSet
 from mainspring.exceptions import InvalidNameError
@@ -18,6 +19,7 @@ from mainspring.flow_engine import run_flow, submit_flow
 from mainspring.futures import FlowRunFuture
 from mainspring.settings import get_current_settings
 from mainspring.states import State
+from mainspring.store.encoding import to_plain
 from mainspring.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 __all__ = ["Flow", "flow"]
@@ -45,10 +47,13 @@ class Flow(Subject[P, R]):
         task_runner: Where submitted tasks run: a runner or a class of one; threads by default.
         description: What it does; the docstring by default.
         timeout_seconds: How long an attempt may take.
+        validate_parameters: Whether parameters are checked and converted by their annotations when a run begins.
         persist_result: Whether results are kept beyond the process, also those of its tasks that do not say.
             When None they are if a storage or serializer is given, else if the settings say so.
         result_storage: Where they are kept: a file system, a folder, or an address ("s3://bucket/results").
         result_serializer: As what: a serializer or its type, for example "json".
+        result_storage_key: Under which key: a template over ``parameters`` and ``flow_run``. The next run whose key is
+            the same replaces the result.
         cache_result_in_memory: Whether states go on holding a result that is kept.
         log_prints: Whether ``print`` goes to the run logger; inherited when None.
         on_running: Hooks called with flow, run and state when an attempt begins.
@@ -59,7 +64,7 @@ class Flow(Subject[P, R]):
 
     Raises:
         TypeError: ``fn`` is not callable, or an option is of a wrong type.
-        ValueError: An option's value cannot work.
+        ValueError: An option's value cannot work, or an annotation is no type and parameters are validated.
         InvalidNameError: The name holds one of ``/ % & < >``.
         ReservedArgumentError: A parameter is named like an argument of calls.
     """
@@ -75,9 +80,11 @@ class Flow(Subject[P, R]):
         task_runner: Runner | None = None,
         description: str | None = None,
         timeout_seconds: float | None = None,
+        validate_parameters: bool = True,
         persist_result: bool | None = None,
         result_storage: Storage | None = None,
         result_serializer: GivenSerializer | None = None,
+        result_storage_key: str | None = None,
         cache_result_in_memory: bool = True,
         log_prints: bool | None = None,
         on_completion: GivenHooks | None = None,
@@ -100,22 +107,32 @@ class Flow(Subject[P, R]):
             result_storage,
             result_serializer,
             cache_result_in_memory,
+            result_storage_key,
             cache_policy=None,
             of_task=False,
         )
         super().__init__(
             fn, "flow", _flow_name(name, own_name), description, flow_run_name, log_prints, hooks, results
         )
+        self.should_validate_parameters = bool(validate_parameters)
+        self._validator = ParameterValidator(self.arguments)
+        if self.should_validate_parameters:
+            self._validator.refuse_bad_annotations()
         self.version = version or _source_version(self.fn)
         self.task_runner = _task_runner(task_runner)
+        self.policy = self._resolve_policy(retries, retry_delay_seconds, timeout_seconds)
+
+    def _resolve_policy(
+        self, retries: int | None, delay: float | Sequence[float] | None, timeout: float | None
+    ) -> RunPolicy:
         defaults = get_current_settings().flows
-        self.policy = RunPolicy.resolve(
+        return RunPolicy.resolve(
             "Flow run",
             defaults.default_retries if retries is None else retries,
-            defaults.default_retry_delay_seconds if retry_delay_seconds is None else retry_delay_seconds,
+            defaults.default_retry_delay_seconds if delay is None else delay,
             None,
             None,
-            timeout_seconds,
+            timeout,
             self._hooks_by_state(),
         )
 
@@ -123,6 +140,58 @@ class Flow(Subject[P, R]):
     def flow_run_name(self) -> Any:
         """What runs are called."""
         return self.run_name
+
+    # Parameters
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The JSON schema of the parameters: an object with ``properties``, ``required`` and ``definitions``.
+
+        Each property has ``title``, ``position``, what is known of its type, and ``default`` if it has one. It is made
+        anew each time.
+        """
+        return schema_of(self.arguments.signature, self._validator.checks, len(self._bound))
+
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters as what their annotations say. A run does this before it begins.
+
+        Args:
+            parameters: The parameters by name, without futures and states. Defaults are not added.
+
+        Raises:
+            ParameterTypeError: Some do not fit, are unknown or missing; the message lists all of them.
+        """
+        return self._validator.convert(parameters, self.name)
+
+    def convert_parameter(self, name: str, value: Any) -> Any:
+        """One parameter as what its annotation says, or as it is if the flow does not validate.
+
+        Raises:
+            ParameterTypeError: It does not fit, or there is no such parameter.
+        """
+        if not self.should_validate_parameters:
+            return value
+        return self._validator.convert({name: value}, self.name, partly=True)[name]
+
+    def serialize_parameters(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters as the history has them: values that JSON can hold, and ``"<TypeName>"`` for others.
+
+        What is very long is shortened. The instance that a method is bound to is left out. Never raises an
+        ``Exception``.
+        """
+        return to_plain(self.own_parameters(parameters))
+
+    def own_parameters(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parameters without the instance or class that the flow is bound to."""
+        if not self._bound:
+            return parameters
+        bound = list(self.arguments.signature.parameters)[: len(self._bound)]
+        return {name: value for name, value in parameters.items() if name not in bound}
+
+    @property
+    def result_storage_key(self) -> str | None:
+        """The template of the key under which results are kept."""
+        return self.result_options.result_storage_key
 
     def _run(self, parameters: dict[str, Any], wait_for: Any, return_type: Literal["state", "result"]) -> Any:
         return run_flow(self, parameters=parameters, wait_for=wait_for, return_type=return_type)
@@ -177,9 +246,11 @@ class Flow(Subject[P, R]):
         task_runner: Runner | None = None,
         description: str | None = None,
         timeout_seconds: float | None = None,
+        validate_parameters: bool | None = None,
         persist_result: bool | type[NotSet] | None = NotSet,
         result_storage: Storage | type[NotSet] | None = NotSet,
         result_serializer: GivenSerializer | type[NotSet] | None = NotSet,
+        result_storage_key: str | type[NotSet] | None = NotSet,
         cache_result_in_memory: bool | None = None,
         log_prints: bool | type[NotSet] | None = NotSet,
         on_completion: GivenHooks | None = None,
@@ -194,7 +265,19 @@ class Flow(Subject[P, R]):
         a value of its own.
         """
         given = {name: value for name, value in locals().items() if name != "self"}
-        return self._with(given)
+        copied = self._with(given)
+        copied._validator = self._validator  # of the same function, and maybe in use already
+        return copied
+
+    def _options(self) -> dict[str, Any]:
+        return {**super()._options(), "validate_parameters": self.should_validate_parameters}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_validator": self._validator.local_names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._validator = ParameterValidator(self.arguments, state["_validator"])
 
     def __get__(self, instance: object | None, owner: type | None = None) -> Flow[..., R]:
         return self.bound_to(instance, owner)
@@ -218,9 +301,11 @@ def flow(
     task_runner: Runner | None = None,
     description: str | None = None,
     timeout_seconds: float | None = None,
+    validate_parameters: bool = True,
     persist_result: bool | None = None,
     result_storage: Storage | None = None,
     result_serializer: GivenSerializer | None = None,
+    result_storage_key: str | None = None,
     cache_result_in_memory: bool = True,
     log_prints: bool | None = None,
     on_completion: GivenHooks | None = None,

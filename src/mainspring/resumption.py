@@ -14,7 +14,13 @@ from uuid import UUID
 from mainspring import identifiers
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.entrypoints import AnyFlow, find_flow
-from mainspring.exceptions import EntrypointError, MainspringError, NotResumable, ObjectNotFound
+from mainspring.exceptions import (
+    EntrypointError,
+    MainspringError,
+    NotResumable,
+    ObjectNotFound,
+    StoragePathMissing,
+)
 from mainspring.flow_engine import collect_async, finish_async, new_engine, run_to_end
 from mainspring.recording import current_recorder
 from mainspring.results import ResultStore, get_result_store
@@ -22,7 +28,7 @@ from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.store.protocol import RunStore
 from mainspring.transactions.recovery import check
 
-__all__ = ["aresume_flow_run", "resume_flow_run"]
+__all__ = ["FlowAndFlowRun", "aresume_flow_run", "load_flow_and_flow_run", "resume_flow_run"]
 
 
 def resume_flow_run(
@@ -66,6 +72,32 @@ async def aresume_flow_run(
             to_end: Any = collect_async if found.flow.isgenerator else finish_async
             return await to_end(engine, return_type)
         return await asyncio.to_thread(run_to_end, engine, return_type)
+
+
+class FlowAndFlowRun(NamedTuple):
+    """A recorded run and the flow that it is of."""
+
+    flow: AnyFlow
+    flow_run: FlowRun
+
+
+def load_flow_and_flow_run(flow_run_id: UUID | str) -> FlowAndFlowRun:
+    """A flow run that keeps its results, whatever became of it, and its flow, whose module is imported if need be.
+
+    Raises:
+        NotResumable: It is not known where the flow is, or it is not there any more.
+        ObjectNotFound: There is no such flow run.
+    """
+    recorder = current_recorder()
+    recorder.flush()
+    run = _flow_run(recorder.store, flow_run_id)
+    known = recorder.store.read_resumptions([run.key]).get(run.key)
+    if known is None or known.entrypoint is None:
+        reason = (
+            "was not noted" if known is None or known.problem is None else f"is not known: {known.problem}"
+        )
+        raise NotResumable(f"Flow run {run.name!r} ({run.id}) cannot be loaded: where its flow is {reason}.")
+    return FlowAndFlowRun(_flow_of(run, known), run)
 
 
 class _Found(NamedTuple):
@@ -118,11 +150,16 @@ def _find(flow_run_id: UUID | str, flow: AnyFlow | None) -> _Found:
     return _Found(flow, run, parameters)
 
 
-def _ended_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
-    """The run, which is over and did not complete."""
+def _flow_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
     run = store.read_run(identifiers.to_bytes(flow_run_id))
     if not isinstance(run, FlowRun):
         raise ObjectNotFound(f"There is no flow run with the id {flow_run_id} in {store.url}.")
+    return run
+
+
+def _ended_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
+    """The run, which is over and did not complete."""
+    run = _flow_run(store, flow_run_id)
     state = run.state
     if state.is_completed():
         raise _refusal(run, "it has completed. Call its flow for another run")
@@ -169,19 +206,26 @@ def _parameters_of(run: FlowRun, known: Resumption, flow: AnyFlow) -> dict[str, 
             f"its results are kept elsewhere: {known.parameters!r} is its, and {expected!r} would be here. Resume it"
             " with the storage and settings that it had",
         )
-    given: dict[str, Any] = {}
-    if run.parameters:
-        try:
-            given = results.read_parameters(run.id)
-        except Exception as error:  # of a storage or a class of the user's: it is the reason to tell
-            raise _refusal(run, f"its parameters cannot be read: {type(error).__name__}: {error}") from error
     signature = flow.arguments.signature.parameters
+    given = _kept_parameters(run, results) if signature or run.parameters else {}
     parameters = flow.arguments.complete(given)
     wrong = [name for name in given if name not in signature]
     wrong += [name for name, value in parameters.items() if value is signature[name].empty]
     if wrong:
         raise _refusal(run, f"its flow takes other parameters now: see {', '.join(map(repr, wrong))}")
+    for name in parameters.keys() - given.keys():
+        parameters[name] = flow.convert_parameter(name, parameters[name])
     return parameters
+
+
+def _kept_parameters(run: FlowRun, results: ResultStore) -> dict[str, Any]:
+    """The arguments as they were kept; none if there were none to keep, apart from those that a flow is bound to."""
+    try:
+        return results.read_parameters(run.id)
+    except Exception as error:  # of a storage or a class of the user's: it is the reason to tell
+        if isinstance(error, StoragePathMissing) and not run.parameters:
+            return {}
+        raise _refusal(run, f"its parameters cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _refusal(run: FlowRun, reason: str) -> NotResumable:

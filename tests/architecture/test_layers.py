@@ -24,6 +24,7 @@ LAYERS = {
         "settings",
     ],
     5: [
+        "_parameters",
         "cache_policies",
         "cancellation",
         "client",

@@ -98,17 +98,32 @@ def test_a_directory_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parameter", "said"),
     [
-        ("n=Oslo", "--param 'n=\"Oslo\"'"),
-        ("n=", "not JSON"),
-        ("n", "NAME=JSON"),
-        ("=1", "NAME=JSON"),
-        ("k=1", "has no parameter 'k'. It takes (n: int, m=1)"),
+        ("n=[1", "--param 'n=\"[1\"'"),
+        ("n", "NAME=VALUE"),
+        ("=1", "NAME=VALUE"),
+        (
+            "k=1",
+            "has no parameter 'k'. It needs the parameter 'n': add --param n=.... It takes (n: int, m=1)",
+        ),
         ("m=1", "needs the parameter 'n'"),
     ],
 )
 def test_bad_parameters_are_refused(file: Path, parameter: str, said: str) -> None:
-    """A parameter that is not JSON, unknown or missing is refused before anything runs."""
+    """A parameter that is broken JSON, unknown or missing is refused before anything runs."""
     assert said in refusal("run", f"{file}:report", "--param", parameter)
+    assert answer("runs", "ls") == []
+
+
+def test_parameters_of_other_types_are_refused_all_at_once(tmp_path: Path) -> None:
+    """Before anything runs, there is a line for each parameter that does not fit, and no traceback."""
+    text = "@flow\ndef pipeline(n: int, days: list[int], ok: bool = True): ...\n"
+    file = write_flow_file(tmp_path, text)
+    done = command("run", str(file), "-p", "n=Oslo", "-p", 'days=[1, "x"]', "-p", "ok=1")
+    assert done.returncode == 2
+    first, *others = done.stderr.splitlines()
+    assert first == "Error: Flow 'pipeline' was called with invalid parameters:"
+    assert [line.partition(": ")[0] for line in others] == ["- n", "- days.1"]
+    assert others[0].endswith("; given was 'Oslo'")
     assert answer("runs", "ls") == []
 
 

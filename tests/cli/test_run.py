@@ -74,6 +74,22 @@ def test_parameters_are_json(tmp_path: Path) -> None:
     assert done.stdout == "([1, {'k': None}], 'text', 0)\n"
 
 
+def test_parameters_become_what_the_annotations_say(tmp_path: Path) -> None:
+    """Text for a parameter that is text, a date for a date; what is no JSON is text."""
+    text = """
+        from datetime import date
+        from typing import Literal
+
+        @flow
+        def pipeline(code: str, day: date, mode: Literal["1", "2"], nick: str | None, size: float, free):
+            print(repr((code, day.year, mode, nick, size, free)))
+    """
+    given = ["code=0123", "day=2024-02-29", "mode=2", "nick=null", "size=3", "free=a b"]
+    options = [word for each in given for word in ("-p", each)]
+    done = command("run", str(write_flow_file(tmp_path, text)), *options)
+    assert done.stdout == "('0123', 2024, '2', None, 3.0, 'a b')\n"
+
+
 def test_async_flows_run(tmp_path: Path) -> None:
     """An async flow is run like any other."""
     text = """

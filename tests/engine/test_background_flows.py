@@ -424,7 +424,7 @@ def test_the_end_of_the_flow_around() -> None:
     context, running, waiting = (each for each in kept if not _is_of(each, "slow"))
     assert running.result(timeout=0) == 1
     assert waiting.state.is_cancelled()
-    assert "ended before the flow run began" in waiting.state.message
+    assert "cancelled before it began" in waiting.state.message
     assert [run.flow_name for run in flow_runs()] == ["parent", "slow"]
     with context.model_copy(), pytest.raises(RuntimeError, match="'doubled' was not submitted"):
         doubled.submit(1)

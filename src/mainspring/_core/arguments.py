@@ -109,7 +109,30 @@ class Arguments:
             reason = str(error)
         else:
             reason = "the arguments do not fit"
+        problems = _problems(self.signature.parameters, args, kwargs)
+        others = [problem for name, problem in problems if repr(name) not in reason]
+        reason = "; ".join([reason, *others])
         return ParameterBindError.from_call(self.name, self.signature, reason, args, kwargs)
+
+
+def _problems(
+    parameters: Mapping[str, inspect.Parameter], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Iterable[tuple[str, str]]:
+    """What is wrong with which arguments of a call, in Python's words; Python itself only names the first."""
+    kinds = {parameter.kind for parameter in parameters.values()}
+    by_position = (_KINDS.POSITIONAL_ONLY, _KINDS.POSITIONAL_OR_KEYWORD)
+    positional = [name for name, parameter in parameters.items() if parameter.kind in by_position]
+    filled = set(positional[: len(args)])
+    for name, parameter in parameters.items():
+        is_given = name in filled or (name in kwargs and parameter.kind is not _KINDS.POSITIONAL_ONLY)
+        if parameter.default is parameter.empty and parameter.kind not in _STARS and not is_given:
+            yield name, f"missing a required argument: {name!r}"
+    for name in kwargs:
+        known = parameters.get(name)
+        if name in filled and known is not None and known.kind is not _KINDS.POSITIONAL_ONLY:
+            yield name, f"multiple values for argument {name!r}"
+        elif known is None and _KINDS.VAR_KEYWORD not in kinds:
+            yield name, f"got an unexpected keyword argument {name!r}"
 
 
 def _compile_bind(parameters: Mapping[str, inspect.Parameter]) -> Callable[..., dict[str, Any]]:

@@ -22,9 +22,10 @@ from mainspring._engine.resumable import ResumableFlowRun
 from mainspring._engine.scopes import FlowScope
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
-from mainspring.exceptions import NotResumable, SupersededRun
+from mainspring.exceptions import NotResumable, ObjectNotFound, SupersededRun
 from mainspring.logging import flow_run_logger, get_logger, should_log_prints
 from mainspring.recording import current_recorder
+from mainspring.results import render_storage_key
 from mainspring.runs import FlowRun, Parameter, TaskRun
 from mainspring.states import State, StateDetails, StateType, is_state
 from mainspring.states.state import is_untrackable
@@ -44,24 +45,31 @@ class BaseFlowRunEngine(ResumableFlowRun):
     """What both flow engines share. Constructing one does nothing yet.
 
     Args:
-        flow: The flow to run.
+        flow: The flow to run. `mainspring.resumption.load_flow_and_flow_run` finds that of a recorded run.
         parameters: The arguments by parameter name.
         flow_run: A run record to execute, possibly again; a new one is created when omitted.
         wait_for: Futures and states to wait for besides those among the parameters.
         retries: Retries already started by this engine.
         logger: Where the engine reports; the run's own logger once there is a run.
         resumes: ``flow_run`` has ended and is gone on with: what it has finished is not done again.
+        flow_run_id: Instead of ``flow_run``: the id under which the run store has it.
+
+    Raises:
+        ValueError: There is no flow.
+        ObjectNotFound: The run store has no flow run with the id.
     """
 
-    flow: Any
+    flow: Any = None
     parameters: dict[str, Any] | None = None
     flow_run: FlowRun | None = None
     wait_for: Iterable[Any] | None = None
     retries: int = 0
     logger: Any = field(default=_engine_logger)
     resumes: bool = False
+    flow_run_id: UUID | None = None
 
     _goes_on: bool = field(default=False, init=False, repr=False)  # this attempt goes on with an earlier one
+    _has_kept_parameters: bool = field(default=False, init=False, repr=False)  # which were converted then
     _has_lost: bool = field(default=False, init=False, repr=False)  # somebody else goes on with the run
 
     run_option: ClassVar[str] = "flow_run_name"
@@ -71,6 +79,14 @@ class BaseFlowRunEngine(ResumableFlowRun):
     def __post_init__(self) -> None:
         if self.parameters is None:
             self.parameters = {}
+        self._has_kept_parameters = self.resumes
+        if self.flow is None:
+            raise ValueError(
+                "An engine needs a flow. For a recorded run, `mainspring.resumption.load_flow_and_flow_run(id)` finds"
+                " both."
+            )
+        if self.flow_run_id is not None and self.flow_run is None:
+            self.flow_run = _recorded_run(self.flow_run_id)
 
     def _enter(self, state: State, confirm: bool = False) -> State:
         """Enter and record a state; the task run that stands for a subflow enters one like it first.
@@ -145,7 +161,7 @@ class BaseFlowRunEngine(ResumableFlowRun):
                 pending,
                 flow.name,
                 flow.version,
-                self.parameters,
+                flow.own_parameters(self.parameters or {}),
                 TagsContext.get().current_tags,
             )
             self._create_stand_in(run)
@@ -160,6 +176,23 @@ class BaseFlowRunEngine(ResumableFlowRun):
 
     def _new_key(self) -> bytes:
         return identifiers.new_id() if self._reservation is None else self._reservation.flow_run_key
+
+    def _validated(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters as the flow's annotations say (F-15); the run has them from then on."""
+        flow, run = self.flow, self.run
+        if not flow.should_validate_parameters or self._has_kept_parameters:
+            return parameters
+        converted: dict[str, Any] = flow.validate_parameters(parameters)
+        if run is not None and converted is not parameters:
+            run.parameters = flow.own_parameters(converted)
+        return converted
+
+    def _name_run(self) -> None:
+        """Give the run the name that its flow wants, and its result the key."""
+        super()._name_run()
+        template = self.flow.result_options.result_storage_key
+        if template is not None:
+            self._result_key = render_storage_key(template)
 
     def _create_stand_in(self, run: FlowRun) -> None:
         """In a flow: the task run that stands for the new subflow run in its parent (F-36, F-37)."""
@@ -243,3 +276,13 @@ class BaseFlowRunEngine(ResumableFlowRun):
         """Let the flow run around know that ``value`` was yielded by this one (F-50)."""
         if self._stand_in is not None and self._around is not None and not is_untrackable(value):
             self._around.run_results.note(value, Origin(self._stand_in.key, running=True))
+
+
+def _recorded_run(flow_run_id: UUID) -> FlowRun:
+    """The flow run with the id in the run store."""
+    recorder = current_recorder()
+    recorder.flush()
+    run = recorder.store.read_run(identifiers.to_bytes(flow_run_id))
+    if not isinstance(run, FlowRun):
+        raise ObjectNotFound(f"There is no flow run with the id {flow_run_id} in {recorder.store.url}.")
+    return run

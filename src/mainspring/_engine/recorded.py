@@ -276,7 +276,7 @@ class RecordedRun:
                     return self._refuse_itself()
                 resolve_wait_for(self.wait_for)
             if self.parameters:
-                self.parameters = resolve_parameters(self.parameters)
+                self.parameters = self._validated(resolve_parameters(self.parameters))
                 if self._context is not None:  # names and hooks look at them there
                     self._context.parameters = self.parameters
             self._name_run()
@@ -289,6 +289,10 @@ class RecordedRun:
         finally:
             self._announce()
         return _READY
+
+    def _validated(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The resolved parameters as the function gets them; what is raised is the reason why the run fails."""
+        return parameters
 
     def _announce(self) -> None:
         """Say, once, that there is a run, by the name that it goes by from now on (E-30)."""

@@ -85,7 +85,7 @@ class ResumableFlowRun(RecordedRun):
         try:
             if self.wait_for is not None:
                 resolve_wait_for(self.wait_for)
-            parameters = resolve_parameters(self.parameters or {})
+            parameters = self._validated(resolve_parameters(self.parameters or {}))
         except Exception:  # met again, and recorded, where the inputs are resolved
             return None
         self._step, self._has_step = step_of_flow(around.steps, self.flow, parameters, caller), True

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mainspring.exceptions import EntrypointError, MainspringError
+from mainspring.exceptions import EntrypointError, MainspringError, ParameterTypeError
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -50,8 +50,13 @@ def catch_errors() -> Generator[None]:
 
 
 def report_error(error: MainspringError) -> None:
-    """Print the one line about ``error``; a file that raised while it was loaded shows where."""
-    message = " ".join(str(error).split())
+    """Print the one line about ``error``; a file that raised while it was loaded shows where.
+
+    Of parameters that do not fit, there is a line for each.
+    """
+    text = str(error)
+    lines = text.splitlines() if isinstance(error, ParameterTypeError) else [text]
+    message = "\n".join(" ".join(line.split()) for line in lines)
     sys.stderr.write(f"Error: {message}\n")
     if isinstance(error, EntrypointError) and error.__cause__ is not None:
         # Loaded here, as it is on the way to an error only.

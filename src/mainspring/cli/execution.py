@@ -16,7 +16,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -26,6 +25,7 @@ from mainspring.cli.failures import describe_failure
 from mainspring.cli.histories import NO_RUNS, open_history
 from mainspring.cli.live import LiveReport
 from mainspring.cli.loglines import show_run_logs
+from mainspring.cli.parameters import check_names, convert_parameters, split_assignments
 from mainspring.cli.progress import FlowProgress, Progress
 from mainspring.cli.rendering import (
     STYLES,
@@ -40,11 +40,9 @@ from mainspring.cli.reports import LineReport, Report
 from mainspring.cli.streams import GuardedStream, guard_streams
 from mainspring.entrypoints import AnyFlow, load_flow
 from mainspring.exceptions import (
-    ConfigurationError,
     MainspringError,
     NotResumable,
     ObjectNotFound,
-    ParameterBindError,
     TerminationSignal,
 )
 from mainspring.flow_engine import new_engine, run_to_end
@@ -62,17 +60,18 @@ def execute(target: str, assignments: Sequence[str], plain: bool) -> int:
 
     Args:
         target: ``FILE.py`` or ``FILE.py:flow``.
-        assignments: Parameters as ``name=json``.
+        assignments: Parameters as ``name=value``.
         plain: Report line by line even on a terminal.
 
     Raises:
         MainspringError: The flow cannot be found, loaded or called like this, or the store not be opened.
     """
-    parameters = parse_parameters(assignments)
+    texts = split_assignments(assignments)
 
     def prepare() -> Callable[[], State]:
         flow = load_flow(target)
-        _check_arguments(flow, parameters)
+        check_names(flow, texts)
+        parameters = convert_parameters(flow, texts)
         return lambda: _call(flow, parameters)
 
     return _follow(prepare, plain)
@@ -112,56 +111,6 @@ def _follow(prepare: Callable[[], Callable[[], State]], plain: bool) -> int:
     if isinstance(outcome, NotResumable) and progress.first is None:
         raise outcome
     return _conclude(outcome, progress, console)
-
-
-def parse_parameters(assignments: Sequence[str]) -> dict[str, Any]:
-    """The parameters that ``name=json`` assignments give.
-
-    Raises:
-        ConfigurationError: One is no assignment, its value is not JSON, or a name is given twice.
-    """
-    parameters: dict[str, Any] = {}
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        if not equals or not name.isidentifier():
-            raise ConfigurationError(
-                f"--param {assignment!r} is not of the form NAME=JSON, for example --param days=7."
-            )
-        if name in parameters:
-            raise ConfigurationError(f"The parameter {name!r} is given twice.")
-        try:
-            parameters[name] = msgspec.json.decode(value)
-        except msgspec.DecodeError as error:
-            text = msgspec.json.encode(value).decode()
-            raise ConfigurationError(
-                f"The value of --param {assignment} is not JSON ({error}). If it is meant as text, put it in"
-                f" double quotes, and those in single quotes for the shell: --param '{name}={text}'"
-            ) from None
-    return parameters
-
-
-def _check_arguments(flow: AnyFlow, parameters: dict[str, Any]) -> None:
-    """Refuse parameters that do not fit, in the words of the command line.
-
-    Raises:
-        ParameterBindError: A parameter is unknown or missing.
-    """
-    try:
-        flow.arguments.bind((), parameters)
-    except ParameterBindError:
-        known = flow.arguments.signature.parameters
-        takes = f"It takes ({', '.join(map(str, known.values()))})." if known else "It takes none."
-        for name in parameters:
-            if name not in known and not flow.arguments.variadic_keyword:
-                raise ParameterBindError(
-                    f"The flow {flow.name!r} has no parameter {name!r}. {takes}"
-                ) from None
-        for name, parameter in known.items():
-            if name not in parameters and parameter.default is parameter.empty:
-                raise ParameterBindError(
-                    f"The flow {flow.name!r} needs the parameter {name!r}: add --param {name}=... {takes}"
-                ) from None
-        raise
 
 
 def _call(flow: AnyFlow, parameters: dict[str, Any]) -> State:

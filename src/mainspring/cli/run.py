@@ -33,8 +33,8 @@ def run(
         typer.Option(
             "--param",
             "-p",
-            metavar="NAME=JSON",
-            help="A parameter of the flow, its value as JSON: -p days=7 -p 'city=\"Oslo\"'. May be repeated.",
+            metavar="NAME=VALUE",
+            help="A parameter of the flow: -p days=7 -p city=Oslo -p 'sizes=[1, 2]'. May be repeated.",
             show_default=False,
         ),
     ] = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mainspring import identifiers, runtime
-from mainspring.context import TaskRunContext
+from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import ConfigurationError
 
 __all__ = ["StorageKeyTemplate", "new_storage_key", "render_storage_key"]
@@ -20,14 +20,14 @@ def render_storage_key(template: str) -> str:
     """The storage key that a template gives in the active run.
 
     Args:
-        template: A text for ``str.format`` with the names ``parameters``, the arguments of the active task run, and
+        template: A text for ``str.format`` with the names ``parameters``, the arguments of the active run, and
             those of `mainspring.runtime`: ``"{flow_run.flow_name}/{parameters[x]}"``.
 
     Raises:
         ConfigurationError: The template uses a name or parameter that there is not, or what comes out is no path
             inside of a storage: it is empty, absolute, or contains ``..``.
     """
-    context = TaskRunContext.get()
+    context = TaskRunContext.get() or FlowRunContext.get()
     names: dict[str, Any] = {name: getattr(runtime, name) for name in runtime.__all__}
     names["parameters"] = {} if context is None else context.parameters or {}
     try:

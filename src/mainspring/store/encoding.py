@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["MAX_LENGTH", "MAX_MEMBERS", "MAX_TEXT", "facts_to_json", "to_json", "well_formed"]
+__all__ = ["MAX_LENGTH", "MAX_MEMBERS", "MAX_TEXT", "facts_to_json", "to_json", "to_plain", "well_formed"]
 
 MAX_LENGTH = 65_536
 MAX_TEXT = 1_000
@@ -38,6 +38,12 @@ def to_json(value: Mapping[str, Any] | Iterable[str]) -> str | None:
         return _encode(_plain(value, 0)).decode()
     except Exception:
         return _encode(_type_name(value)).decode()
+
+
+def to_plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    """``value`` as it comes back from the column: what JSON can hold, and placeholders. Raises as `to_json` does."""
+    plain: dict[str, Any] = msgspec.json.decode(to_json(value) or "{}")
+    return plain
 
 
 def facts_to_json(value: Mapping[str, Any]) -> str | None:
@@ -87,6 +93,9 @@ def _substitute(value: Any) -> Any:
         return dict(value)
     if _is(value, AbstractSet):
         return list(value)
+    serializer: Any = getattr(value, "__pydantic_serializer__", None)
+    if serializer is not None:  # a model knows what it is in JSON, and what of it is secret
+        return serializer.to_python(value, mode="json", fallback=_type_name, warnings=False)
     return _type_name(value)
 
 
