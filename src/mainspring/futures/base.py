@@ -70,9 +70,10 @@ class RunFuture(ABC, Generic[R]):
             DeadlockError: The run waits for the caller.
         """
 
-    @abstractmethod
     async def result_async(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """`result` without blocking the event loop."""
+        await self.wait_async(timeout)
+        return self.result(0, raise_on_failure) if self.is_done() else self._give_up(timeout)
 
     @abstractmethod
     def add_done_callback(self, callback: Callable[[RunFuture[R]], None]) -> None:
