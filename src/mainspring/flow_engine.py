@@ -22,6 +22,7 @@ from mainspring._core.outcomes import Outcome
 from mainspring._core.steps import Steps
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.inputs import collect_inputs, find_unfinished
+from mainspring._engine.main_program import refuse_while_imported
 from mainspring._engine.recorded import also_named
 from mainspring._engine.resumable import Answer, ResumableFlowRun
 from mainspring._engine.scopes import AsyncRunScope, FlowScope, SyncRunScope
@@ -402,6 +403,7 @@ def run_flow(
     Returns:
         The result or state of a sync flow, a coroutine for an async one.
     """
+    refuse_while_imported(f"Flow {flow.name!r}")
     runner: Any = run_flow_async if flow.isasync else run_flow_sync
     return runner(flow, flow_run, parameters, wait_for, return_type, resumes)
 

@@ -44,8 +44,8 @@ def hydrated_context(
     """Make active inside the block what `serialize_context` described; anything else stays as it is.
 
     The settings come first, so that all else happens under them, then the flow run, the task run and the
-    tags. The flow run's context is marked as ``detached`` and gets a started copy of the flow's task runner, so
-    ``submit`` and ``map`` work; leaving the block waits for what was submitted to it.
+    tags. The flow run's context is marked as ``detached`` and gets a started copy of the flow's task runner (threads
+    for one that has processes), so ``submit`` and ``map`` work; leaving the block waits for what was submitted to it.
 
     Args:
         serialized_context: What `serialize_context` gave; other keys are ignored.
@@ -69,7 +69,7 @@ def hydrated_context(
 
 def _detached(fields: Mapping[str, Any], client: Any, stack: ExitStack) -> FlowRunContext:
     flow: Any = fields.get("flow")
-    runner = None if flow is None else stack.enter_context(flow.task_runner.duplicate())
+    runner = None if flow is None else stack.enter_context(flow.task_runner.detached())
     return FlowRunContext(**_own_store(fields), client=client, task_runner=runner, detached=True)
 
 

@@ -30,19 +30,21 @@ class TaskRunnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     Args:
         thread_pool_max_workers: The most threads of a thread runner that does not say it itself; when unset,
             there is no limit.
+        process_pool_max_workers: The most worker processes of a process runner that does not say it itself; when
+            unset, as many as there are processors for this process.
         warn_of_dropped_futures: Whether it is a warning, and not only a line for debugging, when nobody holds the
             future of a run any more that is not over.
     """
 
     thread_pool_max_workers: int | None = None
+    process_pool_max_workers: int | None = None
     warn_of_dropped_futures: bool = True
 
     def __post_init__(self) -> None:
-        workers = self.thread_pool_max_workers
-        if workers is not None and workers < 1:
-            raise ConfigurationError(
-                f"tasks.runner.thread_pool_max_workers must be at least 1; got {workers}."
-            )
+        for name in ("thread_pool_max_workers", "process_pool_max_workers"):
+            workers = getattr(self, name)
+            if workers is not None and workers < 1:
+                raise ConfigurationError(f"tasks.runner.{name} must be at least 1; got {workers}.")
 
 
 class TaskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
