@@ -174,12 +174,15 @@ def lose(policy: RunPolicy, run: Run, error: BaseException, now: Now, random: Ca
         now: Reads the wall clock.
         random: Draws a number in [0, 1), for jitter.
     """
-    if run.state.is_scheduled():
+    if run.state.is_scheduled() and now() < (run.state.scheduled_at or 0):
         return True
     if run.state.is_final() and not run.state.is_crashed():
         return False
-    if run.state.is_pending():  # it may have begun: the process died before that was recorded
+    # An attempt may have begun, and the process died before that was recorded.
+    if run.state.is_pending():
         yield Enter(next_state(run, Move.BEGIN, now()))
+    elif run.state.is_scheduled():
+        yield Enter(next_state(run, Move.RETRY, now()))
     failure = exception_to_crashed_state(error)
     retries = max(run.run_count - 1, 0)
     granted = retries < policy.retries

@@ -56,14 +56,6 @@ class Steps:
         self.process = process
         self.earlier: dict[str, Any] | None = None  # subflow runs by their step, once they were asked for
 
-    def inside(self, step: str) -> Steps:
-        """The steps inside of one of these steps, for another process, which counts them for itself.
-
-        Args:
-            step: What tells the step around from others.
-        """
-        return Steps(bytes.fromhex(digest_of(self._run, step)), int(self._attempt), self.goes_on)
-
     def take(self, scope: str, what: str, of_attempt: bool = True) -> str:
         """The key of the next step that is ``what``.
 

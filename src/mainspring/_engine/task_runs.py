@@ -277,6 +277,11 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         self._announce()
         return Raised(refusal)
 
+    def _note_decision(self, outcome: Outcome, granted: bool, final: bool = True) -> None:
+        RecordedRun._note_decision(self, outcome, granted, final)
+        if granted and self.context and "retries" in self.context:
+            self._recorder.flush()  # so whoever finds this process dead knows which retries were used
+
     def _report_end(self, error: BaseException | None) -> None:
         if not self.run.state.is_scheduled():  # else others go on with the run
             RecordedRun._report_end(self, error)

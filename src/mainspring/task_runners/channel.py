@@ -16,7 +16,7 @@ from importlib import import_module
 from io import BytesIO
 from typing import Any, NamedTuple, cast
 
-__all__ = ["Channel", "Frame", "Kind", "Packed", "pack", "unpack"]
+__all__ = ["Channel", "Frame", "Kind", "Packed", "pack", "pack_flat", "unpack"]
 
 Packed = Sequence[Any]
 """The pickle of a value, then its buffers."""
@@ -66,6 +66,12 @@ def pack(value: Any) -> Packed:
     file, buffers = BytesIO(), list[pickle.PickleBuffer]()
     cloudpickle.CloudPickler(file, protocol=5, buffer_callback=buffers.append).dump(value)
     return [file.getbuffer(), *(buffer.raw() for buffer in buffers)]
+
+
+def pack_flat(value: Any) -> bytes:
+    """A value as one piece of bytes, for `pickle.loads`. Raises as `pack` does."""
+    flat: bytes = cast(Any, import_module("cloudpickle")).dumps(value, protocol=5)
+    return flat
 
 
 def unpack(packed: Packed) -> Any:

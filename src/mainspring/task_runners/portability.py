@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from mainspring._core.traverse import is_atomic
 from mainspring._representation import shown
+from mainspring.annotations import quote
 from mainspring.exceptions import ForeignError, SerializationError
 from mainspring.states.conversion import describe_exception
 from mainspring.task_runners.channel import Packed, pack, unpack
@@ -33,13 +35,14 @@ class RemoteTraceback(Exception):  # noqa: N818 - is no error, but says where on
 
 
 def pack_arguments(task: Any, parameters: Mapping[str, Any]) -> Packed:
-    """A task and its arguments as bytes.
+    """A task and its arguments as bytes. These are resolved already, so they are quoted for the run over there.
 
     Raises:
         SerializationError: One of them cannot be pickled; the message names it, and what in it is to blame.
     """
     try:
-        return pack((task, parameters))
+        quoted = {name: each if is_atomic((each,)) else quote(each) for name, each in parameters.items()}
+        return pack((task, quoted))
     except Exception as error:  # whatever a value raises that cannot be pickled
         for name, value in parameters.items():
             found = _blame(value, name)
@@ -86,12 +89,13 @@ def _blame(value: Any, path: str, depth: int = 0) -> str | None:
 
 def _members(value: Any) -> list[tuple[str, Any]]:
     """The parts of a value, each with what one writes to get at it."""
+    kind: type = type(value)
     try:
-        if issubclass(type(value), Mapping):
+        if issubclass(kind, Mapping):
             return [(f"[{shown(key)}]", each) for key, each in islice(value.items(), _WIDTH)]
-        if issubclass(type(value), list | tuple):
+        if issubclass(kind, list | tuple):
             return [(f"[{index}]", each) for index, each in enumerate(islice(value, _WIDTH))]
-        if issubclass(type(value), set | frozenset):
+        if issubclass(kind, set | frozenset):
             return [(f" (member {shown(each)})", each) for each in islice(value, _WIDTH)]
         return [(f".{name}", each) for name, each in vars(value).items()]
     except Exception:  # it has no parts, or does not show them

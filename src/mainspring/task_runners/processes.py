@@ -5,16 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from operator import is_ as _is
 from types import TracebackType
 from typing import Any, Self
 
 from mainspring import _portal
-from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import resolve_parameters, resolve_wait_for
 from mainspring._engine.main_program import refuse_while_imported
 from mainspring._engine.steps import submitted_step
-from mainspring.annotations import quote
 from mainspring.context import (
     FlowRunContext,
     TagsContext,
@@ -37,7 +36,7 @@ from mainspring.states.conversion import describe_exception
 from mainspring.task_engine import SyncTaskRunEngine
 from mainspring.task_runners.base import TaskRunner
 from mainspring.task_runners.calls import Call
-from mainspring.task_runners.channel import Frame, Kind, Packed, pack, unpack
+from mainspring.task_runners.channel import Frame, Kind, Packed, pack, pack_flat, unpack
 from mainspring.task_runners.children import Child, Crew, kill_at_exit
 from mainspring.task_runners.pooled import PooledTaskRunner
 from mainspring.task_runners.portability import RemoteTraceback, pack_arguments, unpack_error
@@ -194,7 +193,7 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
         self._tell_transaction(call)
         try:
             _require_shared_store()
-            packed = pack_arguments(call.task, _shielded(parameters))
+            packed = pack_arguments(call.task, parameters)
         except (ConfigurationError, SerializationError) as error:
             return _refuse(call, run, error)
         return self._run_elsewhere(call, run, packed)
@@ -286,11 +285,6 @@ def _require_shared_store() -> None:
         )
 
 
-def _shielded(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters that are resolved already, so that they are not resolved a second time."""
-    return {name: each if is_atomic((each,)) else quote(each) for name, each in parameters.items()}
-
-
 def _pack_context(context: dict[str, Any]) -> bytes:
     """A context as bytes; arguments of the runs around that cannot be pickled are left out.
 
@@ -298,10 +292,10 @@ def _pack_context(context: dict[str, Any]) -> bytes:
         SerializationError: Something else cannot be pickled.
     """
     try:
-        return bytes(pack(context)[0])
+        return pack_flat(context)
     except Exception as error:  # whatever a value raises that cannot be pickled
         try:
-            return bytes(pack(_without_unportable(context))[0])
+            return pack_flat(_without_unportable(context))
         except Exception:  # as above
             raise SerializationError(
                 f"The flow run around the task cannot be taken to another process: {describe_exception(error)}"
@@ -312,8 +306,12 @@ def _without_unportable(context: Mapping[str, Any]) -> dict[str, Any]:
     fields = dict(context)
     for name in ("flow_run_context", "task_run_context"):
         known = dict(fields[name])
-        if known.get("parameters"):
-            known["parameters"] = {key: each for key, each in known["parameters"].items() if _travels(each)}
+        parameters = {key: each for key, each in (known.get("parameters") or {}).items() if _travels(each)}
+        if "parameters" in known:
+            known["parameters"] = parameters
+        if "flow_run" in known:
+            known["flow_run"] = copied = copy(known["flow_run"])
+            copied.parameters = parameters
         fields[name] = known
     return fields
 

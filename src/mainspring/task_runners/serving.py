@@ -19,9 +19,8 @@ from contextlib import ExitStack, contextmanager
 from copy import copy
 from typing import Any, NamedTuple
 
-from mainspring._core.steps import Steps
 from mainspring._core.traverse import is_atomic
-from mainspring.context import FlowRunContext, SettingsContext, hydrated_context
+from mainspring.context import SettingsContext, hydrated_context
 from mainspring.recording import close_recorders
 from mainspring.runs import TaskRun
 from mainspring.settings import reload_settings
@@ -62,7 +61,6 @@ class Order(NamedTuple):
         context_number: Which context it was submitted in.
         context: That context, packed, if it was not sent before.
         step: The step of its flow run, see `Call`.
-        steps: What tells the steps inside of it from one another, if results are kept.
         retries: How many retries of the run were granted elsewhere.
         audience: Who listens.
     """
@@ -71,7 +69,6 @@ class Order(NamedTuple):
     context_number: int
     context: bytes | None
     step: tuple[str, bool] | None
-    steps: Steps | None
     retries: int
     audience: Audience
 
@@ -168,9 +165,6 @@ class Worker:
         call = Call(task, order.run.id, parameters, None, None, context, order.run)
         try:
             with hydrated_context(self._context), self._relay.open_for(order.audience):
-                around = FlowRunContext.get()
-                if around is not None:
-                    around.steps = order.steps
                 with self._interruptible():
                     return call.run()
         finally:
