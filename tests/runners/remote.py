@@ -257,14 +257,14 @@ def _refuse_to_be() -> None:
     raise RuntimeError("I will not be made again")
 
 
-class NeedsTwo(Exception):
+class NeedsTwoError(Exception):
     """Cannot be made again from its arguments."""
 
     def __init__(self, first: object, second: object) -> None:
         super().__init__(f"{first} and {second}")
 
 
-class Holding(Exception):
+class HoldingError(Exception):
     """Cannot be pickled."""
 
 
@@ -287,9 +287,9 @@ def yield_locked() -> Iterator[object]:
 @task
 def raise_by(kind: str) -> None:
     if kind == "two":
-        raise NeedsTwo(1, 2)
+        raise NeedsTwoError(1, 2)
     if kind == "lock":
-        raise Holding(threading.Lock())
+        raise HoldingError(threading.Lock())
     try:
         raise KeyError("inner")
     except KeyError as error:

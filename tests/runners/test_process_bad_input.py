@@ -66,13 +66,13 @@ def test_a_result_that_cannot_be_made_again(workers: ProcessPoolTaskRunner) -> N
     """The future says so; the history tells what the worker has done."""
     future = workers.submit(remote.make_unreadable, {})
     with pytest.raises(
-        SerializationError, match="cannot be made again in this process.*I will not be made again"
+        SerializationError, match=r"cannot be made again in this process.*I will not be made again"
     ):
         future.result(timeout=60)
     assert sequence() == "Pending Running Completed"
 
 
-@pytest.mark.parametrize(("kind", "name"), [("two", "NeedsTwo"), ("lock", "Holding")])
+@pytest.mark.parametrize(("kind", "name"), [("two", "NeedsTwoError"), ("lock", "HoldingError")])
 def test_an_exception_that_does_not_travel(workers: ProcessPoolTaskRunner, kind: str, name: str) -> None:
     """Another one stands for it, with type, text and traceback; the history has its own words."""
     error = outcome(workers, remote.raise_by, kind=kind)

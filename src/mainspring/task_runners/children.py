@@ -133,6 +133,10 @@ class Child:
         hint = " If nobody has killed it, the system was short of memory." if code == -signal.SIGKILL else ""
         return WorkerDied(f"Worker process {self.pid} {_end_of(code)}.{hint}", exit_code=code)
 
+    def close(self) -> None:
+        """Close the connection, which ends the process if it has not ended. May be called twice."""
+        self._channel.close()
+
     def dismiss(self) -> None:
         """Tell it to end."""
         try:
@@ -282,6 +286,7 @@ class Crew:
         return children
 
     def _drop(self, child: Child) -> None:
+        child.close()
         self._all.discard(child)
         self._changed.notify()
 

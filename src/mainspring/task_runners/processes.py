@@ -231,12 +231,9 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
     def _order(self, child: Child, run: TaskRun, call: Call, retries: int) -> Order:
         """What a worker has to know besides the task and its parameters."""
         number, context = self._packed_context()
-        around, step = FlowRunContext.get(), call.context["step"]
-        steps = (
-            None if around is None or around.steps is None else around.steps.inside(step[0] if step else "")
-        )
         is_known, child.context_number = child.context_number == number, number
-        return Order(run, number, None if is_known else context, step, steps, retries, audience())
+        packed = None if is_known else context
+        return Order(run, number, packed, call.context["step"], retries, audience())
 
     def _packed_context(self) -> tuple[int, bytes]:
         """The context of the submitter as bytes, and a number that tells it from others.
@@ -306,7 +303,8 @@ def _without_unportable(context: Mapping[str, Any]) -> dict[str, Any]:
     fields = dict(context)
     for name in ("flow_run_context", "task_run_context"):
         known = dict(fields[name])
-        parameters = {key: each for key, each in (known.get("parameters") or {}).items() if _travels(each)}
+        given: dict[str, Any] = known.get("parameters") or {}
+        parameters = {key: each for key, each in given.items() if _travels(each)}
         if "parameters" in known:
             known["parameters"] = parameters
         if "flow_run" in known:

@@ -164,9 +164,12 @@ class Worker:
         }
         call = Call(task, order.run.id, parameters, None, None, context, order.run)
         try:
-            with hydrated_context(self._context), self._relay.open_for(order.audience):
-                with self._interruptible():
-                    return call.run()
+            with (
+                hydrated_context(self._context),
+                self._relay.open_for(order.audience),
+                self._interruptible(),
+            ):
+                return call.run()
         finally:
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
