@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from mainspring._core.traverse import is_atomic
 from mainspring._representation import shown
@@ -89,15 +89,19 @@ def _blame(value: Any, path: str, depth: int = 0) -> str | None:
 
 def _members(value: Any) -> list[tuple[str, Any]]:
     """The parts of a value, each with what one writes to get at it."""
-    kind: type = type(value)
+    kind: type[Any] = type(value)
     try:
         if issubclass(kind, Mapping):
-            return [(f"[{shown(key)}]", each) for key, each in islice(value.items(), _WIDTH)]
-        if issubclass(kind, list | tuple):
-            return [(f"[{index}]", each) for index, each in enumerate(islice(value, _WIDTH))]
-        if issubclass(kind, set | frozenset):
-            return [(f" (member {shown(each)})", each) for each in islice(value, _WIDTH)]
-        return [(f".{name}", each) for name, each in vars(value).items()]
+            pairs = islice(cast("Mapping[Any, Any]", value).items(), _WIDTH)
+            return [(f"[{shown(key)}]", each) for key, each in pairs]
+        if issubclass(kind, (list, tuple)):
+            members = islice(cast("Iterable[Any]", value), _WIDTH)
+            return [(f"[{index}]", each) for index, each in enumerate(members)]
+        if issubclass(kind, (set, frozenset)):
+            members = islice(cast("Iterable[Any]", value), _WIDTH)
+            return [(f" (member {shown(each)})", each) for each in members]
+        attributes = cast("dict[str, Any]", vars(value))
+        return [(f".{name}", each) for name, each in attributes.items()]
     except Exception:  # it has no parts, or does not show them
         return []
 

@@ -225,6 +225,8 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
                 crew.drop(child)
                 child.kill()
                 raise
+            if frame.kind is Kind.REFUSED:
+                child.context_number = 0  # perhaps it was the context that could not be read
             crew.give_back(child)
             return _open(frame, call, run)
 
@@ -233,7 +235,7 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
         number, context = self._packed_context()
         is_known, child.context_number = child.context_number == number, number
         packed = None if is_known else context
-        return Order(run, number, packed, call.context["step"], retries, audience())
+        return Order(run, packed, call.context["step"], retries, audience())
 
     def _packed_context(self) -> tuple[int, bytes]:
         """The context of the submitter as bytes, and a number that tells it from others.

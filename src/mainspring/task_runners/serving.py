@@ -58,15 +58,13 @@ class Order(NamedTuple):
 
     Args:
         run: The record of the run.
-        context_number: Which context it was submitted in.
-        context: That context, packed, if it was not sent before.
+        context: The context that it was submitted in, packed; None if it is the one that was sent last.
         step: The step of its flow run, see `Call`.
         retries: How many retries of the run were granted elsewhere.
         audience: Who listens.
     """
 
     run: TaskRun
-    context_number: int
     context: bytes | None
     step: tuple[str, bool] | None
     retries: int
@@ -96,7 +94,6 @@ class Worker:
         self._outbox = Outbox(channel)
         self._relay = Relay(self._outbox)
         self._is_interruptible = False
-        self._context_number = 0
         self._context: dict[str, Any] = {}
 
     def serve(self) -> None:
@@ -137,7 +134,6 @@ class Worker:
         try:
             if order.context is not None:
                 self._context = pickle.loads(order.context)
-                self._context_number = order.context_number
             task, parameters = unpack(frame.packed)
         except BaseException as error:  # whatever importing a module of the user's does
             self._outbox.answer(Kind.REFUSED, *pack_error(error))
