@@ -283,7 +283,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self._recorder.flush()  # so whoever finds this process dead knows which retries were used
 
     def _report_end(self, error: BaseException | None) -> None:
-        if not self.run.state.is_scheduled():  # else others go on with the run
+        is_handed_on = self._confirms and self.run.state.is_scheduled()
+        if not is_handed_on:
             RecordedRun._report_end(self, error)
 
     def _new_transaction(self, kind: Callable[..., T]) -> T:

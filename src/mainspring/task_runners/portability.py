@@ -89,7 +89,7 @@ def _blame(value: Any, path: str, depth: int = 0) -> str | None:
 
 def _members(value: Any) -> list[tuple[str, Any]]:
     """The parts of a value, each with what one writes to get at it."""
-    kind: type[Any] = type(value)
+    kind = type(cast("object", value))
     try:
         if issubclass(kind, Mapping):
             pairs = islice(cast("Mapping[Any, Any]", value).items(), _WIDTH)
