@@ -17,6 +17,7 @@
     ├── RunError                        reading the result of a run that has none to give
     │   ├── FailedRun
     │   ├── CrashedRun
+    │   │   └── WorkerDied              a worker process died with the run
     │   ├── CancelledRun
     │   ├── PausedRun                   ``.state`` is the paused state
     │   ├── UnfinishedRun
@@ -24,6 +25,9 @@
     ├── ObjectNotFound                  no such run in the store
     ├── AmbiguousId                     a shortened id fits several runs
     ├── NotResumable                    a flow run cannot be gone on with
+    ├── ForeignError                    stands for an exception of another process that cannot be had here
+    ├── WorkerNotStarted                a worker process cannot be had (also a RuntimeError)
+    ├── UnguardedMainProgram            the main program runs again in each worker process (also a RuntimeError)
     ├── IllegalTransition               a state machine was asked for a move it does not have
     ├── EventTooLarge                   an event is longer than events.maximum_size_bytes (also a ValueError)
     ├── HashError                       a value has no hash by content (also a ValueError); ``.path`` says where
@@ -78,6 +82,7 @@ __all__ = [
     "EntrypointError",
     "EventTooLarge",
     "FailedRun",
+    "ForeignError",
     "HashError",
     "IllegalTransition",
     "InvalidNameError",
@@ -112,7 +117,10 @@ __all__ = [
     "SupersededRun",
     "TerminationSignal",
     "UnfinishedRun",
+    "UnguardedMainProgram",
     "UpstreamTaskError",
+    "WorkerDied",
+    "WorkerNotStarted",
 ]
 
 
@@ -191,6 +199,18 @@ class CrashedRun(RunError):  # noqa: N818 - the name is part of the contract
     """The run was ended from outside: a signal, a cancellation, the death of its process."""
 
 
+class WorkerDied(CrashedRun):
+    """The worker process that ran a task died: it was killed, ran out of memory, or ended itself.
+
+    Attributes:
+        exit_code: That of the process; the negative number of the signal that killed it; None if it is not known.
+    """
+
+    def __init__(self, *args: object, exit_code: int | None = None) -> None:
+        super().__init__(*args)
+        self.exit_code = exit_code
+
+
 class CancelledRun(RunError):  # noqa: N818 - the name is part of the contract
     """The run was cancelled."""
 
@@ -225,6 +245,30 @@ class AmbiguousId(MainspringError):  # noqa: N818 - names a situation, like Obje
 
 class NotResumable(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
     """A flow run cannot be gone on with; the message says which run, why, and what would help. Nothing was changed."""
+
+
+class ForeignError(MainspringError):
+    """Stands for an exception of another process that cannot be pickled, or cannot be made again here.
+
+    Attributes:
+        type_name: The class of the exception, with its module.
+        message: Its text.
+        traceback: Where it came from, as text.
+    """
+
+    def __init__(self, *args: object, type_name: str = "", message: str = "", traceback: str = "") -> None:
+        super().__init__(*args)
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+
+
+class WorkerNotStarted(MainspringError, RuntimeError):  # noqa: N818 - names a situation, like ObjectNotFound
+    """A worker process could not be started, or was not ready for work; the message says why, if that is known."""
+
+
+class UnguardedMainProgram(MainspringError, RuntimeError):  # noqa: N818 - names a situation, like ObjectNotFound
+    """A worker process imports the main program, and that runs a flow when it is imported."""
 
 
 class IllegalTransition(MainspringError):  # noqa: N818 - names a situation

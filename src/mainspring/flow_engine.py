@@ -17,6 +17,7 @@ from mainspring._engine.background import background_runs
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.flow_runs import BaseFlowRunEngine, FlowRunTimeoutError
 from mainspring._engine.inputs import find_unfinished
+from mainspring._engine.main_program import refuse_while_imported
 from mainspring._engine.resumable import Answer
 from mainspring._engine.scopes import AsyncRunnerScope, AsyncRunScope, SyncRunnerScope, SyncRunScope
 from mainspring._engine.signals import SigtermCapture
@@ -210,6 +211,7 @@ def run_flow(
     Returns:
         The result or state of a sync flow, a coroutine for an async one, an iterator for a generator.
     """
+    refuse_while_imported(f"Flow {flow.name!r}")
     if flow.isgenerator:
         runner: Any = run_generator_flow_async if flow.isasync else run_generator_flow_sync
     else:
@@ -408,6 +410,7 @@ def submit_flow(flow: Any, parameters: dict[str, Any], wait_for: Iterable[Any] |
     Raises:
         RuntimeError: The flow run around has ended.
     """
+    refuse_while_imported(f"Flow {flow.name!r}")
     missing = unfinished_inputs(parameters, wait_for)
     engine = new_engine(flow, parameters, wait_for=wait_for)
     reservation = engine.reserve(inputs_are_there=not missing)

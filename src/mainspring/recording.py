@@ -130,8 +130,7 @@ class Recorder:
                 self._note_results(attachments)
             self._entered = ticket = self._entered + 1
         if self._listeners:
-            for listener in self._listeners:
-                listener(run, state)
+            self.tell_listeners(run, state)
         if (wait and self.waits) or confirm:
             self._commit(ticket)
             if self._refused and run.key in self._refused:
@@ -286,6 +285,16 @@ class Recorder:
     def is_closed(self) -> bool:
         """True once `close` was called: whoever uses it from then on gets errors."""
         return self._closing.is_set()
+
+    @property
+    def is_listened_to(self) -> bool:
+        """True inside of a block of `listen`, of any thread."""
+        return bool(self._listeners)
+
+    def tell_listeners(self, run: Run, state: State) -> None:
+        """Tell them of a state that was entered and recorded in another process."""
+        for listener in self._listeners:
+            listener(run, state)
 
     def close(self) -> None:
         """Write what is left, stop the background thread and close the store. May be called twice."""

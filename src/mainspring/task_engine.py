@@ -82,6 +82,7 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
             return self.handle_success(self._take_over(transaction), transaction)
         self.check_cancelled()
         result = self.task.arguments.call(self.parameters)
+        self.check_portable(result)
         return self.handle_success(result, transaction)
 
     def handle_success(self, result: Any, transaction: Transaction) -> Any:
@@ -137,6 +138,7 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
             return await self.handle_success(self._take_over(transaction), transaction)
         self.check_cancelled()
         result = await self.task.arguments.call(self.parameters)
+        self.check_portable(result)
         return await self.handle_success(result, transaction)
 
     async def handle_success(self, result: Any, transaction: AsyncTransaction) -> Any:

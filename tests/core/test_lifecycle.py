@@ -13,7 +13,7 @@ from mainspring._core.effects import Ask, Enter, Prepare, RunHooks, SleepUntil
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready, Returned
 from mainspring._core.policy import RunPolicy
 from mainspring._core.transitions import enter
-from mainspring.exceptions import CrashedRun, UpstreamTaskError
+from mainspring.exceptions import CrashedRun, UpstreamTaskError, WorkerDied
 from mainspring.runs import TaskRun
 from mainspring.states import Completed, Failed, Paused, Scheduled, State, StateType
 
@@ -407,3 +407,72 @@ def test_phases_keep_nothing() -> None:
     second.settle(Returned(1), retries=1)
     assert second.effects[1:] == ["enter Retrying", "enter Completed"]
     assert second.run.run_count == 2
+
+
+# The death of the process
+
+
+def lost(script: Script) -> bool:
+    return bool(
+        script.drive(
+            lifecycle.lose(script.policy, script.run, WorkerDied("it was killed"), script.now, script.random)
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "effects"),
+    [
+        (State(StateType.PENDING, at=0), ["enter Running", "enter AwaitingRetry"]),
+        (State(StateType.RUNNING, at=0), ["enter AwaitingRetry"]),
+        (State(StateType.CRASHED, at=0), ["enter AwaitingRetry"]),
+        (Scheduled(name="AwaitingRetry", at=0), ["enter Retrying", "enter AwaitingRetry"]),
+    ],
+)
+def test_a_lost_attempt_is_made_again(state: State, effects: list[str]) -> None:
+    """Wherever the run was seen last, the attempt that its process had begun counts, and another one is due."""
+    script = Script(RunPolicy("Task run", retries=3), state)
+    assert lost(script)
+    assert script.effects == effects
+
+
+def test_a_lost_wait_costs_nothing() -> None:
+    """A process that dies before the next attempt is due leaves the run as it is."""
+    script = Script(RunPolicy("Task run"), Scheduled(name="AwaitingRetry", at=9 * SECOND))
+    assert lost(script)
+    assert not script.effects
+
+
+def test_a_lost_attempt_without_a_retry() -> None:
+    """The run crashes, with the words of the death; one that somebody else has crashed stays so."""
+    script = Script(state=State(StateType.RUNNING, at=0))
+    assert not lost(script)
+    assert script.effects == ["enter Crashed"]
+    assert script.run.state.message == "Execution ended with its process. it was killed"
+    crashed = Script(state=State(StateType.CRASHED, at=0))
+    assert not lost(crashed)
+    assert not crashed.effects
+
+
+def test_a_condition_is_asked_about_a_lost_attempt() -> None:
+    """It sees the crash, and its no is final."""
+    policy = RunPolicy("Task run", retries=1, retry_condition=condition)
+    script = Script(policy, State(StateType.RUNNING, at=0))
+    script.answer = False
+    assert not lost(script)
+    assert script.effects == ["ask about Crashed", "enter Crashed"]
+
+
+def test_a_run_that_had_ended_is_not_lost() -> None:
+    """A process that dies after the end of its run takes nothing along."""
+    script = Script(RunPolicy("Task run", retries=1), Completed(at=0))
+    assert not lost(script)
+    assert not script.effects
+
+
+def test_the_next_attempt_is_begun_by_another_process() -> None:
+    """A run that waits for a retry is waited for, and retried, by whoever begins it anew."""
+    script = Script(state=Scheduled(name="AwaitingRetry", at=5 * SECOND))
+    script.drive(lifecycle.begin(script.policy, script.run, script.now))
+    assert script.effects[0] == "prepare"
+    assert script.effects[-1] == "enter Retrying"

@@ -22,7 +22,7 @@ LEGAL = {
     Move.FAIL: (UNFINISHED, "FAILED", "Failed"),
     Move.TIME_OUT: ({StateType.RUNNING}, "FAILED", "TimedOut"),
     Move.RETRY: ({StateType.RUNNING, StateType.SCHEDULED}, "RUNNING", "Retrying"),
-    Move.AWAIT_RETRY: ({StateType.RUNNING}, "SCHEDULED", "AwaitingRetry"),
+    Move.AWAIT_RETRY: ({StateType.RUNNING, StateType.CRASHED}, "SCHEDULED", "AwaitingRetry"),
     Move.ROLL_BACK: ({StateType.COMPLETED}, "COMPLETED", "RolledBack"),
     Move.CRASH: (set(StateType) - TERMINAL_STATES, "CRASHED", "Crashed"),
 }

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+import pickle
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -25,6 +26,7 @@ from mainspring.context import (
     get_settings_context,
     hydrated_context,
     serialize_context,
+    with_context,
 )
 from mainspring.exceptions import ConfigurationError, MissingContextError
 from mainspring.results import ResultStore
@@ -655,3 +657,36 @@ def test_contexts_have_a_common_base() -> None:
     """Every context can be serialized and copied."""
     for kind in (FlowRunContext, TaskRunContext, TagsContext, SettingsContext, SyncClientContext):
         assert issubclass(kind, ContextModel)
+
+
+@pytest.mark.contract("V-33", "V-37")
+def test_a_function_with_its_context_can_be_pickled_by_anybody() -> None:
+    """``with_context`` takes along what is active where it is called, and keeps name and docstring."""
+
+    @flow
+    def outer(x: int) -> bytes:
+        with tags("abroad"):
+            return pickle.dumps(with_context(_told))
+
+    there = pickle.loads(outer(1))
+    assert there(2) == ("outer", {"abroad"}, 2)
+    assert there.__name__ == "_told"
+
+
+@pytest.mark.contract("V-33")
+def test_a_coroutine_function_with_its_context() -> None:
+    """The context is active until the coroutine has ended."""
+
+    async def told(value: int) -> object:
+        await asyncio.sleep(0)
+        return _told(value)
+
+    @flow
+    def outer() -> bytes:
+        return pickle.dumps(with_context(told))
+
+    assert asyncio.run(pickle.loads(outer())(3)) == ("outer", set(), 3)
+
+
+def _told(value: int) -> object:
+    return runtime.flow_run.flow_name, set(TagsContext.get().current_tags), value

@@ -7,6 +7,7 @@ A life has four phases, each a generator that yields effects and is sent what ca
     resume   AwaitingRetry -> (wait) -> Retrying
     finish   the hooks that follow the final state
     crash    from anywhere -> Crashed, instead of all that was still to come
+    lose     from wherever its process died -> AwaitingRetry, to be gone on with by another process, or Crashed
 
 ``finish`` has one effect at most and waits for no answer, so it is a function that gives this effect.
 
@@ -37,7 +38,7 @@ from mainspring.states import (
 )
 from mainspring.states.conversion import describe_exception
 
-__all__ = ["Phase", "begin", "crash", "failure_state", "finish", "resume", "retry", "settle"]
+__all__ = ["Phase", "begin", "crash", "failure_state", "finish", "lose", "resume", "retry", "settle"]
 
 Phase = Generator[Effect, Any, Any]
 Now = Callable[[], int]
@@ -49,6 +50,9 @@ def begin(policy: RunPolicy, run: Run, now: Now) -> Phase:
     """From creation to the first attempt. Returns the outcome that kept the run from starting, or None."""
     outcome = yield _PREPARE
     if type(outcome) is Ready:
+        if run.state.name == "AwaitingRetry":  # the attempt before was made by a process that has died
+            yield from resume(policy, run, now)
+            return None
         state = yield Enter(next_state(run, Move.BEGIN, now()))
         if policy.on_running:
             yield RunHooks(policy.on_running, state)
@@ -154,6 +158,42 @@ def crash(policy: RunPolicy, run: Run, error: BaseException, now: Now) -> Phase:
     at = now()
     described = exception_to_crashed_state(error)
     yield Enter(next_state(run, Move.CRASH, at, described.message, described.data))
+    return True
+
+
+def lose(policy: RunPolicy, run: Run, error: BaseException, now: Now, random: Callable[[], float]) -> Phase:
+    """From the death of the process that made an attempt to the next state; the attempt counts as a failed one.
+
+    A process that dies while it waits for the next attempt has cost none. Another process goes on with a run that is to
+    be attempted again, so it waits for its time, even if that is now. Returns True in that case.
+
+    Args:
+        policy: The options of the task or flow.
+        run: The run, as it was last recorded.
+        error: How the process died.
+        now: Reads the wall clock.
+        random: Draws a number in [0, 1), for jitter.
+    """
+    if run.state.is_scheduled() and now() < (run.state.scheduled_at or 0):
+        return True
+    if run.state.is_final() and not run.state.is_crashed():
+        return False
+    # An attempt may have begun, and the process died before that was recorded.
+    if run.state.is_pending():
+        yield Enter(next_state(run, Move.BEGIN, now()))
+    elif run.state.is_scheduled():
+        yield Enter(next_state(run, Move.RETRY, now()))
+    failure = exception_to_crashed_state(error)
+    retries = max(run.run_count - 1, 0)
+    granted = retries < policy.retries
+    if granted and policy.retry_condition is not None:
+        granted = bool((yield Ask(policy.retry_condition, failure)))
+    if not granted:
+        yield from crash(policy, run, error, now)
+        return False
+    at = now()
+    due = at + round(retry_delay(policy, retries, random()) * MICROSECONDS)
+    yield Enter(next_state(run, Move.AWAIT_RETRY, at, failure.message, scheduled_at=due))
     return True
 
 

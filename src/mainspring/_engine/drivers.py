@@ -222,6 +222,13 @@ class SyncDriver(RecordedRun):
         """Record that the run was ended from outside; a final state is left as it is (E-73)."""
         self.drive(self._crash(exc))
 
+    def handle_loss(self, exc: BaseException) -> bool:
+        """Settle an attempt whose process has died: a retry, if one is left, or Crashed.
+
+        Returns True if the run is to be attempted again, by whoever takes it up.
+        """
+        return bool(self.drive(self._lose(exc)))
+
     def call_hooks(self, state: State | None = None) -> None:
         """Call the hooks that follow ``state``, by default the state in which the run was left.
 
@@ -427,6 +434,13 @@ class AsyncDriver(RecordedRun):
     async def handle_crash(self, exc: BaseException) -> None:
         """Record that the run was ended from outside; a final state is left as it is (E-73)."""
         await self.drive(self._crash(exc))
+
+    async def handle_loss(self, exc: BaseException) -> bool:
+        """Settle an attempt whose process has died: a retry, if one is left, or Crashed.
+
+        Returns True if the run is to be attempted again, by whoever takes it up.
+        """
+        return bool(await self.drive(self._lose(exc)))
 
     async def call_hooks(self, state: State | None = None) -> None:
         """Call the hooks that follow ``state``, by default the state in which the run was left.

@@ -108,6 +108,7 @@ class RecordedRun:
     _attachments: tuple[Attachment, ...] = ()  # what is written with the next state
     _entry: Any = None  # what the run store knows of the run, once it has completed in an open transaction
     _kept_under: str | None = None  # the key under which the result counts already, as a row
+    _confirms = False  # whatever is entered has to be accepted by the store, for others go on from there
     _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
 
     @property
@@ -141,7 +142,7 @@ class RecordedRun:
                 state,
                 wait=is_final and (bool(attachments) or not self._trails()),
                 before=before,
-                confirm=confirm,
+                confirm=confirm or self._confirms,
                 attachments=attachments,
             )
         except BaseException:  # an interrupt too: what is not on disk is told to nobody
@@ -365,6 +366,24 @@ class RecordedRun:
                 self.logger.error("Crash detected! %s", self.state.message, extra=TELLS_FAILURE)
             if engine_logs(logging.DEBUG):
                 self.logger.debug("Crash details:", exc_info=traceback_of(error))
+
+    def _lose(self, error: BaseException) -> lifecycle.Phase:
+        """The core's decision about the death of the process that ran this, and the line that reports it."""
+        policy, run = self.subject.policy, self.run
+        before, self._confirms = run.state, True
+        granted = yield from lifecycle.lose(policy, run, error, self._now, self._random)
+        if run.state is before:
+            return granted
+        self._raised = error
+        if granted and engine_logs(logging.WARNING):
+            wait = max((run.state.scheduled_at or 0) - run.state.at, 0) / 1e6
+            when = "immediately" if not wait else f"{wait:g} second(s) from now"
+            facts = policy.noun, shown(str(error)), run.run_count, policy.retries, when
+            self.logger.warning("%s was lost: %s - Retry %s/%s will start %s", *facts)
+        elif engine_logs(logging.ERROR) and not granted:
+            self._failure_told = True
+            self.logger.error("Crash detected! %s", run.state.message, extra=TELLS_FAILURE)
+        return granted
 
     # Bookkeeping and lines about it
 

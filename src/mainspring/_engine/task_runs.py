@@ -12,6 +12,7 @@ from uuid import UUID
 
 from mainspring import clock
 from mainspring._core.lineage import Origin
+from mainspring._core.outcomes import Outcome, Raised
 from mainspring._core.transitions import is_rolled_back
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.recorded import Keeping, RecordedRun, also_named
@@ -78,7 +79,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         wait_for: Futures and states to wait for besides those among the parameters.
         context: What a task runner hands over: a ``threading.Event`` that cancels as ``cancel_event``, what
             `mainspring.context.serialize_context` gave where the run was submitted, as ``step`` which step of
-            its flow run this is, if that was known there, and as ``trail`` a `Trail`.
+            its flow run this is, if that was known there, as ``trail`` a `Trail`, as ``retries`` how many were
+            granted elsewhere, as ``refusal`` an exception for which the run cannot begin, and as ``check`` a function
+            that raises if it cannot take a result to whoever waits for it.
     """
 
     task: Any
@@ -105,6 +108,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     def __post_init__(self) -> None:
         if self.parameters is None:
             self.parameters = {}
+        if self.context:
+            self.retries = self.context.get("retries", self.retries)
 
     def is_cancelled(self) -> bool:
         """True if whoever runs the task has set the cancel event it handed over (E-11)."""
@@ -280,6 +285,34 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         """
         if self.context and self.is_cancelled():
             raise RunCancelled(f"The task runner cancelled task run {self.task_run!r}.")
+
+    def check_portable(self, result: Any) -> None:
+        """See whether a result can be taken to whoever waits for it; if not, the attempt has failed.
+
+        Raises:
+            SerializationError: It cannot.
+        """
+        check = self.context.get("check") if self.context else None
+        if check is not None:
+            check(result)
+
+    def _resolve_inputs(self) -> Outcome:
+        refusal = self.context.get("refusal") if self.context else None
+        if refusal is None:
+            return RecordedRun._resolve_inputs(self)
+        self._raised = refusal
+        self._announce()
+        return Raised(refusal)
+
+    def _note_decision(self, outcome: Outcome, granted: bool, final: bool = True) -> None:
+        RecordedRun._note_decision(self, outcome, granted, final)
+        if granted and self.context and "retries" in self.context:
+            self._recorder.flush()  # so whoever finds this process dead knows which retries were used
+
+    def _report_end(self, error: BaseException | None) -> None:
+        is_handed_on = self._confirms and self.run.state.is_scheduled()
+        if not is_handed_on:
+            RecordedRun._report_end(self, error)
 
     def _new_transaction(self, kind: Callable[..., T]) -> T:
         """The transaction of an attempt; its key is computed once, from what the run was given."""

@@ -21,7 +21,7 @@ from mainspring.context.runs import (
     TaskRunContext,
     get_run_context,
 )
-from mainspring.context.shipping import hydrated_context, serialize_context
+from mainspring.context.shipping import hydrated_context, serialize_context, with_context
 from mainspring.context.tagging import TagsContext, tags
 from mainspring.settings.current import SettingsContext, get_settings_context
 
@@ -38,4 +38,5 @@ __all__ = [
     "hydrated_context",
     "serialize_context",
     "tags",
+    "with_context",
 ]

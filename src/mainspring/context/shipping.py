@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Mapping
+import pickle
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from functools import update_wrapper
+from importlib import import_module
+from inspect import iscoroutinefunction
+from typing import Any, ParamSpec, TypeVar, cast
 
 from mainspring.context.runs import FlowRunContext, TaskRunContext
 from mainspring.context.tagging import TagsContext
 from mainspring.settings.current import SettingsContext, get_settings_context
 
-__all__ = ["hydrated_context", "serialize_context"]
+__all__ = ["hydrated_context", "serialize_context", "with_context"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def serialize_context(include_secrets: bool = True) -> dict[str, Any]:
@@ -37,6 +44,52 @@ def serialize_context(include_secrets: bool = True) -> dict[str, Any]:
     }
 
 
+def with_context(fn: Callable[P, R]) -> Callable[P, R]:
+    """A function that runs in any process with what is active here, now: runs, tags and settings (V-33).
+
+    It can be pickled where ``fn`` and the arguments of the runs around can be by cloudpickle, so executors of other
+    libraries take it: ``executor.submit(with_context(fn), argument)``.
+
+    Args:
+        fn: The function; a coroutine function gives a coroutine function.
+
+    Raises:
+        MissingContextError: The environment gives no valid settings.
+    """
+    contextual: Any = _AsyncInContext if iscoroutinefunction(fn) else _InContext
+    return contextual(fn, serialize_context())  # type: ignore[no-any-return]
+
+
+class _InContext:
+    """A function with the context that it is called in."""
+
+    def __init__(self, fn: Callable[..., Any], context: Mapping[str, Any]) -> None:
+        self._fn = fn
+        self._context = context
+        update_wrapper(self, fn)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with hydrated_context(self._context):
+            return self._fn(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        # By cloudpickle, whoever pickles: what is active may be of the main program.
+        packed = cast(Any, import_module("cloudpickle")).dumps((self._fn, self._context))
+        return _open_packed, (type(self), packed)
+
+
+class _AsyncInContext(_InContext):
+    """The same for a coroutine function."""
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with hydrated_context(self._context):
+            return await self._fn(*args, **kwargs)
+
+
+def _open_packed(kind: type[_InContext], packed: bytes) -> _InContext:
+    return kind(*pickle.loads(packed))
+
+
 @contextmanager
 def hydrated_context(
     serialized_context: Mapping[str, Any] | None = None, client: Any = None
@@ -44,8 +97,8 @@ def hydrated_context(
     """Make active inside the block what `serialize_context` described; anything else stays as it is.
 
     The settings come first, so that all else happens under them, then the flow run, the task run and the
-    tags. The flow run's context is marked as ``detached`` and gets a started copy of the flow's task runner, so
-    ``submit`` and ``map`` work; leaving the block waits for what was submitted to it.
+    tags. The flow run's context is marked as ``detached`` and gets a started copy of the flow's task runner (threads
+    for one that has processes), so ``submit`` and ``map`` work; leaving the block waits for what was submitted to it.
 
     Args:
         serialized_context: What `serialize_context` gave; other keys are ignored.
@@ -69,7 +122,7 @@ def hydrated_context(
 
 def _detached(fields: Mapping[str, Any], client: Any, stack: ExitStack) -> FlowRunContext:
     flow: Any = fields.get("flow")
-    runner = None if flow is None else stack.enter_context(flow.task_runner.duplicate())
+    runner = None if flow is None else stack.enter_context(flow.task_runner.detached())
     return FlowRunContext(**_own_store(fields), client=client, task_runner=runner, detached=True)
 
 

@@ -30,25 +30,23 @@ class TaskRunnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     Args:
         thread_pool_max_workers: The most threads of a thread runner that does not say it itself; when unset,
             there is no limit.
+        process_pool_max_workers: The most worker processes of a process runner that does not say it itself; when
+            unset, as many as there are processors for this process.
         max_in_flight: How many runs of one map are under way at a time, unless the map says.
         warn_of_dropped_futures: Whether it is a warning, and not only a line for debugging, when nobody holds the
             future of a run any more that is not over.
     """
 
     thread_pool_max_workers: int | None = None
+    process_pool_max_workers: int | None = None
     max_in_flight: int = 1_000
     warn_of_dropped_futures: bool = True
 
     def __post_init__(self) -> None:
-        workers = self.thread_pool_max_workers
-        if workers is not None and workers < 1:
-            raise ConfigurationError(
-                f"tasks.runner.thread_pool_max_workers must be at least 1; got {workers}."
-            )
-        if self.max_in_flight < 1:
-            raise ConfigurationError(
-                f"tasks.runner.max_in_flight must be at least 1; got {self.max_in_flight}."
-            )
+        for name in ("thread_pool_max_workers", "process_pool_max_workers", "max_in_flight"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ConfigurationError(f"tasks.runner.{name} must be at least 1; got {number}.")
 
 
 class TaskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from mainspring import exceptions
-from mainspring.exceptions import CrashedRun, RunCancelled, TerminationSignal
+from mainspring.exceptions import CrashedRun, RunCancelled, TerminationSignal, WorkerDied
 from mainspring.states.constructors import Crashed, Failed
 from mainspring.states.details import StateDetails, StateType, is_stored
 from mainspring.states.group import StateGroup
@@ -74,6 +74,8 @@ def exception_to_crashed_state(exc: BaseException, result_store: Any = None, **f
         reason = "was aborted by an interrupt signal."
     elif isinstance(exc, TerminationSignal):
         reason = "was aborted by a termination signal."
+    elif isinstance(exc, WorkerDied):
+        reason = f"ended with its process. {exc}"
     elif isinstance(exc, SystemExit):
         reason = "was aborted by Python system exit call."
     else:

@@ -37,6 +37,10 @@ class TaskRunner(ABC, Generic[F]):
     def duplicate(self) -> TaskRunner[F]:
         """An equal runner that is not started."""
 
+    def detached(self) -> TaskRunner[Any]:
+        """A runner that is not started, for what is submitted in another process in the flow run of this one."""
+        return self.duplicate()
+
     @abstractmethod
     def submit(
         self,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from mainspring import _portal
 from mainspring._engine.task_runs import Trail
+from mainspring.exceptions import SerializationError
 from mainspring.futures.turns import as_main
+from mainspring.runs import TaskRun
 from mainspring.states import State
 from mainspring.task_engine import run_task
 from mainspring.task_runners.base import Dependencies
@@ -26,6 +28,7 @@ class Call(NamedTuple):
         wait_for: Futures and states that must be there first.
         dependencies: Further inputs of the run, for tracking.
         context: What the engine is told by the runner.
+        record: The record of the run, if it was made before.
     """
 
     task: Any
@@ -34,6 +37,7 @@ class Call(NamedTuple):
     wait_for: Iterable[Any] | None
     dependencies: Dependencies | None
     context: dict[str, Any]
+    record: TaskRun | None = None
 
     def run(self, trail: Trail | None = None) -> State:
         """Run the task, whatever kind it is; generators are collected (G-16).
@@ -41,20 +45,21 @@ class Call(NamedTuple):
         Args:
             trail: How the caller learns that the final state is not durable yet. Without it, it is on return.
         """
-        task, run_key, parameters, wait_for, dependencies, context = self
+        task, run_key, parameters, wait_for, dependencies, context, run = self
         if trail is not None and not task.isgenerator:
             context = {**context, "trail": trail}
         if not task.isgenerator:
-            state = run_task(task, run_key, None, parameters, wait_for, "state", dependencies, context)
+            state = run_task(task, run_key, run, parameters, wait_for, "state", dependencies, context)
             return _portal.run(as_main(state)) if task.isasync else state  # type: ignore[no-any-return]
-        run = task.create_local_run(run_key, parameters, wait_for, dependencies)
-        steps = run_task(task, None, run, parameters, wait_for, context=context)
+        if run is None:
+            run = task.create_local_run(run_key, parameters, wait_for, dependencies)
+        steps, check = run_task(task, None, run, parameters, wait_for, context=context), context.get("check")
         try:
-            values = _portal.run(as_main(_collect(steps))) if task.isasync else list(steps)
+            values = _portal.run(as_main(_acollect(steps, check))) if task.isasync else _collect(steps, check)
         except Exception:  # it is the run's outcome: recorded, and what the future gives
-            return run.state  # type: ignore[no-any-return]
+            return run.state
         run.state.keep(values)
-        return run.state  # type: ignore[no-any-return]
+        return run.state
 
 
 def describe_run(task_name: str, key: bytes) -> str:
@@ -62,5 +67,29 @@ def describe_run(task_name: str, key: bytes) -> str:
     return f"a run of task {task_name!r} ({UUID(bytes=key)})"
 
 
-async def _collect(steps: Any) -> list[Any]:
-    return [value async for value in steps]
+Check = Callable[[Any], None]
+
+
+def _collect(steps: Any, check: Check | None) -> list[Any]:
+    """What a generator gives; a value that cannot be handed on is an error where it was yielded."""
+    values: list[Any] = []
+    for value in steps:
+        values.append(value)
+        if check is not None:
+            try:
+                check(value)
+            except SerializationError as error:
+                steps.throw(error)
+    return values
+
+
+async def _acollect(steps: Any, check: Check | None) -> list[Any]:
+    values: list[Any] = []
+    async for value in steps:
+        values.append(value)
+        if check is not None:
+            try:
+                check(value)
+            except SerializationError as error:
+                await steps.athrow(error)
+    return values
