@@ -1,4 +1,4 @@
-"""From ``FILE.py:flow``, or the name of a module and of a flow in it, to the flow."""
+"""From ``FILE.py:flow``, the name of a module and of a flow in it, or the id of a recorded run, to the flow."""
 
 from __future__ import annotations
 
@@ -11,19 +11,28 @@ from importlib.util import module_from_spec, spec_from_file_location
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, Literal, NamedTuple, TypeGuard
+from uuid import UUID
 
 from mainspring import clock
+from mainspring._engine.flow_runs import read_flow_run
+from mainspring._engine.subject import Subject
 from mainspring.client import get_client
-from mainspring.exceptions import EntrypointError
-from mainspring.flows import Flow
+from mainspring.exceptions import EntrypointError, NotResumable
 from mainspring.recording import current_recorder
-from mainspring.runs import Run
-from mainspring.tasks import Task
+from mainspring.runs import FlowRun, Resumption, Run
 
-__all__ = ["AnyFlow", "find_flow", "load_flow"]
+__all__ = [
+    "AnyFlow",
+    "FlowAndFlowRun",
+    "find_flow",
+    "flow_of",
+    "load_flow",
+    "load_flow_and_flow_run",
+    "refusal",
+]
 
-AnyFlow = Flow[..., object]
+AnyFlow = Subject[..., Any]
 
 _OWN_NAMES = "__flow_file_"  # of modules whose file is called like another module
 _STORE_IN_USE = "mainspring.store.sqlite"  # imported when the first store is opened
@@ -69,9 +78,54 @@ def find_flow(entrypoint: str, file: str | None) -> AnyFlow:
         found: object = attrgetter(path)(module)
     except AttributeError:
         found = None
-    if not isinstance(found, Flow):
+    if not _is(found, "flow"):
         raise EntrypointError(f"{file or module_name} has no flow {path!r} any more.")
-    return cast(AnyFlow, found)
+    return found
+
+
+class FlowAndFlowRun(NamedTuple):
+    """A recorded run and the flow that it is of."""
+
+    flow: AnyFlow
+    flow_run: FlowRun
+
+
+def load_flow_and_flow_run(flow_run_id: UUID | str) -> FlowAndFlowRun:
+    """A flow run that keeps its results, whatever became of it, and its flow, whose module is imported if need be.
+
+    Raises:
+        NotResumable: It is not known where the flow is, or it is not there any more.
+        ObjectNotFound: There is no such flow run.
+    """
+    recorder = current_recorder()
+    recorder.flush()
+    run = read_flow_run(recorder.store, flow_run_id)
+    known = recorder.store.read_resumptions([run.key]).get(run.key)
+    if known is None or known.entrypoint is None:
+        unknown = known is None or known.problem is None
+        reason = "was not noted" if unknown else f"is not known: {known and known.problem}"
+        raise NotResumable(f"Flow run {run.name!r} ({run.id}) cannot be loaded: where its flow is {reason}.")
+    return FlowAndFlowRun(flow_of(run, known), run)
+
+
+def flow_of(run: FlowRun, known: Resumption) -> AnyFlow:
+    """The flow at the place where it was when the run began.
+
+    Raises:
+        NotResumable: It is not there, or cannot be loaded.
+    """
+    assert known.entrypoint is not None
+    try:
+        return find_flow(known.entrypoint, known.file)
+    except EntrypointError as error:
+        raise refusal(
+            run, f"its flow cannot be found. {error} Pass it: `resume_flow_run(id, flow=...)`"
+        ) from error
+
+
+def refusal(run: FlowRun, reason: str) -> NotResumable:
+    """Why a flow run cannot be gone on with."""
+    return NotResumable(f"Flow run {run.name!r} ({run.id}) cannot be resumed: {reason}.")
 
 
 def _import_quietly(module_name: str, file: str | None) -> ModuleType:
@@ -188,7 +242,7 @@ def _flows_in(module: ModuleType) -> dict[str, AnyFlow]:
     """The flows of a module by variable name, each once."""
     found: dict[str, AnyFlow] = {}
     for name, value in vars(module).items():
-        if isinstance(value, Flow) and not any(value is flow for flow in found.values()):
+        if _is(value, "flow") and not any(value is flow for flow in found.values()):
             found[name] = value
     return found
 
@@ -211,12 +265,12 @@ def _refuse_what_ran_already(path: Path, names: Iterable[str], began: int) -> No
 
 def _named(path: Path, name: str, module: ModuleType, flows: dict[str, AnyFlow]) -> AnyFlow:
     found: object = getattr(module, name, None)
-    if isinstance(found, Flow):
-        return cast(AnyFlow, found)
+    if _is(found, "flow"):
+        return found
     for flow in flows.values():
         if flow.name == name:
             return flow
-    if isinstance(found, Task):
+    if _is(found, "task"):
         what = f"{name!r} in {path} is a task, not a flow. Call it from a flow"
     elif found is not None:
         what = f"{name!r} in {path} is no flow but a {type(found).__name__}. Put @flow on it"
@@ -227,3 +281,8 @@ def _named(path: Path, name: str, module: ModuleType, flows: dict[str, AnyFlow])
 
 def _choices(path: Path, flows: dict[str, AnyFlow]) -> str:
     return ", ".join(f"{path}:{name}" for name in flows)
+
+
+def _is(value: object, kind: Literal["task", "flow"]) -> TypeGuard[AnyFlow]:
+    """Whether a value is a flow or a task; their modules are above this one, which engines need."""
+    return isinstance(value, Subject) and value.kind == kind

@@ -23,6 +23,7 @@ from mainspring._engine.scopes import AsyncRunnerScope, AsyncRunScope, SyncRunne
 from mainspring._engine.signals import SigtermCapture
 from mainspring._engine.submissions import Submission, unfinished_inputs
 from mainspring._engine.suspension import FlowSteps, FlowSuspension
+from mainspring.entrypoints import load_flow_and_flow_run
 from mainspring.exceptions import MissingResult
 from mainspring.futures import FlowRunFuture, resolve_futures_to_states
 from mainspring.futures.background import BackgroundFlowRun
@@ -36,6 +37,7 @@ __all__ = [
     "BaseFlowRunEngine",
     "FlowRunEngine",
     "FlowRunTimeoutError",
+    "load_flow_and_flow_run",
     "run_flow",
     "run_flow_async",
     "run_flow_sync",
@@ -46,7 +48,16 @@ __all__ = [
 ReturnType = Literal["state", "result"]
 
 
-class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
+class LoadedFlowRunEngine(BaseFlowRunEngine):
+    """An engine that finds the flow of a recorded run by itself (F-51)."""
+
+    def __post_init__(self) -> None:
+        if self.flow is None and self.flow_run is None and self.flow_run_id is not None:
+            self.flow, self.flow_run = load_flow_and_flow_run(self.flow_run_id)
+        super().__post_init__()
+
+
+class FlowRunEngine(LoadedFlowRunEngine, SyncDriver):
     """Runs a sync flow in the calling thread."""
 
     def start(self, flow_run_id: UUID | None = None) -> SyncRunScope:
@@ -118,7 +129,7 @@ class FlowRunEngine(BaseFlowRunEngine, SyncDriver):
         return self._succeed(result)
 
 
-class AsyncFlowRunEngine(BaseFlowRunEngine, AsyncDriver):
+class AsyncFlowRunEngine(LoadedFlowRunEngine, AsyncDriver):
     """Runs an async flow in the calling asyncio task."""
 
     def start(self, flow_run_id: UUID | None = None) -> AsyncRunScope:

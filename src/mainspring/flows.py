@@ -6,7 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, overload
 
 from mainspring._core.policy import RunPolicy
 from mainspring._engine.keeping import ResultOptions
@@ -68,6 +68,8 @@ class Flow(Subject[P, R]):
         InvalidNameError: The name holds one of ``/ % & < >``.
         ReservedArgumentError: A parameter is named like an argument of calls.
     """
+
+    kind: ClassVar[Literal["task", "flow"]] = "flow"
 
     def __init__(
         self,

@@ -11,24 +11,26 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from mainspring import identifiers
+from mainspring._engine.flow_runs import read_flow_run
 from mainspring.context import FlowRunContext, TaskRunContext
-from mainspring.entrypoints import AnyFlow, find_flow
+from mainspring.entrypoints import AnyFlow, flow_of, load_flow_and_flow_run, refusal
 from mainspring.exceptions import (
-    EntrypointError,
     MainspringError,
-    NotResumable,
-    ObjectNotFound,
     StoragePathMissing,
 )
-from mainspring.flow_engine import collect_async, finish_async, new_engine, run_to_end
+from mainspring.flow_engine import (
+    collect_async,
+    finish_async,
+    new_engine,
+    run_to_end,
+)
 from mainspring.recording import current_recorder
 from mainspring.results import ResultStore, get_result_store
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.store.protocol import RunStore
 from mainspring.transactions.recovery import check
 
-__all__ = ["FlowAndFlowRun", "aresume_flow_run", "load_flow_and_flow_run", "resume_flow_run"]
+__all__ = ["aresume_flow_run", "load_flow_and_flow_run", "resume_flow_run"]
 
 
 def resume_flow_run(
@@ -74,32 +76,6 @@ async def aresume_flow_run(
         return await asyncio.to_thread(run_to_end, engine, return_type)
 
 
-class FlowAndFlowRun(NamedTuple):
-    """A recorded run and the flow that it is of."""
-
-    flow: AnyFlow
-    flow_run: FlowRun
-
-
-def load_flow_and_flow_run(flow_run_id: UUID | str) -> FlowAndFlowRun:
-    """A flow run that keeps its results, whatever became of it, and its flow, whose module is imported if need be.
-
-    Raises:
-        NotResumable: It is not known where the flow is, or it is not there any more.
-        ObjectNotFound: There is no such flow run.
-    """
-    recorder = current_recorder()
-    recorder.flush()
-    run = _flow_run(recorder.store, flow_run_id)
-    known = recorder.store.read_resumptions([run.key]).get(run.key)
-    if known is None or known.entrypoint is None:
-        reason = (
-            "was not noted" if known is None or known.problem is None else f"is not known: {known.problem}"
-        )
-        raise NotResumable(f"Flow run {run.name!r} ({run.id}) cannot be loaded: where its flow is {reason}.")
-    return FlowAndFlowRun(_flow_of(run, known), run)
-
-
 class _Found(NamedTuple):
     """What it takes to call the flow."""
 
@@ -132,7 +108,7 @@ def _find(flow_run_id: UUID | str, flow: AnyFlow | None) -> _Found:
     run = _ended_run(store, flow_run_id)
     known = store.read_resumptions([run.key]).get(run.key)
     if known is None:
-        raise _refusal(
+        raise refusal(
             run,
             "it was to keep no results, or ended before it began. Flows with `@flow(persist_result=True)` can be"
             " resumed",
@@ -140,35 +116,28 @@ def _find(flow_run_id: UUID | str, flow: AnyFlow | None) -> _Found:
     run.resumption = known
     if known.parameters is None or (known.problem is not None and flow is None):
         advice = ". Pass the flow: `resume_flow_run(id, flow=...)`" if known.parameters else ""
-        raise _refusal(run, f"{known.problem}{advice}")
+        raise refusal(run, f"{known.problem}{advice}")
     if flow is None:
-        flow = _flow_of(run, known)
+        flow = flow_of(run, known)
     if flow.name != run.flow_name:
-        raise _refusal(run, f"it is a run of the flow {run.flow_name!r}, not of {flow.name!r}")
+        raise refusal(run, f"it is a run of the flow {run.flow_name!r}, not of {flow.name!r}")
     parameters = _parameters_of(run, known, flow)
     _check_leftovers(run, store)
     return _Found(flow, run, parameters)
 
 
-def _flow_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
-    run = store.read_run(identifiers.to_bytes(flow_run_id))
-    if not isinstance(run, FlowRun):
-        raise ObjectNotFound(f"There is no flow run with the id {flow_run_id} in {store.url}.")
-    return run
-
-
 def _ended_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
     """The run, which is over and did not complete."""
-    run = _flow_run(store, flow_run_id)
+    run = read_flow_run(store, flow_run_id)
     state = run.state
     if state.is_completed():
-        raise _refusal(run, "it has completed. Call its flow for another run")
+        raise refusal(run, "it has completed. Call its flow for another run")
     if not state.is_final():
-        raise _refusal(run, f"it is not over: it is {state.name}")
+        raise refusal(run, f"it is not over: it is {state.name}")
     if run.parent_task_run_key is not None:
         parent = store.read_run(run.parent_task_run_key)
         of = parent.flow_run_id if isinstance(parent, TaskRun) else None
-        raise _refusal(run, f"it is the run of a subflow. Resume the run that has called it: {of}")
+        raise refusal(run, f"it is the run of a subflow. Resume the run that has called it: {of}")
     return run
 
 
@@ -177,42 +146,31 @@ def _check_leftovers(run: FlowRun, store: RunStore) -> None:
     try:
         check(store.read_leftovers(run.key))
     except MainspringError as error:
-        raise _refusal(
+        raise refusal(
             run, f"a commit or rollback that was going on cannot be finished here: {error}"
         ) from error
 
 
-def _flow_of(run: FlowRun, known: Resumption) -> AnyFlow:
-    """The flow at the place where it was when the run began."""
-    assert known.entrypoint is not None
-    try:
-        return find_flow(known.entrypoint, known.file)
-    except EntrypointError as error:
-        raise _refusal(
-            run, f"its flow cannot be found. {error} Pass it: `resume_flow_run(id, flow=...)`"
-        ) from error
-
-
-def _parameters_of(run: FlowRun, known: Resumption, flow: AnyFlow) -> dict[str, Any]:
+def _parameters_of(run: FlowRun, known: Resumption, flow: Any) -> dict[str, Any]:
     """The arguments of the run, from where its results are kept, completed with the defaults of new parameters."""
     options = flow.result_options
     if not options.persists_in(None):
-        raise _refusal(run, f"the flow {flow.name!r} keeps no results now. Give it `persist_result=True`")
+        raise refusal(run, f"the flow {flow.name!r} keeps no results now. Give it `persist_result=True`")
     results: ResultStore = options.store_in(get_result_store())
     expected = results.parameters_path(run.id)
     if known.parameters is None or not results.has_parameters_at(known.parameters, run.id):
-        raise _refusal(
+        raise refusal(
             run,
             f"its results are kept elsewhere: {known.parameters!r} is its, and {expected!r} would be here. Resume it"
             " with the storage and settings that it had",
         )
     signature = flow.arguments.signature.parameters
     given = _kept_parameters(run, results) if signature or run.parameters else {}
-    parameters = flow.arguments.complete(given)
+    parameters: dict[str, Any] = flow.arguments.complete(given)
     wrong = [name for name in given if name not in signature]
     wrong += [name for name, value in parameters.items() if value is signature[name].empty]
     if wrong:
-        raise _refusal(run, f"its flow takes other parameters now: see {', '.join(map(repr, wrong))}")
+        raise refusal(run, f"its flow takes other parameters now: see {', '.join(map(repr, wrong))}")
     for name in parameters.keys() - given.keys():
         parameters[name] = flow.convert_parameter(name, parameters[name])
     return parameters
@@ -225,8 +183,4 @@ def _kept_parameters(run: FlowRun, results: ResultStore) -> dict[str, Any]:
     except Exception as error:  # of a storage or a class of the user's: it is the reason to tell
         if isinstance(error, StoragePathMissing) and not run.parameters:
             return {}
-        raise _refusal(run, f"its parameters cannot be read: {type(error).__name__}: {error}") from error
-
-
-def _refusal(run: FlowRun, reason: str) -> NotResumable:
-    return NotResumable(f"Flow run {run.name!r} ({run.id}) cannot be resumed: {reason}.")
+        raise refusal(run, f"its parameters cannot be read: {type(error).__name__}: {error}") from error

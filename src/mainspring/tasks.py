@@ -89,6 +89,7 @@ class Task(Subject[P, R]):
 
     on_commit_hooks: Hooks
     on_rollback_hooks: Hooks
+    kind: ClassVar[Literal["task", "flow"]] = "task"
     decorator_defaults: ClassVar[dict[str, Any]] = {"log_prints": None}
     _source_code: str | None = None
 

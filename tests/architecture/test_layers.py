@@ -37,8 +37,8 @@ LAYERS = {
         "store_locks",
         "transactions",
     ],
-    6: ["_engine", "flow_engine", "futures", "task_engine", "task_runners", "timeouts"],
-    7: ["entrypoints", "flows", "resumption", "tasks"],
+    6: ["_engine", "entrypoints", "flow_engine", "futures", "task_engine", "task_runners", "timeouts"],
+    7: ["flows", "resumption", "tasks"],
     8: ["__init__", "integrations", "testing"],
     9: ["__main__", "cli", "server"],
 }

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from mainspring import Flow, flow, get_client, task
+from mainspring import Flow, flow, flow_engine, get_client, task
 from mainspring.cache_policies import NO_CACHE
 from mainspring.concurrency.sync import concurrency
 from mainspring.context import FlowRunContext, TaskRunContext
@@ -114,7 +114,7 @@ def test_what_an_engine_needs(engine: Any) -> None:
     """A flow; and no client is there before it has started."""
     with pytest.raises(ValueError, match="needs a flow"):
         engine()
-    with pytest.raises(ValueError, match="needs a flow"):
+    with pytest.raises(ObjectNotFound):
         engine(flow_run_id=uuid4())
     with pytest.raises(RuntimeError, match="Engine has not started"):
         _ = engine(kept).client
@@ -122,6 +122,33 @@ def test_what_an_engine_needs(engine: Any) -> None:
         engine(kept, flow_run_id=uuid4())
 
 
+@pytest.mark.contract("F-51")
+def test_the_names_of_the_module() -> None:
+    """What runs flows of each kind takes the same arguments, and what finds a recorded run is there."""
+    for name in (
+        "run_flow",
+        "run_flow_sync",
+        "run_flow_async",
+        "run_generator_flow_sync",
+        "run_generator_flow_async",
+    ):
+        parameters = list(inspect.signature(getattr(flow_engine, name)).parameters)
+        assert parameters[:5] == ["flow", "flow_run", "parameters", "wait_for", "return_type"]
+    assert issubclass(flow_engine.FlowRunTimeoutError, TimeoutError)
+    assert flow_engine.load_flow_and_flow_run is load_flow_and_flow_run
+
+
+@pytest.mark.contract("F-51")
+@ENGINES
+def test_an_engine_made_of_an_id(engine: Any) -> None:
+    """It finds the run, and the flow by where it was defined."""
+    assert kept(1) == 1
+    made = engine(parameters={"n": 2}, flow_run_id=only_flow_run().id)
+    assert made.flow is kept
+    assert made.flow_run.id == only_flow_run().id
+
+
+@pytest.mark.contract("F-51")
 def test_an_engine_for_a_recorded_run() -> None:
     """The run is found by its id, its flow by where it was defined; then it can be executed again."""
     assert kept(1) == 1

@@ -29,8 +29,9 @@ from mainspring.results import render_storage_key
 from mainspring.runs import FlowRun, Parameter, TaskRun
 from mainspring.states import State, StateDetails, StateType, is_state
 from mainspring.states.state import is_untrackable
+from mainspring.store.protocol import RunStore
 
-__all__ = ["BaseFlowRunEngine", "FlowRunTimeoutError"]
+__all__ = ["BaseFlowRunEngine", "FlowRunTimeoutError", "read_flow_run"]
 
 _engine_logger = get_logger("engine")
 
@@ -45,7 +46,7 @@ class BaseFlowRunEngine(ResumableFlowRun):
     """What both flow engines share. Constructing one does nothing yet.
 
     Args:
-        flow: The flow to run. `mainspring.resumption.load_flow_and_flow_run` finds that of a recorded run.
+        flow: The flow to run; with ``flow_run_id`` it is found by where it was defined.
         parameters: The arguments by parameter name.
         flow_run: A run record to execute, possibly again; a new one is created when omitted.
         wait_for: Futures and states to wait for besides those among the parameters.
@@ -55,7 +56,7 @@ class BaseFlowRunEngine(ResumableFlowRun):
         flow_run_id: Instead of ``flow_run``: the id under which the run store has it.
 
     Raises:
-        ValueError: There is no flow.
+        ValueError: There is neither a flow nor an id.
         ObjectNotFound: The run store has no flow run with the id.
     """
 
@@ -81,12 +82,11 @@ class BaseFlowRunEngine(ResumableFlowRun):
             self.parameters = {}
         self._has_kept_parameters = self.resumes
         if self.flow is None:
-            raise ValueError(
-                "An engine needs a flow. For a recorded run, `mainspring.resumption.load_flow_and_flow_run(id)` finds"
-                " both."
-            )
+            raise ValueError("An engine needs a flow, or the id of a recorded flow run: pass `flow_run_id`.")
         if self.flow_run_id is not None and self.flow_run is None:
-            self.flow_run = _recorded_run(self.flow_run_id)
+            recorder = current_recorder()
+            recorder.flush()
+            self.flow_run = read_flow_run(recorder.store, self.flow_run_id)
 
     def _enter(self, state: State, confirm: bool = False) -> State:
         """Enter and record a state; the task run that stands for a subflow enters one like it first.
@@ -278,11 +278,13 @@ class BaseFlowRunEngine(ResumableFlowRun):
             self._around.run_results.note(value, Origin(self._stand_in.key, running=True))
 
 
-def _recorded_run(flow_run_id: UUID) -> FlowRun:
-    """The flow run with the id in the run store."""
-    recorder = current_recorder()
-    recorder.flush()
-    run = recorder.store.read_run(identifiers.to_bytes(flow_run_id))
+def read_flow_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
+    """The flow run with an id.
+
+    Raises:
+        ObjectNotFound: The store has none.
+    """
+    run = store.read_run(identifiers.to_bytes(flow_run_id))
     if not isinstance(run, FlowRun):
-        raise ObjectNotFound(f"There is no flow run with the id {flow_run_id} in {recorder.store.url}.")
+        raise ObjectNotFound(f"There is no flow run with the id {flow_run_id} in {store.url}.")
     return run

@@ -49,6 +49,7 @@ class Subject(Portable, ABC, Generic[P, R]):
         ReservedArgumentError: A parameter is named like an argument of calls.
     """
 
+    kind: ClassVar[Literal["task", "flow"]]
     decorator_defaults: ClassVar[dict[str, Any]] = {}  # where they differ from those of the constructor
 
     policy: RunPolicy

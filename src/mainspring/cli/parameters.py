@@ -68,7 +68,7 @@ def _is_variadic(parameter: Any) -> bool:
     return parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
 
 
-def convert_parameters(flow: AnyFlow, texts: Mapping[str, str]) -> dict[str, Any]:
+def convert_parameters(flow: Any, texts: Mapping[str, str]) -> dict[str, Any]:
     """The parameters as the flow's annotations say.
 
     What is JSON is taken as that, unless the parameter is a text; anything else is a text.
