@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
@@ -30,6 +31,7 @@ from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.exceptions import MissingResult, NotResumable, SupersededRun
 from mainspring.futures import resolve_futures_to_states
+from mainspring.futures.turns import by_thread
 from mainspring.logging import flow_run_logger, get_logger, should_log_prints
 from mainspring.recording import current_recorder
 from mainspring.runs import FlowRun, Parameter, TaskRun
@@ -376,9 +378,7 @@ def leave(runner: Any) -> None:
 
 async def aleave(runner: Any) -> None:
     """Leave a task runner, which waits for what has begun, without blocking the event loop."""
-    import asyncio  # whoever awaits has it already
-
-    await asyncio.to_thread(runner.__exit__, None, None, None)
+    await by_thread(partial(runner.__exit__, None, None, None))
 
 
 def run_flow(

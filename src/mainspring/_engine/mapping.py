@@ -8,7 +8,8 @@ from itertools import count
 from typing import Any, cast
 
 from mainspring._core.arguments import Arguments
-from mainspring._engine.inputs import resolve_value, upstreams_of
+from mainspring._core.traverse import is_atomic
+from mainspring._engine.inputs import find_unfinished, resolve_value, upstreams_of
 from mainspring.annotations import Annotation, allow_failure, quote, unmapped
 from mainspring.exceptions import MappingLengthMismatch, MappingMissingIterable
 from mainspring.futures import Future, FutureList
@@ -64,6 +65,15 @@ class Children:
                 more = dict.fromkeys(child, f"more than {number}")
                 raise MappingLengthMismatch(self._told({**ended, **more}))
             yield self._complete(child)
+
+    def fill_lists(self) -> None:
+        """Have open lists among the arguments filled here, so that no thread that makes a child has to wait for it."""
+        if not is_atomic(self._constant.values()):
+            find_unfinished(self._constant)
+        for _, values in self._sequences():
+            for value in values if isinstance(values, tuple) else ():
+                if isinstance(value, FutureList):
+                    len(value)
 
     def _sequences(self) -> Iterable[tuple[str, Sequence[Any]]]:
         return cast("dict[str, Sequence[Any]]", self._split).items()
