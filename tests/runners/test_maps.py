@@ -26,12 +26,6 @@ def same(x: Any) -> Any:
     return x
 
 
-@task
-def held(x: Any, gate: Any) -> Any:
-    assert gate.wait(30)
-    return x
-
-
 def drained(values: Any, error: type[Exception]) -> list[Any]:
     """What an iterator gives before it raises an error."""
     seen = []
@@ -439,6 +433,28 @@ def test_two_threads_on_one_open_list() -> None:
     assert seen == [list(range(150))] * 4
     assert most[0] <= 2
     assert len(task_runs()) == 150
+
+
+def test_several_threads_wait_for_room() -> None:
+    """All that wait for the same run to be over are woken, and each goes on."""
+    gate = threading.Event()
+
+    @task
+    def held(x: int, gate: threading.Event) -> int:
+        assert gate.wait(30)
+        return x
+
+    with ThreadPoolTaskRunner() as runner:
+        futures = runner.map(held, {"x": Counted(6), "gate": unmapped(gate)}, max_in_flight=1)
+        threads = [threading.Thread(target=lambda: futures.wait(60)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        assert eventually(lambda: len(futures._feed._watch._waiters) == 3)  # type: ignore[union-attr]
+        gate.set()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+        assert futures.result() == list(range(6))
 
 
 @pytest.mark.contract("TR-14", "TR-28", "T-49")
