@@ -449,7 +449,9 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
             self._ahead.extend(watch.pending)
             watch.close()
         while self._ahead:
-            self._ahead.pop().cancel()
+            future = self._ahead.pop()
+            if not future.cancel():  # it has begun: kept until it is over, as nobody has forgotten it
+                future.add_done_callback(_let_go)
 
     def _has_more(self) -> bool:
         """Submit as much as there may be under way; false if that is nothing, and nothing is left."""
@@ -485,6 +487,10 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
         if hasattr(self, "_taken") and self._waiting():  # else the list was not one, or all is done
             self._feed = None
             postpone(self.close)
+
+
+def _let_go(_: object) -> None:
+    """Do nothing: whoever knows of this callback keeps its future."""
 
 
 def _require_time(timeout: float | None) -> None:

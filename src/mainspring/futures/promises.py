@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import CancelledError
 from enum import Enum
 from typing import Any, NoReturn, Protocol
@@ -22,7 +22,7 @@ _postponed: deque[Callable[[], object]] = deque()
 _logger = logging.getLogger("mainspring.futures")
 
 
-class Work(Protocol):
+class Work(Hashable, Protocol):
     """What carries the run of a promise, as long as that is under way."""
 
     def needs(self) -> Needs:

@@ -28,8 +28,8 @@ class TaskRunnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """Where submitted tasks run.
 
     Args:
-        thread_pool_max_workers: The most threads of a thread runner that does not say it itself; when unset,
-            there is no limit.
+        thread_pool_max_workers: The most tasks that go on at a time on a thread runner that does not say it itself;
+            when unset, there is no limit.
         max_in_flight: How many runs of one map are under way at a time, unless the map says.
         warn_of_dropped_futures: Whether it is a warning, and not only a line for debugging, when nobody holds the
             future of a run any more that is not over.
