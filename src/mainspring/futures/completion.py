@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeGuard, TypeVar, cast
 
 from mainspring import clock
 from mainspring.futures.base import Future
@@ -23,10 +23,11 @@ class CompletedFutures(Iterator[F], AsyncIterator[F], Generic[F]):
         self._timeout = timeout
         self._end: float | None = None
         self._taken = 0
-        self._list = futures if isinstance(futures, FutureList) and futures.is_open else None
+        is_open = _is_list(futures) and futures.is_open
+        self._list: FutureList[Any] | None = cast("FutureList[Any]", futures) if is_open else None
         self._seen = 0  # of the list
         self._told: set[Any] = set()
-        self._watch = Watch(() if self._list is not None else futures)
+        self._watch = Watch(() if is_open else futures)
 
     def __iter__(self) -> CompletedFutures[F]:
         return self
@@ -59,8 +60,7 @@ class CompletedFutures(Iterator[F], AsyncIterator[F], Generic[F]):
 
     def _see_more(self, futures: FutureList[Any]) -> None:
         """Watch what a list has got meanwhile."""
-        while self._seen < list.__len__(futures):
-            future = list.__getitem__(futures, self._seen)
+        for future in futures.present(self._seen):
             self._seen += 1
             if future not in self._told:
                 self._told.add(future)
@@ -88,6 +88,10 @@ class CompletedFutures(Iterator[F], AsyncIterator[F], Generic[F]):
         watch = getattr(self, "_watch", None)  # missing if what was given is no collection
         if watch is not None and watch.pending:
             postpone(watch.close)
+
+
+def _is_list(value: object) -> TypeGuard[FutureList[Any]]:
+    return isinstance(value, FutureList)
 
 
 def as_completed(futures: Iterable[F], timeout: float | None = None) -> CompletedFutures[F]:

@@ -151,6 +151,17 @@ class FutureList(list[Future[T]], Generic[T]):
         """True as long as there may be futures to come."""
         return self._feed is not None and self._feed.error is None
 
+    def present(self, start: int = 0) -> list[Future[T]]:
+        """The futures from a number on that there are now, without having more of them."""
+        return super().__getitem__(slice(start, None))
+
+    def give_away(self) -> tuple[Feed[T] | None, list[Future[T]]]:
+        """Have no futures any more: where others would come from, and those that there were."""
+        feed, self._feed = self._feed, None
+        there = self.present()
+        self.clear()
+        return feed, there
+
     def fill(self, unseen: int = 0) -> None:
         """Submit as much as there is room for now, without waiting.
 
@@ -160,6 +171,15 @@ class FutureList(list[Future[T]], Generic[T]):
         for _ in range(0 if self._feed is None else self._feed.limit - unseen):
             if not self._submit_next():
                 return
+
+    def fill_up(self) -> None:
+        """Have all futures, however long that takes.
+
+        Raises:
+            BaseException: What the iterator raises.
+        """
+        while self._grow():
+            pass
 
     def wait(self, timeout: float | None = None) -> None:
         """Block until all runs are over or ``timeout`` seconds have passed; tells of no failure.
@@ -230,8 +250,9 @@ class FutureList(list[Future[T]], Generic[T]):
         if watch.failed is not None:
             watch.failed.result()
         if not in_time:
-            unfinished = sum(not future.is_done() for future in list.__iter__(self))
-            total = f"{list.__len__(self)}{' or more' if self.is_open else ''}"
+            there = self.present()
+            unfinished = sum(not future.is_done() for future in there)
+            total = f"{len(there)}{' or more' if self.is_open else ''}"
             raise TimeoutError(f"{unfinished} (of {total}) futures unfinished within {timeout} second(s)")
         return [future.result(raise_on_failure=raise_on_failure) for future in self]
 
@@ -249,10 +270,10 @@ class FutureList(list[Future[T]], Generic[T]):
 
     def _grow(self, timeout: float | None = None) -> bool:
         """Have one more future as soon as there is room for it; False if there are no more, or not in time."""
-        length = list.__len__(self)
+        length = super().__len__()
         while self._feed is not None and self._feed.wait_for_room(timeout):
             has_more = (
-                list.__len__(self) > length or self._submit_next()
+                super().__len__() > length or self._submit_next()
             )  # another thread may have been faster
             if has_more is not None:
                 return has_more
@@ -260,20 +281,23 @@ class FutureList(list[Future[T]], Generic[T]):
 
     async def _grow_async(self, timeout: float | None = None) -> bool:
         """`_grow` without blocking the event loop."""
-        length = list.__len__(self)
+        length = super().__len__()
         while self._feed is not None and await self._feed.wait_for_room_async(timeout):
             has_more = (
-                list.__len__(self) > length or self._submit_next()
+                super().__len__() > length or self._submit_next()
             )  # another thread may have been faster
             if has_more is not None:
                 return has_more
         return False
 
+    def _may_grow(self) -> bool:
+        return self._feed is not None
+
     def _complete(self, watch: Watch, left: Callable[[], float | None]) -> bool:
         """Have all futures, and let them be watched, until one has failed if that counts; False if not in time."""
         seen = self._show(watch, 0)
         while self._feed is not None and watch.failed is None:
-            if not self._grow(left()) and self._feed is not None:
+            if not self._grow(left()) and self._may_grow():
                 return False
             seen = self._show(watch, seen)
         return True
@@ -282,42 +306,41 @@ class FutureList(list[Future[T]], Generic[T]):
         """`_complete` without blocking the event loop."""
         seen = self._show(watch, 0)
         while self._feed is not None and watch.failed is None:
-            if not await self._grow_async(left()) and self._feed is not None:
+            if not await self._grow_async(left()) and self._may_grow():
                 return False
             seen = self._show(watch, seen)
         return True
 
     def _show(self, watch: Watch, seen: int) -> int:
         """Let the futures from a number on be watched; the number of those that are."""
-        length = list.__len__(self)
-        for number in range(seen, length):
-            watch.add(list.__getitem__(self, number))
-        return length
+        for future in self.present(seen):
+            watch.add(future)
+            seen += 1
+        return seen
 
     # What a list can do
 
     def __iter__(self) -> Iterator[Future[T]]:
-        return list.__iter__(self) if self._feed is None else self._iterate()
+        return super().__iter__() if self._feed is None else self._iterate()
 
     def _iterate(self) -> Iterator[Future[T]]:
         index = 0
-        while index < list.__len__(self) or self._grow():
-            yield list.__getitem__(self, index)
+        while index < super().__len__() or self._grow():
+            yield super().__getitem__(index)
             index += 1
 
     async def __aiter__(self) -> AsyncIterator[Future[T]]:
         index = 0
-        while index < list.__len__(self) or await self._grow_async():
-            yield list.__getitem__(self, index)
+        while index < super().__len__() or await self._grow_async():
+            yield super().__getitem__(index)
             index += 1
 
     def __len__(self) -> int:
-        while self._grow():
-            pass
-        return list.__len__(self)
+        self.fill_up()
+        return super().__len__()
 
     def __bool__(self) -> bool:
-        return list.__len__(self) > 0 or self._grow()
+        return super().__len__() > 0 or self._grow()
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> Future[T]: ...
@@ -327,20 +350,20 @@ class FutureList(list[Future[T]], Generic[T]):
 
     def __getitem__(self, index: SupportsIndex | slice) -> Future[T] | list[Future[T]]:
         wanted = None if isinstance(index, slice) else index.__index__()
-        while (wanted is None or wanted < 0 or wanted >= list.__len__(self)) and self._grow():
+        while (wanted is None or wanted < 0 or wanted >= super().__len__()) and self._grow():
             pass
-        return list.__getitem__(self, index)
+        return super().__getitem__(index)
 
     def __contains__(self, future: object) -> bool:
         return any(each is future or each == future for each in self)
 
     def __reversed__(self) -> Iterator[Future[T]]:
-        len(self)
-        return list.__reversed__(self)
+        self.fill_up()
+        return super().__reversed__()
 
     def __eq__(self, other: object) -> bool:
-        len(self)
-        return list.__eq__(self, other)
+        self.fill_up()
+        return super().__eq__(other)
 
     __hash__ = None
 
@@ -349,7 +372,7 @@ class FutureList(list[Future[T]], Generic[T]):
         return list(self)
 
     def __repr__(self) -> str:
-        return f"{list.__repr__(self)[:-1]}, ...]" if self.is_open else list.__repr__(self)
+        return f"{super().__repr__()[:-1]}, ...]" if self.is_open else super().__repr__()
 
     def __radd__(self, other: list[Any]) -> list[Any]:
         return other + list(self)
@@ -358,15 +381,16 @@ class FutureList(list[Future[T]], Generic[T]):
         return self.result_async().__await__()
 
 
-def _once_filled(name: str) -> Callable[..., Any]:
+def _see_all(name: str) -> None:
+    """Have a method of lists fill an open list first."""
     method: Callable[..., Any] = getattr(list, name)
 
     @wraps(method)
-    def filled(self: FutureList[Any], *args: Any, **options: Any) -> Any:
-        len(self)
+    def see_all(self: FutureList[Any], *args: Any, **options: Any) -> Any:
+        self.fill_up()
         return method(self, *args, **options)
 
-    return filled
+    setattr(FutureList, name, see_all)
 
 
 for _name in (
@@ -397,8 +421,7 @@ for _name in (
     ),
     "sort",
 ):
-    setattr(FutureList, _name, _once_filled(_name))
-del _name
+    _see_all(_name)
 
 
 class Results(Iterator[T], AsyncIterator[T], Generic[T]):
@@ -409,13 +432,12 @@ class Results(Iterator[T], AsyncIterator[T], Generic[T]):
 
     def __init__(self, futures: FutureList[T], in_order: bool, raise_on_failure: bool) -> None:
         self._raise_on_failure = raise_on_failure
-        self._feed, futures._feed = futures._feed, None
+        self._feed, there = futures.give_away()
         self._ahead: deque[Future[T]] = deque()  # in order of the elements
         self._watch = None if in_order else Watch()
         self._taken = 0
-        for future in list.__iter__(futures):
+        for future in there:
             self._keep(future)
-        futures.clear()
 
     def __iter__(self) -> Results[T]:
         return self

@@ -27,6 +27,7 @@ class Work(Hashable, Protocol):
 
     def needs(self) -> Needs:
         """What has to be over before the run can be; nothing if that is not known."""
+        ...
 
 
 class _Status(Enum):

@@ -49,6 +49,7 @@ class Pool(Protocol):
         Returns:
             False if ``resume`` will be called.
         """
+        ...
 
     def give_back_now(self, turn: Turn, resume: Callable[[], object]) -> None:
         """Do not wait any longer for ``resume`` to be called."""
