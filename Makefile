@@ -44,7 +44,7 @@ docs: $(VENV)/.docs ## build the documentation into build/docs
 	@echo "open build/docs/index.html"
 
 bench: $(VENV)/.test $(VENV)/.demo ## measure what mainspring costs (BENCH_ARGS="--page docs/explanation/performance.md" keeps it)
-	@for name in overhead results hashing scale; do $(BIN)/python benchmarks/$$name.py $(BENCH_ARGS) || exit 1; done
+	@for name in overhead results hashing many; do $(BIN)/python benchmarks/$$name.py $(BENCH_ARGS) || exit 1; done
 
 bench-peers: $(VENV)/.test $(PEERS:%=.venv-%/.made) ## measure it against joblib and DBOS in environments of their own
 	@for peer in $(PEERS); do .venv-$$peer/bin/python $(PIP) install --upgrade $$peer || \

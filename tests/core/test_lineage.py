@@ -123,3 +123,25 @@ def test_large_collections_are_known_as_a_whole() -> None:
     lineage.note(values, here)
     assert lineage.origin_of(values) is here
     assert len(lineage) == 1
+
+
+def test_objects_that_are_noted_while_others_are_let_go() -> None:
+    """The collector may come at any allocation, and with it other threads: what they note breaks nothing."""
+    lineage, here = Lineage(), origin()
+    meanwhile: list[Any] = []
+
+    def note_another(phase: str, _: object) -> None:
+        if phase == "start" and len(meanwhile) < 10_000:
+            meanwhile.append([0])
+            lineage._kept[id(meanwhile[-1])] = (meanwhile[-1], here)
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(note_another)
+    gc.set_threshold(1)
+    try:
+        for number in range(3 * BATCH):
+            lineage.note([number], here)
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(note_another)
+    assert meanwhile

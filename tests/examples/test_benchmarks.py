@@ -25,7 +25,7 @@ def figures(script: str, folder: Path = ROOT / "benchmarks") -> list[dict[str, A
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["overhead", "results", "hashing", "scale", "peer_mainspring"])
+@pytest.mark.parametrize("script", ["overhead", "results", "hashing", "many", "peer_mainspring"])
 def test_measures_everything(script: str, mainspring_home: Path) -> None:
     """Each path has a time and is a multiple of another one, the first one of itself."""
     first, *others = figures(script)

@@ -48,7 +48,7 @@ def find_circle(start: N, needs: Callable[[N], Needs]) -> list[N]:
     queue = deque([start])
     while queue:
         node = queue.popleft()
-        for other in graph[node].of:
+        for other in cast(Sequence[N], graph[node].of):
             if other == start:
                 return _path(before, start, node)
             if other in stuck and other not in before:

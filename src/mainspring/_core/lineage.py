@@ -103,8 +103,11 @@ class Lineage:
 
     def _sweep(self) -> None:
         """Let go of the objects that nobody else has any more."""
-        for key, entry in list(self._kept.items()):
-            if _references(entry) <= _ONLY_OURS:
+        for key in list(
+            self._kept
+        ):  # keys alone: making pairs would let the collector, and so other threads, come between
+            entry = self._kept.get(key)
+            if entry is not None and _references(entry) <= _ONLY_OURS:
                 self._kept.pop(key, None)
         self._limit = max(BATCH, 2 * len(self._kept))
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import count
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from mainspring._core.arguments import Arguments
-from mainspring._engine.inputs import resolve_value, upstreams_of
+from mainspring._core.traverse import is_atomic
+from mainspring._engine.inputs import find_unfinished, resolve_value, upstreams_of
 from mainspring.annotations import Annotation, allow_failure, quote, unmapped
 from mainspring.exceptions import MappingLengthMismatch, MappingMissingIterable
 from mainspring.futures import FutureList, RunFuture
@@ -64,6 +65,15 @@ class Children:
                 more = dict.fromkeys(child, f"more than {number}")
                 raise MappingLengthMismatch(self._told({**ended, **more}))
             yield self._complete(child)
+
+    def fill_lists(self) -> None:
+        """Have open lists among the arguments filled here, so that no thread that makes a child has to wait for it."""
+        if not is_atomic(self._constant.values()):
+            find_unfinished(self._constant)
+        for _, values in self._sequences():
+            for value in values if isinstance(values, tuple) else ():
+                if _is_list(value):
+                    value.fill_up()
 
     def _sequences(self) -> Iterable[tuple[str, Sequence[Any]]]:
         return cast("dict[str, Sequence[Any]]", self._split).items()
@@ -134,6 +144,10 @@ def _is_resolved(value: object) -> bool:
     return isinstance(value, RunFuture | State)
 
 
+def _is_list(value: object) -> TypeGuard[FutureList[Any]]:
+    return isinstance(value, FutureList)
+
+
 def _content(value: object) -> object:
     while isinstance(value, quote | allow_failure):
         value = cast("Annotation[object]", value).unwrap()
@@ -154,10 +168,10 @@ def _elements(value: Any) -> Sequence[Any] | Iterator[Any] | None:
     if isinstance(value, RunFuture | State):
         value = resolve_value(value)
     if isinstance(value, tuple | range):
-        return value
+        return cast("Sequence[Any]", value)
     if isinstance(value, str | bytes | bytearray | io.IOBase | Mapping) or not hasattr(value, "__iter__"):
         return None
-    if isinstance(value, FutureList) and value.is_open:
+    if _is_list(value) and value.is_open:
         return iter(value)
     return tuple(cast(Any, value)) if isinstance(value, Sized) else iter(value)
 

@@ -6,6 +6,7 @@ attempts and task runners have async twins with the same text.
 
 from __future__ import annotations
 
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from mainspring._engine.background import BackgroundRuns
 from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout, comes_from_outside
 from mainspring.concurrency import noted
 from mainspring.context import FlowRunContext, TaskRunContext
+from mainspring.futures.turns import by_thread
 from mainspring.logging import enter_context
 
 __all__ = [
@@ -252,9 +254,7 @@ def leave(runner: Any, background: BackgroundRuns) -> None:
 
 async def aleave(runner: Any, background: BackgroundRuns) -> None:
     """`leave` without blocking the event loop."""
-    import asyncio  # whoever awaits has it already
-
-    await asyncio.to_thread(leave, runner, background)
+    await by_thread(partial(leave, runner, background))
 
 
 class FlowScope:

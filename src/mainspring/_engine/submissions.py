@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from mainspring._core.circles import Needs
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.workers import Series, WorkerPool
@@ -28,6 +29,8 @@ __all__ = [
     "Trailing",
     "unfinished_inputs",
 ]
+
+T = TypeVar("T")
 
 
 def unfinished_inputs(parameters: Mapping[str, Any], wait_for: Iterable[Any] | None) -> list[RunFuture[Any]]:
@@ -127,6 +130,12 @@ class Submission:
             else:
                 outcome.settle_later(promise, began, turn)
 
+    def needs(self) -> Needs:
+        """See `futures.promises.Work.needs`."""
+        if self.turn is not None:
+            return Needs([self.turn])
+        return Needs([future for future in self.inputs if not future.is_done()])
+
     def cancel(self) -> None:
         """Settle the promise of a call that will not be made."""
         self._call, self._context = None, _NO_CONTEXT
@@ -136,7 +145,7 @@ class Submission:
 _NO_CONTEXT = contextvars.Context()
 
 
-def _in_turn(turn: Turn | None, call: Callable[[], Outcome]) -> Outcome:
+def _in_turn(turn: Turn | None, call: Callable[[], T]) -> T:
     active_turn.set(turn)
     return call()
 
@@ -218,7 +227,7 @@ class Submissions:
 class SubmissionSeries:
     """Many calls that are like each other, made one after the other; the arguments are those of `add_series`."""
 
-    __slots__ = ("_context", "_lock", "_next", "_prepare", "_promises", "_submissions", "parts")
+    __slots__ = ("_context", "_lock", "_next", "_prepare", "_promises", "_submissions", "_under_way", "parts")
 
     def __init__(
         self,
@@ -231,37 +240,39 @@ class SubmissionSeries:
         self._promises: list[Promise | None] = list(promises)
         self._prepare = prepare
         self._context = contextvars.copy_context()
-        self._lock = (
-            threading.Lock()
-        )  # calls are prepared one after the other: equal ones are told by their order
+        self._lock = threading.Lock()  # calls are prepared in their order, which tells equal ones apart
         self._next = 0
+        self._under_way: set[Submission] = set()
         self.parts = Series(self, len(promises), at_once)
+        for promise in promises:
+            promise.work = self
 
     def __call__(self) -> None:
         """Prepare the next call, and make it if its inputs are there."""
-        context = self._context.copy()
-        with self._lock:
-            number = self._next
-            self._next += 1
-            promise, self._promises[number] = self._promises[number], None
-            assert promise is not None
-            if promise.done():  # cancelled meanwhile
-                return
-            try:
-                call, inputs, label = context.run(self._prepare, number)
-            except BaseException as error:  # belongs to whoever asks for the result
-                promise.set_exception(error)
-                return
-        submission = Submission(call, promise, label, context)
+        prepared = self._prepare_next()
+        if prepared is None:
+            return
+        submission, inputs = prepared
+        self._under_way.add(submission)
         if not inputs:
             submission()
+            self._under_way.discard(submission)
         else:
             turn = active_turn.get()
             assert turn is not None
             turn.goes_on = True
-            promise.add_done_callback(self._end)
+            submission.promise.add_done_callback(partial(self._end, submission))
             if not self._submissions.add(submission, inputs):
                 submission.cancel()
+
+    def needs(self) -> Needs:
+        """What has to be over before the calls that are not prepared yet can be; see `futures.promises.Work.needs`."""
+        under_way = list(self._under_way)
+        return Needs(under_way, any_of=True) if len(under_way) >= self.parts.at_once else Needs()
+
+    def label(self) -> str:
+        """What people call the calls that are not prepared yet."""
+        return f"an element of a map that has {self.parts.at_once} under way, which is as many as it may"
 
     def cancel(self) -> None:
         """Settle the promises of the calls that will not be made."""
@@ -272,5 +283,29 @@ class SubmissionSeries:
             if promise is not None:
                 promise.cancel()
 
-    def _end(self, _: object) -> None:
+    def _prepare_next(self) -> tuple[Submission, list[RunFuture[Any]]] | None:
+        """The next call and the inputs that it waits for; None if there is none to be made."""
+        context = self._context.copy()
+        with self._lock:
+            number = self._next
+            if number == len(self._promises):  # all were cancelled when a thread had just come for the next
+                return None
+            self._next += 1
+            promise, self._promises[number] = self._promises[number], None
+            assert promise is not None
+            if promise.done():  # cancelled
+                return None
+            try:
+                prepare = partial(self._prepare, number)
+                call, inputs, label = context.run(_in_turn, active_turn.get(), prepare)
+            except BaseException as failure:  # belongs to whoever asks for the result
+                error = failure
+            else:
+                return Submission(call, promise, label, context), inputs
+        promise.set_exception(error)  # not under the lock: somebody may be called who needs it
+        del error  # the traceback leads here
+        return None
+
+    def _end(self, submission: Submission, _: object) -> None:
+        self._under_way.discard(submission)
         self._submissions.pool.end_part(self.parts)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeGuard, TypeVar, cast
 
 from mainspring import clock
 from mainspring.futures.base import RunFuture
 from mainspring.futures.lists import FutureList
+from mainspring.futures.promises import postpone
 from mainspring.futures.waiting import Watch
 
 __all__ = ["CompletedFutures", "as_completed"]
@@ -22,10 +23,11 @@ class CompletedFutures(Iterator[F], AsyncIterator[F], Generic[F]):
         self._timeout = timeout
         self._end: float | None = None
         self._taken = 0
-        self._list = futures if isinstance(futures, FutureList) and futures.is_open else None
+        is_open = _is_list(futures) and futures.is_open
+        self._list: FutureList[Any] | None = cast("FutureList[Any]", futures) if is_open else None
         self._seen = 0  # of the list
         self._told: set[Any] = set()
-        self._watch = Watch(() if self._list is not None else futures)
+        self._watch = Watch(() if is_open else futures)
 
     def __iter__(self) -> CompletedFutures[F]:
         return self
@@ -44,17 +46,25 @@ class CompletedFutures(Iterator[F], AsyncIterator[F], Generic[F]):
         return self._take(await self._watch.wait_async(self._taken + 1, self._left()))
 
     def _has_more(self) -> bool:
-        """Watch what an open list has got meanwhile; false if there is nothing left."""
+        """Have an open list filled; false if there is nothing left."""
         futures = self._list
         if futures is not None:
-            futures.fill(self._watch.total - self._taken)
-            while self._seen < list.__len__(futures):
-                future = list.__getitem__(futures, self._seen)
-                self._seen += 1
-                if future not in self._told:
-                    self._told.add(future)
-                    self._watch.add(future)
+            try:
+                futures.fill(self._watch.total - self._taken)
+            except BaseException:
+                self._list = None  # what was submitted before is still told when somebody goes on
+                self._see_more(futures)
+                raise
+            self._see_more(futures)
         return self._taken < self._watch.total
+
+    def _see_more(self, futures: FutureList[Any]) -> None:
+        """Watch what a list has got meanwhile."""
+        for future in futures.present(self._seen):
+            self._seen += 1
+            if future not in self._told:
+                self._told.add(future)
+                self._watch.add(future)
 
     def _left(self) -> float | None:
         """The seconds that are left from the first step on."""
@@ -73,6 +83,15 @@ class CompletedFutures(Iterator[F], AsyncIterator[F], Generic[F]):
             )
         self._taken += 1
         return cast(F, self._watch.arrived.popleft())
+
+    def __del__(self) -> None:
+        watch = getattr(self, "_watch", None)  # missing if what was given is no collection
+        if watch is not None and watch.pending:
+            postpone(watch.close)
+
+
+def _is_list(value: object) -> TypeGuard[FutureList[Any]]:
+    return isinstance(value, FutureList)
 
 
 def as_completed(futures: Iterable[F], timeout: float | None = None) -> CompletedFutures[F]:

@@ -52,12 +52,20 @@ class LocalFuture(RunFuture[R]):
     def wait(self, timeout: float | None = None) -> None:
         """See `RunFuture.wait`."""
         if not self.wrapped_future.done():
-            Watch([self]).wait(1, timeout)
+            watch = Watch([self])
+            try:
+                watch.wait(1, timeout)
+            finally:
+                watch.close()
 
     async def wait_async(self, timeout: float | None = None) -> None:
         """See `RunFuture.wait_async`."""
         if not self.wrapped_future.done():
-            await Watch([self]).wait_async(1, timeout)
+            watch = Watch([self])
+            try:
+                await watch.wait_async(1, timeout)
+            finally:
+                watch.close()
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """See `RunFuture.result`."""
@@ -102,12 +110,9 @@ class LocalFuture(RunFuture[R]):
 
     def needs(self) -> Needs:
         """See `RunFuture.needs`."""
-        work = getattr(self.wrapped_future, "work", None)
-        if work is None:
-            return Needs()
-        if work.turn is not None:
-            return Needs([work.turn])
-        return Needs([future for future in work.inputs if not future.is_done()])
+        wrapped = self.wrapped_future
+        work = wrapped.work if isinstance(wrapped, Promise) else None
+        return Needs() if work is None else Needs([work])
 
 
 class ConcurrentFuture(LocalFuture[R], Future[R]):

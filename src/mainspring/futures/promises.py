@@ -5,26 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import CancelledError
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
-from mainspring.futures.turns import Turn
+from mainspring._core.circles import Needs
 
-__all__ = ["Promise", "Work"]
+__all__ = ["Promise", "Work", "postpone"]
 
 _Entry = tuple[Callable[[Any], object], Any]
 
 _lock = threading.Lock()  # of all promises, as it is held for moments, and one for each would cost memory
+_postponed: deque[Callable[[], object]] = deque()
 _logger = logging.getLogger("mainspring.futures")
 
 
-class Work(Protocol):
+class Work(Hashable, Protocol):
     """What carries the run of a promise, as long as that is under way."""
 
-    turn: Turn | None
-    inputs: list[Any]
+    def needs(self) -> Needs:
+        """What has to be over before the run can be; nothing if that is not known."""
+        ...
 
 
 class _Status(Enum):
@@ -85,6 +88,7 @@ class Promise:
 
     def begin(self) -> bool:
         """Note that the run begins; False if it must not, as it was cancelled."""
+        _do_postponed()  # it may be that
         with _lock:
             if self._status is not _Status.PENDING:
                 return False
@@ -98,10 +102,12 @@ class Promise:
     def set_result(self, state: Any) -> None:
         """Come to a state."""
         self._settle(_Status.DONE, state)
+        _do_postponed()
 
     def set_exception(self, error: BaseException) -> None:
         """Come to an exception, which belongs to whoever asks for the result."""
         self._settle(_Status.DONE, error)
+        _do_postponed()
 
     def add_done_callback(self, callback: Callable[[Any], object], argument: Any = None) -> None:
         """Call ``callback`` when done, at once if that is so; with ``argument``, or else with the promise."""
@@ -125,13 +131,21 @@ class Promise:
 
     def _settle(self, status: _Status, outcome: Any) -> bool:
         with _lock:
-            if status is _Status.CANCELLED and self._status is not _Status.PENDING:
-                return self._status is _Status.CANCELLED
+            if self.done() or (status is _Status.CANCELLED and self._status is _Status.RUNNING):
+                return self._status is status
             self._outcome, self._status, self.work = outcome, status, None
             callbacks, self._callbacks = self._callbacks, None
         for entry in _entries(callbacks):
             _call(entry)
         return True
+
+    def __reduce__(self) -> NoReturn:
+        """A copy would never be settled.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("A future cannot be pickled or copied: pass its result, or the id of its run.")
 
 
 def _entries(callbacks: _Entry | list[_Entry] | None) -> Sequence[_Entry]:
@@ -146,6 +160,23 @@ def _call(entry: _Entry) -> None:
         callback(argument)
     except Exception:  # by rule FU-27: whoever settles the promise has nothing to do with those who watch it
         _logger.exception("A callback of a future has failed: %r", callback)
+
+
+def postpone(call: Callable[[], object]) -> None:
+    """Have something done soon, by the next thread that begins or settles a run; takes no lock.
+
+    It is for ``__del__``: the garbage collector may come while the thread holds one of our locks.
+    """
+    _postponed.append(call)
+
+
+def _do_postponed() -> None:
+    while _postponed:
+        try:
+            call = _postponed.popleft()
+        except IndexError:  # another thread was faster
+            return
+        call()
 
 
 def _renew_lock() -> None:

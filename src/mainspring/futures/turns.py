@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import count
 from typing import Any, Protocol
 
 from mainspring._core.circles import Needs, find_circle
 from mainspring.exceptions import DeadlockError
 
-__all__ = ["Ends", "Pool", "Turn", "Wait", "ablock", "active_turn", "as_main", "block", "paused"]
+__all__ = ["Ends", "Pool", "Turn", "Wait", "ablock", "active_turn", "as_main", "block", "by_thread", "paused"]
 
 FIRST_LOOK = 0.5
 """Seconds after which a wait looks for a circle that it is in; then after twice as long each time."""
@@ -48,6 +49,7 @@ class Pool(Protocol):
         Returns:
             False if ``resume`` will be called.
         """
+        ...
 
     def give_back_now(self, turn: Turn, resume: Callable[[], object]) -> None:
         """Do not wait any longer for ``resume`` to be called."""
@@ -56,11 +58,15 @@ class Pool(Protocol):
 class Wait:
     """What some work waits for; a node in the graph of who waits for whom."""
 
-    __slots__ = ("since",)
+    __slots__ = ("number",)
     may_fail = True  # whether an error can be raised where the wait is
 
     def __init__(self) -> None:
-        self.since = 0.0
+        self.number = 0  # newer waits have higher ones
+
+    def begin(self) -> None:
+        """Note that the work begins to wait."""
+        self.number = next(_numbers)
 
     def needs(self) -> Needs:
         """What has to be over before the work goes on; nothing if it is about to."""
@@ -111,12 +117,14 @@ class Turn:
         wait = self.wait
         return Needs() if wait is None or self.is_over else Needs([wait])
 
-    def __str__(self) -> str:
-        return "some work" if self.label is None else self.label()
-
 
 active_turn: ContextVar[Turn | None] = ContextVar("mainspring_turn", default=None)
 """The turn of the calling code, None outside of pools."""
+
+_main_waits: ContextVar[Turn | None] = ContextVar("mainspring_main_waits", default=None)
+"""In a thread for which what some work ends with waits: the turn of that work."""
+
+_numbers = count(1)
 
 
 @contextmanager
@@ -133,15 +141,18 @@ def paused(wait: Wait | None = None) -> Generator[None]:
         yield
         return
     before = turn.wait
-    if wait is not None and turn.thread == threading.get_ident():
-        wait.since = time.monotonic()
+    is_told = wait is not None and (turn.thread == threading.get_ident() or _main_waits.get() is turn)
+    if is_told:
+        assert wait is not None
+        wait.begin()
         turn.wait = wait
     turn.pool.lend(turn)
     try:
         yield
     finally:
         turn.pool.give_back(turn)
-        turn.wait = before
+        if is_told:  # else others of the work may have begun or ended to wait meanwhile
+            turn.wait = before
 
 
 def block(lock: threading.Lock, timeout: float | None, wait: Wait) -> bool:
@@ -168,8 +179,8 @@ def block(lock: threading.Lock, timeout: float | None, wait: Wait) -> bool:
     if turn.thread != threading.get_ident():  # a thread that the work has started, which may do without it
         with paused():
             return lock.acquire()
+    wait.begin()
     before, turn.wait = turn.wait, wait
-    wait.since = time.monotonic()
     turn.pool.lend(turn)
     try:
         look = FIRST_LOOK
@@ -209,8 +220,8 @@ async def ablock(woken: Any, timeout: float | None, wait: Wait) -> bool:
     if turn is None or turn.is_over:
         return bool((await asyncio.wait([woken], timeout=timeout))[0])
     is_main = timeout is None and asyncio.current_task() is turn.main
-    wait.since = time.monotonic()
     if is_main:
+        wait.begin()
         turn.wait = wait
     turn.pool.lend(turn)
     try:
@@ -244,16 +255,32 @@ async def as_main(awaitable: Any) -> Any:
         turn.main = before
 
 
+async def by_thread(call: Callable[[], object]) -> None:
+    """Have a thread make a call that blocks. What that waits for, the work waits for if it ends with the caller."""
+    import asyncio  # whoever awaits has it already
+
+    turn = active_turn.get()
+    is_main = turn is not None and asyncio.current_task() is turn.main
+    token = _main_waits.set(turn if is_main else None)
+    try:
+        await asyncio.to_thread(call)
+    finally:
+        _main_waits.reset(token)
+
+
 def _circle(turn: Turn, wait: Wait) -> list[Any]:
     """The circle that a turn is in, if it is for this wait to end it: of all in there it is the newest that can."""
     circle: list[Any] = find_circle(turn, lambda node: node.needs())
     waits = [node for node in circle if isinstance(node, Wait) and node.may_fail]
-    return circle if waits and max(waits, key=lambda each: each.since) is wait else []
+    return circle if waits and max(waits, key=lambda each: each.number) is wait else []
 
 
 def _told(circle: list[Any]) -> str:
-    members = [str(node) for node in circle if not isinstance(node, Wait)]
-    members = [name for name, before in zip(members, [None, *members], strict=False) if name != before]
+    labels = [getattr(node, "label", None) for node in circle]  # only what people know has one
+    names = [label() for label in labels if label is not None] or ["some work"]
+    members = [
+        name for name, before in zip(names, [names[-1], *names], strict=False) if name != before
+    ] or names[:1]
     chain = ", which waits for ".join([*members[1:], members[0]]) if len(members) > 1 else "itself"
     return (
         f"Waiting in a circle, which would never end: {members[0]} waits for {chain}. One of them must not wait for"

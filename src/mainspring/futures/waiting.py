@@ -23,8 +23,8 @@ class DoneAndNotDoneFutures(NamedTuple):
     not_done: set[RunFuture[Any]]
 
 
-class Watch(Wait):
-    """Notes which of some futures are done, and wakes whoever waits for that. One thread or coroutine waits at a time.
+class Watch:
+    """Notes which of some futures are done, and wakes those who wait for that. Safe to use from any thread.
 
     Args:
         futures: The futures; duplicates count once.
@@ -33,24 +33,21 @@ class Watch(Wait):
 
     __slots__ = (
         "_lock",
-        "_needed",
         "_notes",
-        "_stops_at_failure",
-        "_wake",
+        "_waiters",
         "arrived",
         "count",
         "failed",
         "pending",
+        "stops_at_failure",
         "total",
     )
 
     def __init__(self, futures: Iterable[RunFuture[Any]] = (), stops_at_failure: bool = False) -> None:
-        super().__init__()
         self._lock = threading.Lock()
         self._notes = self._note  # once, as there may be many futures
-        self._stops_at_failure = stops_at_failure
-        self._wake: Callable[[], object] | None = None
-        self._needed = 0
+        self._waiters: list[_Arrivals] = []
+        self.stops_at_failure = stops_at_failure
         self.failed: RunFuture[Any] | None = None
         self.pending: set[RunFuture[Any]] = set()
         self.arrived: deque[RunFuture[Any]] = (
@@ -63,15 +60,10 @@ class Watch(Wait):
 
     def add(self, future: RunFuture[Any]) -> None:
         """Watch one more future."""
-        self.total += 1
-        self.pending.add(future)
+        with self._lock:
+            self.total += 1
+            self.pending.add(future)
         future.add_done_callback(self._notes)
-
-    def needs(self) -> Needs:
-        """See `Wait.needs`."""
-        pending = [future for future in list(self.pending) if not future.is_done()]
-        waits_for_all = self._needed - self.count >= len(pending) and not self._stops_at_failure
-        return Needs(pending, any_of=not waits_for_all)
 
     def wait(self, count: int, timeout: float | None = None) -> bool:
         """Block until so many futures have arrived, or one has failed if that counts.
@@ -88,10 +80,11 @@ class Watch(Wait):
         """
         lock = threading.Lock()
         lock.acquire()
+        waiter = _Arrivals(self, count, lock.release)
         try:
-            return self._is_ready(count, lock.release) or block(lock, timeout, self) or self._give_up()
+            return self._is_ready(waiter) or block(lock, timeout, waiter) or self._give_up(waiter)
         except BaseException:
-            self._give_up()
+            self._give_up(waiter)
             raise
 
     async def wait_async(self, count: int, timeout: float | None = None) -> bool:
@@ -100,50 +93,79 @@ class Watch(Wait):
 
         loop = asyncio.get_running_loop()
         woken = loop.create_future()
+        waiter = _Arrivals(self, count, partial(_wake_in_loop, loop, woken))
         try:
-            return (
-                self._is_ready(count, partial(_wake_in_loop, loop, woken))
-                or await ablock(woken, timeout, self)
-                or self._give_up()
-            )
+            return self._is_ready(waiter) or await ablock(woken, timeout, waiter) or self._give_up(waiter)
         except BaseException:
-            self._give_up()
+            self._give_up(waiter)
             raise
 
-    def _is_ready(self, count: int, wake: Callable[[], object]) -> bool:
-        """Whether there is nothing to wait for; if there is, ``wake`` is called in time."""
+    def _is_ready(self, waiter: _Arrivals) -> bool:
+        """Whether there is nothing to wait for; if there is, the waiter is woken in time."""
         with self._lock:
-            self._needed = count
-            if self.count >= count or self.failed is not None:
+            if self.count >= waiter.needed or self.failed is not None:
                 return True
-            self._wake = wake
+            self._waiters.append(waiter)
             return False
 
-    def _give_up(self) -> bool:
-        """Have nobody woken any more; true if that was just about to happen."""
+    def _give_up(self, waiter: _Arrivals) -> bool:
+        """Do not wake somebody any more; true if that was just about to happen."""
         with self._lock:
-            gave_up, self._wake = self._wake is not None, None
-        return not gave_up
+            if waiter not in self._waiters:
+                return True
+            self._waiters.remove(waiter)
+            return False
 
     def close(self) -> None:
         """Let go of the futures that have not arrived."""
-        for future in list(self.pending):
+        with self._lock:
+            pending = list(self.pending)
+            self.pending.clear()
+        for future in pending:
             future.remove_done_callback(self._notes)
-        self.pending.clear()
 
     def _note(self, future: RunFuture[Any]) -> None:
-        failed = self._stops_at_failure and self.failed is None and not future.state.is_completed()
-        wake = None
+        failed = self.stops_at_failure and self.failed is None and not future.state.is_completed()
+        woken: list[_Arrivals] = []
         with self._lock:
             self.pending.discard(future)
             self.arrived.append(future)
             self.count += 1
             if failed and self.failed is None:
                 self.failed = future
-            if self._wake is not None and (self.count >= self._needed or self.failed is not None):
-                wake, self._wake = self._wake, None
-        if wake is not None:
-            wake()
+            if self._waiters:
+                everybody = self.failed is not None
+                woken = [each for each in self._waiters if everybody or self.count >= each.needed]
+                self._waiters = [each for each in self._waiters if each not in woken]
+        for waiter in woken:
+            waiter.wake()
+
+
+class _Arrivals(Wait):
+    """The wait of one thread or coroutine for futures that are watched.
+
+    Args:
+        watch: What watches them.
+        needed: How many have to arrive in all.
+        wake: Called when they have.
+    """
+
+    __slots__ = ("needed", "wake", "watch")
+
+    def __init__(self, watch: Watch, needed: int, wake: Callable[[], object]) -> None:
+        super().__init__()
+        self.watch = watch
+        self.needed = needed
+        self.wake = wake
+
+    def needs(self) -> Needs:
+        """See `Wait.needs`."""
+        watch = self.watch
+        pending = [future for future in list(watch.pending) if not future.is_done()]
+        missing = self.needed - (watch.total - len(pending))
+        if missing <= 0:  # it is about to be woken
+            return Needs()
+        return Needs(pending, any_of=watch.stops_at_failure or missing < len(pending))
 
 
 def _wake_in_loop(loop: Any, woken: Any) -> None:
@@ -165,10 +187,11 @@ def wait(futures: Iterable[RunFuture[Any]], timeout: float | None = None) -> Don
         DeadlockError: What is waited for waits for the caller.
     """
     distinct = set(futures)
-    left = countdown(timeout)
-    for future in distinct:
-        if not future.is_done():
-            future.wait(left())
+    watch = Watch(distinct)
+    try:
+        watch.wait(watch.total, timeout)
+    finally:
+        watch.close()
     return _sorted_out(distinct)
 
 
@@ -177,10 +200,11 @@ async def wait_async(
 ) -> DoneAndNotDoneFutures:
     """`wait` without blocking the event loop."""
     distinct = set(futures)
-    left = countdown(timeout)
-    for future in distinct:
-        if not future.is_done():
-            await future.wait_async(left())
+    watch = Watch(distinct)
+    try:
+        await watch.wait_async(watch.total, timeout)
+    finally:
+        watch.close()
     return _sorted_out(distinct)
 
 

@@ -28,8 +28,8 @@ class TaskRunnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """Where submitted tasks run.
 
     Args:
-        thread_pool_max_workers: The most threads of a thread runner that does not say it itself; when unset,
-            there is no limit.
+        thread_pool_max_workers: The most tasks that go on at a time on a thread runner that does not say it itself;
+            when unset, there is no limit.
         process_pool_max_workers: The most worker processes of a process runner that does not say it itself; when
             unset, as many as there are processors for this process.
         max_in_flight: How many runs of one map are under way at a time, unless the map says.

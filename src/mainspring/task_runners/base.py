@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -15,10 +15,16 @@ from mainspring.logging import get_logger
 from mainspring.runs import RunInput
 from mainspring.settings import get_current_settings
 
-__all__ = ["Dependencies", "TaskRunner"]
+__all__ = ["Dependencies", "TaskRunner", "listed"]
 
 F = TypeVar("F", bound=Future[Any])
 Dependencies = dict[str, list[RunInput]]
+
+
+def listed(wait_for: Iterable[Any] | None) -> Iterable[Any] | None:
+    """What a run waits for; as a list if it can be looked at only once, or is looked at best by the calling thread."""
+    is_open = isinstance(wait_for, FutureList) and wait_for.is_open
+    return list(wait_for) if isinstance(wait_for, Iterator) or is_open else wait_for  # type: ignore[arg-type]
 
 
 class TaskRunner(ABC, Generic[F]):
@@ -94,8 +100,7 @@ class TaskRunner(ABC, Generic[F]):
         at_once = self.max_in_flight if max_in_flight is None else max_in_flight
         if type(at_once) is not int or at_once < 1:
             raise ValueError(f"`max_in_flight` must be a number of at least 1; got {max_in_flight!r}.")
-        if wait_for is not None and not isinstance(wait_for, Sized):
-            wait_for = list(wait_for)  # each run looks at it
+        wait_for = listed(wait_for)
         children = split_parameters(task.arguments, parameters)
         dependencies = common_upstreams(task.arguments, parameters)
         if children.length is not None:

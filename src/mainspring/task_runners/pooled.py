@@ -18,7 +18,7 @@ from mainspring._engine.workers import WorkerPool
 from mainspring.futures import ConcurrentFuture, FutureList
 from mainspring.futures.promises import Promise
 from mainspring.logging import engine_logs, get_run_logger_or
-from mainspring.task_runners.base import Dependencies, TaskRunner
+from mainspring.task_runners.base import Dependencies, TaskRunner, listed
 from mainspring.task_runners.calls import Call, describe_run
 
 __all__ = ["PooledTaskRunner"]
@@ -69,7 +69,7 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
                 "Submitting a run of task %r to the %s runner", task.name, self.name
             )
         key = identifiers.new_id()
-        call, missing, label = self._prepare(key, task, parameters, wait_for, dependencies)
+        call, missing, label = self._prepare(key, task, parameters, listed(wait_for), dependencies)
         promise = Promise()
         if not self._submissions.add(Submission(call, promise, label), missing):
             raise self._refusal(task)
@@ -87,6 +87,7 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         assert self._submissions is not None
         if not children.length:
             return FutureList()
+        children.fill_lists()
         keys = [identifiers.new_id() for _ in range(children.length)]
         promises = [Promise() for _ in keys]
         futures: list[ConcurrentFuture[Any]] = list(map(ConcurrentFuture, keys, promises))

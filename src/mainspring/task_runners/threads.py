@@ -22,9 +22,8 @@ class ThreadPoolTaskRunner(PooledTaskRunner):
     each keeps for async tasks. Leaving the block cancels what has not begun and waits for what has.
 
     Args:
-        max_workers: The most threads at a time. When omitted, the setting
-            ``tasks.runner.thread_pool_max_workers``; when that is unset too there is no limit, so tasks that wait
-            for tasks cannot use up the pool.
+        max_workers: The most tasks that go on at a time. A task that waits for others lets them have its turn. When
+            omitted, the setting ``tasks.runner.thread_pool_max_workers``; when that is unset too there is no limit.
 
     Raises:
         ValueError: ``max_workers`` is less than 1.
@@ -38,7 +37,7 @@ class ThreadPoolTaskRunner(PooledTaskRunner):
 
     @property
     def max_workers(self) -> int:
-        """The most threads at a time; ``sys.maxsize`` if there is no limit."""
+        """The most tasks that go on at a time; ``sys.maxsize`` if there is no limit."""
         return self._given or get_current_settings().tasks.runner.thread_pool_max_workers or sys.maxsize
 
     def duplicate(self) -> Self:

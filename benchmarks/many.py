@@ -252,6 +252,6 @@ if __name__ == "__main__":
         picture = options.plot
         if options.page is not None:
             others += ["--page", str(options.page)]
-            picture = picture or options.page.with_name("scale.svg")
+            picture = picture or options.page.with_name("many.svg")
         sys.argv[1:] = others
-        main(partial(measure, picture), __doc__, "scale")
+        main(partial(measure, picture), __doc__, "many")
