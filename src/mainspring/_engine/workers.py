@@ -21,14 +21,20 @@ from mainspring.futures.turns import Ends, Turn, active_turn, paused
 
 __all__ = ["Series", "WorkerPool"]
 
-EAGER = 4
+EAGER = 1
 """Threads that are started without waiting for the queue to stand still; those that wait for others do not count."""
 
+SHORT = 4
+"""Pieces of work between two looks from which on they are short: more threads would only fight for the interpreter."""
+
 STALL = 0.002
-"""Seconds after which a queue that has not moved gets more threads."""
+"""Seconds between two looks at the queue: one that has not moved gets more threads."""
+
+QUICK_LOOKS = 8
+"""Looks at a queue that stands still which follow each other four times as quickly, and bring one thread each."""
 
 PATIENCE = 5
-"""How often a thread at a time is added to a queue that stands still; from then on twice as many each time."""
+"""Looks after these which bring one thread each; from then on each brings twice as many as the last one."""
 
 BUSY = 0.5
 """The share of one processor from which on more threads would only take time from those there are."""
@@ -324,7 +330,7 @@ class WorkerPool:
     def _retires(self) -> bool:
         """Whether the calling thread leaves the queue to the others, of which there are enough."""
         self._spare -= 1
-        return self._used >= EAGER and not self._closed
+        return self._used > 0 and not self._closed
 
     def _keep_moving(self) -> None:
         """Add a thread at a time while that may help, and ever more while nothing moves."""
@@ -336,14 +342,15 @@ class WorkerPool:
                     still, turns = 0, self._turns
                     continue
                 began, used = time.monotonic(), time.process_time()
-                self._stir.wait(STALL)
+                self._stir.wait(STALL if still >= QUICK_LOOKS else STALL / 4)
                 is_busy = time.process_time() - used > BUSY * (time.monotonic() - began)
                 moved, turns = self._turns - turns, self._turns
-                still = 0 if moved or is_busy else still + 1
-                if moved >= EAGER:  # short work: more threads would fight over it
-                    self._spare = max(0, self._used - EAGER)
+                if moved >= SHORT:
+                    still = QUICK_LOOKS
+                    self._spare = max(0, self._used - 1)
                     self._is_watched = self._add(0)
                 elif moved:
                     self._is_watched = self._add(0 if is_busy else 1)
                 else:
-                    self._is_watched = self._add(min(2 ** max(0, still - PATIENCE), MOST))
+                    still = still if is_busy else still + 1
+                    self._is_watched = self._add(min(2 ** max(0, still - QUICK_LOOKS - PATIENCE), MOST))

@@ -54,7 +54,7 @@ class Call(NamedTuple):
         if run is None:
             run = task.create_local_run(run_key, parameters, wait_for, dependencies)
         steps = run_task(task, None, run, parameters, wait_for, context=context)
-        check: Check | None = context.get("check")
+        check: Any = context.get("check")
         try:
             values = _portal.run(as_main(_acollect(steps, check))) if task.isasync else _collect(steps, check)
         except Exception:  # it is the run's outcome: recorded, and what the future gives
