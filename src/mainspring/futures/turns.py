@@ -26,6 +26,9 @@ FIRST_LOOK = 0.5
 LAST_LOOK = 30.0
 """The most seconds between two looks."""
 
+LOOK_UP = 0.5
+"""Seconds after which the main thread looks whether a signal has come."""
+
 CONFIRMATION = 0.02
 """Seconds between finding a circle and believing it: nobody in a real one moves meanwhile."""
 
@@ -170,12 +173,12 @@ def block(lock: threading.Lock, timeout: float | None, wait: Wait) -> bool:
     """
     turn = active_turn.get()
     if turn is None or turn.is_over:
-        return lock.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), _LONGEST))
+        return _acquire(lock, timeout)
     if timeout is not None:  # no circle, as it ends by itself
         if timeout <= 0:
             return lock.acquire(blocking=False)
         with paused():
-            return lock.acquire(timeout=min(max(timeout, 0.0), _LONGEST))
+            return _acquire(lock, timeout)
     if turn.thread != threading.get_ident():  # a thread that the work has started, which may do without it
         with paused():
             return lock.acquire()
@@ -266,6 +269,22 @@ async def by_thread(call: Callable[[], object]) -> None:
         await asyncio.to_thread(call)
     finally:
         _main_waits.reset(token)
+
+
+def _acquire(lock: threading.Lock, timeout: float | None) -> bool:
+    """Wait for a lock. The main thread looks up once in a while.
+
+    A signal that comes in the moment before it blocks does not wake it, and its handler would run at the end only.
+    """
+    if threading.get_ident() != threading.main_thread().ident:
+        return lock.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), _LONGEST))
+    end = None if timeout is None else time.monotonic() + timeout
+    while not lock.acquire(
+        timeout=LOOK_UP if end is None else max(0.0, min(LOOK_UP, end - time.monotonic()))
+    ):
+        if end is not None and time.monotonic() >= end:
+            return False
+    return True
 
 
 def _circle(turn: Turn, wait: Wait) -> list[Any]:
