@@ -33,6 +33,9 @@ STALL = 0.002
 QUICK_LOOKS = 8
 """Looks at a queue that stands still which follow each other four times as quickly, and bring one thread each."""
 
+CALM = 5
+"""Looks after short work that bring no threads: it is most likely the commit of their history that they wait for."""
+
 PATIENCE = 5
 """Looks after these which bring one thread each; from then on each brings twice as many as the last one."""
 
@@ -342,15 +345,16 @@ class WorkerPool:
                     still, turns = 0, self._turns
                     continue
                 began, used = time.monotonic(), time.process_time()
-                self._stir.wait(STALL if still >= QUICK_LOOKS else STALL / 4)
+                self._stir.wait(STALL / 4 if 0 <= still < QUICK_LOOKS else STALL)
                 is_busy = time.process_time() - used > BUSY * (time.monotonic() - began)
                 moved, turns = self._turns - turns, self._turns
                 if moved >= SHORT:
-                    still = QUICK_LOOKS
+                    still = -CALM
                     self._spare = max(0, self._used - 1)
                     self._is_watched = self._add(0)
-                elif moved:
-                    self._is_watched = self._add(0 if is_busy else 1)
+                elif moved or still < 0:
+                    still = min(still + 1, QUICK_LOOKS)
+                    self._is_watched = self._add(0 if is_busy or still < 0 else 1)
                 else:
                     still = still if is_busy else still + 1
                     self._is_watched = self._add(min(2 ** max(0, still - QUICK_LOOKS - PATIENCE), MOST))
