@@ -9,6 +9,7 @@ A future only observes: waiting for it, giving up on waiting or dropping it neve
 - ``lookout``: the thread that notices when those are over
 - ``turns``: what becomes of the turn that work has in a pool while it waits, and circles of waiting
 - ``waiting``: waiting for many at once
+- ``streams``: runs submitted one by one, and results handed out one by one
 - ``lists``: what ``map`` gives, and ``completion``: futures in the order in which they are done
 - ``resolving``: values with futures in them
 """

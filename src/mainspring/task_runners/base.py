@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from mainspring._engine.mapping import Children, common_upstreams, split_parameters
 from mainspring.futures import Future, FutureList
-from mainspring.futures.lists import Feed
+from mainspring.futures.streams import Feed
 from mainspring.logging import get_logger
 from mainspring.runs import RunInput
 from mainspring.settings import get_current_settings
