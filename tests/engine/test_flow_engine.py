@@ -108,6 +108,54 @@ def test_options() -> None:
     assert (bare(1), called(2)) == (1, 2)
 
 
+@pytest.mark.contract("F-54")
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_the_context_of_a_flow_run_gives_its_tasks(is_async: bool) -> None:
+    """Flow, run, parameters, a client, a started runner, where results go, and where values came from."""
+    seen: list[Any] = []
+
+    @task
+    def look(x: object) -> list[int]:
+        context = FlowRunContext.get()
+        assert context is not None
+        seen.append(context)
+        assert context.task_runner.submit(other, {}).result() == 5
+        return [1]
+
+    @task
+    def other() -> int:
+        return 5
+
+    def note(x: int, made: object) -> None:
+        context = FlowRunContext.get()
+        assert context is seen[0]
+        assert context.flow_run is not None
+        assert context.flow.name == "looking"
+        assert context.flow_run.state.is_running()
+        assert context.parameters == {"x": x}
+        assert (context.log_prints, context.detached) == (True, False)
+        assert context.result_store is not None
+        assert context.run_results.origin_of(made) is not None
+
+    if is_async:
+
+        @flow(name="looking", log_prints=True)
+        async def anasync(x: int) -> str:
+            note(x, look(x))
+            found = await seen[0].client.read_flow_run(seen[0].flow_run.id)
+            return str(found.state_name)
+
+        assert asyncio.run(anasync(3)) == "Running"
+    else:
+
+        @flow(name="looking", log_prints=True)
+        def plain(x: int) -> str:
+            note(x, look(x))
+            return str(seen[0].client.read_flow_run(seen[0].flow_run.id).state_name)
+
+        assert plain(3) == "Running"
+
+
 @pytest.mark.contract("F-52")
 @ENGINES
 def test_what_an_engine_needs(engine: Any) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 import msgspec
@@ -259,6 +259,7 @@ class BaseFlowRunEngine(ResumableFlowRun):
             should_log_prints(self.flow.log_prints),
             self._result_store,
             self._keeps_result,
+            cast(Any, self).client if self._is_started else None,  # which is the driver's
         )
         for name, value in (self.parameters or {}).items():
             context.run_results.note(value, Origin(Parameter(name=name)))
