@@ -6,7 +6,6 @@
 ``scopes``     the blocks around a run and around each attempt
 ``suspension`` stepping out of a run while its generator is suspended
 ``inputs``     what a run is made from: upstream runs waited for, parameters resolved, inputs noted
-``reservations`` the ids of runs that are not there yet
 ``background`` flow runs on threads of their own
 ``mapping``    splitting the arguments of a map
 ``submissions``, ``workers``  submitted runs on their way to a thread, and the threads

@@ -12,10 +12,10 @@ from mainspring._core.transitions import is_rolled_back
 from mainspring._engine.inputs import resolve_parameters, resolve_wait_for
 from mainspring._engine.places import place_of
 from mainspring._engine.recorded import RecordedRun
-from mainspring._engine.reservations import Reservation
 from mainspring._engine.steps import root_of, step_of_flow
 from mainspring._engine.subflows import earlier_runs
 from mainspring.context import FlowRunContext, TaskRunContext
+from mainspring.futures.reservations import Reservation
 from mainspring.recording import current_recorder
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State

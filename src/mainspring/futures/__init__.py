@@ -5,6 +5,7 @@ A future only observes: waiting for it, giving up on waiting or dropping it neve
 - ``base``: what a future is, whatever runs behind it
 - ``promises``: the other end of a future of this process
 - ``local``, ``background``: futures of this process, of task runs and of flow runs
+- ``reservations``: the ids of runs that are not there yet
 - ``recorded``: futures of runs in the history, of any process
 - ``lookout``: the thread that notices when those are over
 - ``turns``: what becomes of the turn that work has in a pool while it waits, and circles of waiting

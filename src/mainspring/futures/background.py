@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from mainspring._engine.reservations import Reservation
 from mainspring.futures.local import LocalFuture
 from mainspring.futures.promises import Promise
 from mainspring.futures.recorded import FlowRunFuture
+from mainspring.futures.reservations import Reservation
 
 __all__ = ["BackgroundFlowRun"]
 
