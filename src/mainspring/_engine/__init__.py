@@ -1,15 +1,16 @@
 """What the task engine and the flow engine share.
 
-``subject``    the function of a task or flow with its name, signature and policy
-``drivers``    carrying out what the core asks for, sync and async alike
-``recorded``   a run that the engine creates, names, moves from state to state and records
-``scopes``     the blocks around a run and around each attempt
-``suspension`` stepping out of a run while its generator is suspended
-``inputs``     what a run is made from: upstream runs waited for, parameters resolved, inputs noted
-``background`` flow runs on threads of their own
-``mapping``    splitting the arguments of a map
-``submissions``, ``workers``  submitted runs on their way to a thread, and the threads
-``timeouts``   time limits: main thread, worker thread, event loop
-``tracebacks`` exceptions that show the user's code and not ours
-``signals``    SIGTERM while a flow runs
+- ``subject``, ``portability``, ``places``: the function of a task or flow with its name, signature and policy; how it
+  travels, and where another process finds it
+- ``drivers``: carrying out what the core asks for, sync and async alike
+- ``recorded``: a run that an engine creates, names, moves from state to state and records
+- ``task_runs``, ``flow_runs``: what is added for runs of tasks and of flows
+- ``keeping``: how a task or flow wants its results kept
+- ``resumable``, ``steps``, ``subflows``: flow runs that are gone on with, and what tells their steps from one another
+- ``scopes``, ``suspension``: the blocks around a run and around each attempt; stepping out of them while a generator waits
+- ``inputs``, ``mapping``: upstream runs waited for and parameters resolved; the arguments of a map, split
+- ``submissions``, ``workers``, ``background``: submitted runs on their way to a thread; the threads; flow runs on some
+- ``timeouts``, ``watchers``, ``signals``: time limits, and what ends a block at its deadline; SIGTERM while a flow runs
+- ``tracebacks``: exceptions that show the user's code and not ours
+- ``main_program``: a worker process that imports the main program
 """
