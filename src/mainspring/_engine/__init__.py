@@ -7,7 +7,7 @@
 - ``task_runs``, ``flow_runs``: what is added for runs of tasks and of flows
 - ``keeping``: how a task or flow wants its results kept
 - ``resumable``, ``steps``, ``subflows``: flow runs that are gone on with, and what tells their steps from one another
-- ``scopes``, ``suspension``: the blocks around a run and around each attempt; stepping out of them while a generator waits
+- ``scopes``, ``suspension``: the blocks around a run and around each attempt; stepping out of them for a generator
 - ``inputs``, ``mapping``: upstream runs waited for and parameters resolved; the arguments of a map, split
 - ``submissions``, ``workers``, ``background``: submitted runs on their way to a thread; the threads; flow runs on some
 - ``timeouts``, ``watchers``, ``signals``: time limits, and what ends a block at its deadline; SIGTERM while a flow runs
