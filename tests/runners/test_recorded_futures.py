@@ -393,6 +393,21 @@ def lookouts() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "mainspring-lookout"]
 
 
+@pytest.mark.contract("FU-18", "FU-31")
+@pytest.mark.parametrize(
+    "give_up", [wait, lambda futures, timeout: next(as_completed(futures, timeout), None)]
+)
+def test_nobody_looks_for_runs_that_nobody_waits_for(give_up: Any) -> None:
+    """Who gives up on waiting for many is forgotten by all of them, as if it had waited for each alone."""
+    futures: list[DistributedFuture[Any]] = [DistributedFuture(uuid4()) for _ in range(3)]
+    try:
+        give_up(futures, timeout=0.01)
+    except TimeoutError:
+        pass
+    assert [future._callbacks for future in futures] == [[], [], []]
+    assert eventually(lambda: not lookouts())
+
+
 def test_one_thread_for_all_that_wait(gated: Gated) -> None:
     """However many futures there are, one thread looks for their ends, and it ends with the last of them."""
     handles = [DistributedFuture[int](gated.id) for _ in range(5)] + [DistributedFuture(uuid4())]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Generic, TypeGuard, TypeVar, cast
 
-from mainspring import clock
 from mainspring.futures.base import RunFuture
 from mainspring.futures.lists import FutureList
 from mainspring.futures.promises import postpone
-from mainspring.futures.waiting import Watch
+from mainspring.futures.waiting import Watch, countdown
 
 __all__ = ["CompletedFutures", "as_completed"]
 
@@ -21,7 +20,7 @@ class CompletedFutures(Iterator[F], AsyncIterator[F], Generic[F]):
 
     def __init__(self, futures: Iterable[F], timeout: float | None) -> None:
         self._timeout = timeout
-        self._end: float | None = None
+        self._countdown: Callable[[], float | None] | None = None
         self._taken = 0
         is_open = _is_list(futures) and futures.is_open
         self._list: FutureList[Any] | None = cast("FutureList[Any]", futures) if is_open else None
@@ -68,12 +67,9 @@ class CompletedFutures(Iterator[F], AsyncIterator[F], Generic[F]):
 
     def _left(self) -> float | None:
         """The seconds that are left from the first step on."""
-        if self._timeout is None:
-            return None
-        now = clock.current().monotonic()
-        if self._end is None:
-            self._end = now + self._timeout
-        return max(0.0, self._end - now)
+        if self._countdown is None:
+            self._countdown = countdown(self._timeout)
+        return self._countdown()
 
     def _take(self, in_time: bool) -> F:
         if not in_time:

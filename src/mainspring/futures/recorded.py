@@ -12,11 +12,11 @@ from uuid import UUID
 from mainspring import identifiers
 from mainspring.futures.base import Future, RunFuture
 from mainspring.futures.lookout import lookout, read_run
-from mainspring.futures.turns import paused
+from mainspring.futures.waiting import Watch
 from mainspring.recording import Recorder, current_recorder
 from mainspring.states import Pending, State
 
-__all__ = ["DistributedFuture", "FlowRunFuture", "RecordedFuture", "Wake"]
+__all__ = ["DistributedFuture", "FlowRunFuture", "RecordedFuture"]
 
 R = TypeVar("R", covariant=True)
 
@@ -57,38 +57,23 @@ class RecordedFuture(RunFuture[R]):
 
     def wait(self, timeout: float | None = None) -> None:
         """See `RunFuture.wait`."""
-        over = threading.Event()
-        self._add(wake := Wake(over.set))
+        watch = Watch([self])
         end = None if timeout is None else time.monotonic() + timeout
         try:
-            with paused():
-                while not over.wait(_next_wait(end)):
-                    if end is not None and time.monotonic() >= end:
-                        break
-                    self._seek()
+            while not watch.wait(1, _next_wait(end)) and not _is_over(end):
+                self._seek()
         finally:
-            self._remove(wake)
+            watch.close()
 
     async def wait_async(self, timeout: float | None = None) -> None:
         """See `RunFuture.wait_async`."""
-        import asyncio  # whoever awaits has it already
-
-        loop, over = asyncio.get_running_loop(), asyncio.Event()
-        self._add(wake := Wake(lambda: loop.call_soon_threadsafe(over.set)))
+        watch = Watch([self])
         end = None if timeout is None else time.monotonic() + timeout
         try:
-            with paused():
-                while True:
-                    try:
-                        async with asyncio.timeout(_next_wait(end)):
-                            await over.wait()
-                        break
-                    except TimeoutError:
-                        if end is not None and time.monotonic() >= end:
-                            break
-                    self._seek()
+            while not await watch.wait_async(1, _next_wait(end)) and not _is_over(end):
+                self._seek()
         finally:
-            self._remove(wake)
+            watch.close()
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """See `RunFuture.result`.
@@ -105,10 +90,6 @@ class RecordedFuture(RunFuture[R]):
         await self.wait_async(timeout)
         return await self._require_final(timeout).aresult(raise_on_failure)  # type: ignore[no-any-return]
 
-    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """See `RunFuture.add_done_callback`; called once, in the order of registration, in any thread."""
-        self._add(callback)
-
     def is_done(self) -> bool:
         """See `RunFuture.is_done`."""
         return self._final is not None or self.state.is_final()
@@ -121,7 +102,8 @@ class RecordedFuture(RunFuture[R]):
 
     # Who is called when the run is over
 
-    def _add(self, callback: Callable[[Any], None]) -> None:
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """See `RunFuture.add_done_callback`; called once, in the order of registration, in any thread."""
         with self._lock:
             is_over = self._final is not None
             if not is_over:
@@ -132,11 +114,11 @@ class RecordedFuture(RunFuture[R]):
         try:
             self._seek()
         except BaseException:
-            self._remove(callback)
+            self.remove_done_callback(callback)
             raise
 
-    def _remove(self, callback: Callable[[Any], None]) -> None:
-        """Forget a callback, and let nobody look for the run if there is no other."""
+    def remove_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """See `RunFuture.remove_done_callback`; nobody looks for the run if there is no other."""
         with self._lock:
             if callback in self._callbacks:
                 self._callbacks.remove(callback)
@@ -236,20 +218,9 @@ class FlowRunFuture(RecordedFuture[R]):
         return await self.result_async(timeout, raise_on_failure)
 
 
-class Wake:
-    """A callback that wakes somebody; each is another one, so that it can be taken back."""
-
-    __slots__ = ("_wake",)
-
-    def __init__(self, wake: Callable[[], Any]) -> None:
-        self._wake = wake
-
-    def __call__(self, _: object) -> None:
-        try:
-            self._wake()
-        except RuntimeError:  # the event loop in which somebody waited was closed meanwhile
-            pass
-
-
 def _next_wait(end: float | None) -> float:
     return RENEWAL if end is None else max(0.0, min(RENEWAL, end - time.monotonic()))
+
+
+def _is_over(end: float | None) -> bool:
+    return end is not None and time.monotonic() >= end

@@ -50,9 +50,8 @@ class Watch:
         self.stops_at_failure = stops_at_failure
         self.failed: RunFuture[Any] | None = None
         self.pending: set[RunFuture[Any]] = set()
-        self.arrived: deque[RunFuture[Any]] = (
-            deque()
-        )  # in order of completion; whoever waits may take them out
+        # in order of completion; whoever waits may take them out
+        self.arrived: deque[RunFuture[Any]] = deque()
         self.count = 0  # of those that have arrived
         self.total = 0
         for future in set(futures):
