@@ -12,7 +12,15 @@ from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import HashError
 from mainspring.hashing import content_hash
 
-__all__ = ["active_steps", "root_of", "scope_of", "step_of_flow", "step_of_task", "submitted_step"]
+__all__ = [
+    "active_steps",
+    "root_of",
+    "scope_of",
+    "step_of_flow",
+    "step_of_task",
+    "submitted_step",
+    "with_step",
+]
 
 
 def active_steps(flow_run_key: bytes | None) -> Steps | None:
@@ -69,6 +77,18 @@ def submitted_step(task: Any, parameters: Mapping[str, Any]) -> tuple[str, bool]
         return None
     key = step_of_task(context.steps, task, resolved, around)
     return None if key is None else (key, context.steps.goes_on)
+
+
+def with_step(context: dict[str, Any], task: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What a task runner tells the engine of a call that is submitted here, with the call's step if it has one.
+
+    Args:
+        context: What it tells besides.
+        task: The task.
+        parameters: Its arguments; no future among them is unfinished.
+    """
+    step = submitted_step(task, parameters)
+    return context if step is None else {**context, "step": step}
 
 
 def step_of_flow(

@@ -28,6 +28,7 @@ class Call(NamedTuple):
         wait_for: Futures and states that must be there first.
         dependencies: Further inputs of the run, for tracking.
         context: What the engine is told by the runner.
+        record: The run, if it was made already.
         record: The record of the run, if it was made before.
     """
 
@@ -46,9 +47,8 @@ class Call(NamedTuple):
             trail: How the caller learns that the final state is not durable yet. Without it, it is on return.
         """
         task, run_key, parameters, wait_for, dependencies, context, run = self
-        if trail is not None and not task.isgenerator:
-            context = {**context, "trail": trail}
         if not task.isgenerator:
+            context = context if trail is None else {**context, "trail": trail}
             state = run_task(task, run_key, run, parameters, wait_for, "state", dependencies, context)
             return _portal.run(as_main(state)) if task.isasync else state  # type: ignore[no-any-return]
         if run is None:

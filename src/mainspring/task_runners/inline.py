@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from mainspring import identifiers
-from mainspring._engine.steps import submitted_step
+from mainspring._engine.steps import with_step
 from mainspring.futures import ConcurrentFuture
 from mainspring.futures.promises import Promise
 from mainspring.task_runners.base import Dependencies, TaskRunner
@@ -58,10 +58,7 @@ class InlineTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         if self._cancelled.is_set():
             raise self._refusal(task)
         key, promise = identifiers.new_id(), Promise()
-        context: dict[str, Any] = {"cancel_event": self._cancelled}
-        step = submitted_step(task, parameters)
-        if step is not None:
-            context["step"] = step
+        context = with_step({"cancel_event": self._cancelled}, task, parameters)
         call = Call(task, key, parameters, wait_for, dependencies, context)
         promise.begin()
         try:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from mainspring import identifiers
 from mainspring._engine.mapping import Children
-from mainspring._engine.steps import submitted_step
+from mainspring._engine.steps import with_step
 from mainspring._engine.submissions import Outcome, Prepared, Submission, Submissions, unfinished_inputs
 from mainspring._engine.workers import WorkerPool
 from mainspring.futures import ConcurrentFuture, FutureList
@@ -109,8 +109,7 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
     ) -> Prepared:
         """A run that is ready to be carried when its unfinished inputs are there."""
         missing = unfinished_inputs(parameters, wait_for)
-        step = None if missing else submitted_step(task, parameters)
-        context = self._context if step is None else {**self._context, "step": step}
+        context = self._context if missing else with_step(self._context, task, parameters)
         call = Call(task, key, parameters, wait_for, dependencies, context)
         return partial(self._carry, call), missing, partial(describe_run, task.name, key)
 
