@@ -8,7 +8,15 @@ import pytest
 from tests.architecture.source import MODULES, Import, Module, Place, unit
 
 LAYERS = {
-    1: ["_interruption", "_representation", "annotations", "clock", "exceptions", "identifiers"],
+    1: [
+        "_cancel_scopes",
+        "_interruption",
+        "_representation",
+        "annotations",
+        "clock",
+        "exceptions",
+        "identifiers",
+    ],
     2: ["runs", "states"],
     3: ["_core"],
     4: [

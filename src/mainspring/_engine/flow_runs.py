@@ -261,6 +261,7 @@ class BaseFlowRunEngine(ResumableFlowRun):
             self._keeps_result,
             cast(Any, self).client if self._is_started else None,  # which is the driver's
         )
+        context.scope = self._new_scope()
         for name, value in (self.parameters or {}).items():
             context.run_results.note(value, Origin(Parameter(name=name)))
         return context

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
 from mainspring import clock, identifiers
+from mainspring._cancel_scopes import CancelScope, live
 from mainspring._core import lifecycle, transitions
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready
 from mainspring._core.policy import hook_name
@@ -20,7 +21,7 @@ from mainspring._engine.timeouts import limit_of
 from mainspring._engine.tracebacks import first_report, hide_own_frames
 from mainspring._representation import shown, traceback_of
 from mainspring.annotations import NotSet
-from mainspring.context import FlowRunContext, TaskRunContext
+from mainspring.context import FlowRunContext, TaskRunContext, current_scope
 from mainspring.exceptions import Abort, Pause, SerializationError, UpstreamTaskError
 from mainspring.logging import TELLS_AGAIN, TELLS_FAILURE, engine_logs
 from mainspring.recording import Recorder
@@ -98,6 +99,8 @@ class RecordedRun:
     _outer: Any = None  # the scope in which that context is active
     _hydrated: Any = None  # the contexts of the submitter, if they had to be made again
     _limit: Any = None  # of the attempt, while there is one
+    _around_scope: Any = NotSet  # what bounds the run from outside, once that is known
+    _cancel_scope: CancelScope | None = None  # of the attempt
     closing = False  # a generator is being closed: whatever comes of it, nobody wants another attempt
     _failure_told = False  # a line has said why the run failed
     _result_store: Any = None
@@ -193,6 +196,19 @@ class RecordedRun:
         if run is None:
             raise ValueError("There is no run yet: start the engine or give it one.")
         return run  # type: ignore[no-any-return]
+
+    def _new_scope(self) -> CancelScope:
+        """What bounds the attempt that begins."""
+        if self._around_scope is NotSet:
+            self._around_scope = current_scope()
+        key = self.run.key
+        scope = self._cancel_scope = live[key] = CancelScope(key, self._around_scope, self)
+        return scope
+
+    def _leave_scope(self) -> None:
+        """Nothing of the run goes on any more."""
+        if self._cancel_scope is not None and live.get(self.run.key) is self._cancel_scope:
+            del live[self.run.key]
 
     # Results that outlive the process
 
@@ -487,6 +503,7 @@ class RecordedRun:
             self._outer.__exit__(None, None, None)
         if self._hydrated is not None:
             self._hydrated.__exit__(None, None, None)
+        self._leave_scope()
         self._is_started = False
 
     def _must_crash(self, error: BaseException | None) -> bool:

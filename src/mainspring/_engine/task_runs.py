@@ -233,7 +233,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         run = self._require_run()
         assert isinstance(run, TaskRun)
         log_prints = should_log_prints(self.task.log_prints)
-        return TaskRunContext(
+        context = TaskRunContext(
             self.task,
             run,
             self.parameters,
@@ -243,6 +243,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             client,
             cancel_event=self._cancel_event() if self.context else None,
         )
+        context.scope = self._new_scope()
+        return context
 
     # What the scopes call
 

@@ -1,0 +1,136 @@
+"""The tree of what bounds runs: until when each may go on, and whether it was told to stop.
+
+Each attempt of a run has a scope, whose parent is the scope of what the run was called or submitted from: a task, a
+flow, a subflow, in any thread. A run in another process has a scope there whose parent stands for all that is around
+it here. What holds for a scope holds for all inside of it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any
+
+__all__ = ["CancelScope", "Stop", "StopKind", "inside", "live"]
+
+Callback = Callable[["Stop"], object]
+
+
+class StopKind(Enum):
+    """Why a run has to stop."""
+
+    CANCELLED = "cancelled"
+    GIVEN_UP = "given up"  # its time was over, and it did not end: whatever comes of it counts no more
+    LOST = "lost"  # this process was declared dead, and somebody else may go on with the run
+
+
+class Stop:
+    """That a run has to stop, with all inside of it.
+
+    Args:
+        kind: Why.
+        reason: The same for people, as a sentence.
+    """
+
+    __slots__ = ("kind", "reason")
+
+    def __init__(self, kind: StopKind, reason: str) -> None:
+        self.kind = kind
+        self.reason = reason
+
+
+class CancelScope:
+    """What bounds one attempt of a run. Safe to be read from any thread; see `stop` for who changes it.
+
+    Args:
+        key: The id of the run; None for what stands for runs of another process.
+        parent: The scope around.
+        engine: Carries the attempt out.
+
+    Attributes:
+        deadline: By ``time.monotonic()``; never later than that of the parent. None if there is none.
+        stopped_by: Set when this very scope was told to stop.
+    """
+
+    __slots__ = ("_callbacks", "deadline", "engine", "key", "parent", "stopped_by")
+
+    def __init__(self, key: bytes | None, parent: CancelScope | None = None, engine: Any = None) -> None:
+        self.key = key
+        self.parent = parent
+        self.engine = engine
+        self.deadline = None if parent is None else parent.deadline
+        self.stopped_by: Stop | None = None
+        self._callbacks: list[Callback] | None = None
+
+    def bound(self, deadline: float) -> None:
+        """Let the scope end at a time of the monotonic clock, unless it ends sooner."""
+        if self.deadline is None or deadline < self.deadline:
+            self.deadline = deadline
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, 0.0 after it; None if there is none."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def stopped(self) -> Stop | None:
+        """Why the scope, or one around it, was told to stop; None if it was not."""
+        scope: CancelScope | None = self
+        while scope is not None:
+            if scope.stopped_by is not None:
+                return scope.stopped_by
+            scope = scope.parent
+        return None
+
+    def around(self) -> Iterator[CancelScope]:
+        """This scope, and those around it from the inside out."""
+        scope: CancelScope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
+    def stop(self, stop: Stop) -> bool:
+        """Tell the scope to stop, and whoever asked to be told; False if it was told before.
+
+        What goes on inside of it finds out by itself, or is made to by whoever calls this.
+        """
+        if self.stopped_by is not None:
+            return False
+        self.stopped_by = stop
+        for callback in tuple(self._callbacks or ()):
+            callback(stop)
+        return True
+
+    @contextmanager
+    def calling(self, callback: Callback) -> Generator[None]:
+        """Have ``callback`` called if the scope, or one around it, is told to stop inside of the block.
+
+        That may be in any thread, and more than once; it has to be quick.
+        """
+        told = list(self.around())
+        for scope in told:
+            if scope._callbacks is None:
+                scope._callbacks = []
+            scope._callbacks.append(callback)
+        try:
+            stop = self.stopped()
+            if stop is not None:
+                callback(stop)
+            yield
+        finally:
+            for scope in told:
+                assert scope._callbacks is not None
+                scope._callbacks.remove(callback)
+
+
+live: dict[bytes, CancelScope] = {}
+"""The scopes of the attempts that go on in this process, by the ids of their runs."""
+
+
+def inside(scope: CancelScope) -> list[CancelScope]:
+    """The live scopes inside of a scope, itself included."""
+    return [each for each in tuple(live.values()) if any(around is scope for around in each.around())]
+
+
+os.register_at_fork(after_in_child=live.clear)  # what the parent does goes on there
