@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from mainspring import clock
+from mainspring._core import transitions
 from mainspring.events import emit_run_state_change_event, subscriptions
 from mainspring.exceptions import MainspringError, SupersededRun
 from mainspring.logging import RUN_LOGGERS, get_logger
@@ -101,25 +102,33 @@ class Recorder:
         state: State,
         *,
         wait: bool,
-        before: State | None = None,
         confirm: bool = False,
         attachments: Sequence[Attachment] = (),
-    ) -> None:
-        """Record that ``run`` entered ``state``, and tell the subscribers of events.
+        unless_over: bool = False,
+    ) -> bool:
+        """Make ``state`` the state of ``run``, record it, and tell the subscribers of events.
 
         Args:
-            run: The run, already showing the state.
-            state: The state.
+            run: The run.
+            state: The state; if it is the run's state already, that is its first one.
             wait: Return only when it is durable, as a final state must be before anybody sees the result.
-            before: The state that it follows; None for the first one.
             confirm: Return only when the store has accepted it, whatever the durability.
             attachments: What is to be written in the same commit, if the state is accepted.
+            unless_over: The caller is not the engine of the run, which may be about to end it: then nothing is done.
+
+        Returns:
+            False if nothing was done.
 
         Raises:
             SupersededRun: The store refused the state: the run was settled by somebody else.
             StoreError: It cannot be written. It stays buffered and is tried again.
         """
         with self._buffer_lock:
+            before = None if run.state is state else run.state
+            if before is not None:
+                if unless_over and before.is_final():
+                    return False
+                transitions.enter(run, state)
             change = self._changes.get(run.key)
             if change is None:
                 self._changes[run.key] = change = Change(run, [state], run.recorded)
@@ -139,6 +148,7 @@ class Recorder:
             self._leave_to_flusher()
         if subscriptions.active:
             emit_run_state_change_event(run, before, state)
+        return True
 
     def trail(self, run: Run, began: float, settle: Callable[[BaseException | None], object]) -> bool:
         """Have ``settle`` called once the states of a run are durable: the commit is one for many runs.

@@ -17,14 +17,16 @@ UNFINISHED = {StateType.PENDING, StateType.SCHEDULED, StateType.RUNNING}
 LEGAL = {
     Move.BEGIN: (set(StateType) - {StateType.RUNNING, StateType.CANCELLING}, "RUNNING", "Running"),
     Move.BLOCK: ({StateType.PENDING, StateType.SCHEDULED}, "PENDING", "NotReady"),
-    Move.SUCCEED: ({StateType.RUNNING}, "COMPLETED", "Completed"),
-    Move.REUSE: ({StateType.RUNNING}, "COMPLETED", "Cached"),
+    Move.SUCCEED: ({StateType.RUNNING, StateType.CANCELLING}, "COMPLETED", "Completed"),
+    Move.REUSE: ({StateType.RUNNING, StateType.CANCELLING}, "COMPLETED", "Cached"),
     Move.FAIL: (UNFINISHED, "FAILED", "Failed"),
     Move.TIME_OUT: ({StateType.RUNNING}, "FAILED", "TimedOut"),
     Move.RETRY: ({StateType.RUNNING, StateType.SCHEDULED}, "RUNNING", "Retrying"),
     Move.AWAIT_RETRY: ({StateType.RUNNING, StateType.CRASHED}, "SCHEDULED", "AwaitingRetry"),
     Move.ROLL_BACK: ({StateType.COMPLETED}, "COMPLETED", "RolledBack"),
     Move.CRASH: (set(StateType) - TERMINAL_STATES, "CRASHED", "Crashed"),
+    Move.STOP: (set(StateType) - TERMINAL_STATES - {StateType.CANCELLING}, "CANCELLING", "Cancelling"),
+    Move.CANCEL: (set(StateType) - TERMINAL_STATES, "CANCELLED", "Cancelled"),
 }
 
 

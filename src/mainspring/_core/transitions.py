@@ -36,6 +36,8 @@ class Move(Enum):
     AWAIT_RETRY = "a retry is granted after a delay"
     ROLL_BACK = "the transaction around a completed run was rolled back"
     CRASH = "the run was ended from outside"
+    STOP = "the run was asked to be cancelled"
+    CANCEL = "the run has ended because of that"
 
     __hash__ = object.__hash__  # members are unique, and the default hashes their names in Python
 
@@ -46,6 +48,8 @@ _BLOCK = (_S.PENDING, "NotReady")
 _FAIL = (_S.FAILED, "Failed")
 _RETRY = (_S.RUNNING, "Retrying")
 _CRASH = (_S.CRASHED, "Crashed")
+_STOP = (_S.CANCELLING, "Cancelling")
+_CANCEL = (_S.CANCELLED, "Cancelled")
 
 _ROLLED_BACK = "RolledBack"
 MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
@@ -54,6 +58,8 @@ MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
         Move.BLOCK: _BLOCK,
         Move.FAIL: _FAIL,
         Move.CRASH: _CRASH,
+        Move.STOP: _STOP,
+        Move.CANCEL: _CANCEL,
     },
     _S.SCHEDULED: {
         Move.BEGIN: _BEGIN,
@@ -61,6 +67,8 @@ MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
         Move.BLOCK: _BLOCK,
         Move.FAIL: _FAIL,
         Move.CRASH: _CRASH,
+        Move.STOP: _STOP,
+        Move.CANCEL: _CANCEL,
     },
     _S.RUNNING: {
         Move.SUCCEED: (_S.COMPLETED, "Completed"),
@@ -70,9 +78,17 @@ MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
         Move.RETRY: _RETRY,
         Move.AWAIT_RETRY: (_S.SCHEDULED, "AwaitingRetry"),
         Move.CRASH: _CRASH,
+        Move.STOP: _STOP,
+        Move.CANCEL: _CANCEL,
     },
-    _S.PAUSED: {Move.BEGIN: _BEGIN, Move.CRASH: _CRASH},
-    _S.CANCELLING: {Move.CRASH: _CRASH},
+    _S.PAUSED: {Move.BEGIN: _BEGIN, Move.CRASH: _CRASH, Move.STOP: _STOP, Move.CANCEL: _CANCEL},
+    # What returns before it is stopped has completed.
+    _S.CANCELLING: {
+        Move.SUCCEED: (_S.COMPLETED, "Completed"),
+        Move.REUSE: (_S.COMPLETED, "Cached"),
+        Move.CRASH: _CRASH,
+        Move.CANCEL: _CANCEL,
+    },
     # Running the same record again is allowed from every final state (E-29).
     _S.COMPLETED: {Move.BEGIN: _BEGIN, Move.ROLL_BACK: (_S.COMPLETED, _ROLLED_BACK)},
     _S.FAILED: {Move.BEGIN: _BEGIN},

@@ -226,10 +226,8 @@ class BaseFlowRunEngine(ResumableFlowRun):
         details = msgspec.structs.replace(state.state_details) if state.has_details else StateDetails()
         details.child_flow_run_id = self.flow_run.id if self.flow_run else None
         copy = State(state.type, state.name, state.message, NotSet, None, details, at=state.at)
-        before = stand_in.state
         stand_in.claim(copy)
-        transitions.enter(stand_in, copy)
-        self._recorder.enter(stand_in, copy, wait=False, before=before)
+        self._recorder.enter(stand_in, copy, wait=False)
 
     def _enter_run(self) -> None:
         self._choose_store()

@@ -162,6 +162,11 @@ class Subject(Portable, ABC, Generic[P, R]):
         """How long an attempt may take."""
         return self.policy.timeout
 
+    @property
+    def retry_timeout_seconds(self) -> float | None:
+        """How long all attempts of a run together may take."""
+        return self.policy.retry_timeout
+
     # How results are kept
 
     @property
