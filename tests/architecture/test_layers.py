@@ -35,6 +35,8 @@ LAYERS = {
         "runtime",
         "store",
         "store_locks",
+        "store_logs",
+        "supervision",
         "transactions",
     ],
     6: ["_engine", "entrypoints", "flow_engine", "futures", "task_engine", "task_runners", "timeouts"],
