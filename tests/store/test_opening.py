@@ -148,7 +148,7 @@ def make_older(path: Path, newest: Path, version: int, monkeypatch: pytest.Monke
         with db:
             for (table,) in tables:
                 names = ", ".join(f'"{row[1]}"' for row in db.execute(f"PRAGMA main.table_info({table})"))
-                db.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM newest.{table}")  # noqa: S608
+                db.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM newest.{table}")
 
 
 def test_runs_from_before_results_were_kept_in_the_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
