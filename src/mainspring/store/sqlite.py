@@ -127,13 +127,12 @@ class SQLiteRunStore:
         if not changes and not logs and not cache_keys and not results:
             return []
         writing = Writing(changes, logs, cache_keys, results)
-        if not self.losses.any:
+        while True:
+            left, refused = writing.without(self.losses) if self.losses.any else (writing, [])
             try:
-                return self._write(writing)
+                return [*refused, *self._write(left)]
             except OwnershipLost:  # has been told; what is not lost is still to be written
-                pass
-        left, refused = writing.without(self.losses)
-        return [*refused, *self._write(left)]
+                continue
 
     def _write(self, writing: Writing) -> list[Change]:
         try:
