@@ -49,6 +49,7 @@
         ├── StoreCorrupt                the file is no database, or a damaged one
         ├── StoreTooNew                 written by a newer version
         └── SupersededRun               a write came from an attempt that no longer counts
+            └── OwnershipLost           this process was taken for dead, and its runs were settled
 
     BaseException
     ├── TerminationSignal               SIGTERM, raised in the main thread while a flow runs
@@ -97,6 +98,7 @@ __all__ = [
     "MissingResult",
     "NotResumable",
     "ObjectNotFound",
+    "OwnershipLost",
     "ParameterBindError",
     "ParameterResolutionError",
     "ParameterTypeError",
@@ -364,6 +366,13 @@ class SupersededRun(StoreError):  # noqa: N818 - names a situation
 
     Somebody else settled the run in the meantime (a resume, a reaper, an operator). Whatever this
     attempt did or returned does not count any more.
+    """
+
+
+class OwnershipLost(SupersededRun):
+    """This process was taken for dead, because it had not renewed its lease: its runs of that time were settled.
+
+    Nothing of them is written any more. New runs of the process are not concerned.
     """
 
 

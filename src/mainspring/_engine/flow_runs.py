@@ -17,6 +17,7 @@ from mainspring._core.lineage import Origin
 from mainspring._core.steps import Steps
 from mainspring._engine.background import BackgroundRuns
 from mainspring._engine.inputs import collect_inputs
+from mainspring._engine.places import crash_note
 from mainspring._engine.recorded import also_named
 from mainspring._engine.resumable import ResumableFlowRun
 from mainspring._engine.scopes import FlowScope
@@ -98,6 +99,8 @@ class BaseFlowRunEngine(ResumableFlowRun):
         begins_to_resume = self.resumes and state.type is StateType.RUNNING
         if state.type is StateType.RUNNING:
             self._begin_steps(begins_to_resume)
+        if begins_to_resume:
+            self._attachments = crash_note(run.key, self.flow)
         if self._stand_in is not None:
             self._mirror(self._stand_in, state)
             if state.type is StateType.COMPLETED and self._around is not None:
@@ -166,10 +169,10 @@ class BaseFlowRunEngine(ResumableFlowRun):
             )
             self._create_stand_in(run)
             run.claim(pending)
-            self._recorder.enter(run, pending, wait=False)
+            self._recorder.enter(run, pending, wait=False, attachments=crash_note(run.key, flow))
         elif not self._recorder.has(run):  # made by hand: its history begins here
             run.claim(run.state)
-            self._recorder.enter(run, run.state, wait=False)
+            self._recorder.enter(run, run.state, wait=False, attachments=crash_note(run.key, flow))
         if self.resumes:
             self._is_announced = self._named = True
         self.logger = flow_run_logger(run, flow)

@@ -27,6 +27,7 @@ from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import (
     Abort,
     CancelledRun,
+    OwnershipLost,
     Pause,
     RunCancelled,
     SerializationError,
@@ -41,7 +42,7 @@ from mainspring.runs import Run
 from mainspring.settings import get_current_settings
 from mainspring.states import TERMINAL_STATES, State, StateType
 from mainspring.states.conversion import keep_result
-from mainspring.store.results import Attachment, KeptResult, Withdrawal
+from mainspring.store.results import Attachment, CrashHooks, KeptResult, Withdrawal
 from mainspring.transactions.base import BaseTransaction
 
 __all__ = ["Keeping", "RecordedRun", "also_named"]
@@ -111,6 +112,9 @@ class RecordedRun(BoundedRun):
     _kept_under: str | None = None  # the key under which the result counts already, as a row
     _confirms = False  # whatever is entered has to be accepted by the store, for others go on from there
     _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
+    _is_lost = (
+        False  # it was, because this process counted as dead, which has been told once for all of its runs
+    )
 
     @property
     def state(self) -> State:
@@ -139,6 +143,8 @@ class RecordedRun(BoundedRun):
         run.claim(state)
         attachments, self._attachments = self._attachments, ()
         is_final = state.type in TERMINAL_STATES
+        if is_final and self.subject.on_crashed_hooks:
+            attachments = (*attachments, CrashHooks(run.key, is_over=True))
         try:
             self._recorder.enter(
                 run,
@@ -147,8 +153,8 @@ class RecordedRun(BoundedRun):
                 confirm=confirm or self._confirms,
                 attachments=attachments,
             )
-        except BaseException:  # an interrupt too: what is not on disk is told to nobody
-            self._unrecorded = True
+        except BaseException as error:  # an interrupt too: what is not on disk is told to nobody
+            self._unrecorded, self._is_lost = True, isinstance(error, OwnershipLost)
             raise
         return state
 
@@ -461,7 +467,7 @@ class RecordedRun(BoundedRun):
     def log_finished_message(self) -> None:
         """Log the state in which the run was left: INFO if completed, else ERROR (E-17, E-18)."""
         run = self.run
-        if run is None:
+        if run is None or self._is_lost:
             return
         state = run.state
         level = logging.INFO if state.type is StateType.COMPLETED else logging.ERROR

@@ -15,6 +15,7 @@ from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Raised
 from mainspring._core.transitions import is_rolled_back
 from mainspring._engine.keeping import ResultOptions
+from mainspring._engine.places import crash_note
 from mainspring._engine.recorded import Keeping, RecordedRun, also_named
 from mainspring._engine.steps import active_steps, root_of, step_of_task
 from mainspring.annotations import NotSet
@@ -287,7 +288,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             )
         if not self._recorder.has(run):  # its history begins here, whoever made it
             run.claim(run.state)
-            self._recorder.enter(run, run.state, wait=False)
+            note = crash_note(run.key, self.task) if self.task.on_crashed_hooks else ()
+            self._recorder.enter(run, run.state, wait=False, attachments=note)
         self.logger = task_run_logger(run, self.task)
 
     def _enter_run(self) -> None:

@@ -13,6 +13,7 @@ that the command answers at once; what it does is in the modules below them, loa
                 mainspring runs show     showing, on top of trees, folding, timeline and treetable
                 mainspring runs logs     logbook
                 mainspring runs resume   execution
+                mainspring runs reap     burying
     cache       mainspring cache why     caching
     version     mainspring version
 

@@ -1,4 +1,4 @@
-"""``mainspring runs``: the history of runs, and going on with one."""
+"""``mainspring runs``: the history of runs, going on with one, and finding the dead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 __all__ = ["runs"]
 
 runs = typer.Typer(
-    help="Read the history of runs, and resume one.",
+    help="Read the history of runs, resume one, and find those of dead processes.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -113,3 +113,14 @@ def resume_run(
     from mainspring.cli.execution import resume  # start-up: the engines and what goes with them
 
     raise typer.Exit(resume(run_id, plain))
+
+
+@runs.command("reap")
+def reap_runs(as_json: AsJson = False) -> None:
+    """Find the runs of dead processes, mark them Crashed, free what they held, and call their on_crashed hooks.
+
+    Reading commands and new runs find the dead as well; this one also loads the files of scripts to call their hooks.
+    """
+    from mainspring.cli.burying import bury  # start-up
+
+    bury(as_json)

@@ -226,7 +226,9 @@ def open_client() -> Generator[Client]:
         StoreError: There is no such store, or it cannot be read.
     """
     settings = get_current_settings()
-    store = open_store(settings.run_store_url, settings.durability, create=False)
+    store = open_store(
+        settings.run_store_url, settings.durability, False, settings.host_id, settings.lease_seconds
+    )
     try:
         yield Client(store)
     finally:
