@@ -25,6 +25,7 @@
     ├── ObjectNotFound                  no such run in the store
     ├── AmbiguousId                     a shortened id fits several runs
     ├── NotResumable                    a flow run cannot be gone on with
+    ├── NotCancellable                  a run is over
     ├── ForeignError                    stands for an exception of another process that cannot be had here
     ├── WorkerNotStarted                a worker process cannot be had (also a RuntimeError)
     ├── UnguardedMainProgram            the main program runs again in each worker process (also a RuntimeError)
@@ -53,7 +54,7 @@
 
     BaseException
     ├── TerminationSignal               SIGTERM, raised in the main thread while a flow runs
-    ├── RunCancelled                    the runner cancelled the task run before its function began
+    ├── RunCancelled                    ends a run that was told to stop: it, or one around it, was cancelled
     ├── Pause                           leaves a run as it is; ``.state`` says why
     └── Abort                           leaves a run as it is; nothing is recorded
 
@@ -96,6 +97,7 @@ __all__ = [
     "MappingMissingIterable",
     "MissingContextError",
     "MissingResult",
+    "NotCancellable",
     "NotResumable",
     "ObjectNotFound",
     "OwnershipLost",
@@ -249,6 +251,10 @@ class NotResumable(MainspringError):  # noqa: N818 - names a situation, like Obj
     """A flow run cannot be gone on with; the message says which run, why, and what would help. Nothing was changed."""
 
 
+class NotCancellable(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
+    """A run cannot be cancelled, because it is over. Nothing was changed."""
+
+
 class ForeignError(MainspringError):
     """Stands for an exception of another process that cannot be pickled, or cannot be made again here.
 
@@ -392,7 +398,7 @@ class TerminationSignal(BaseException):
 
 
 class RunCancelled(BaseException):
-    """The task runner cancelled a task run before its function was called."""
+    """Ends a run that was told to stop: it, or a run around it, was cancelled or given up, or its runner was left."""
 
 
 class Pause(BaseException):

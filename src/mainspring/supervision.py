@@ -16,7 +16,7 @@ from mainspring.exceptions import OwnershipLost
 from mainspring.logging import get_logger
 from mainspring.store.protocol import RunStore
 
-__all__ = ["BEAT", "Duty", "Finder", "Supervisor", "on_deaths", "tell_finders"]
+__all__ = ["BEAT", "Duty", "Finder", "Supervisor", "on_beats", "on_deaths", "tell_finders"]
 
 BEAT = 0.1
 """Seconds between two looks."""
@@ -36,13 +36,22 @@ Duty = Callable[[bool], object]
 Finder = Callable[[Any], object]
 """Called with a recorder in whose store are crash hooks that nobody has called yet."""
 
+Look = Callable[[RunStore], object]
+"""Called with each beat, with the store."""
+
 _logger = get_logger("supervision")
 _finders: list[Finder] = []
+_looks: list[Look] = []
 
 
 def on_deaths(finder: Finder) -> None:
     """Have ``finder`` called where there are crash hooks to call: when a recorder is opened, and after deaths."""
     _finders.append(finder)
+
+
+def on_beats(look: Look) -> None:
+    """Have ``look`` called with each beat of every supervisor; see `Supervisor.add_duty`."""
+    _looks.append(look)
 
 
 def tell_finders(recorder: Any) -> None:
@@ -120,6 +129,8 @@ class Supervisor:
             self._settle_at = monotonic + SETTLE_AFTER
             if self._store.settle_dead_owners():
                 self._start_burial()
+        for look in _looks:
+            look(self._store)
         if self._duties:
             version = self._store.read_version()
             is_changed, self._version = version != self._version, version

@@ -13,6 +13,7 @@ from mainspring._core import lifecycle
 from mainspring._core.effects import Ask, Enter, Prepare, RunHooks, SleepUntil
 from mainspring._core.outcomes import Outcome, Raised, Ready, Returned
 from mainspring._core.traverse import is_atomic
+from mainspring._engine.cancelling import see_to_cancellations
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.recorded import Keeping, RecordedRun
 from mainspring._engine.scopes import AsyncAttemptScope, SyncAttemptScope
@@ -25,8 +26,11 @@ from mainspring.client import AsyncClient, Client
 from mainspring.concurrency import arelease_left_over, atake_tag_slots, release_left_over, take_tag_slots
 from mainspring.futures.turns import paused
 from mainspring.states import Failed, State, is_stored
+from mainspring.supervision import on_beats
 
 __all__ = ["AsyncDriver", "SyncDriver"]
+
+on_beats(see_to_cancellations)  # wherever there are engines, there may be runs that somebody wants to stop
 
 
 class SyncDriver(RecordedRun):

@@ -115,6 +115,28 @@ def resume_run(
     raise typer.Exit(resume(run_id, plain))
 
 
+@runs.command("cancel")
+def cancel_run(
+    run_id: RunId,
+    reason: Annotated[
+        str | None,
+        typer.Option("--reason", metavar="TEXT", help="What the run's state is to say.", show_default=False),
+    ] = None,
+    wait: Annotated[
+        float,
+        typer.Option("--wait", min=0, metavar="SECONDS", help="Wait for its end, at most so long."),
+    ] = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel a run, with all that runs inside of it, whichever process it goes on in.
+
+    Exits with 0 if it is Cancelled, 1 if it goes on or has completed before, 2 if it cannot be cancelled.
+    """
+    from mainspring.cli.cancelling import cancel  # start-up
+
+    raise typer.Exit(cancel(run_id, reason, wait, as_json))
+
+
 @runs.command("reap")
 def reap_runs(as_json: AsJson = False) -> None:
     """Find the runs of dead processes, mark them Crashed, free what they held, and call their on_crashed hooks.

@@ -16,6 +16,7 @@ import msgspec
 
 from mainspring.runs import FlowRun, Resumption, Run, TaskRun
 from mainspring.states import State
+from mainspring.store.cancellations import CancellationRows
 from mainspring.store.limits import LimitStore
 from mainspring.store.losses import Losses
 from mainspring.store.results import Attachment, CrashHooks, KeptResult, ResultRows
@@ -114,7 +115,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
-class RunStore(LimitStore, ResultRows, Protocol):
+class RunStore(LimitStore, ResultRows, CancellationRows, Protocol):
     """A durable history of runs, what their results and transactions have left, and the limits that they share.
 
     Every method that reads or writes raises `StoreError` if the database does not let it.

@@ -17,7 +17,8 @@ from mainspring._core.transitions import Move, enter, next_state
 from mainspring.exceptions import OwnershipLost
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import forks, keeping, locks, queries, slots
+from mainspring.store import cancellations, forks, keeping, locks, queries, slots
+from mainspring.store.cancellations import CancellationRequest
 from mainspring.store.connections import MEMORY, Database, Link, translated
 from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
 from mainspring.store.losses import Loss, Losses
@@ -415,6 +416,21 @@ class SQLiteRunStore:
     def read_task_runs_of_cache_key(self, key: str, limit: int) -> list[TaskRun]:
         """See `RunStore.read_task_runs_of_cache_key`."""
         return self._with_results(self._read(queries.task_runs_of_cache_key, key, limit))
+
+    # Requests to cancel runs
+
+    def request_cancellation(self, request: CancellationRequest, now: int) -> bool:
+        """See `CancellationRows.request_cancellation`."""
+        return self._transact(cancellations.request, request, now)
+
+    def read_cancellations(self) -> list[CancellationRequest]:
+        """See `CancellationRows.read_cancellations`."""
+        owner = self._owner
+        return self._read(cancellations.read, None if owner is None else owner.id)
+
+    def drop_cancellation(self, run_key: bytes) -> None:
+        """See `CancellationRows.drop_cancellation`."""
+        self._transact(cancellations.drop, run_key)
 
     def _with_results(self, runs: list[R]) -> list[R]:
         """The same runs, with states that read their results here."""
