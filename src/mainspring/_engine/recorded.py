@@ -16,6 +16,7 @@ from mainspring._core import lifecycle, transitions
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready
 from mainspring._core.policy import hook_name
 from mainspring._engine.bounded import BoundedRun
+from mainspring._engine.cancelling import see_to_cancellations
 from mainspring._engine.inputs import is_among, resolve_parameters, resolve_wait_for
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.signals import cause_of_end
@@ -32,6 +33,7 @@ from mainspring.exceptions import (
     RunCancelled,
     SerializationError,
     SupersededRun,
+    TerminationSignal,
     UpstreamTaskError,
 )
 from mainspring.logging import TELLS_AGAIN, TELLS_FAILURE, engine_logs
@@ -371,6 +373,10 @@ class RecordedRun(BoundedRun):
 
     def _crash(self, error: BaseException) -> lifecycle.Phase:
         """The core's crash path, and the line that reports it; or its path for what was told to stop."""
+        if isinstance(
+            cause_of_end(error), TerminationSignal
+        ):  # perhaps it makes haste what was asked before (F-46)
+            see_to_cancellations(self._recorder.store)
         stop = self._stop()
         if stop is not None:
             yield from self._stopped(stop, error)

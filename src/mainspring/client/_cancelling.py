@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import Any
+from uuid import UUID
 
 from mainspring import clock
 from mainspring._core.transitions import Move, next_state
 from mainspring.exceptions import NotCancellable, ObjectNotFound
 from mainspring.identifiers import to_bytes
 from mainspring.runs import FlowRun, TaskRun
+from mainspring.states import State
 from mainspring.store.cancellations import CancellationRequest
 from mainspring.store.protocol import Change, RunStore
 
@@ -21,7 +24,7 @@ LONGEST_PAUSE = 0.1
 DEFAULT_REASON = "Somebody has cancelled it."
 
 
-def ask_to_cancel(store: RunStore, run_id: object, reason: str | None) -> TaskRun | FlowRun:
+def ask_to_cancel(store: RunStore, run_id: UUID | str, reason: str | None) -> TaskRun | FlowRun:
     """Have a run cancelled, by the process that it goes on in or, if there is none, here. Does not wait for it.
 
     Returns:
@@ -32,7 +35,7 @@ def ask_to_cancel(store: RunStore, run_id: object, reason: str | None) -> TaskRu
         NotCancellable: It is over.
     """
     store.settle_dead_owners()
-    key = to_bytes(run_id)  # type: ignore[arg-type]
+    key = to_bytes(run_id)
     why = reason or DEFAULT_REASON
     while True:
         run = store.read_run(key)
@@ -44,9 +47,8 @@ def ask_to_cancel(store: RunStore, run_id: object, reason: str | None) -> TaskRu
                 f"The {kind} run {run.name!r} ({run.id}) cannot be cancelled: it is over, and {run.state.name}. Nothing"
                 " was changed."
             )
-        if store.request_cancellation(CancellationRequest(key, why), clock.current().now()):
-            return run
-        if cancel_resting(store, run, why):
+        asked = CancellationRequest(key, why)
+        if store.request_cancellation(asked, clock.current().now()) or cancel_resting(store, run, why):
             return run
         # Somebody was quicker, and what it is now decides.
 
@@ -54,7 +56,7 @@ def ask_to_cancel(store: RunStore, run_id: object, reason: str | None) -> TaskRu
 def cancel_resting(store: RunStore, run: TaskRun | FlowRun, reason: str) -> bool:
     """Record that a run which goes on in no process is cancelled; False if it has changed meanwhile."""
     follows = run.state.key
-    states = []
+    states: list[State] = []
     for move in (Move.STOP, Move.CANCEL):
         if move is Move.STOP and run.state.is_cancelling():
             continue
@@ -68,10 +70,10 @@ def cancel_resting(store: RunStore, run: TaskRun | FlowRun, reason: str) -> bool
 def is_over(store: RunStore, run: TaskRun | FlowRun) -> TaskRun | FlowRun | None:
     """The run as it is now if it is over, else None."""
     found = store.read_run(run.key)
-    return found if found is not None and found.state.is_final() else None
+    return None if found is None or not found.state.is_final() else found
 
 
-def check_patience(timeout: float) -> float:
+def check_patience(timeout: Any) -> float:
     """When the patience of a caller ends, by the monotonic clock.
 
     Raises:
@@ -79,4 +81,4 @@ def check_patience(timeout: float) -> float:
     """
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
         raise ValueError(f"`timeout` must be at least 0 seconds; got {timeout!r}.")
-    return time.monotonic() + timeout
+    return time.monotonic() + float(timeout)

@@ -160,8 +160,8 @@ class Client:
     def cancel_run(self, run_id: Id, reason: str | None = None, timeout: float = 10.0) -> TaskRun | FlowRun:
         """Cancel a flow run or task run, with all that runs inside of it, whichever process it goes on in.
 
-        The run is Cancelling while its code goes on, and Cancelled once that has ended. What returns before it is stopped
-        has Completed. A run that goes on in no process is Cancelled at once.
+        The run is Cancelling while its code goes on, and Cancelled once that has ended. What returns before it is
+        stopped has Completed. A run that goes on in no process is Cancelled at once.
 
         Args:
             run_id: The run.

@@ -42,11 +42,11 @@ class CancellationRows(Protocol):
         ...
 
 
-_UNFINISHED = "state_type NOT IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED')"
 # Without an owner, as in memory, there is but one process.
 _IS_THERE = (
     "SELECT EXISTS (SELECT 1 FROM {0} AS r LEFT JOIN owners AS o ON o.id = r.owner_id"
-    f" WHERE r.id = ? AND r.{_UNFINISHED} AND (r.owner_id IS NULL OR o.ended IS NULL))"
+    " WHERE r.id = ? AND r.state_type NOT IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED')"
+    " AND (r.owner_id IS NULL OR o.ended IS NULL))"
 )
 _ASK = "INSERT OR IGNORE INTO cancellations VALUES (?,?,?)"
 _OURS = (
