@@ -5,11 +5,16 @@ from __future__ import annotations
 import signal
 import threading
 
+from mainspring.exceptions import RunCancelled
+
 __all__ = ["Interruption", "interrupt", "interrupt_thread", "take_back"]
 
 
-class Interruption(BaseException):
+class Interruption(RunCancelled):
     """Raised in a thread on behalf of another one; whoever sent it knows why."""
+
+    def __str__(self) -> str:
+        return super().__str__() or "The run was told to stop."
 
 
 def interrupt(thread: int, kind: type[BaseException] = Interruption) -> None:

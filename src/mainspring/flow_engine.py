@@ -331,7 +331,11 @@ def iterate_sync(engine: FlowRunEngine, return_type: ReturnType = "result") -> G
                             if step is None:
                                 engine.closing = True
                                 generator.close()
+                                engine.end_closing()
                                 break
+                            stopping = engine.told_to_stop()
+                            if stopping is not None:
+                                step, argument = generator.throw, stopping
                         engine.wait_for_returned(result)
                     engine.settle_returned(result)
     return engine.result()
@@ -388,7 +392,11 @@ async def iterate_async(
                             if step is None:
                                 engine.closing = True
                                 await generator.aclose()
+                                await engine.end_closing()
                                 break
+                            stopping = engine.told_to_stop()
+                            if stopping is not None:
+                                step, argument = generator.athrow, stopping
                         await engine.wait_for_returned(result)
                     await engine.settle_returned(result)
     await engine.result()

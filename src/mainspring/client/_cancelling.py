@@ -47,6 +47,10 @@ def ask_to_cancel(store: RunStore, run_id: UUID | str, reason: str | None) -> Ta
                 f"The {kind} run {run.name!r} ({run.id}) cannot be cancelled: it is over, and {run.state.name}. Nothing"
                 " was changed."
             )
+        child = run.state.state_details.child_flow_run_id if isinstance(run, TaskRun) else None
+        if child is not None and store.read_run(child.bytes) is not None:  # it only stands for that run
+            ask_to_cancel(store, child, reason)
+            return run
         asked = CancellationRequest(key, why)
         if store.request_cancellation(asked, clock.current().now()) or cancel_resting(store, run, why):
             return run
