@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
-from mainspring._interruption import interrupt_thread, take_back
+from mainspring._interruption import interrupt_thread, is_leaving, take_back
 
 __all__ = ["CancelScope", "Stop", "StopKind", "inside", "live"]
 
@@ -45,6 +45,9 @@ class Stop:
         self.reason = reason
 
 
+CLEAR_UP = 5.0
+"""Seconds that code has to clear up after it was interrupted, until it is interrupted again."""
+
 _ARRIVED = threading.Event()
 _ARRIVED.set()
 
@@ -68,6 +71,7 @@ class CancelScope:
     __slots__ = (
         "_callbacks",
         "_cancellations",
+        "_interrupted_at",
         "_interruption",
         "_is_open",
         "asyncio_task",
@@ -91,6 +95,7 @@ class CancelScope:
         self.is_suspended = False
         self._is_open = False
         self._interruption: threading.Event | None = None
+        self._interrupted_at = float("-inf")
         self._cancellations = 0
         self._callbacks: list[Callback] | None = None
 
@@ -178,10 +183,15 @@ class CancelScope:
     def interrupt(self) -> bool:
         """Raise an exception in the code that runs in the scope, at its next bytecode; False if there is none.
 
-        In the main thread, blocking calls are interrupted, too. An asyncio task is cancelled.
+        In the main thread, blocking calls are interrupted, too. An asyncio task is cancelled. Code that was interrupted
+        and clears up now, as far as that can be told, has `CLEAR_UP` seconds for it.
         """
         if self.asyncio_task is not None:
             return self._is_open and self._cancel_task()
+        now = time.monotonic()
+        if now < self._interrupted_at + CLEAR_UP and is_leaving(self.thread):
+            return False
+        self._interrupted_at = now
         self._interruption = sent = threading.Event()
         try:
             if self._is_open:
@@ -194,9 +204,11 @@ class CancelScope:
     def leave(self) -> None:
         """The run is over, with all its attempts, or the next attempt has a scope of its own."""
         self.close()
+        around = self.parent
+        if around is not None and around.is_same_place(self):
+            around._interrupted_at = max(around._interrupted_at, self._interrupted_at)
         if not self._cancellations:
             return
-        around = self.parent
         if self.stopped_by is None and around is not None and around.asyncio_task is self.asyncio_task:
             around._cancellations += (
                 self._cancellations
@@ -217,7 +229,9 @@ class CancelScope:
         task = self.asyncio_task
 
         def cancel() -> None:
-            if self._is_open and not task.done():
+            now = time.monotonic()
+            if self._is_open and not task.done() and now >= self._interrupted_at + CLEAR_UP:
+                self._interrupted_at = now
                 self._interruption = _ARRIVED
                 self._cancellations += 1
                 task.cancel()

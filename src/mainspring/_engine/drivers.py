@@ -25,6 +25,7 @@ from mainspring._representation import shown
 from mainspring.annotations import NotSet
 from mainspring.client import AsyncClient, Client
 from mainspring.concurrency import arelease_left_over, atake_tag_slots, release_left_over, take_tag_slots
+from mainspring.context import shielded
 from mainspring.exceptions import IllegalTransition, RunCancelled
 from mainspring.futures.turns import paused
 from mainspring.states import Failed, State, is_stored
@@ -275,7 +276,8 @@ class SyncDriver(RecordedRun):
         run = self._require_run()
         last = lifecycle.finish(self.subject.policy, run.state if state is None else state)
         if last is not None:
-            self.run_hooks(last.hooks, last.state)
+            with shielded():
+                self.run_hooks(last.hooks, last.state)
 
 
 class AsyncDriver(RecordedRun):
@@ -518,4 +520,5 @@ class AsyncDriver(RecordedRun):
         run = self._require_run()
         last = lifecycle.finish(self.subject.policy, run.state if state is None else state)
         if last is not None:
-            await self.run_hooks(last.hooks, last.state)
+            with shielded():
+                await self.run_hooks(last.hooks, last.state)

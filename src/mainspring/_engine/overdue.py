@@ -22,7 +22,7 @@ import traceback
 from functools import partial
 from typing import Any
 
-from mainspring._cancel_scopes import CancelScope, Stop, StopKind, inside
+from mainspring._cancel_scopes import CancelScope, Stop, StopKind, inside, live
 from mainspring._engine.deadlines import call_at
 from mainspring._engine.stopping import interrupt_all
 from mainspring._engine.tracebacks import is_own
@@ -193,7 +193,8 @@ def end_suspended(scope: CancelScope) -> None:
         if engine is not None:
             engine.settler = threading.get_ident()
             _end_inner(engine, stop)
-            engine.settler = _NOBODY  # its thread learns of it when it is resumed or closed
+            engine.settler = _NOBODY  # whoever resumes or closes it learns of it
+            live.pop(engine.run.key, None)
 
 
 def _roll_back(engine: Any) -> None:

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
 from mainspring import identifiers
-from mainspring._cancel_scopes import CancelScope, Stop, StopKind
+from mainspring._cancel_scopes import Stop, StopKind
 from mainspring._core import lifecycle, transitions
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready
 from mainspring._core.policy import hook_name
@@ -405,8 +405,6 @@ class RecordedRun(BoundedRun):
             # Whoever called what was cancelled by itself can go on; inside of a tree that was, nobody can.
             kind = CancelledRun if self._is_outermost(stop) else RunCancelled
             self._raised = kind(stop.reason)
-            if self._context is not None:
-                self._context.scope = CancelScope(None)  # what hooks do now is no part of what was stopped
             self._failure_told = True
             if engine_logs(logging.WARNING):
                 self.logger.warning("%s was cancelled: %s", self.subject.policy.noun, stop.reason)

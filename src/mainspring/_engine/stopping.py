@@ -39,9 +39,10 @@ def stop_run(key: bytes, stop: Stop) -> bool:
     scope = live.get(key)
     if scope is None:
         return False
-    if scope.stop(stop) and stop.kind is StopKind.CANCELLED:
-        _show_cancelling(scope, stop)
-    _press(key, stop)
+    if scope.stop(stop):  # else it is under way
+        if stop.kind is StopKind.CANCELLED:
+            _show_cancelling(scope, stop)
+        _press(key, stop)
     return True
 
 

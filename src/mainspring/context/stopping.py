@@ -45,9 +45,12 @@ def shielded() -> Generator[None]:
     if context is None or scope is None:
         yield
         return
+    # A copy: what was submitted before, and has not begun, is in the same context, and stopped.
+    apart = context.model_copy(update={"scope": CancelScope(None)})
+    apart.outer = getattr(context, "outer", None)
     with scope.closed():
-        context.scope = CancelScope(None)
+        type(context).activate(apart)
         try:
             yield
         finally:
-            context.scope = scope
+            type(context).activate(context)
