@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from mainspring import clock
 from mainspring._core.transitions import is_rolled_back
@@ -123,7 +124,11 @@ class Losses:
             OwnershipLost: It does.
         """
         flow_run, task_run = FlowRunContext.get(), TaskRunContext.get()
-        around = (flow_run and flow_run.flow_run, task_run and task_run.task_run)
+        around: list[Any] = []
+        if flow_run is not None:
+            around.append(flow_run.flow_run)
+        if task_run is not None:
+            around.append(task_run.task_run)
         is_lost = any(run is not None and self._runs.get(run.key) is run for run in around)
         if (is_lost or any(key in self._runs for key in keys)) and self._newest is not None:
             raise self._newest.error(what)
