@@ -118,8 +118,10 @@ class Supervisor:
             self.renew_lease()
         if monotonic >= self._settle_at:
             self._settle_at = monotonic + SETTLE_AFTER
-            if self._store.settle_dead_owners():
-                self._start_burial()
+            self._store.settle_dead_owners()
+        if self._store.has_settled:  # now, or by somebody who waits for what the dead have held
+            self._store.has_settled = False
+            self._start_burial()
         if self._duties:
             version = self._store.read_version()
             is_changed, self._version = version != self._version, version
