@@ -383,11 +383,11 @@ class Recorder:
                 if self._unwritten:
                     unwritten = self._unwritten.copy()
                 entered = self._entered
-                for key, change in changes.items():
+                for run_key, change in changes.items():
                     state = change.states[-1]
                     change.run.recorded = state.key
                     if state.type in _GOES_ON:
-                        self._live[key] = change.run
+                        self._live[run_key] = change.run
             refused = self.store.write(list(changes.values()), logs, cache_keys, results)
         except BaseException:
             self._put_back(changes, logs, cache_keys, results)

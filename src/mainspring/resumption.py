@@ -13,6 +13,7 @@ from uuid import UUID
 
 from mainspring._engine.flow_runs import read_flow_run
 from mainspring.context import FlowRunContext, TaskRunContext
+from mainspring.crash_hooks import call_crash_hooks
 from mainspring.entrypoints import AnyFlow, flow_of, load_flow_and_flow_run, refusal
 from mainspring.exceptions import (
     MainspringError,
@@ -119,6 +120,7 @@ def _find(flow_run_id: UUID | str, flow: AnyFlow | None) -> _Found:
         raise refusal(run, f"{known.problem}{advice}")
     if flow is None:
         flow = flow_of(run, known)
+    call_crash_hooks(recorder)  # those of the death that is gone on from, now that their module is there
     if flow.name != run.flow_name:
         raise refusal(run, f"it is a run of the flow {run.flow_name!r}, not of {flow.name!r}")
     parameters = _parameters_of(run, known, flow)

@@ -53,6 +53,7 @@ LAYERS = {
         "entrypoints",
         "flow_engine",
         "futures",
+        "reaping",
         "task_engine",
         "task_runners",
         "timeouts",

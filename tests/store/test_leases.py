@@ -310,6 +310,21 @@ def test_new_runs_work(hosts: Hosts) -> None:
     assert hosts.rows("SELECT owner_id FROM task_runs WHERE name = 'fresh'") == [(owners[1][0],)]
 
 
+def test_the_clock_of_the_finder_is_fast(hosts: Hosts) -> None:
+    """A finder whose clock is hours ahead refuses nothing that this process begins after it has found out."""
+    here, there = hosts.open("a"), hosts.open("b")
+    flow_run, _ = begin(here)
+    fast = JumpingClock()
+    fast.advance(7200)
+    there._clock = fast  # the clock of the other host
+    there.settle_dead_owners()
+    hosts.clock.advance(LEASE)
+    late = advance(flow_run, COMPLETED)
+    assert here.write([late]) == [late]
+    hosts.clock.advance(1)
+    record(here, advance(new_task_run(name="fresh"), RUNNING, COMPLETED))
+
+
 def test_a_lost_run_can_be_resumed_by_the_process_that_lost_it(hosts: Hosts) -> None:
     """A resumed run has the id of the lost one and counts, with its lines and what begins in its new attempt."""
     here, there, flow_run, _ = lose(hosts)

@@ -127,6 +127,9 @@ class RunStore(LimitStore, ResultRows, CancellationRows, Protocol):
     lease_seconds: float
     """For how long this process counts as alive on other hosts without a sign of life."""
 
+    has_settled: bool
+    """Whether dead owners were settled here. Whoever looks after their hooks sets it back."""
+
     on_holding: Callable[[], object] | None
     """Called when this process has taken slots or a lock: somebody has to renew its lease from then on."""
 

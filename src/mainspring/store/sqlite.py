@@ -57,6 +57,7 @@ class SQLiteRunStore:
     Attributes:
         losses: What this process has lost because others took it for dead.
         lease_seconds: As given.
+        has_settled: Dead owners were settled here; for whoever looks after their hooks, who sets it back.
         on_holding: Called when slots or a lock were taken: the lease has to be renewed from then on.
 
     Raises:
@@ -88,6 +89,7 @@ class SQLiteRunStore:
         self._results = StoredResults(self)
         self.losses = Losses()
         self.on_holding: Callable[[], object] | None = None
+        self.has_settled = False
         self.lease_seconds = lease_seconds
         self._identity = Identity.of(host_id, lease_seconds)
         self._clock = clock.current()  # leases are of the process, whatever the context of a caller says
@@ -196,7 +198,7 @@ class SQLiteRunStore:
         """
         if owner.renew(cursor, self._clock.now() + self._identity.lease):
             return
-        loss = Loss(*owner.end_in(cursor), self.url)
+        loss = Loss(*owner.end_in(cursor), self.url, self._clock.now())
         self._owner = None
         owner.discard()
         self.losses.note(loss)
@@ -239,6 +241,7 @@ class SQLiteRunStore:
                 now = self._clock.now()
                 for owner in dead_owners(db, self._database.path, self._identity, now):
                     settled += _settle(db, owner, now, self._identity)
+                    self.has_settled = True
             except sqlite3.Error as error:
                 raise translated(error, self._database.path) from error
         return settled
@@ -523,6 +526,7 @@ class SQLiteRunStore:
         if self._owner is not None:
             self._owner.abandon()
             self._owner = None
+        self.losses.abandon()
         self._rows_copied = 0
 
 
