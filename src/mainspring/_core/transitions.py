@@ -20,7 +20,7 @@ from mainspring.exceptions import IllegalTransition
 from mainspring.runs import Run
 from mainspring.states import TERMINAL_STATES, State, StateDetails, StateType
 
-__all__ = ["MOVES", "Move", "enter", "is_rolled_back", "next_state", "retry_delay"]
+__all__ = ["MOVES", "Move", "enter", "goes_on", "is_rolled_back", "next_state", "retry_delay"]
 
 
 class Move(Enum):
@@ -36,6 +36,7 @@ class Move(Enum):
     AWAIT_RETRY = "a retry is granted after a delay"
     ROLL_BACK = "the transaction around a completed run was rolled back"
     CRASH = "the run was ended from outside"
+    GO_ON = "the attempt that was paused goes on"
 
     __hash__ = object.__hash__  # members are unique, and the default hashes their names in Python
 
@@ -48,6 +49,7 @@ _RETRY = (_S.RUNNING, "Retrying")
 _CRASH = (_S.CRASHED, "Crashed")
 
 _ROLLED_BACK = "RolledBack"
+_RESUMING = "Resuming"
 MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
     _S.PENDING: {
         Move.BEGIN: _BEGIN,
@@ -71,7 +73,16 @@ MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
         Move.AWAIT_RETRY: (_S.SCHEDULED, "AwaitingRetry"),
         Move.CRASH: _CRASH,
     },
-    _S.PAUSED: {Move.BEGIN: _BEGIN, Move.CRASH: _CRASH},
+    # A pause has an end, and so has the time of the attempt, which goes on.
+    _S.PAUSED: {
+        Move.BEGIN: _BEGIN,
+        Move.GO_ON: (_S.RUNNING, _RESUMING),
+        Move.FAIL: _FAIL,
+        Move.TIME_OUT: (_S.FAILED, "TimedOut"),
+        Move.RETRY: _RETRY,
+        Move.AWAIT_RETRY: (_S.SCHEDULED, "AwaitingRetry"),
+        Move.CRASH: _CRASH,
+    },
     _S.CANCELLING: {Move.CRASH: _CRASH},
     # Running the same record again is allowed from every final state (E-29).
     _S.COMPLETED: {Move.BEGIN: _BEGIN, Move.ROLL_BACK: (_S.COMPLETED, _ROLLED_BACK)},
@@ -124,10 +135,16 @@ def is_rolled_back(state: State) -> bool:
     return state.name == _ROLLED_BACK
 
 
+def goes_on(before: State, state: State) -> bool:
+    """True for the state of an attempt that goes on after a pause, in the process that it was paused in."""
+    return state.name == _RESUMING and before.type is StateType.PAUSED
+
+
 def enter(run: Run, state: State) -> None:
     """Make ``state`` the current state of ``run`` and bring counters and times up to date.
 
-    Every entry into RUNNING counts as an attempt (V-1); time is summed over all RUNNING states and
+    Every entry into RUNNING counts as an attempt (V-1), but not that of one which goes on after a pause. Time is
+    summed over all RUNNING states and
     ``ended_at`` set by every final one (V-2); times never stand still (V-3). A run that never ran has
     no end (E-113), and a run that is run again loses the end it had (W-32).
     """
@@ -136,7 +153,8 @@ def enter(run: Run, state: State) -> None:
     if previous.type is StateType.RUNNING:
         run.run_time += state.at - previous.at
     if state.type is StateType.RUNNING:
-        run.run_count += 1
+        if not goes_on(previous, state):
+            run.run_count += 1
         run.ended_at = None
         if run.started_at is None:
             run.started_at = state.at

@@ -17,6 +17,7 @@ import msgspec
 from mainspring.runs import FlowRun, Resumption, Run, TaskRun
 from mainspring.states import State
 from mainspring.store.limits import LimitStore
+from mainspring.store.pauses import PauseRows
 from mainspring.store.results import Attachment, KeptResult, ResultRows
 
 __all__ = ["CacheKey", "Change", "Durability", "HeldLock", "LogEntry", "RunFilter", "RunStore"]
@@ -113,8 +114,8 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
-class RunStore(LimitStore, ResultRows, Protocol):
-    """A durable history of runs, what their results and transactions have left, and the limits that they share.
+class RunStore(LimitStore, ResultRows, PauseRows, Protocol):
+    """A durable history of runs, what their results, transactions and pauses have left, and the limits that they share.
 
     Every method that reads or writes raises `StoreError` if the database does not let it.
     """

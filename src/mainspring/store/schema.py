@@ -22,6 +22,7 @@ MIGRATIONS = (
     "0005_locks.sql",
     "0006_resumption.sql",
     "0007_kept_results.sql",
+    "0009_pauses.sql",
 )
 _DIRECTORY = Path(__file__).with_name("migrations")
 

@@ -16,10 +16,11 @@ from mainspring import clock
 from mainspring._core.transitions import Move, enter, next_state
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import forks, keeping, locks, queries, slots
+from mainspring.store import forks, keeping, locks, queries, slots, waiting
 from mainspring.store.connections import MEMORY, Database, Link, translated
 from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
 from mainspring.store.owners import DeadOwner, Owner, dead_owners
+from mainspring.store.pauses import Holder, PauseRecord, SuspensionRequest
 from mainspring.store.protocol import CacheKey, Change, Durability, HeldLock, LogEntry, RunFilter
 from mainspring.store.reading import StoredResults
 from mainspring.store.results import KeptResult, Leftovers, Settlement
@@ -253,6 +254,49 @@ class SQLiteRunStore:
     def forget_unused_files(self, files: Sequence[str]) -> None:
         """See `ResultRows.forget_unused_files`."""
         self._transact(keeping.forget_unused_files, files)
+
+    # Pauses
+
+    def open_pause(self, pause: PauseRecord) -> PauseRecord:
+        """See `PauseRows.open_pause`."""
+        return self._transact(waiting.open_pause, pause)
+
+    def answer_pause(self, run_key: bytes, key: str, now: int, content: str | bytes | None) -> bool:
+        """See `PauseRows.answer_pause`."""
+        return self._transact(waiting.answer, run_key, key, now, content)
+
+    def refuse_answer(self, run_key: bytes, key: str, problem: str) -> None:
+        """See `PauseRows.refuse_answer`."""
+        self._transact(waiting.refuse, run_key, key, problem)
+
+    def close_pause(self, run_key: bytes, key: str, now: int) -> bool:
+        """See `PauseRows.close_pause`."""
+        return self._transact(waiting.close, run_key, key, now)
+
+    def read_pause(self, run_key: bytes, key: str) -> PauseRecord | None:
+        """See `PauseRows.read_pause`."""
+        return self._read(waiting.pause, run_key, key)
+
+    def read_open_pauses(self, root_key: bytes) -> list[PauseRecord]:
+        """See `PauseRows.read_open_pauses`."""
+        return self._read(waiting.open_pauses, root_key)
+
+    def request_suspension(self, request: SuspensionRequest) -> None:
+        """See `PauseRows.request_suspension`."""
+        self._transact(waiting.request_suspension, request)
+
+    def read_suspension(self, run_key: bytes) -> SuspensionRequest | None:
+        """See `PauseRows.read_suspension`."""
+        return self._read(waiting.suspension, run_key)
+
+    def drop_suspension(self, run_key: bytes) -> None:
+        """See `PauseRows.drop_suspension`."""
+        self._transact(waiting.drop_suspension, run_key)
+
+    def read_holder(self, run_key: bytes) -> Holder:
+        """See `PauseRows.read_holder`."""
+        owner = self._owner
+        return self._read(waiting.holder, None if owner is None else owner.id, run_key)
 
     # Reading
 
