@@ -36,6 +36,8 @@ class Move(Enum):
     AWAIT_RETRY = "a retry is granted after a delay"
     ROLL_BACK = "the transaction around a completed run was rolled back"
     CRASH = "the run was ended from outside"
+    PAUSE = "the function waits for somebody"
+    SUSPEND = "the function was left, to be called again"
     GO_ON = "the attempt that was paused goes on"
 
     __hash__ = object.__hash__  # members are unique, and the default hashes their names in Python
@@ -71,6 +73,8 @@ MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
         Move.TIME_OUT: (_S.FAILED, "TimedOut"),
         Move.RETRY: _RETRY,
         Move.AWAIT_RETRY: (_S.SCHEDULED, "AwaitingRetry"),
+        Move.PAUSE: (_S.PAUSED, "Paused"),
+        Move.SUSPEND: (_S.PAUSED, "Suspended"),
         Move.CRASH: _CRASH,
     },
     # A pause has an end, and so has the time of the attempt, which goes on.
@@ -101,6 +105,7 @@ def next_state(
     data: Any = NotSet,
     scheduled_at: int | None = None,
     retriable: bool | None = None,
+    details: StateDetails | None = None,
 ) -> State:
     """The state that ``move`` leads to from the run's current state.
 
@@ -112,6 +117,7 @@ def next_state(
         data: The result or exception the new state holds.
         scheduled_at: When the next attempt is due, for a move to SCHEDULED.
         retriable: Recorded in the details of the new state.
+        details: All details of the new state, instead of these two.
 
     Raises:
         IllegalTransition: The state machine has no such move from the current state.
@@ -123,7 +129,6 @@ def next_state(
             f"{run!r} cannot make the move {move.name} ({move.value}) from a state of type"
             f" {run.state.type.value}."
         ) from None
-    details = None
     if scheduled_at is not None or retriable is not None:
         when = None if scheduled_at is None else clock.to_datetime(scheduled_at)
         details = StateDetails(scheduled_time=when, retriable=retriable)

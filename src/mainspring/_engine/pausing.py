@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
+
 from mainspring._core.transitions import Move, next_state
 from mainspring._engine.resumable import ResumableFlowRun
 from mainspring.exceptions import NotSuspendable, Pause
@@ -17,12 +19,21 @@ class PausableFlowRun(ResumableFlowRun):
     """The part of flow engines that is about pauses."""
 
     def pause(self, state: State) -> None:
-        """Enter a paused state, while the function waits; others see it on return.
+        """Enter a paused state while the function waits; others see it on return.
+
+        Args:
+            state: What is to be known about it.
 
         Raises:
             SupersededRun: Somebody else goes on with the run.
         """
-        self._enter(state, confirm=True)
+        self._enter_like(state, Move.PAUSE)
+
+    def _enter_like(self, state: State, move: Move) -> State:
+        details = msgspec.structs.replace(state.state_details)
+        return self._enter(
+            next_state(self.run, move, self._now(), state.message, details=details), confirm=True
+        )
 
     def go_on(self, confirm: bool = True) -> None:
         """Let the attempt go on after a pause: it is the same one, and the steps that it has made are its own.
@@ -43,9 +54,7 @@ class PausableFlowRun(ResumableFlowRun):
             return
         if not self.run.state.is_running():
             return
-        copy = state.fresh_copy()
-        self._enter(copy, confirm=True)
-        signal.state = copy
+        signal.state = self._enter_like(state, Move.SUSPEND)
         if self._stand_in is None:
             self._recorder.store.drop_suspension(self.run.key)
 

@@ -38,11 +38,13 @@ class ExpectedInput:
     """
 
     __slots__ = ("_check", "_is_struct", "hint")
+    hint: Any
 
     def __init__(self, hint: Any) -> None:
+        name = shown(hint)
         if hint is UNKNOWN or isinstance(hint, str) or not may_be_type(hint):
             raise TypeError(
-                f"Invalid `wait_for_input`: {shown(hint)} is no type. Give a class or an annotation: int, a"
+                f"Invalid `wait_for_input`: {name} is no type. Give a class or an annotation: int, a"
                 f" dataclass, dict[str, int]."
             )
         self.hint = hint
@@ -56,10 +58,10 @@ class ExpectedInput:
                 self._check.adapter()
         except Exception as error:  # of pydantic or of the class: it is the reason to tell
             raise TypeError(
-                f"Invalid `wait_for_input`: no input can be checked by {shown(hint)}: {error}"
+                f"Invalid `wait_for_input`: no input can be checked by {name}: {error}"
             ) from error
         if self._check is None:
-            raise TypeError(f"Invalid `wait_for_input`: no input can be checked by {shown(hint)}.")
+            raise TypeError(f"Invalid `wait_for_input`: no input can be checked by {name}.")
 
     @property
     def schema(self) -> str:
@@ -156,6 +158,7 @@ def pack(value: Any, expected: ExpectedInput | None) -> str | bytes:
     Raises:
         SerializationError: It cannot be either.
     """
+    name = shown(value)
     try:
         text = msgspec.json.encode(value, enc_hook=_in_json)
         again = msgspec.json.decode(text)
@@ -170,7 +173,7 @@ def pack(value: Any, expected: ExpectedInput | None) -> str | bytes:
     try:
         pickled = PickleSerializer().dumps_binary(value)
     except Exception as error:  # of the user's class, or whatever pickle meets
-        raise SerializationError(f"The input {shown(value)} cannot be passed on: {error}") from error
+        raise SerializationError(f"The input {name} cannot be passed on: {error}") from error
     return pickled
 
 
