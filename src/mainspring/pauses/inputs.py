@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import typing
 from types import ModuleType
 from typing import Any
 
@@ -48,7 +49,7 @@ class ExpectedInput:
                 f" dataclass, dict[str, int]."
             )
         self.hint = hint
-        self._is_struct = isinstance(hint, type) and issubclass(hint, msgspec.Struct)
+        self._is_struct = _has_struct(hint)
         self._check: Check | None = None
         if hint is Any or hint is object:
             return
@@ -56,6 +57,8 @@ class ExpectedInput:
             self._check = check_of(hint, _NAME)
             if self._check is not None and not self._is_struct and hint not in _SIMPLE:
                 self._check.adapter()
+            if self._is_struct:
+                msgspec.json.schema(hint)
         except Exception as error:  # of pydantic or of the class: it is the reason to tell
             raise TypeError(
                 f"Invalid `wait_for_input`: no input can be checked by {name}: {error}"
@@ -68,10 +71,15 @@ class ExpectedInput:
         """Its JSON schema, ``{}`` if JSON has no form for it."""
         if self._check is None:
             return "{}"
-        if self._is_struct:
-            return msgspec.json.encode(msgspec.json.schema(self.hint)).decode()
-        types, definitions = types_of({_NAME: self._check})
-        schema = types[_NAME] if not definitions else {**types[_NAME], "definitions": definitions}
+        try:
+            if self._is_struct:
+                schema = msgspec.json.schema(self.hint)
+            elif self.hint in _SIMPLE:
+                schema = types_of({_NAME: self._check})[0][_NAME]
+            else:
+                schema = self._check.adapter().json_schema()
+        except Exception:  # a type that JSON has no form for
+            return "{}"
         return msgspec.json.encode(schema).decode()
 
     @property
@@ -91,7 +99,7 @@ class ExpectedInput:
         if self._check is None:
             return value
         try:
-            if self._is_struct and not isinstance(value, self.hint):
+            if self._is_struct:
                 return self._convert_to_struct(value)
             return self._check.convert(value)
         except Refused as refused:
@@ -99,8 +107,10 @@ class ExpectedInput:
             raise ParameterTypeError(f"The input is not what the run waits for:\n{lines}") from refused.cause
 
     def _convert_to_struct(self, value: Any) -> Any:
+        if type(value) is self.hint:
+            return value
         try:
-            return msgspec.convert(value, self.hint, strict=False)
+            return msgspec.convert(msgspec.to_builtins(value), self.hint, strict=False)
         except (msgspec.ValidationError, TypeError, ValueError) as error:
             raise Refused([f"{_NAME}: {error}"]) from None
 
@@ -115,6 +125,13 @@ class ExpectedInput:
             except ParameterTypeError:
                 continue
         return NotSet
+
+
+def _has_struct(hint: Any) -> bool:
+    """Whether there is a class of msgspec in a type: pydantic does not know what to do with those."""
+    if isinstance(hint, type) and typing.get_origin(hint) is None:
+        return issubclass(hint, msgspec.Struct)
+    return any(map(_has_struct, typing.get_args(hint)))
 
 
 class _Unpickler(pickle.Unpickler):
