@@ -12,6 +12,7 @@ from mainspring._engine.flow_runs import read_flow_run
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import (
+    ConfigurationError,
     FlowPauseTimeout,
     MissingContextError,
     NotSuspendable,
@@ -194,7 +195,7 @@ class _Call:
         if key is not None and not isinstance(key, str):
             raise TypeError(f"Invalid `key`: expected a text; got {key!r}.")
         if key is not None and (not key or key.startswith(_OWN_KEY)):
-            raise ValueError(f"Invalid `key`: {key!r} must not be empty or begin with {_OWN_KEY!r}.")
+            raise ConfigurationError(f"Invalid `key`: {key!r} must not be empty or begin with {_OWN_KEY!r}.")
         self.expected = None if wait_for_input is None else ExpectedInput(wait_for_input)
         task_run, context = TaskRunContext.get(), FlowRunContext.get()
         engine = None if context is None or context.engine is None else context.engine()
@@ -333,5 +334,7 @@ def _checked_seconds(option: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"Invalid `{option}`: expected a number of seconds; got {value!r}.")
     if not math.isfinite(value) or not 0 < value <= LONGEST_SECONDS:
-        raise ValueError(f"Invalid `{option}`: {value!r} must be > 0 and at most {LONGEST_SECONDS:,}.")
+        raise ConfigurationError(
+            f"Invalid `{option}`: {value!r} must be > 0 and at most {LONGEST_SECONDS:,}."
+        )
     return float(value)
