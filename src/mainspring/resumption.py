@@ -15,7 +15,6 @@ from uuid import UUID
 from mainspring import clock, pauses
 from mainspring._core.transitions import Move, enter, next_state
 from mainspring._engine.flow_runs import read_flow_run
-from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.entrypoints import AnyFlow, flow_of, load_flow_and_flow_run, refusal
 from mainspring.exceptions import (
@@ -43,7 +42,7 @@ __all__ = ["aresume_flow_run", "load_flow_and_flow_run", "resume_flow_run"]
 
 def resume_flow_run(
     flow_run_id: UUID | str,
-    run_input: Any = NotSet,
+    run_input: Any = None,
     *,
     flow: AnyFlow | None = None,
     key: str | None = None,
@@ -58,7 +57,7 @@ def resume_flow_run(
 
     Args:
         flow_run_id: The id of the run; for a pause in a subflow that of the outermost run.
-        run_input: What the run waits for: an object of the type, or what can be converted to it. Left out if it waits
+        run_input: What the run waits for: an object of the type, or what can be converted to it. None if it waits
             for none, or for something that has a default.
         flow: The flow, if it cannot be found where it was defined: in a function, a notebook, or a moved file.
         key: Which pause is meant, if several wait in the run.
@@ -88,7 +87,7 @@ def resume_flow_run(
 
 async def aresume_flow_run(
     flow_run_id: UUID | str,
-    run_input: Any = NotSet,
+    run_input: Any = None,
     *,
     flow: AnyFlow | None = None,
     key: str | None = None,
@@ -156,7 +155,7 @@ def _find(flow_run_id: UUID | str, flow: AnyFlow | None, run_input: Any, key: st
     if run.state.is_paused():
         _expire(recorder, run, pause)
     found = _load(store, run, flow)
-    if pause is not None and (run.state.is_paused() or run_input is not NotSet):
+    if pause is not None and (run.state.is_paused() or run_input is not None):
         main = sys.modules.get(getattr(found.flow.fn, "__module__", ""))
         pauses.give(store, run, pauses.prepare(run, pause, run_input, main))
     store.drop_suspension(run.key)  # from a process that did not get to it

@@ -163,7 +163,6 @@ def test_an_input_that_is_all_defaults() -> None:
     ("kind", "wrong", "right"),
     [
         (int, "x", 1),
-        (int, None, 1),
         (Approval, {"by": "me"}, {"ok": True}),
         (Order, {"amount": "x"}, {"amount": 1}),
         (list[Order] | None, [{"amount": "x"}], [{"amount": 1}]),

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from mainspring.annotations import NotSet
 from mainspring.exceptions import ConfigurationError
 
 __all__ = ["read_input"]
@@ -17,11 +16,13 @@ __all__ = ["read_input"]
 def read_input(text: str | None) -> Any:
     """The input that ``--input`` gives: JSON, a file with JSON (``@file.json``), or standard input (``-``).
 
+    None without it, as for ``null``: no input.
+
     Raises:
         ConfigurationError: It is no JSON, or the file cannot be read.
     """
     if text is None:
-        return NotSet
+        return None
     where, content = "--input", text
     try:
         if text == "-":

@@ -115,7 +115,7 @@ def prepare(run: FlowRun, pause: PauseRecord, run_input: Any, main: ModuleType |
     Args:
         run: The outermost flow run.
         pause: What waits.
-        run_input: The input, `NotSet` for none.
+        run_input: The input, None for none.
         main: The module of the flow, if it was loaded: it may have been the main program.
 
     Raises:
@@ -131,14 +131,14 @@ def prepare(run: FlowRun, pause: PauseRecord, run_input: Any, main: ModuleType |
             f" {until:%Y-%m-%d %H:%M:%S} UTC."
         )
     if pause.schema is None:
-        if run_input is not NotSet and run_input is not None:
+        if run_input is not None:
             raise NotPausedError(
                 f"Flow run {run.name!r} ({run.id}) cannot be resumed with an input: it waits for none."
                 f" Resume it without."
             )
         return Answer(pause, None)
     expected = load_type(pause.type, main)
-    if run_input is NotSet:
+    if run_input is None:
         run_input = NotSet if expected is None else expected.default()
         if run_input is NotSet:
             raise refusal(
@@ -199,7 +199,7 @@ def refuse_input(run: FlowRun, run_input: Any) -> None:
     Raises:
         NotPausedError: There is one.
     """
-    if run_input is not NotSet and run_input is not None:
+    if run_input is not None:
         raise NotPausedError(
             f"Flow run {run.name!r} ({run.id}) cannot be resumed with an input: nothing in it waits for one. It is"
             f" {run.state.name}."
