@@ -10,6 +10,7 @@
 ``queries``      everything that is read about runs
 ``slots``        concurrency limits, and who holds or waits for their slots
 ``locks``        locks on keys, and who holds them
+``pauses``       the part of the protocol for flow runs that wait for somebody; ``waiting`` is that in the database
 ``rows``         records as rows and rows as records
 ``encoding``     the columns that hold JSON
 ``owners``       which process a run belongs to, and whether that process is alive

@@ -17,14 +17,14 @@ from mainspring._core.transitions import Move, enter, next_state
 from mainspring.exceptions import OwnershipLost
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import cancellations, forks, keeping, locks, queries, slots
-from mainspring.store.cancellations import CancellationRequest
+from mainspring.store import forks, keeping, locks, queries, slots
 from mainspring.store.connections import MEMORY, Database, Link, translated
 from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
 from mainspring.store.losses import Loss, Losses
 from mainspring.store.owners import DEFAULT_LEASE_SECONDS, DeadOwner, Identity, Owner, dead_owners
 from mainspring.store.protocol import CacheKey, Change, Durability, HeldLock, LogEntry, RunFilter
 from mainspring.store.reading import StoredResults
+from mainspring.store.requests import SQLiteRequests
 from mainspring.store.results import CrashHooks, KeptResult, Leftovers, Settlement
 from mainspring.store.writing import Writing, write_cache_keys, write_changes, write_logs
 
@@ -41,7 +41,7 @@ R = TypeVar("R", TaskRun, FlowRun, TaskRun | FlowRun)
 T = TypeVar("T")
 
 
-class SQLiteRunStore:
+class SQLiteRunStore(SQLiteRequests):
     """A run store in an SQLite database.
 
     Safe to use from any thread. In a forked child it opens connections of its own when it is used, and owns
@@ -419,21 +419,6 @@ class SQLiteRunStore:
     def read_task_runs_of_cache_key(self, key: str, limit: int) -> list[TaskRun]:
         """See `RunStore.read_task_runs_of_cache_key`."""
         return self._with_results(self._read(queries.task_runs_of_cache_key, key, limit))
-
-    # Requests to cancel runs
-
-    def request_cancellation(self, request: CancellationRequest, now: int) -> bool:
-        """See `CancellationRows.request_cancellation`."""
-        return self._transact(cancellations.request, request, now)
-
-    def read_cancellations(self) -> list[CancellationRequest]:
-        """See `CancellationRows.read_cancellations`."""
-        owner = self._owner
-        return self._read(cancellations.read, None if owner is None else owner.id)
-
-    def drop_cancellation(self, run_key: bytes) -> None:
-        """See `CancellationRows.drop_cancellation`."""
-        self._transact(cancellations.drop, run_key)
 
     def _with_results(self, runs: list[R]) -> list[R]:
         """The same runs, with states that read their results here."""
