@@ -130,17 +130,16 @@ class SQLiteRunStore:
             return []
         writing = Writing(changes, logs, cache_keys, results)
         while True:
-            left, refused = writing.without(self.losses) if self.losses.any else (writing, [])
             try:
-                return [*refused, *self._write(left)]
+                return self._write(writing)
             except OwnershipLost:  # has been told; what is not lost is still to be written
                 continue
 
     def _write(self, writing: Writing) -> list[Change]:
         try:
-            return self._transact(_write_history, writing, False)
+            return self._transact(_write_history, self.losses, writing, False)
         except UnicodeEncodeError:  # a text with lone surrogates, which nobody should pay to look for
-            return self._transact(_write_history, writing, True)
+            return self._transact(_write_history, self.losses, writing, True)
 
     def _transact(
         self,
@@ -277,9 +276,7 @@ class SQLiteRunStore:
 
     def take_slots(self, request: SlotRequest, now: int, wait_until: int | None) -> SlotAnswer:
         """See `LimitStore.take_slots`."""
-        if self.losses.any:
-            self.losses.check("A request for slots", [request.holder[1] if request.holder else None])
-        answer = self._transact(slots.take, request, now, wait_until)
+        answer = self._transact(_take_slots, self.losses, request, now, wait_until)
         if answer.granted and self.on_holding is not None:
             self.on_holding()
         return answer
@@ -300,9 +297,7 @@ class SQLiteRunStore:
 
     def take_lock(self, key: str, holder: str, now: int, expires: int | None) -> HeldLock | None:
         """See `RunStore.take_lock`."""
-        if self.losses.any:
-            self.losses.check(f"The lock on {key!r}")
-        held = self._transact(locks.take, key, holder, now, expires)
+        held = self._transact(_take_lock, self.losses, key, holder, now, expires)
         if held is None and self.on_holding is not None:
             self.on_holding()
         return held
@@ -520,7 +515,15 @@ def _reopened(path: str, durability: Durability) -> SQLiteRunStore:
     return SQLiteRunStore(path, durability, create=False)
 
 
-def _write_history(db: sqlite3.Cursor, owner: int | None, writing: Writing, tidy: bool) -> list[Change]:
+# What is lost is asked for inside of the transaction: another thread may find out until it begins.
+
+
+def _write_history(
+    db: sqlite3.Cursor, owner: int | None, losses: Losses, writing: Writing, tidy: bool
+) -> list[Change]:
+    lost: list[Change] = []
+    if losses.any:
+        writing, lost = writing.without(losses)
     changes, logs, cache_keys, results = writing
     refused = write_changes(db, changes, owner, tidy) if changes else []
     if logs:
@@ -529,7 +532,34 @@ def _write_history(db: sqlite3.Cursor, owner: int | None, writing: Writing, tidy
         write_cache_keys(db, cache_keys, tidy)
     if results:
         keeping.keep(db, results, clock.current().now(), tidy)
-    return refused
+    return [*lost, *refused] if lost else refused
+
+
+def _take_slots(
+    db: sqlite3.Cursor,
+    owner: int | None,
+    losses: Losses,
+    request: SlotRequest,
+    now: int,
+    wait_until: int | None,
+) -> SlotAnswer:
+    if losses.any:
+        losses.check("A request for slots", [request.holder[1] if request.holder else None])
+    return slots.take(db, owner, request, now, wait_until)
+
+
+def _take_lock(
+    db: sqlite3.Cursor,
+    owner: int | None,
+    losses: Losses,
+    key: str,
+    holder: str,
+    now: int,
+    expires: int | None,
+) -> HeldLock | None:
+    if losses.any:
+        losses.check(f"The lock on {key!r}")
+    return locks.take(db, owner, key, holder, now, expires)
 
 
 def _settle(db: sqlite3.Connection, owner: DeadOwner, now: int, by: Identity) -> list[TaskRun | FlowRun]:
