@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mainspring import clock
-from mainspring._core.transitions import Move, enter, next_state
 from mainspring.exceptions import OwnershipLost
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
@@ -21,10 +20,11 @@ from mainspring.store import forks, keeping, locks, queries, slots
 from mainspring.store.connections import MEMORY, Database, Link, translated
 from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
 from mainspring.store.losses import Loss, Losses
-from mainspring.store.owners import DEFAULT_LEASE_SECONDS, DeadOwner, Identity, Owner, dead_owners
+from mainspring.store.owners import DEFAULT_LEASE_SECONDS, Identity, Owner, dead_owners
 from mainspring.store.protocol import CacheKey, Change, Durability, HeldLock, LogEntry, RunFilter
 from mainspring.store.reading import StoredResults
 from mainspring.store.results import CrashHooks, KeptResult, Leftovers, Settlement
+from mainspring.store.settling import settle
 from mainspring.store.writing import Writing, write_cache_keys, write_changes, write_logs
 
 __all__ = ["SQLiteRunStore"]
@@ -238,7 +238,7 @@ class SQLiteRunStore:
                 db = writer.db or writer.open()
                 now = self._clock.now()
                 for owner in dead_owners(db, self._database.path, self._identity, now):
-                    settled += _settle(db, owner, now, self._identity)
+                    settled += settle(db, owner, now, self._identity)
                     self.has_settled = True
             except sqlite3.Error as error:
                 raise translated(error, self._database.path) from error
@@ -562,34 +562,5 @@ def _take_lock(
     return locks.take(db, owner, key, holder, now, expires)
 
 
-def _settle(db: sqlite3.Connection, owner: DeadOwner, now: int, by: Identity) -> list[TaskRun | FlowRun]:
-    """Crash what a dead owner left unfinished, and free what it held, unless another process has done so by now."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        runs: list[TaskRun | FlowRun] = []
-        if owner.end(db, now, by):
-            slots.drop_slots_of_owner(db, owner.id)
-            locks.drop_locks_of_owner(db, owner.id)
-            runs = queries.unfinished_runs(db, owner.id)
-            at = clock.current().now()
-            changes = [_crash(run, at, owner.message) for run in runs]
-            write_changes(db.cursor(), changes, None)
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    return runs
-
-
 def _claim_crash_hooks(db: sqlite3.Cursor, _: int | None, run_key: bytes) -> bool:
     return db.execute("DELETE FROM crash_hooks WHERE run_id = ?", (run_key,)).rowcount == 1
-
-
-def _crash(run: TaskRun | FlowRun, at: int, message: str) -> Change:
-    state = next_state(run, Move.CRASH, at, message)
-    run.claim(state)
-    change = Change(run, [state], run.recorded)
-    enter(run, state)
-    run.recorded = state.key
-    return change
