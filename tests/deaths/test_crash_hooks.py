@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -123,6 +124,15 @@ def test_hooks_that_cannot_be_found(folder: Path) -> None:
         assert "cannot be called here" in said
         assert "script.py" in said
     assert notes(folder) == 1
+
+
+def test_hooks_that_no_name_leads_to(folder: Path) -> None:
+    """What is defined inside of a function can be found by nobody, and the reaper says so."""
+    (folder / "script.py").write_text(f"def hide():\n{indent(SCRIPT, '    ')}\n    scripted()\nhide()\n")
+    with pytest.raises(AssertionError):
+        run(folder, "script.py")
+    said = run(folder, "-m", "mainspring", "runs", "reap")
+    assert "cannot be called here: no name leads to its task or flow" in said
 
 
 def test_a_run_that_ends_by_itself_leaves_no_note(folder: Path) -> None:

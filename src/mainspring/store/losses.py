@@ -121,7 +121,7 @@ class Losses:
         newest = self._newest
         if newest is None or not self._covers(run, run.recorded is None):
             return None
-        return newest.error(f"The state {run.state} of {type(run).__name__} {run.name!r} ({run.id})")
+        return newest.error(f"The state {run.state.name} of {type(run).__name__} {run.name!r} ({run.id})")
 
     def check(self, what: str, keys: Iterable[bytes | None] = ()) -> None:
         """Refuse something that belongs to a lost run: one of ``keys``, or the run of the calling context.
