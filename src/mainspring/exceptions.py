@@ -28,6 +28,7 @@
     │   └── NotPausedError              it was given an input, and waits for none
     ├── NotSuspendable                  a flow run cannot be suspended
     ├── FlowPauseTimeout                nobody has resumed a paused flow run in time
+    ├── NotCancellable                  a run is over
     ├── ForeignError                    stands for an exception of another process that cannot be had here
     ├── WorkerNotStarted                a worker process cannot be had (also a RuntimeError)
     ├── UnguardedMainProgram            the main program runs again in each worker process (also a RuntimeError)
@@ -52,10 +53,11 @@
         ├── StoreCorrupt                the file is no database, or a damaged one
         ├── StoreTooNew                 written by a newer version
         └── SupersededRun               a write came from an attempt that no longer counts
+            └── OwnershipLost           this process was taken for dead, and its runs were settled
 
     BaseException
     ├── TerminationSignal               SIGTERM, raised in the main thread while a flow runs
-    ├── RunCancelled                    the runner cancelled the task run before its function began
+    ├── RunCancelled                    ends a run that was told to stop: it, or one around it, was cancelled
     ├── Pause                           leaves a run as it is; ``.state`` says why
     └── Abort                           leaves a run as it is; nothing is recorded
 
@@ -99,10 +101,12 @@ __all__ = [
     "MappingMissingIterable",
     "MissingContextError",
     "MissingResult",
+    "NotCancellable",
     "NotPausedError",
     "NotResumable",
     "NotSuspendable",
     "ObjectNotFound",
+    "OwnershipLost",
     "ParameterBindError",
     "ParameterResolutionError",
     "ParameterTypeError",
@@ -268,6 +272,10 @@ class FlowPauseTimeout(MainspringError):  # noqa: N818 - the name is part of the
     """
 
 
+class NotCancellable(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
+    """A run cannot be cancelled, because it is over. Nothing was changed."""
+
+
 class ForeignError(MainspringError):
     """Stands for an exception of another process that cannot be pickled, or cannot be made again here.
 
@@ -388,6 +396,13 @@ class SupersededRun(StoreError):  # noqa: N818 - names a situation
     """
 
 
+class OwnershipLost(SupersededRun):
+    """This process was taken for dead, because it had not renewed its lease: its runs of that time were settled.
+
+    Nothing of them is written any more. New runs of the process are not concerned.
+    """
+
+
 class TerminationSignal(BaseException):
     """The process was asked to terminate while a flow was running in its main thread.
 
@@ -404,7 +419,7 @@ class TerminationSignal(BaseException):
 
 
 class RunCancelled(BaseException):
-    """The task runner cancelled a task run before its function was called."""
+    """Ends a run that was told to stop: it, or a run around it, was cancelled or given up, or its runner was left."""
 
 
 class Pause(BaseException):

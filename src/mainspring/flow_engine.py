@@ -98,6 +98,7 @@ class FlowRunEngine(LoadedFlowRunEngine, SyncDriver):
 
     def call_flow_fn(self) -> Any:
         """Call the flow's function once with a started task runner and settle what it returns (F-20, F-21)."""
+        self.check_cancelled()
         with SyncRunnerScope(self):
             self.finish_leftovers()
             result = self.flow.arguments.call(self.parameters)
@@ -124,8 +125,7 @@ class FlowRunEngine(LoadedFlowRunEngine, SyncDriver):
 
     def handle_success(self, result: Any) -> Any:
         """Enter the state that the result means; a failed one may be retried."""
-        if self._limit is not None:
-            self._limit.end()
+        self.end_call()
         return self._succeed(result)
 
 
@@ -170,6 +170,7 @@ class AsyncFlowRunEngine(LoadedFlowRunEngine, AsyncDriver):
 
     async def call_flow_fn(self) -> Any:
         """Call the flow's function once with a started task runner and settle what it returns (F-20, F-21)."""
+        self.check_cancelled()
         async with AsyncRunnerScope(self):
             await self.finish_leftovers()
             result = await self.flow.arguments.call(self.parameters)
@@ -196,8 +197,7 @@ class AsyncFlowRunEngine(LoadedFlowRunEngine, AsyncDriver):
 
     async def handle_success(self, result: Any) -> Any:
         """Enter the state that the result means; a failed one may be retried."""
-        if self._limit is not None:
-            self._limit.end()
+        self.end_call()
         return await self._succeed(result)
 
 

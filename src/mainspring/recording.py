@@ -20,17 +20,20 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from mainspring import clock
+from mainspring._core import transitions
 from mainspring.events import emit_run_state_change_event, subscriptions
 from mainspring.exceptions import MainspringError, SupersededRun
 from mainspring.logging import RUN_LOGGERS, get_logger
 from mainspring.runs import Run, TaskRun
 from mainspring.settings import Settings, get_current_settings
-from mainspring.states import State
+from mainspring.states import State, StateType
 from mainspring.store.addresses import open_store
+from mainspring.store.losses import LossListener
 from mainspring.store.protocol import CacheKey, Change, Durability, LogEntry, RunStore
 from mainspring.store.reading import remove_unused_files
 from mainspring.store.results import Attachment, KeptResult, Withdrawal
+from mainspring.store_logs import RunLogHandler
+from mainspring.supervision import Supervisor, tell_finders
 
 __all__ = ["Listener", "Recorder", "close_recorders", "current_recorder", "use_recorder"]
 
@@ -54,6 +57,8 @@ OVERDUE = 0.005
 
 IDLE_ROUNDS = 30
 """Turns without work after which the background thread waits to be woken instead of looking."""
+
+_GOES_ON = frozenset({StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING})
 
 Listener = Callable[[Run, State], None]
 
@@ -92,6 +97,11 @@ class Recorder:
         self._idle = True
         self._closing = threading.Event()
         self._flusher: threading.Thread | None = None
+        self._live: dict[bytes, Run] = {}  # what was written of this process, and is not over
+        self._losses = store.losses
+        store.losses.live = self._live
+        self.supervisor = Supervisor(store, self._has_live, self._bury)
+        store.on_holding = self.supervisor.attend
 
     # Recording
 
@@ -101,25 +111,36 @@ class Recorder:
         state: State,
         *,
         wait: bool,
-        before: State | None = None,
         confirm: bool = False,
         attachments: Sequence[Attachment] = (),
-    ) -> None:
-        """Record that ``run`` entered ``state``, and tell the subscribers of events.
+        unless_over: bool = False,
+    ) -> bool:
+        """Make ``state`` the state of ``run``, record it, and tell the subscribers of events.
 
         Args:
-            run: The run, already showing the state.
-            state: The state.
+            run: The run.
+            state: The state; if it is the run's state already, that is its first one.
             wait: Return only when it is durable, as a final state must be before anybody sees the result.
-            before: The state that it follows; None for the first one.
             confirm: Return only when the store has accepted it, whatever the durability.
             attachments: What is to be written in the same commit, if the state is accepted.
+            unless_over: The caller is not the engine of the run, which may be about to end it: then nothing is done.
+
+        Returns:
+            False if nothing was done.
 
         Raises:
             SupersededRun: The store refused the state: the run was settled by somebody else.
+            OwnershipLost: It was, because this process counted as dead.
             StoreError: It cannot be written. It stays buffered and is tried again.
         """
         with self._buffer_lock:
+            before = None if run.state is state else run.state
+            if before is not None:
+                if unless_over and before.is_final():
+                    return False
+                transitions.enter(run, state)
+            if self._losses.any and (refusal := self._losses.refusal(run)) is not None:
+                raise refusal
             change = self._changes.get(run.key)
             if change is None:
                 self._changes[run.key] = change = Change(run, [state], run.recorded)
@@ -139,6 +160,7 @@ class Recorder:
             self._leave_to_flusher()
         if subscriptions.active:
             emit_run_state_change_event(run, before, state)
+        return True
 
     def trail(self, run: Run, began: float, settle: Callable[[BaseException | None], object]) -> bool:
         """Have ``settle`` called once the states of a run are durable: the commit is one for many runs.
@@ -218,9 +240,12 @@ class Recorder:
             wait: Return only when they are as durable as final states are.
 
         Raises:
+            OwnershipLost: They belong to a run that this process has lost.
             StoreError: They cannot be written. Unlike all else they are not tried again: whoever gets the error may
                 go on as if they were not there.
         """
+        if self._losses.any:
+            self._losses.check("A result", [kept.run_key for kept in results])
         with self._buffer_lock:
             self._results.extend(results)
             self._note_results(results)
@@ -296,12 +321,28 @@ class Recorder:
         for listener in self._listeners:
             listener(run, state)
 
+    # Life and death
+
+    def on_ownership_lost(self, listener: LossListener) -> None:
+        """Call ``listener`` with the runs that were going on here if this process was taken for dead.
+
+        It is called in the thread that finds out, and must neither raise nor take long.
+        """
+        self._losses.listen(listener)
+
+    def _has_live(self) -> bool:
+        return bool(self._live)
+
+    def _bury(self) -> None:
+        tell_finders(self)
+
     def close(self) -> None:
         """Write what is left, stop the background thread and close the store. May be called twice."""
         if self._closing.is_set():
             return
         self._closing.set()
         self._wake.set()
+        self.supervisor.close()
         if self._flusher is not None:
             self._flusher.join()
         try:
@@ -342,13 +383,18 @@ class Recorder:
                 if self._unwritten:
                     unwritten = self._unwritten.copy()
                 entered = self._entered
-                for change in changes.values():
-                    change.run.recorded = change.states[-1].key
+                for run_key, change in changes.items():
+                    state = change.states[-1]
+                    change.run.recorded = state.key
+                    if state.type in _GOES_ON:
+                        self._live[run_key] = change.run
             refused = self.store.write(list(changes.values()), logs, cache_keys, results)
         except BaseException:
             self._put_back(changes, logs, cache_keys, results)
             raise
         self._written = entered
+        if self._live:
+            self._forget_ended(changes)
         if results or any(change.attachments for change in changes.values()):
             self._has_unused = (
                 True  # what they replace, or they themselves if refused, may have been in a file
@@ -362,6 +408,14 @@ class Recorder:
                 self._withdrawn = {key: ticket for key, ticket in self._withdrawn.items() if ticket > entered}
         for change in refused:
             self._refused.add(change.run.key)
+            self._live.pop(change.run.key, None)
+
+    def _forget_ended(self, changes: dict[bytes, Change]) -> None:
+        """What is over, and written, needs nobody who looks after it; nor does what will never begin."""
+        for key, change in changes.items():
+            state = change.states[-1]
+            if state.type not in _GOES_ON or state.name == "NotReady":
+                self._live.pop(key, None)
 
     def _put_back(
         self,
@@ -394,7 +448,8 @@ class Recorder:
 
     def _refusal(self, run: Run, state: State) -> SupersededRun:
         self._refused.discard(run.key)
-        return SupersededRun(
+        lost = self._losses.refusal(run) if self._losses.any else None
+        return lost or SupersededRun(
             f"The state {state} of {type(run).__name__} {run.name!r} ({run.id}) was refused: the store holds a"
             f" newer state from somebody else, so this attempt no longer counts. See `mainspring runs show"
             f" {run.id}`."
@@ -437,6 +492,8 @@ class Recorder:
                 if self._is_waiting():
                     rounds = 0
                     self.flush()
+                if self._live:
+                    self.supervisor.attend()
                 if self._has_unused:
                     self._remove_unused_files()
                 self.store.checkpoint()
@@ -460,45 +517,16 @@ class Recorder:
         self._has_trail = bool(self._trail)
 
 
-class _RunLogHandler(logging.Handler):
-    """Keeps the lines of run loggers in the run store of the context that writes them.
-
-    A line with the extra attribute ``send_to_api`` set to False is left out; the settings ``logging.to_api`` say
-    whether any are kept, and how much of each.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        settings = get_current_settings().logging.to_api
-        if not settings.enabled or not getattr(record, "send_to_api", True):
-            return
-        try:
-            message = self.format(record)
-            if len(message) > settings.max_log_size:
-                cut = len(message) - settings.max_log_size
-                message = f"{message[: settings.max_log_size]}... ({cut} characters cut)"
-            entry = LogEntry(
-                at=clock.current().now(),
-                level=record.levelno,
-                logger=record.name,
-                message=message,
-                flow_run_key=_key(getattr(record, "flow_run_id", None)),
-                task_run_key=_key(getattr(record, "task_run_id", None)),
-            )
-            current_recorder().log(entry)
-        except Exception:  # logging must never break the code that logs: the standard library's rule
-            self.handleError(record)
-
-
-def _key(run_id: str | None) -> bytes | None:
-    return bytes.fromhex(run_id.replace("-", "")) if run_id and "<" not in run_id else None
+def _keep_line(entry: LogEntry) -> None:
+    current_recorder().log(entry)
 
 
 _use: ContextVar[Recorder | None] = ContextVar("mainspring_recorder", default=None)
-_recorders: dict[tuple[str, Durability], Recorder] = {}
+_recorders: dict[tuple[str, Durability, str | None, float], Recorder] = {}
 _recorders_lock = threading.Lock()
 _latest: tuple[Settings | None, Recorder | None] = (None, None)
 _inherited: list[object] = []
-_log_handler = _RunLogHandler()
+_log_handler = RunLogHandler(_keep_line)
 
 
 def current_recorder() -> Recorder:
@@ -551,14 +579,20 @@ def close_recorders() -> None:
 
 def _open_recorder(settings: Settings) -> Recorder:
     global _latest
-    key = (settings.run_store_url, settings.durability)
+    url, durability = settings.run_store_url, settings.durability
+    key = (url, durability, settings.host_id, settings.lease_seconds)
+    is_new = False
     with _recorders_lock:
         recorder = _recorders.get(key)
         if recorder is None:
-            recorder = _recorders[key] = Recorder(open_store(*key), settings.durability)
+            is_new = True
+            store = open_store(url, durability, True, settings.host_id, settings.lease_seconds)
+            recorder = _recorders[key] = Recorder(store, durability)
             for name in RUN_LOGGERS:
                 logging.getLogger(name).addHandler(_log_handler)  # a second time does nothing
         _latest = (settings, recorder)
+    if is_new:
+        tell_finders(recorder)  # with no lock held, as they may call code of users
     return recorder
 
 

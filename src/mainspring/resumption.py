@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from mainspring import clock, pauses
-from mainspring._core.transitions import Move, enter, next_state
+from mainspring._core.transitions import Move, next_state
 from mainspring._engine.flow_runs import read_flow_run
 from mainspring.context import FlowRunContext, TaskRunContext
+from mainspring.crash_hooks import call_crash_hooks
 from mainspring.entrypoints import AnyFlow, flow_of, load_flow_and_flow_run, refusal
 from mainspring.exceptions import (
     FlowPauseTimeout,
@@ -230,10 +231,8 @@ def _expire(recorder: Recorder, run: FlowRun, pause: PauseRecord | None) -> None
         return
     message = f"The run was paused, and nobody has resumed it until {until:%Y-%m-%d %H:%M:%S} UTC."
     if pause is None or recorder.store.close_pause(pause.flow_run_key, pause.key, now):
-        before, state = run.state, next_state(run, Move.FAIL, now, message)
-        run.claim(state)
-        enter(run, state)
-        recorder.enter(run, state, wait=True, before=before, confirm=True)
+        state = next_state(run, Move.FAIL, now, message)
+        recorder.enter(run, state, wait=True, confirm=True)
     raise FlowPauseTimeout(
         f"Flow run {run.name!r} ({run.id}) is not resumed: it was too late. {message} It can be resumed as a run that"
         f" has failed."
@@ -255,6 +254,8 @@ def _load(store: RunStore, run: FlowRun, flow: AnyFlow | None) -> _Found:
         raise refusal(run, f"{known.problem}{advice}")
     if flow is None:
         flow = flow_of(run, known)
+    # Those of the death that is gone on from, now that their module is there.
+    call_crash_hooks(current_recorder())
     if flow.name != run.flow_name:
         raise refusal(run, f"it is a run of the flow {run.flow_name!r}, not of {flow.name!r}")
     parameters = _parameters_of(run, known, flow)

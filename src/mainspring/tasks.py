@@ -81,6 +81,8 @@ class Task(Subject[P, R]):
         on_rollback: Hooks called with the transaction when it rolls back.
         step_key: What a run is called when its flow run is resumed, instead of by task and arguments: an equal name
             in an equal place finds the kept result. Without a cache policy given, nothing else is shared then.
+        retry_timeout_seconds: How long all attempts together may take, with the waits between them. None begins that
+            would begin later, and one that goes on is ended then.
 
     Raises:
         TypeError: ``fn`` is not callable, or an option is of a wrong type.
@@ -125,6 +127,7 @@ class Task(Subject[P, R]):
         on_crashed: GivenHooks | None = None,
         on_cancellation: GivenHooks | None = None,
         step_key: str | None = None,
+        retry_timeout_seconds: float | None = None,
     ) -> None:
         self.require_function(fn, "task")
         own_name = name_of(fn, "__name__") or type(fn).__name__
@@ -148,6 +151,7 @@ class Task(Subject[P, R]):
             retry_condition_fn,
             timeout_seconds,
             self._hooks_by_state(),
+            retry_timeout_seconds,
         )
 
     @property
@@ -390,13 +394,15 @@ class Task(Subject[P, R]):
         on_crashed: GivenHooks | None = None,
         on_cancellation: GivenHooks | None = None,
         step_key: str | type[NotSet] | None = NotSet,
+        retry_timeout_seconds: float | None = None,
     ) -> Task[P, R]:
         """A copy of this task with some options changed; the others are kept, hook lists copied.
 
         Options whose default here is None cannot be unset by a copy; see `Task` for what they mean.
         """
         given = {name: value for name, value in locals().items() if name != "self"}
-        return self._with({**given, "timeout_seconds": timeout_seconds or None})
+        limits = {"timeout_seconds": timeout_seconds, "retry_timeout_seconds": retry_timeout_seconds}
+        return self._with({**given, **{name: seconds or None for name, seconds in limits.items()}})
 
     def _options(self) -> dict[str, Any]:
         return {**super()._options(), "cache_policy": self.result_options.given_cache_policy}
@@ -453,6 +459,7 @@ def task(
     on_crashed: GivenHooks | None = None,
     on_cancellation: GivenHooks | None = None,
     step_key: str | None = None,
+    retry_timeout_seconds: float | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 

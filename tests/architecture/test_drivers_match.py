@@ -61,6 +61,7 @@ TWINS = {
     "asleep": "sleep",
     "asynccontextmanager": "contextmanager",
     "athrow": "throw",
+    "current_task": "no_task",
     "wait_async": "wait",
 }
 

@@ -8,7 +8,15 @@ import pytest
 from tests.architecture.source import MODULES, Import, Module, Place, unit
 
 LAYERS = {
-    1: ["_interruption", "_representation", "annotations", "clock", "exceptions", "identifiers"],
+    1: [
+        "_cancel_scopes",
+        "_interruption",
+        "_representation",
+        "annotations",
+        "clock",
+        "exceptions",
+        "identifiers",
+    ],
     2: ["runs", "states"],
     3: ["_core"],
     4: [
@@ -35,15 +43,19 @@ LAYERS = {
         "runtime",
         "store",
         "store_locks",
+        "store_logs",
+        "supervision",
         "suspensions",
         "transactions",
     ],
     6: [
         "_engine",
+        "crash_hooks",
         "entrypoints",
         "flow_engine",
         "futures",
         "pauses",
+        "reaping",
         "task_engine",
         "task_runners",
         "timeouts",

@@ -280,7 +280,7 @@ def test_settle_the_runs_own_timeout() -> None:
     """The run's own limit ends it as TimedOut, and the message names the limit."""
     script = running(RunPolicy("Task run", timeout=1.5))
     error = TimeoutError()
-    script.settle(Raised(error, own_limit=True))
+    script.settle(Raised(error, limit="timeout of 1.5 second(s)"))
     assert script.effects == ["enter TimedOut"]
     assert script.run.state.message == "Task run exceeded timeout of 1.5 second(s)"
     assert script.run.state.data is error
@@ -301,7 +301,7 @@ def test_settle_a_timeout_of_the_users() -> None:
 def test_settle_a_timeout_with_retries() -> None:
     """A timeout is retried like an exception."""
     script = running(RunPolicy("Task run", 1, timeout=1.5))
-    assert script.settle(Raised(TimeoutError(), own_limit=True)) is True
+    assert script.settle(Raised(TimeoutError(), limit="timeout of 1.5 second(s)")) is True
     assert script.effects == ["enter Retrying"]
 
 

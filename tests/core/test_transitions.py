@@ -17,8 +17,8 @@ UNFINISHED = {StateType.PENDING, StateType.SCHEDULED, StateType.RUNNING}
 LEGAL = {
     Move.BEGIN: (set(StateType) - {StateType.RUNNING, StateType.CANCELLING}, "RUNNING", "Running"),
     Move.BLOCK: ({StateType.PENDING, StateType.SCHEDULED}, "PENDING", "NotReady"),
-    Move.SUCCEED: ({StateType.RUNNING}, "COMPLETED", "Completed"),
-    Move.REUSE: ({StateType.RUNNING}, "COMPLETED", "Cached"),
+    Move.SUCCEED: ({StateType.RUNNING, StateType.CANCELLING}, "COMPLETED", "Completed"),
+    Move.REUSE: ({StateType.RUNNING, StateType.CANCELLING}, "COMPLETED", "Cached"),
     Move.FAIL: (UNFINISHED | {StateType.PAUSED}, "FAILED", "Failed"),
     Move.TIME_OUT: ({StateType.RUNNING, StateType.PAUSED}, "FAILED", "TimedOut"),
     Move.RETRY: ({StateType.RUNNING, StateType.SCHEDULED, StateType.PAUSED}, "RUNNING", "Retrying"),
@@ -32,6 +32,8 @@ LEGAL = {
     Move.GO_ON: ({StateType.PAUSED}, "RUNNING", "Resuming"),
     Move.ROLL_BACK: ({StateType.COMPLETED}, "COMPLETED", "RolledBack"),
     Move.CRASH: (set(StateType) - TERMINAL_STATES, "CRASHED", "Crashed"),
+    Move.STOP: (set(StateType) - TERMINAL_STATES - {StateType.CANCELLING}, "CANCELLING", "Cancelling"),
+    Move.CANCEL: (set(StateType) - TERMINAL_STATES, "CANCELLED", "Cancelled"),
 }
 
 

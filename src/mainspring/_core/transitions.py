@@ -39,6 +39,8 @@ class Move(Enum):
     PAUSE = "the function waits for somebody"
     SUSPEND = "the function was left, to be called again"
     GO_ON = "the attempt that was paused goes on"
+    STOP = "the run was asked to be cancelled"
+    CANCEL = "the run has ended because of that"
 
     __hash__ = object.__hash__  # members are unique, and the default hashes their names in Python
 
@@ -49,6 +51,8 @@ _BLOCK = (_S.PENDING, "NotReady")
 _FAIL = (_S.FAILED, "Failed")
 _RETRY = (_S.RUNNING, "Retrying")
 _CRASH = (_S.CRASHED, "Crashed")
+_STOP = (_S.CANCELLING, "Cancelling")
+_CANCEL = (_S.CANCELLED, "Cancelled")
 
 _ROLLED_BACK = "RolledBack"
 _RESUMING = "Resuming"
@@ -58,6 +62,8 @@ MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
         Move.BLOCK: _BLOCK,
         Move.FAIL: _FAIL,
         Move.CRASH: _CRASH,
+        Move.STOP: _STOP,
+        Move.CANCEL: _CANCEL,
     },
     _S.SCHEDULED: {
         Move.BEGIN: _BEGIN,
@@ -65,6 +71,8 @@ MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
         Move.BLOCK: _BLOCK,
         Move.FAIL: _FAIL,
         Move.CRASH: _CRASH,
+        Move.STOP: _STOP,
+        Move.CANCEL: _CANCEL,
     },
     _S.RUNNING: {
         Move.SUCCEED: (_S.COMPLETED, "Completed"),
@@ -76,6 +84,8 @@ MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
         Move.PAUSE: (_S.PAUSED, "Paused"),
         Move.SUSPEND: (_S.PAUSED, "Suspended"),
         Move.CRASH: _CRASH,
+        Move.STOP: _STOP,
+        Move.CANCEL: _CANCEL,
     },
     # A pause has an end, and so has the time of the attempt, which goes on.
     _S.PAUSED: {
@@ -86,8 +96,16 @@ MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
         Move.RETRY: _RETRY,
         Move.AWAIT_RETRY: (_S.SCHEDULED, "AwaitingRetry"),
         Move.CRASH: _CRASH,
+        Move.STOP: _STOP,
+        Move.CANCEL: _CANCEL,
     },
-    _S.CANCELLING: {Move.CRASH: _CRASH},
+    # What returns before it is stopped has completed.
+    _S.CANCELLING: {
+        Move.SUCCEED: (_S.COMPLETED, "Completed"),
+        Move.REUSE: (_S.COMPLETED, "Cached"),
+        Move.CRASH: _CRASH,
+        Move.CANCEL: _CANCEL,
+    },
     # Running the same record again is allowed from every final state (E-29).
     _S.COMPLETED: {Move.BEGIN: _BEGIN, Move.ROLL_BACK: (_S.COMPLETED, _ROLLED_BACK)},
     _S.FAILED: {Move.BEGIN: _BEGIN},

@@ -19,6 +19,7 @@ from mainspring._core.steps import Steps
 from mainspring._engine.background import BackgroundRuns
 from mainspring._engine.inputs import collect_inputs
 from mainspring._engine.pausing import PausableFlowRun
+from mainspring._engine.places import crash_note
 from mainspring._engine.recorded import also_named
 from mainspring._engine.scopes import FlowScope
 from mainspring.annotations import NotSet
@@ -100,6 +101,8 @@ class BaseFlowRunEngine(PausableFlowRun):
         begins_to_resume = self.resumes and state.type is StateType.RUNNING
         if state.type is StateType.RUNNING and not transitions.goes_on(run.state, state):
             self._begin_steps(begins_to_resume)
+        if begins_to_resume:
+            self._attachments = crash_note(run.key, self.flow)
         if self._stand_in is not None:
             self._mirror(self._stand_in, state)
             if state.type is StateType.COMPLETED and self._around is not None:
@@ -169,10 +172,10 @@ class BaseFlowRunEngine(PausableFlowRun):
             )
             self._create_stand_in(run)
             run.claim(pending)
-            self._recorder.enter(run, pending, wait=False)
+            self._recorder.enter(run, pending, wait=False, attachments=crash_note(run.key, flow))
         elif not self._recorder.has(run):  # made by hand: its history begins here
             run.claim(run.state)
-            self._recorder.enter(run, run.state, wait=False)
+            self._recorder.enter(run, run.state, wait=False, attachments=crash_note(run.key, flow))
         if self.resumes:
             self._is_announced = self._named = True
         self.logger = flow_run_logger(run, flow)
@@ -229,10 +232,8 @@ class BaseFlowRunEngine(PausableFlowRun):
         details = msgspec.structs.replace(state.state_details) if state.has_details else StateDetails()
         details.child_flow_run_id = self.flow_run.id if self.flow_run else None
         copy = State(state.type, state.name, state.message, NotSet, None, details, at=state.at)
-        before = stand_in.state
         stand_in.claim(copy)
-        transitions.enter(stand_in, copy)
-        self._recorder.enter(stand_in, copy, wait=False, before=before)
+        self._recorder.enter(stand_in, copy, wait=False)
 
     def _enter_run(self) -> None:
         self._choose_store()
@@ -267,6 +268,7 @@ class BaseFlowRunEngine(PausableFlowRun):
             self._keeps_result,
             cast(Any, self).client if self._is_started else None,  # which is the driver's
         )
+        context.scope = self._new_scope()
         for name, value in (self.parameters or {}).items():
             context.run_results.note(value, Origin(Parameter(name=name)))
         return context

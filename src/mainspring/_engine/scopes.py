@@ -32,9 +32,10 @@ __all__ = [
 class SyncRunScope:
     """Around a whole run: it is created before the block, and whatever ends the block is recorded."""
 
-    __slots__ = ("begins", "dependencies", "engine", "run_id")
+    __slots__ = ("begins", "dependencies", "engine", "is_left", "run_id")
 
     def __init__(self, engine: Any, run_id: Any, dependencies: Any, begins: bool) -> None:
+        self.is_left = False
         self.engine = engine
         self.run_id = run_id
         self.dependencies = dependencies
@@ -49,19 +50,23 @@ class SyncRunScope:
             if self.begins:
                 engine.begin_run()
         except BaseException as error:
-            self.__exit__(type(error), error, error.__traceback__)
-            raise
+            self.is_left = self.__exit__(type(error), error, error.__traceback__)
+            if not self.is_left:
+                raise
         return engine
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> bool:
+        if self.is_left:
+            return False
         engine = self.engine
+        is_absorbed = False
         try:
             try:
                 if engine._must_crash(error):
                     engine.handle_crash(error)
-                if engine.run is not None:
+                if engine.run is not None and engine.settler is None:
                     if noted:
                         engine.release_slots()
                     if self.begins and not engine._unrecorded:
@@ -71,8 +76,10 @@ class SyncRunScope:
                 if engine._must_crash(late):
                     engine.handle_crash(late)
                 raise
+            is_absorbed = bool(engine.absorbs(error))
+            return is_absorbed
         finally:
-            engine._leave_run(error)
+            engine._leave_run(None if is_absorbed else error)
 
 
 class SyncAttemptScope:
@@ -89,9 +96,10 @@ class SyncAttemptScope:
         if engine.run.state.is_scheduled():
             engine.wait_until_ready()
         self.context = engine._enter_attempt()
-        seconds = engine.subject.policy.timeout
-        if seconds is not None:
-            engine._limit = self.limit = SyncTimeout(seconds, engine.timeout_error, engine)
+        policy = engine.subject.policy
+        if policy.is_limited or engine._cancel_scope.deadline is not None:
+            engine._limit = self.limit = engine.new_limit(SyncTimeout)
+        if self.limit is not None:
             try:
                 self.limit.__enter__()
             except BaseException as error:
@@ -109,6 +117,10 @@ class SyncAttemptScope:
                     self.limit.__exit__(kind, error, trace)
                 except TimeoutError as expiry:
                     error = expiry
+                if self.limit.is_settled and isinstance(error, Exception | None):
+                    engine.accept_settlement()
+                    return True
+            engine._cancel_scope.close()
             if error is None or not isinstance(error, Exception):
                 if isinstance(error, Pause):
                     engine.note_pause(error)
@@ -127,9 +139,10 @@ class SyncAttemptScope:
 class AsyncRunScope:
     """Around a whole run: it is created before the block, and whatever ends the block is recorded."""
 
-    __slots__ = ("begins", "dependencies", "engine", "run_id")
+    __slots__ = ("begins", "dependencies", "engine", "is_left", "run_id")
 
     def __init__(self, engine: Any, run_id: Any, dependencies: Any, begins: bool) -> None:
+        self.is_left = False
         self.engine = engine
         self.run_id = run_id
         self.dependencies = dependencies
@@ -144,19 +157,23 @@ class AsyncRunScope:
             if self.begins:
                 await engine.begin_run()
         except BaseException as error:
-            await self.__aexit__(type(error), error, error.__traceback__)
-            raise
+            self.is_left = await self.__aexit__(type(error), error, error.__traceback__)
+            if not self.is_left:
+                raise
         return engine
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> bool:
+        if self.is_left:
+            return False
         engine = self.engine
+        is_absorbed = False
         try:
             try:
                 if engine._must_crash(error):
                     await engine.handle_crash(error)
-                if engine.run is not None:
+                if engine.run is not None and engine.settler is None:
                     if noted:
                         await engine.release_slots()
                     if self.begins and not engine._unrecorded:
@@ -166,8 +183,10 @@ class AsyncRunScope:
                 if engine._must_crash(late):
                     await engine.handle_crash(late)
                 raise
+            is_absorbed = bool(engine.absorbs(error))
+            return is_absorbed
         finally:
-            engine._leave_run(error)
+            engine._leave_run(None if is_absorbed else error)
 
 
 class AsyncAttemptScope:
@@ -184,9 +203,10 @@ class AsyncAttemptScope:
         if engine.run.state.is_scheduled():
             await engine.wait_until_ready()
         self.context = engine._enter_attempt()
-        seconds = engine.subject.policy.timeout
-        if seconds is not None:
-            engine._limit = self.limit = AsyncTimeout(seconds, engine.timeout_error, engine)
+        policy = engine.subject.policy
+        if policy.is_limited or engine._cancel_scope.deadline is not None:
+            engine._limit = self.limit = engine.new_limit(AsyncTimeout)
+        if self.limit is not None:
             try:
                 await self.limit.__aenter__()
             except BaseException as error:
@@ -204,6 +224,10 @@ class AsyncAttemptScope:
                     await self.limit.__aexit__(kind, error, trace)
                 except TimeoutError as expiry:
                     error = expiry
+                if self.limit.is_settled and isinstance(error, Exception | None):
+                    engine.accept_settlement()
+                    return True
+            engine._cancel_scope.close()
             if error is None or not isinstance(error, Exception):
                 if isinstance(error, Pause):
                     engine.note_pause(error)

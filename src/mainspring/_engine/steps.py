@@ -106,14 +106,14 @@ def scope_of(context: TaskRunContext | None) -> str:
     """What tells the steps inside of a task run from those inside of others; empty outside of task runs."""
     if context is None:
         return ""
-    if context.scope is None:
+    if context.place is None:
         task: Any = context.task
         outer = context.outer
         while outer is not None and outer.task_run is context.task_run:  # an earlier attempt's
             outer = outer.outer
         call = _call_of(task, context.parameters) or f"task {task.task_key}"
-        context.scope = digest_of(scope_of(outer), call)
-    return context.scope
+        context.place = digest_of(scope_of(outer), call)
+    return context.place
 
 
 def _call_of(task: Any, parameters: Mapping[str, Any] | None) -> str | None:

@@ -15,6 +15,7 @@ that the command answers at once; what it does is in the modules below them, loa
                 mainspring runs logs     logbook
                 mainspring runs resume   execution
                 mainspring runs suspend  execution
+                mainspring runs reap     burying
     cache       mainspring cache why     caching
     version     mainspring version
 

@@ -1,4 +1,4 @@
-"""``mainspring runs``: the history of runs, going on with one, and suspending one."""
+"""``mainspring runs``: the history of runs, going on with one, stopping one, and finding the dead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 __all__ = ["runs"]
 
 runs = typer.Typer(
-    help="Read the history of runs, suspend one, and resume one.",
+    help="Read the history of runs, resume, suspend or cancel one, and find those of dead processes.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -150,3 +150,36 @@ def suspend_run(
     from mainspring.cli.execution import suspend  # start-up: the engines and what goes with them
 
     suspend(run_id, timeout)
+
+
+@runs.command("cancel")
+def cancel_run(
+    run_id: RunId,
+    reason: Annotated[
+        str | None,
+        typer.Option("--reason", metavar="TEXT", help="What the run's state is to say.", show_default=False),
+    ] = None,
+    wait: Annotated[
+        float,
+        typer.Option("--wait", min=0, metavar="SECONDS", help="Wait for its end, at most so long."),
+    ] = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel a run, with all that runs inside of it, whichever process it goes on in.
+
+    Exits with 0 if it is Cancelled, 1 if it goes on or has completed before, 2 if it cannot be cancelled.
+    """
+    from mainspring.cli.cancelling import cancel  # start-up
+
+    raise typer.Exit(cancel(run_id, reason, wait, as_json))
+
+
+@runs.command("reap")
+def reap_runs(as_json: AsJson = False) -> None:
+    """Find the runs of dead processes, mark them Crashed, free what they held, and call their on_crashed hooks.
+
+    Reading commands and new runs find the dead as well; this one also loads the files of scripts to call their hooks.
+    """
+    from mainspring.cli.burying import bury  # start-up
+
+    bury(as_json)

@@ -19,6 +19,7 @@ from mainspring.context.runs import (
     FlowRunContext,
     RunContext,
     TaskRunContext,
+    current_scope,
     get_run_context,
 )
 from mainspring.context.shipping import hydrated_context, serialize_context, with_context
@@ -33,6 +34,7 @@ __all__ = [
     "SettingsContext",
     "TagsContext",
     "TaskRunContext",
+    "current_scope",
     "get_run_context",
     "get_settings_context",
     "hydrated_context",

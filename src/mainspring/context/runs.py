@@ -8,13 +8,21 @@ from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from mainspring import clock
+from mainspring._cancel_scopes import CancelScope
 from mainspring._core.lineage import Lineage
 from mainspring._core.steps import Steps
 from mainspring._holder import ContextModel
 from mainspring.exceptions import MissingContextError
 from mainspring.runs import FlowRun, TaskRun
 
-__all__ = ["EngineContext", "FlowRunContext", "RunContext", "TaskRunContext", "get_run_context"]
+__all__ = [
+    "EngineContext",
+    "FlowRunContext",
+    "RunContext",
+    "TaskRunContext",
+    "current_scope",
+    "get_run_context",
+]
 
 _SHIPPED = {
     "parameters": None,
@@ -32,7 +40,10 @@ class Named(Protocol):
 
 
 class RunContext(ContextModel):
-    """What the contexts of task and flow runs share: when this attempt started, and how results are kept in it."""
+    """What the contexts of task and flow runs share: when this attempt started, and how results are kept in it.
+
+    ``scope`` is what bounds the attempt; None in contexts that are made by hand.
+    """
 
     __slots__ = (
         "client",
@@ -41,6 +52,7 @@ class RunContext(ContextModel):
         "persist_result",
         "reported",
         "result_store",
+        "scope",
         "started_at",
     )
 
@@ -59,6 +71,7 @@ class RunContext(ContextModel):
         self.persist_result = persist_result
         self.reported: BaseException | None = None  # the latest failure that a run inside has told of
         self.client = client
+        self.scope: CancelScope | None = None
         self._active = False  # at once, as it takes long to find that there is nothing in a slot
         self.started_at = clock.current().now() if start_time is None else clock.from_datetime(start_time)
 
@@ -146,10 +159,10 @@ class TaskRunContext(RunContext):
         start_time: When the attempt started; now by default.
         cancel_event: Set by whoever runs the task to cancel it.
 
-    ``scope`` tells the run from others of its flow run, for the steps inside of it; None until one asks.
+    ``place`` tells the run from others of its flow run, for the steps inside of it; None until one asks.
     """
 
-    __slots__ = ("cancel_event", "scope", "task", "task_run")
+    __slots__ = ("cancel_event", "place", "task", "task_run")
     _variable = ContextVar("mainspring_task_run", default=None)
     _shipped: ClassVar = {"task": None, "task_run": None, **_SHIPPED}
 
@@ -167,7 +180,7 @@ class TaskRunContext(RunContext):
     ) -> None:
         RunContext.__init__(self, parameters, log_prints, result_store, persist_result, client, start_time)
         self.cancel_event = cancel_event
-        self.scope: str | None = None
+        self.place: str | None = None
         self.task = task
         self.task_run = task_run
 
@@ -185,3 +198,9 @@ def get_run_context() -> TaskRunContext | FlowRunContext:
     if context is None:
         raise MissingContextError("There is no active task or flow run: call this inside of one.")
     return context
+
+
+def current_scope() -> CancelScope | None:
+    """What bounds the calling code: the scope of the innermost active run, None outside of runs."""
+    context = TaskRunContext.get() or FlowRunContext.get()
+    return None if context is None else context.scope

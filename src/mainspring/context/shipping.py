@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import update_wrapper
@@ -11,7 +12,9 @@ from importlib import import_module
 from inspect import iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar, cast
 
-from mainspring.context.runs import FlowRunContext, TaskRunContext
+from mainspring._cancel_scopes import CancelScope
+from mainspring.clock import MICROSECONDS, SystemClock
+from mainspring.context.runs import FlowRunContext, TaskRunContext, current_scope
 from mainspring.context.tagging import TagsContext
 from mainspring.settings.current import SettingsContext, get_settings_context
 
@@ -30,18 +33,26 @@ def serialize_context(include_secrets: bool = True) -> dict[str, Any]:
 
     Returns:
         A new dict with the keys ``flow_run_context``, ``task_run_context``, ``tags_context`` and
-        ``settings_context``. Each value is a dict, empty where no such context is active; settings always are.
+        ``settings_context``. Each value is a dict, empty where no such context is active; settings always are. If what
+        is active has to end by some time, that is there under ``deadline``, in microseconds since the epoch.
 
     Raises:
         MissingContextError: The environment gives no valid settings.
     """
     flow_run, task_run = FlowRunContext.get(), TaskRunContext.get()
-    return {
+    shipped: dict[str, Any] = {
         "flow_run_context": {} if flow_run is None else flow_run.serialize(include_secrets),
         "task_run_context": {} if task_run is None else task_run.serialize(include_secrets),
         "tags_context": TagsContext.get().serialize(include_secrets),
         "settings_context": get_settings_context().serialize(include_secrets),
     }
+    scope = current_scope()
+    remaining = None if scope is None else scope.remaining()
+    if remaining is not None:
+        shipped["deadline"] = SystemClock.now() + round(
+            remaining * MICROSECONDS
+        )  # as clocks agree, not processes
+    return shipped
 
 
 def with_context(fn: Callable[P, R]) -> Callable[P, R]:
@@ -111,13 +122,22 @@ def hydrated_context(
     with ExitStack() as stack:
         if settings := given.get("settings_context"):
             stack.enter_context(SettingsContext.hydrate(settings))
+        scope = _scope_until(given.get("deadline"))
         if flow_run := given.get("flow_run_context"):
-            stack.enter_context(_detached(flow_run, client, stack))
+            stack.enter_context(_detached(flow_run, client, stack)).scope = scope
         if task_run := given.get("task_run_context"):
-            stack.enter_context(TaskRunContext(**_own_store(task_run), client=client))
+            stack.enter_context(TaskRunContext(**_own_store(task_run), client=client)).scope = scope
         if tags := given.get("tags_context"):
             stack.enter_context(TagsContext(**tags))
         yield
+
+
+def _scope_until(deadline: int | None) -> CancelScope:
+    """The scope that stands for all that is around the runs here, in the process where they were submitted."""
+    scope = CancelScope(None)
+    if deadline is not None:
+        scope.bound(time.monotonic() + (deadline - SystemClock.now()) / MICROSECONDS)
+    return scope
 
 
 def _detached(fields: Mapping[str, Any], client: Any, stack: ExitStack) -> FlowRunContext:

@@ -14,6 +14,7 @@
 ``rows``         records as rows and rows as records
 ``encoding``     the columns that hold JSON
 ``owners``       which process a run belongs to, and whether that process is alive
+``losses``       what this process has lost because others took it for dead
 ``forks``        what happens to an open store when its process forks
 """
 

@@ -14,17 +14,19 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mainspring import clock
 from mainspring._core.transitions import Move, enter, next_state
+from mainspring.exceptions import OwnershipLost
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import forks, keeping, locks, queries, slots, waiting
+from mainspring.store import cancellations, forks, keeping, locks, queries, slots, waiting
+from mainspring.store.cancellations import CancellationRequest
 from mainspring.store.connections import MEMORY, Database, Link, translated
 from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
-from mainspring.store.owners import DeadOwner, Owner, dead_owners
-from mainspring.store.pauses import Holder, PauseRecord, SuspensionRequest
+from mainspring.store.losses import Loss, Losses
+from mainspring.store.owners import DEFAULT_LEASE_SECONDS, DeadOwner, Identity, Owner, dead_owners
 from mainspring.store.protocol import CacheKey, Change, Durability, HeldLock, LogEntry, RunFilter
 from mainspring.store.reading import StoredResults
-from mainspring.store.results import KeptResult, Leftovers, Settlement
-from mainspring.store.writing import write_cache_keys, write_changes, write_logs
+from mainspring.store.results import CrashHooks, KeptResult, Leftovers, Settlement
+from mainspring.store.writing import Writing, write_cache_keys, write_changes, write_logs
 
 __all__ = ["SQLiteRunStore"]
 
@@ -39,7 +41,7 @@ R = TypeVar("R", TaskRun, FlowRun, TaskRun | FlowRun)
 T = TypeVar("T")
 
 
-class SQLiteRunStore:
+class SQLiteRunStore(waiting.Pauses):
     """A run store in an SQLite database.
 
     Safe to use from any thread. In a forked child it opens connections of its own when it is used, and owns
@@ -49,6 +51,14 @@ class SQLiteRunStore:
         path: The file, or ``":memory:"``.
         durability: What a commit survives; "relaxed" is up to whoever calls `write`, here it is "process".
         create: With False a database that does not exist is an error.
+        host_id: What tells this host from others; its name when omitted.
+        lease_seconds: For how long other hosts wait for a sign of life of this process.
+
+    Attributes:
+        losses: What this process has lost because others took it for dead.
+        lease_seconds: As given.
+        has_settled: Dead owners were settled here; for whoever looks after their hooks, who sets it back.
+        on_holding: Called when slots or a lock were taken: the lease has to be renewed from then on.
 
     Raises:
         StoreUnavailable: The file cannot be made, opened or written, or belongs to another program.
@@ -56,7 +66,14 @@ class SQLiteRunStore:
         StoreTooNew: The file was written by a newer version.
     """
 
-    def __init__(self, path: str | Path, durability: Durability = "process", create: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        durability: Durability = "process",
+        create: bool = True,
+        host_id: str | None = None,
+        lease_seconds: float = DEFAULT_LEASE_SECONDS,
+    ) -> None:
         # Locks and the log are known by the path; through a link it would have another name.
         place = MEMORY if str(path) == MEMORY else str(Path(path).resolve())
         self._database = Database(place, durability)
@@ -70,6 +87,12 @@ class SQLiteRunStore:
             # In the order in which locks are taken: catching up holds the last two.
             self._links = [self._reader, self._maintenance, self._writer]
         self._results = StoredResults(self)
+        self.losses = Losses()
+        self.on_holding: Callable[[], object] | None = None
+        self.has_settled = False
+        self.lease_seconds = lease_seconds
+        self._identity = Identity.of(host_id, lease_seconds)
+        self._clock = clock.current()  # leases are of the process, whatever the context of a caller says
         self._owner: Owner | None = None
         self._rows_copied = 0
         self._catch_up_at = CATCH_UP_PAGES
@@ -106,10 +129,19 @@ class SQLiteRunStore:
         """See `RunStore.write`."""
         if not changes and not logs and not cache_keys and not results:
             return []
+        writing = Writing(changes, logs, cache_keys, results)
+        while True:
+            left, refused = writing.without(self.losses) if self.losses.any else (writing, [])
+            try:
+                return [*refused, *self._write(left)]
+            except OwnershipLost:  # has been told; what is not lost is still to be written
+                continue
+
+    def _write(self, writing: Writing) -> list[Change]:
         try:
-            return self._transact(_write_history, changes, logs, cache_keys, results, False)
+            return self._transact(_write_history, writing, False)
         except UnicodeEncodeError:  # a text with lone surrogates, which nobody should pay to look for
-            return self._transact(_write_history, changes, logs, cache_keys, results, True)
+            return self._transact(_write_history, writing, True)
 
     def _transact(
         self,
@@ -117,27 +149,85 @@ class SQLiteRunStore:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Call ``work`` with a cursor, this process as the owner, and the arguments, in one transaction."""
+        """Call ``work`` with a cursor, this process as the owner, and the arguments, in one transaction.
+
+        Raises:
+            OwnershipLost: This process counts as dead since it wrote last. Nothing was written; from now on it writes
+                as somebody new, and `losses` say what it must not write.
+        """
+        writer = self._writer
+        try:
+            with writer.lock:
+                db = writer.db
+                owner: Owner | None = None
+                try:
+                    if db is None:
+                        db = writer.open()
+                    owner = self._owner
+                    if owner is None and not self._database.in_memory:
+                        owner = self._owner = Owner.claim(
+                            db, self._database.path, self._identity, self._clock.now()
+                        )
+                    cursor = writer.cursor()
+                    cursor.execute("BEGIN IMMEDIATE")
+                    if owner is None:
+                        result = work(cursor, None, *args, **kwargs)
+                    else:
+                        if owner.lease_expires <= self._clock.now():  # else nobody can have found us dead
+                            self._renew(cursor, owner)
+                        result = work(cursor, owner.id, *args, **kwargs)
+                    cursor.execute("COMMIT")
+                    return result
+                except BaseException as error:  # signals may raise anything between two statements
+                    if db is not None and db.in_transaction:
+                        db.execute("ROLLBACK")
+                    if owner is not None:
+                        owner.lease_expires = 0  # what was renewed may not be there: look next time
+                    if isinstance(error, sqlite3.Error):
+                        raise translated(error, self._database.path) from error
+                    raise
+        except OwnershipLost:
+            self.losses.tell()
+            raise
+
+    def _renew(self, cursor: sqlite3.Cursor, owner: Owner) -> None:
+        """Renew the lease, inside of a transaction: as nobody else can write now, what it says holds to its end.
+
+        Raises:
+            OwnershipLost: It is too late.
+        """
+        if owner.renew(cursor, self._clock.now() + self._identity.lease):
+            return
+        loss = Loss(*owner.end_in(cursor), self.url, self._clock.now())
+        self._owner = None
+        owner.discard()
+        self.losses.note(loss)
+        raise loss.error("A write")
+
+    # Life and death
+
+    def renew_lease(self) -> bool:
+        """See `RunStore.renew_lease`."""
+        if self._owner is None:
+            return False
+        return self._transact(self._renew_and_look)
+
+    def _renew_and_look(self, cursor: sqlite3.Cursor, _: int | None) -> bool:
+        owner = self._owner
+        if owner is None:
+            return False
+        self._renew(cursor, owner)
+        return owner.is_holding(cursor)
+
+    def read_version(self) -> int:
+        """See `RunStore.read_version`."""
         writer = self._writer
         with writer.lock:
-            db = writer.db
             try:
-                if db is None:
-                    db = writer.open()
-                if self._owner is None and not self._database.in_memory:
-                    self._owner = Owner.claim(db, self._database.path)
-                owner = self._owner.id if self._owner is not None else None
-                cursor = writer.cursor()
-                cursor.execute("BEGIN IMMEDIATE")
-                result = work(cursor, owner, *args, **kwargs)
-                cursor.execute("COMMIT")
-                return result
-            except BaseException as error:  # signals may raise anything between two statements
-                if db is not None and db.in_transaction:
-                    db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise translated(error, self._database.path) from error
-                raise
+                (version,) = writer.cursor().execute("PRAGMA data_version").fetchone()
+            except sqlite3.Error as error:
+                raise translated(error, self._database.path) from error
+        return int(version)
 
     def settle_dead_owners(self) -> list[TaskRun | FlowRun]:
         """See `RunStore.settle_dead_owners`."""
@@ -148,11 +238,26 @@ class SQLiteRunStore:
         with writer.lock:
             try:
                 db = writer.db or writer.open()
-                for owner in dead_owners(db, self._database.path):
-                    settled += _settle(db, owner)
+                now = self._clock.now()
+                for owner in dead_owners(db, self._database.path, self._identity, now):
+                    settled += _settle(db, owner, now, self._identity)
+                    self.has_settled = True
             except sqlite3.Error as error:
                 raise translated(error, self._database.path) from error
         return settled
+
+    def read_crash_hooks(self) -> list[CrashHooks]:
+        """See `RunStore.read_crash_hooks`."""
+        writer = self._writer  # which is open, where this is asked for when a store was opened
+        with writer.lock:
+            try:
+                return queries.crash_hooks(writer.cursor())
+            except sqlite3.Error as error:
+                raise translated(error, self._database.path) from error
+
+    def claim_crash_hooks(self, run_key: bytes) -> bool:
+        """See `RunStore.claim_crash_hooks`."""
+        return self._transact(_claim_crash_hooks, run_key)
 
     # Limits
 
@@ -173,7 +278,12 @@ class SQLiteRunStore:
 
     def take_slots(self, request: SlotRequest, now: int, wait_until: int | None) -> SlotAnswer:
         """See `LimitStore.take_slots`."""
-        return self._transact(slots.take, request, now, wait_until)
+        if self.losses.any:
+            self.losses.check("A request for slots", [request.holder[1] if request.holder else None])
+        answer = self._transact(slots.take, request, now, wait_until)
+        if answer.granted and self.on_holding is not None:
+            self.on_holding()
+        return answer
 
     def may_take_slots(self, request: SlotRequest, now: int) -> bool:
         """See `LimitStore.may_take_slots`."""
@@ -191,7 +301,12 @@ class SQLiteRunStore:
 
     def take_lock(self, key: str, holder: str, now: int, expires: int | None) -> HeldLock | None:
         """See `RunStore.take_lock`."""
-        return self._transact(locks.take, key, holder, now, expires)
+        if self.losses.any:
+            self.losses.check(f"The lock on {key!r}")
+        held = self._transact(locks.take, key, holder, now, expires)
+        if held is None and self.on_holding is not None:
+            self.on_holding()
+        return held
 
     def release_lock(self, key: str, holder: str, now: int) -> bool:
         """See `RunStore.release_lock`."""
@@ -255,45 +370,7 @@ class SQLiteRunStore:
         """See `ResultRows.forget_unused_files`."""
         self._transact(keeping.forget_unused_files, files)
 
-    # Pauses
-
-    def open_pause(self, pause: PauseRecord) -> PauseRecord:
-        """See `PauseRows.open_pause`."""
-        return self._transact(waiting.open_pause, pause)
-
-    def answer_pause(self, run_key: bytes, key: str, now: int, content: str | bytes | None) -> bool:
-        """See `PauseRows.answer_pause`."""
-        return self._transact(waiting.answer, run_key, key, now, content)
-
-    def refuse_answer(self, run_key: bytes, key: str, problem: str) -> None:
-        """See `PauseRows.refuse_answer`."""
-        self._transact(waiting.refuse, run_key, key, problem)
-
-    def close_pause(self, run_key: bytes, key: str, now: int) -> bool:
-        """See `PauseRows.close_pause`."""
-        return self._transact(waiting.close, run_key, key, now)
-
-    def read_pause(self, run_key: bytes, key: str) -> PauseRecord | None:
-        """See `PauseRows.read_pause`."""
-        return self._read(waiting.pause, run_key, key)
-
-    def read_open_pauses(self, run_key: bytes) -> list[PauseRecord]:
-        """See `PauseRows.read_open_pauses`."""
-        return self._read(waiting.open_pauses, run_key)
-
-    def request_suspension(self, request: SuspensionRequest) -> None:
-        """See `PauseRows.request_suspension`."""
-        self._transact(waiting.request_suspension, request)
-
-    def read_suspension(self, run_key: bytes) -> SuspensionRequest | None:
-        """See `PauseRows.read_suspension`."""
-        return self._read(waiting.suspension, run_key)
-
-    def drop_suspension(self, run_key: bytes) -> None:
-        """See `PauseRows.drop_suspension`."""
-        self._transact(waiting.drop_suspension, run_key)
-
-    def read_holder(self, run_key: bytes) -> Holder:
+    def read_holder(self, run_key: bytes) -> waiting.Holder:
         """See `PauseRows.read_holder`."""
         owner = self._owner
         return self._read(waiting.holder, None if owner is None else owner.id, run_key)
@@ -347,6 +424,21 @@ class SQLiteRunStore:
     def read_task_runs_of_cache_key(self, key: str, limit: int) -> list[TaskRun]:
         """See `RunStore.read_task_runs_of_cache_key`."""
         return self._with_results(self._read(queries.task_runs_of_cache_key, key, limit))
+
+    # Requests to cancel runs
+
+    def request_cancellation(self, request: CancellationRequest, now: int) -> bool:
+        """See `CancellationRows.request_cancellation`."""
+        return self._transact(cancellations.request, request, now)
+
+    def read_cancellations(self) -> list[CancellationRequest]:
+        """See `CancellationRows.read_cancellations`."""
+        owner = self._owner
+        return self._read(cancellations.read, None if owner is None else owner.id)
+
+    def drop_cancellation(self, run_key: bytes) -> None:
+        """See `CancellationRows.drop_cancellation`."""
+        self._transact(cancellations.drop, run_key)
 
     def _with_results(self, runs: list[R]) -> list[R]:
         """The same runs, with states that read their results here."""
@@ -439,6 +531,7 @@ class SQLiteRunStore:
         if self._owner is not None:
             self._owner.abandon()
             self._owner = None
+        self.losses.abandon()
         self._rows_copied = 0
 
 
@@ -448,15 +541,8 @@ def _reopened(path: str, durability: Durability) -> SQLiteRunStore:
     return SQLiteRunStore(path, durability, create=False)
 
 
-def _write_history(
-    db: sqlite3.Cursor,
-    owner: int | None,
-    changes: Sequence[Change],
-    logs: Sequence[LogEntry],
-    cache_keys: Sequence[CacheKey],
-    results: Sequence[KeptResult],
-    tidy: bool,
-) -> list[Change]:
+def _write_history(db: sqlite3.Cursor, owner: int | None, writing: Writing, tidy: bool) -> list[Change]:
+    changes, logs, cache_keys, results = writing
     refused = write_changes(db, changes, owner, tidy) if changes else []
     if logs:
         write_logs(db, logs, tidy)
@@ -467,22 +553,28 @@ def _write_history(
     return refused
 
 
-def _settle(db: sqlite3.Connection, owner: DeadOwner) -> list[TaskRun | FlowRun]:
+def _settle(db: sqlite3.Connection, owner: DeadOwner, now: int, by: Identity) -> list[TaskRun | FlowRun]:
     """Crash what a dead owner left unfinished, and free what it held, unless another process has done so by now."""
     db.execute("BEGIN IMMEDIATE")
     try:
-        slots.drop_slots_of_owner(db, owner.id)
-        locks.drop_locks_of_owner(db, owner.id)
-        runs = queries.unfinished_runs(db, owner.id) if owner.end(db) else []
-        now = clock.current().now()
-        changes = [_crash(run, now, owner.message) for run in runs]
-        write_changes(db.cursor(), changes, None)
+        runs: list[TaskRun | FlowRun] = []
+        if owner.end(db, now, by):
+            slots.drop_slots_of_owner(db, owner.id)
+            locks.drop_locks_of_owner(db, owner.id)
+            runs = queries.unfinished_runs(db, owner.id)
+            at = clock.current().now()
+            changes = [_crash(run, at, owner.message) for run in runs]
+            write_changes(db.cursor(), changes, None)
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
     return runs
+
+
+def _claim_crash_hooks(db: sqlite3.Cursor, _: int | None, run_key: bytes) -> bool:
+    return db.execute("DELETE FROM crash_hooks WHERE run_id = ?", (run_key,)).rowcount == 1
 
 
 def _crash(run: TaskRun | FlowRun, at: int, message: str) -> Change:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from typing import Any
 
 from mainspring.store.pauses import Holder, PauseRecord, SuspensionRequest
 from mainspring.store.rows import Row, tidied
 
 __all__ = [
+    "Holder",
+    "Pauses",
     "answer",
     "close",
     "drop_suspension",
@@ -132,3 +136,52 @@ def _record(row: Row) -> PauseRecord:
         problem=problem,
         closed=closed,
     )
+
+
+class Pauses:
+    """What a store in SQLite has for `PauseRows`, by its ways to write and to read."""
+
+    _transact: Callable[..., Any]
+    _read: Callable[..., Any]
+
+    def open_pause(self, pause: PauseRecord) -> PauseRecord:
+        """See `PauseRows.open_pause`."""
+        found: PauseRecord = self._transact(open_pause, pause)
+        return found
+
+    def answer_pause(self, run_key: bytes, key: str, now: int, content: str | bytes | None) -> bool:
+        """See `PauseRows.answer_pause`."""
+        found: bool = self._transact(answer, run_key, key, now, content)
+        return found
+
+    def refuse_answer(self, run_key: bytes, key: str, problem: str) -> None:
+        """See `PauseRows.refuse_answer`."""
+        self._transact(refuse, run_key, key, problem)
+
+    def close_pause(self, run_key: bytes, key: str, now: int) -> bool:
+        """See `PauseRows.close_pause`."""
+        found: bool = self._transact(close, run_key, key, now)
+        return found
+
+    def read_pause(self, run_key: bytes, key: str) -> PauseRecord | None:
+        """See `PauseRows.read_pause`."""
+        found: PauseRecord | None = self._read(pause, run_key, key)
+        return found
+
+    def read_open_pauses(self, run_key: bytes) -> list[PauseRecord]:
+        """See `PauseRows.read_open_pauses`."""
+        found: list[PauseRecord] = self._read(open_pauses, run_key)
+        return found
+
+    def request_suspension(self, request: SuspensionRequest) -> None:
+        """See `PauseRows.request_suspension`."""
+        self._transact(request_suspension, request)
+
+    def read_suspension(self, run_key: bytes) -> SuspensionRequest | None:
+        """See `PauseRows.read_suspension`."""
+        found: SuspensionRequest | None = self._read(suspension, run_key)
+        return found
+
+    def drop_suspension(self, run_key: bytes) -> None:
+        """See `PauseRows.drop_suspension`."""
+        self._transact(drop_suspension, run_key)

@@ -1,0 +1,224 @@
+"""The tree of what bounds runs: until when each may go on, and whether it was told to stop.
+
+Each attempt of a run has a scope, whose parent is the scope of what the run was called or submitted from: a task, a
+flow, a subflow, in any thread. A run in another process has a scope there whose parent stands for all that is around
+it here. What holds for a scope holds for all inside of it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any
+
+from mainspring._interruption import interrupt_thread, take_back
+
+__all__ = ["CancelScope", "Stop", "StopKind", "inside", "live"]
+
+Callback = Callable[["Stop"], object]
+
+
+class StopKind(Enum):
+    """Why a run has to stop."""
+
+    CANCELLED = "cancelled"
+    GIVEN_UP = "given up"  # its time was over, and it did not end: whatever comes of it counts no more
+    LOST = "lost"  # this process was declared dead, and somebody else may go on with the run
+
+
+class Stop:
+    """That a run has to stop, with all inside of it.
+
+    Args:
+        kind: Why.
+        reason: The same for people, as a sentence.
+    """
+
+    __slots__ = ("kind", "reason")
+
+    def __init__(self, kind: StopKind, reason: str) -> None:
+        self.kind = kind
+        self.reason = reason
+
+
+_ARRIVED = threading.Event()
+_ARRIVED.set()
+
+
+class CancelScope:
+    """What bounds one attempt of a run. Safe to be read from any thread; see `stop` for who changes it.
+
+    Args:
+        key: The id of the run; None for what stands for runs of another process.
+        parent: The scope around.
+        engine: Carries the attempt out.
+
+    Attributes:
+        deadline: By ``time.monotonic()``; never later than that of the parent. None if there is none.
+        stopped_by: Set when this very scope was told to stop.
+        thread: The thread that it was made in.
+        asyncio_task: The asyncio task that carries the attempt out; None for sync ones.
+    """
+
+    __slots__ = (
+        "_callbacks",
+        "_cancellations",
+        "_interruption",
+        "_is_open",
+        "asyncio_task",
+        "deadline",
+        "engine",
+        "key",
+        "parent",
+        "stopped_by",
+        "thread",
+    )
+
+    def __init__(self, key: bytes | None, parent: CancelScope | None = None, engine: Any = None) -> None:
+        self.key = key
+        self.parent = parent
+        self.engine = engine
+        self.deadline: float | None = None if parent is None else parent.deadline
+        self.stopped_by: Stop | None = None
+        self.thread = threading.get_ident()
+        self.asyncio_task: Any = None
+        self._is_open = False
+        self._interruption: threading.Event | None = None
+        self._cancellations = 0
+        self._callbacks: list[Callback] | None = None
+
+    def bound(self, deadline: float) -> None:
+        """Let the scope end at a time of the monotonic clock, unless it ends sooner."""
+        if self.deadline is None or deadline < self.deadline:
+            self.deadline = deadline
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, 0.0 after it; None if there is none."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def stopped(self) -> Stop | None:
+        """Why the scope, or one around it, was told to stop; None if it was not."""
+        scope: CancelScope | None = self
+        while scope is not None:
+            if scope.stopped_by is not None:
+                return scope.stopped_by
+            scope = scope.parent
+        return None
+
+    def is_same_place(self, other: CancelScope) -> bool:
+        """Whether both go on in the same thread, and the same asyncio task, so that what ends one passes the other."""
+        return self.thread == other.thread and self.asyncio_task is other.asyncio_task
+
+    def around(self) -> Iterator[CancelScope]:
+        """This scope, and those around it from the inside out."""
+        scope: CancelScope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
+    # Interruptions. Neither side locks: the thread says first that it is done and looks then whether somebody is about
+    # to interrupt it; whoever interrupts says so first and looks then whether the thread is done.
+
+    def open(self) -> None:
+        """From now on the code of a user runs in the scope, and may be interrupted."""
+        self._is_open = True
+
+    def close(self) -> bool:
+        """The code of a user has ended; True if an interruption was sent, which has arrived or is awaited here.
+
+        May be called twice.
+        """
+        self._is_open = False
+        sent = self._interruption
+        if sent is None:
+            return False
+        self._interruption = None
+        if sent is not _ARRIVED:
+            take_back(sent)
+        return True
+
+    def interrupt(self) -> bool:
+        """Raise an exception in the code that runs in the scope, at its next bytecode; False if there is none.
+
+        In the main thread, blocking calls are interrupted, too. An asyncio task is cancelled.
+        """
+        if self.asyncio_task is not None:
+            return self._is_open and self._cancel_task()
+        self._interruption = sent = threading.Event()
+        try:
+            if self._is_open:
+                interrupt_thread(self.thread)
+                return True
+        finally:
+            sent.set()
+        return False
+
+    def forget_cancelling(self) -> None:
+        """The asyncio task goes on: the cancellations that it was sent by `interrupt` have done their work."""
+        for _ in range(self._cancellations):
+            self.asyncio_task.uncancel()
+        self._cancellations = 0
+
+    def _cancel_task(self) -> bool:
+        task = self.asyncio_task
+
+        def cancel() -> None:
+            if self._is_open and not task.done():
+                self._interruption = _ARRIVED
+                self._cancellations += 1
+                task.cancel()
+
+        try:
+            task.get_loop().call_soon_threadsafe(cancel)
+        except RuntimeError:  # the loop has been closed
+            return False
+        return True
+
+    def stop(self, stop: Stop) -> bool:
+        """Tell the scope to stop, and whoever asked to be told; False if it was told before.
+
+        What goes on inside of it finds out by itself, or is made to by whoever calls this.
+        """
+        if self.stopped_by is not None:
+            return False
+        self.stopped_by = stop
+        for callback in tuple(self._callbacks or ()):
+            callback(stop)
+        return True
+
+    @contextmanager
+    def calling(self, callback: Callback) -> Generator[None]:
+        """Have ``callback`` called if the scope, or one around it, is told to stop inside of the block.
+
+        That may be in any thread, and more than once; it has to be quick.
+        """
+        told = list(self.around())
+        for scope in told:
+            if scope._callbacks is None:
+                scope._callbacks = []
+            scope._callbacks.append(callback)
+        try:
+            stop = self.stopped()
+            if stop is not None:
+                callback(stop)
+            yield
+        finally:
+            for scope in told:
+                assert scope._callbacks is not None
+                scope._callbacks.remove(callback)
+
+
+live: dict[bytes, CancelScope] = {}
+"""The scopes of the attempts that go on in this process, by the ids of their runs."""
+
+
+def inside(scope: CancelScope) -> list[CancelScope]:
+    """The live scopes inside of a scope, itself included."""
+    return [each for each in tuple(live.values()) if any(around is scope for around in each.around())]
+
+
+os.register_at_fork(after_in_child=live.clear)  # what the parent does goes on there
