@@ -257,10 +257,6 @@ class NotResumable(MainspringError):  # noqa: N818 - names a situation, like Obj
     """A flow run cannot be gone on with; the message says which run, why, and what would help. Nothing was changed."""
 
 
-class NotCancellable(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
-    """A run cannot be cancelled, because it is over. Nothing was changed."""
-
-
 class NotPausedError(NotResumable):
     """A flow run was given an input, or told to go on, and does not wait for that. Nothing was changed."""
 
@@ -274,6 +270,10 @@ class FlowPauseTimeout(MainspringError):  # noqa: N818 - the name is part of the
 
     Raised in the flow, and to whoever resumes it too late.
     """
+
+
+class NotCancellable(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
+    """A run cannot be cancelled, because it is over. Nothing was changed."""
 
 
 class ForeignError(MainspringError):

@@ -22,6 +22,7 @@ from mainspring.exceptions import (
     FlowPauseTimeout,
     MainspringError,
     NotPausedError,
+    ParameterTypeError,
     StoragePathMissing,
 )
 from mainspring.flow_engine import (
@@ -61,7 +62,7 @@ def resume_flow_run(
         run_input: What the run waits for: an object of the type, or what can be converted to it. None if it waits
             for none, or for something that has a default.
         flow: The flow, if it cannot be found where it was defined: in a function, a notebook, or a moved file.
-        key: Which pause is meant, if several wait in the run.
+        key: Which pause is meant, if several wait in the run: its key, or the id of the subflow run that waits.
         return_state: Return the state instead of the value: the final one, or that of a run that goes on elsewhere.
 
     Returns:
@@ -83,7 +84,8 @@ def resume_flow_run(
         found = _find(flow_run_id, flow, run_input, key)
         if isinstance(found, FlowRun):
             return _told(found, return_state)
-        return run_to_end(found.engine(), "state" if return_state else "result")
+        with found.input_taken():
+            return run_to_end(found.engine(), "state" if return_state else "result")
 
 
 async def aresume_flow_run(
@@ -103,10 +105,11 @@ async def aresume_flow_run(
             return _told(found, return_state)
         engine = found.engine()
         return_type: Any = "state" if return_state else "result"
-        if found.flow.isasync:
-            to_end: Any = collect_async if found.flow.isgenerator else finish_async
-            return await to_end(engine, return_type)
-        return await asyncio.to_thread(run_to_end, engine, return_type)
+        with found.input_taken():
+            if found.flow.isasync:
+                to_end: Any = collect_async if found.flow.isgenerator else finish_async
+                return await to_end(engine, return_type)
+            return await asyncio.to_thread(run_to_end, engine, return_type)
 
 
 class _Found(NamedTuple):
@@ -115,6 +118,22 @@ class _Found(NamedTuple):
     flow: AnyFlow
     run: FlowRun
     parameters: dict[str, Any]
+    pause: PauseRecord | None = None  # that was answered
+
+    @contextmanager
+    def input_taken(self) -> Generator[None]:
+        """A block in which the flow is called.
+
+        Raises:
+            ParameterTypeError: The flow has refused the input, which nobody else could check.
+        """
+        try:
+            yield
+        finally:
+            pause = self.pause
+            now = pause and current_recorder().store.read_pause(pause.flow_run_key, pause.key)
+            if now is not None and now.answered is None and now.problem is not None:
+                raise ParameterTypeError(now.problem)
 
     def engine(self) -> Any:
         """An engine that goes on with the run."""
@@ -159,6 +178,7 @@ def _find(flow_run_id: UUID | str, flow: AnyFlow | None, run_input: Any, key: st
     if pause is not None and (run.state.is_paused() or run_input is not None):
         main = sys.modules.get(getattr(found.flow.fn, "__module__", ""))
         pauses.give(store, run, pauses.prepare(run, pause, run_input, main))
+        found = found._replace(pause=pause)
     store.drop_suspension(run.key)  # from a process that did not get to it
     return found
 
@@ -212,7 +232,6 @@ def _expire(recorder: Recorder, run: FlowRun, pause: PauseRecord | None) -> None
     message = f"The run was paused, and nobody has resumed it until {until:%Y-%m-%d %H:%M:%S} UTC."
     if pause is None or recorder.store.close_pause(pause.flow_run_key, pause.key, now):
         state = next_state(run, Move.FAIL, now, message)
-        run.claim(state)
         recorder.enter(run, state, wait=True, confirm=True)
     raise FlowPauseTimeout(
         f"Flow run {run.name!r} ({run.id}) is not resumed: it was too late. {message} It can be resumed as a run that"
@@ -235,9 +254,8 @@ def _load(store: RunStore, run: FlowRun, flow: AnyFlow | None) -> _Found:
         raise refusal(run, f"{known.problem}{advice}")
     if flow is None:
         flow = flow_of(run, known)
-    call_crash_hooks(
-        current_recorder()
-    )  # those of the death that is gone on from, now that their module is there
+    # Those of the death that is gone on from, now that their module is there.
+    call_crash_hooks(current_recorder())
     if flow.name != run.flow_name:
         raise refusal(run, f"it is a run of the flow {run.flow_name!r}, not of {flow.name!r}")
     parameters = _parameters_of(run, known, flow)

@@ -261,6 +261,44 @@ def test_too_late() -> None:
     assert resume_flow_run(run.id, 3, flow=hasty) == 3
 
 
+def test_too_late_after_a_request() -> None:
+    """A run that was asked to leave has to be resumed in time, too."""
+
+    @flow(persist_result=True)
+    def asked() -> None:
+        journal.append("begun")
+        for _ in range(2_000 if len(journal) == 1 else 0):
+            step(1)
+            time.sleep(0.01)
+
+    with Calling(lambda: asked(return_state=True)) as call:
+        run = suspend_when_running("asked", timeout=0.01)
+        assert call.result().name == "Suspended"
+    with pytest.raises(FlowPauseTimeout, match="too late"):
+        resume_flow_run(run.id, flow=asked)
+    assert resume_flow_run(run.id, flow=asked, return_state=True).is_completed()
+
+
+def test_an_input_that_only_the_flow_can_check() -> None:
+    """The flow refuses it: the run is suspended as before, and whoever resumes it gets the error."""
+
+    @dataclass
+    class Local:
+        amount: int
+
+    @flow(persist_result=True)
+    def local() -> int:
+        answer: Local = suspend_flow_run(Local)
+        return answer.amount
+
+    local(return_state=True)
+    for options in ({}, {"return_state": True}):
+        with pytest.raises(ParameterTypeError, match="amount"):
+            resume_flow_run(newest().id, {"amount": "many"}, flow=local, **options)  # type: ignore[arg-type]
+        assert newest().state.name == "Suspended"
+    assert resume_flow_run(newest().id, {"amount": 5}, flow=local) == 5
+
+
 # From outside
 
 
@@ -272,12 +310,12 @@ def looping() -> int:
     return 1
 
 
-def suspend_when_running(name: str) -> FlowRun:
+def suspend_when_running(name: str, timeout: float = 3600) -> FlowRun:
     """Ask a run to be suspended as soon as it runs."""
     runs: list[FlowRun] = until(
         lambda: [run for run in get_client().read_flow_runs(states=["RUNNING"]) if run.flow_name == name]
     )
-    assert suspend_flow_run(flow_run_id=runs[0].id) is None
+    assert suspend_flow_run(flow_run_id=runs[0].id, timeout=timeout) is None
     return runs[0]
 
 

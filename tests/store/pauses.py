@@ -16,14 +16,15 @@ class PauseRowsConformance:
     """A part of `RunStoreConformance`; the fixture ``store`` is that one's."""
 
     def test_a_pause_reads_as_opened(self, store: RunStore) -> None:
-        """What is known of a pause comes back, and what waits in a flow run is found by the outermost one."""
+        """What is known of a pause comes back, and what waits in a flow run is found by it and the outermost one."""
         run, root = new_id(), new_id()
         pause = waiting(run, root_key=root, suspends=True, type=b"\0any")
         assert store.read_pause(run, "#1") is None
         assert store.open_pause(pause) == pause
         assert store.read_pause(run, "#1") == pause
         assert store.read_open_pauses(root) == [pause]
-        assert store.read_open_pauses(run) == []
+        assert store.read_open_pauses(run) == [pause]
+        assert store.read_open_pauses(new_id()) == []
 
     def test_one_answer_wins(self, store: RunStore) -> None:
         """A pause is answered once; who comes later changes nothing, and a pause that is opened again keeps it."""

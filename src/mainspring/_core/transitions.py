@@ -36,11 +36,11 @@ class Move(Enum):
     AWAIT_RETRY = "a retry is granted after a delay"
     ROLL_BACK = "the transaction around a completed run was rolled back"
     CRASH = "the run was ended from outside"
-    STOP = "the run was asked to be cancelled"
-    CANCEL = "the run has ended because of that"
     PAUSE = "the function waits for somebody"
     SUSPEND = "the function was left, to be called again"
     GO_ON = "the attempt that was paused goes on"
+    STOP = "the run was asked to be cancelled"
+    CANCEL = "the run has ended because of that"
 
     __hash__ = object.__hash__  # members are unique, and the default hashes their names in Python
 

@@ -14,8 +14,8 @@ that the command answers at once; what it does is in the modules below them, loa
                 mainspring runs show     showing, on top of trees, folding, timeline, treetable and waiting
                 mainspring runs logs     logbook
                 mainspring runs resume   execution
-                mainspring runs reap     burying
                 mainspring runs suspend  execution
+                mainspring runs reap     burying
     cache       mainspring cache why     caching
     version     mainspring version
 

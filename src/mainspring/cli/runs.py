@@ -1,4 +1,4 @@
-"""``mainspring runs``: the history of runs; suspending, resuming and cancelling one; finding the dead."""
+"""``mainspring runs``: the history of runs, going on with one, stopping one, and finding the dead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 __all__ = ["runs"]
 
 runs = typer.Typer(
-    help="Read the history of runs, suspend, resume or cancel one, and find those of dead processes.",
+    help="Read the history of runs, resume, suspend or cancel one, and find those of dead processes.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -131,6 +131,27 @@ def resume_run(
     raise typer.Exit(resume(run_id, plain, given, key))
 
 
+@runs.command("suspend")
+def suspend_run(
+    run_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="The id of a flow run, or the beginning or end of it.",
+            show_default=False,
+            autocompletion=_complete_id,
+        ),
+    ],
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", help="How long there is to resume it.")
+    ] = 3600.0,
+) -> None:
+    """Ask a flow run that goes on in any process to leave that, until it is resumed."""
+    from mainspring.cli.execution import suspend  # start-up: the engines and what goes with them
+
+    suspend(run_id, timeout)
+
+
 @runs.command("cancel")
 def cancel_run(
     run_id: RunId,
@@ -162,24 +183,3 @@ def reap_runs(as_json: AsJson = False) -> None:
     from mainspring.cli.burying import bury  # start-up
 
     bury(as_json)
-
-
-@runs.command("suspend")
-def suspend_run(
-    run_id: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID",
-            help="The id of a flow run, or the beginning or end of it.",
-            show_default=False,
-            autocompletion=_complete_id,
-        ),
-    ],
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", help="How long there is to resume it.")
-    ] = 3600.0,
-) -> None:
-    """Ask a flow run that goes on in any process to leave that, until it is resumed."""
-    from mainspring.cli.execution import suspend  # start-up: the engines and what goes with them
-
-    suspend(run_id, timeout)

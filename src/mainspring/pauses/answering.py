@@ -73,7 +73,7 @@ def find_pause(store: RunStore, run: FlowRun, key: str | None) -> PauseRecord | 
     Args:
         store: Where the history is.
         run: The outermost flow run.
-        key: Which one, if there are several.
+        key: Which one, if there are several: its key, or the id of the run that waits.
 
     Raises:
         NotResumable: There are several, or none with the key.
@@ -81,12 +81,12 @@ def find_pause(store: RunStore, run: FlowRun, key: str | None) -> PauseRecord | 
     waiting = [pause for pause in store.read_open_pauses(run.key) if _is_waiting(store, run, pause)]
     if key is None and len(waiting) < 2:
         return waiting[0] if waiting else None
-    found = [pause for pause in waiting if pause.key == key]
+    found = [pause for pause in waiting if key in (pause.key, str(UUID(bytes=pause.flow_run_key)))]
     if len(found) == 1:
         return found[0]
-    keys = ", ".join(repr(pause.key) for pause in waiting) or "none"
+    keys = ", ".join(f"{pause.key!r} of {UUID(bytes=pause.flow_run_key)}" for pause in waiting) or "none"
     if key is None:
-        raise refusal(run, f"several pauses wait in it. Say which one by its key: {keys}")
+        raise refusal(run, f"several pauses wait in it. Say which one by its key or flow run: {keys}")
     raise refusal(
         run,
         f"{'several pauses wait' if found else 'no pause waits'} in it with the key {key!r}: there are {keys}",

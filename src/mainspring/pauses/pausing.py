@@ -35,6 +35,9 @@ __all__ = ["apause_flow_run", "asuspend_flow_run", "pause_flow_run", "suspend_fl
 LONGEST_SECONDS = 1_000_000_000
 """The longest time that anybody may wait."""
 
+LONGEST_BLOCK = 0.25
+"""The most seconds for which a thread blocks at a time."""
+
 _OWN_KEY = "#"  # what keys begin with that nobody has given
 
 
@@ -147,8 +150,9 @@ def wait_for_answer_sync(call: _Call) -> Any:
     try:
         call.engine.pause(call.state())
         with paused():
-            while not call.is_over():
-                waiter.wait(call.rest())
+            is_woken = True
+            while not call.is_over(is_woken):
+                is_woken = waiter.wait(call.rest())
     except BaseException:  # whatever comes in between: a limit, a cancellation, an interrupt
         call.engine.go_on(confirm=False)
         raise
@@ -166,8 +170,9 @@ async def wait_for_answer_async(call: _Call) -> Any:
     try:
         call.engine.pause(call.state())
         with paused():
-            while not call.is_over():
-                await waiter.wait_async(call.rest())
+            is_woken = True
+            while not call.is_over(is_woken):
+                is_woken = await waiter.wait_async(call.rest())
     except BaseException:  # whatever comes in between: a limit, a cancellation, an interrupt
         call.engine.go_on(confirm=False)
         raise
@@ -216,6 +221,7 @@ class _Call:
         self._given_key = key
         self._pause: PauseRecord | None = None
         self._value: Any = NotSet
+        self._due = 0.0  # the next look
 
     def require_suspendable(self) -> None:
         """See `PausableFlowRun.require_resumable`."""
@@ -266,10 +272,19 @@ class _Call:
             pause_expiration_time=expires, pause_key=pause.key, state_details=details, message=message
         )
 
-    def is_over(self) -> bool:
-        """Whether there is an answer, or it is too late for one."""
+    def is_over(self, is_woken: bool) -> bool:
+        """Whether there is an answer, or it is too late for one.
+
+        Args:
+            is_woken: Look now, whatever the interval.
+        """
         pause = self._pause
         assert pause is not None
+        assert self.interval is not None
+        moment = clock.current().monotonic()
+        if not is_woken and moment < self._due and not is_over_for(pause, clock.current().now()):
+            return False
+        self._due = moment + self.interval
         found = self._store.read_pause(pause.flow_run_key, pause.key)
         if found is not None and found.answered is not None and self._take(found):
             return True
@@ -277,11 +292,11 @@ class _Call:
         return is_over_for(pause, now) and self._store.close_pause(pause.flow_run_key, pause.key, now)
 
     def rest(self) -> float:
-        """Seconds until the next look."""
+        """Seconds for which to wait; short ones, as nothing can interrupt a thread that blocks."""
         assert self._pause is not None
         assert self.interval is not None
         left = (self._pause.expires - clock.current().now()) / clock.MICROSECONDS
-        return max(min(self.interval, left), 0.001)
+        return max(min(self.interval, left, LONGEST_BLOCK), 0.001)
 
     def result(self) -> Any:
         """The input.

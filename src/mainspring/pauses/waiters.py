@@ -27,12 +27,13 @@ class Waiter:
         self._woken_in_loop: Any = None
         _waiters[run_key] = self
 
-    def wait(self, seconds: float) -> None:
-        """Block until woken, or for some seconds."""
-        self._woken.wait(seconds)
+    def wait(self, seconds: float) -> bool:
+        """Block until woken, or for some seconds; False after these."""
+        is_woken = self._woken.wait(seconds)
         self._woken.clear()
+        return is_woken
 
-    async def wait_async(self, seconds: float) -> None:
+    async def wait_async(self, seconds: float) -> bool:
         """`wait` without blocking the event loop."""
         import asyncio  # whoever awaits has it already
 
@@ -44,9 +45,10 @@ class Waiter:
                 async with asyncio.timeout(seconds):
                     await self._woken_in_loop.wait()
             except TimeoutError:
-                return
+                return False
         self._woken.clear()
         self._woken_in_loop.clear()
+        return True
 
     def wake(self) -> None:
         """Let it look again."""

@@ -79,8 +79,8 @@ class PauseRows(Protocol):
         """One pause."""
         ...
 
-    def read_open_pauses(self, root_key: bytes) -> list[PauseRecord]:
-        """What waits in an outermost flow run and its subflows, oldest first."""
+    def read_open_pauses(self, run_key: bytes) -> list[PauseRecord]:
+        """What waits in a flow run, and in the subflows of an outermost one, oldest first."""
         ...
 
     def request_suspension(self, request: SuspensionRequest) -> None:

@@ -35,6 +35,10 @@ _ANSWER = (
 _REFUSE = f"UPDATE pauses SET answered = NULL, input = NULL, problem = ?{_ONE}"  # noqa: S608
 _CLOSE = f"UPDATE pauses SET closed = ?{_ONE} AND answered IS NULL"  # noqa: S608
 _SELECT = f"SELECT {_COLUMNS} FROM pauses"  # noqa: S608
+_SELECT_OPEN = (
+    f"{_SELECT} WHERE (root_id = ? OR flow_run_id = ?) AND answered IS NULL AND closed IS NULL"
+    " ORDER BY requested, flow_run_id, key"
+)
 _HOLDER = "SELECT r.owner_id, o.ended FROM flow_runs r LEFT JOIN owners o ON o.id = r.owner_id WHERE r.id = ?"
 
 
@@ -78,10 +82,9 @@ def pause(db: sqlite3.Connection, run_key: bytes, key: str) -> PauseRecord | Non
     return None if row is None else _record(row)
 
 
-def open_pauses(db: sqlite3.Connection, root_key: bytes) -> list[PauseRecord]:
+def open_pauses(db: sqlite3.Connection, run_key: bytes) -> list[PauseRecord]:
     """See `PauseRows.read_open_pauses`."""
-    query = f"{_SELECT} WHERE root_id = ? AND answered IS NULL AND closed IS NULL ORDER BY requested, key"
-    return [_record(row) for row in db.execute(query, (root_key,)).fetchall()]
+    return [_record(row) for row in db.execute(_SELECT_OPEN, (run_key, run_key)).fetchall()]
 
 
 def request_suspension(db: sqlite3.Cursor, owner: int | None, request: SuspensionRequest) -> None:
