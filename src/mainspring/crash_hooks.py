@@ -88,8 +88,9 @@ def _subject_of(note: CrashHooks, loads_files: bool) -> AnyFlow:
 def _call(subject: AnyFlow, run: TaskRun | FlowRun) -> CalledHooks:
     driver = SyncDriver()
     driver.subject, driver.run = subject, run
-    is_flow = isinstance(run, FlowRun)
-    driver.logger = flow_run_logger(run, subject) if is_flow else task_run_logger(run, subject)
+    driver.logger = (
+        flow_run_logger(run, subject) if isinstance(run, FlowRun) else task_run_logger(run, subject)
+    )
     hooks = tuple(subject.on_crashed_hooks)
     driver.run_hooks(hooks, run.state)
     return CalledHooks(run, [hook_name(hook) for hook in hooks])

@@ -97,7 +97,7 @@ def find_subject(entrypoint: str, file: str | None, loads_files: bool = True) ->
         found: object = attrgetter(path)(module)
     except AttributeError:
         found = None
-    if not isinstance(found, Subject):
+    if not (_is(found, "flow") or _is(found, "task")):
         raise EntrypointError(f"{file or module_name} has no flow or task {path!r} any more.")
     return found
 

@@ -25,7 +25,10 @@
     ├── ObjectNotFound                  no such run in the store
     ├── AmbiguousId                     a shortened id fits several runs
     ├── NotResumable                    a flow run cannot be gone on with
+    │   └── NotPausedError              it was given an input, and waits for none
     ├── NotCancellable                  a run is over
+    ├── NotSuspendable                  a flow run cannot be suspended
+    ├── FlowPauseTimeout                nobody has resumed a paused flow run in time
     ├── ForeignError                    stands for an exception of another process that cannot be had here
     ├── WorkerNotStarted                a worker process cannot be had (also a RuntimeError)
     ├── UnguardedMainProgram            the main program runs again in each worker process (also a RuntimeError)
@@ -84,6 +87,7 @@ __all__ = [
     "EntrypointError",
     "EventTooLarge",
     "FailedRun",
+    "FlowPauseTimeout",
     "ForeignError",
     "HashError",
     "IllegalTransition",
@@ -98,7 +102,9 @@ __all__ = [
     "MissingContextError",
     "MissingResult",
     "NotCancellable",
+    "NotPausedError",
     "NotResumable",
+    "NotSuspendable",
     "ObjectNotFound",
     "OwnershipLost",
     "ParameterBindError",
@@ -249,6 +255,21 @@ class AmbiguousId(MainspringError):  # noqa: N818 - names a situation, like Obje
 
 class NotResumable(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
     """A flow run cannot be gone on with; the message says which run, why, and what would help. Nothing was changed."""
+
+
+class NotPausedError(NotResumable):
+    """A flow run was given an input, or told to go on, and does not wait for that. Nothing was changed."""
+
+
+class NotSuspendable(MainspringError):  # noqa: N818 - names a situation, like NotResumable
+    """A flow run cannot be suspended; the message says which run, why, and what would help. Nothing was changed."""
+
+
+class FlowPauseTimeout(MainspringError):  # noqa: N818 - the name is part of the contract
+    """A paused flow run was not resumed in the time that it was ready to wait.
+
+    Raised in the flow, and to whoever resumes it too late.
+    """
 
 
 class NotCancellable(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound

@@ -24,7 +24,7 @@ from mainspring._engine.signals import SigtermCapture
 from mainspring._engine.submissions import Submission, unfinished_inputs
 from mainspring._engine.suspension import FlowSteps, FlowSuspension
 from mainspring.entrypoints import load_flow_and_flow_run
-from mainspring.exceptions import MissingResult
+from mainspring.exceptions import MissingResult, Pause
 from mainspring.futures import FlowRunFuture, resolve_futures_to_states
 from mainspring.futures.background import BackgroundFlowRun
 from mainspring.futures.promises import Promise
@@ -249,10 +249,14 @@ def finish_sync(engine: FlowRunEngine, return_type: ReturnType) -> Any:
         answer = engine.find_answer()
         if answer is not None:
             return answer.state if return_type == "state" else answer.value
-        with engine.start():
-            while engine.is_running():
-                with engine.run_context():
-                    engine.call_flow_fn()
+        try:
+            with engine.start():
+                while engine.is_running():
+                    with engine.run_context():
+                        engine.call_flow_fn()
+        except Pause:
+            if return_type == "result" or not engine.is_left_suspended():
+                raise
     return engine.state if return_type == "state" else engine.result()
 
 
@@ -275,10 +279,14 @@ async def finish_async(engine: AsyncFlowRunEngine, return_type: ReturnType) -> A
         answer = await engine.find_answer()
         if answer is not None:
             return answer.state if return_type == "state" else answer.value
-        async with engine.start():
-            while engine.is_running():
-                async with engine.run_context():
-                    await engine.call_flow_fn()
+        try:
+            async with engine.start():
+                while engine.is_running():
+                    async with engine.run_context():
+                        await engine.call_flow_fn()
+        except Pause:
+            if return_type == "result" or not engine.is_left_suspended():
+                raise
     return engine.state if return_type == "state" else await engine.result()
 
 
@@ -333,9 +341,9 @@ def iterate_sync(engine: FlowRunEngine, return_type: ReturnType = "result") -> G
                                 generator.close()
                                 engine.end_closing()
                                 break
-                            stopping = engine.told_to_stop()
-                            if stopping is not None:
-                                step, argument = generator.throw, stopping
+                            signal = engine.told_to_stop() or engine.wanted_pause()
+                            if signal is not None:
+                                step, argument = generator.throw, signal
                         engine.wait_for_returned(result)
                     engine.settle_returned(result)
     return engine.result()
@@ -394,9 +402,9 @@ async def iterate_async(
                                 await generator.aclose()
                                 await engine.end_closing()
                                 break
-                            stopping = engine.told_to_stop()
-                            if stopping is not None:
-                                step, argument = generator.athrow, stopping
+                            signal = engine.told_to_stop() or engine.wanted_pause()
+                            if signal is not None:
+                                step, argument = generator.athrow, signal
                         await engine.wait_for_returned(result)
                     await engine.settle_returned(result)
     await engine.result()
@@ -450,6 +458,10 @@ def collect_sync(engine: FlowRunEngine, return_type: ReturnType) -> Any:
     try:
         for value in iterate_sync(engine):
             values.append(value)
+    except Pause:
+        if return_type == "result" or not engine.is_left_suspended():
+            raise
+        return engine.state
     except Exception:
         if return_type == "result" or not engine.is_run_of_ours():
             raise
@@ -464,6 +476,10 @@ async def collect_async(engine: AsyncFlowRunEngine, return_type: ReturnType) -> 
     try:
         async for value in iterate_async(engine):
             values.append(value)
+    except Pause:
+        if return_type == "result" or not engine.is_left_suspended():
+            raise
+        return engine.state
     except Exception:
         if return_type == "result" or not engine.is_run_of_ours():
             raise

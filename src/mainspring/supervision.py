@@ -127,8 +127,10 @@ class Supervisor:
             self.renew_lease()
         if monotonic >= self._settle_at:
             self._settle_at = monotonic + SETTLE_AFTER
-            if self._store.settle_dead_owners():
-                self._start_burial()
+            self._store.settle_dead_owners()
+        if self._store.has_settled:  # now, or by somebody who waits for what the dead have held
+            self._store.has_settled = False
+            self._start_burial()
         for look in _looks:
             look(self._store)
         if self._duties:

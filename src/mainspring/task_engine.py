@@ -315,9 +315,9 @@ def run_generator_task_sync(
                         generator.close()
                         engine.end_closing()
                         break
-                    stopping = engine.told_to_stop()
-                    if stopping is not None:
-                        step, argument = generator.throw, stopping
+                    signal = engine.told_to_stop()
+                    if signal is not None:
+                        step, argument = generator.throw, signal
                 engine.handle_success(result, txn)
     return engine.result()
 
@@ -366,9 +366,9 @@ async def run_generator_task_async(
                         await generator.aclose()
                         await engine.end_closing()
                         break
-                    stopping = engine.told_to_stop()
-                    if stopping is not None:
-                        step, argument = generator.athrow, stopping
+                    signal = engine.told_to_stop()
+                    if signal is not None:
+                        step, argument = generator.athrow, signal
                 await engine.handle_success(result, txn)
     await engine.result()
 

@@ -25,6 +25,7 @@ from mainspring.hashing import source_of
 from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType
+from mainspring.suspensions import leave_if_suspended
 from mainspring.task_engine import run_task
 
 __all__ = ["Task", "exponential_backoff", "task"]
@@ -309,6 +310,7 @@ class Task(Subject[P, R]):
         return futures
 
     def _runner(self, verb: str) -> Any:
+        leave_if_suspended()
         context = FlowRunContext.get()
         if context is None or context.task_runner is None:
             raise RuntimeError(

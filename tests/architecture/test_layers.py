@@ -45,6 +45,7 @@ LAYERS = {
         "store_locks",
         "store_logs",
         "supervision",
+        "suspensions",
         "transactions",
     ],
     6: [
@@ -53,6 +54,8 @@ LAYERS = {
         "entrypoints",
         "flow_engine",
         "futures",
+        "pauses",
+        "reaping",
         "task_engine",
         "task_runners",
         "timeouts",

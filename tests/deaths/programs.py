@@ -50,7 +50,7 @@ def busy() -> None:
     number = 0
     while True:
         for future in long.map(range(number, number + 4)):
-            future.wait()
+            future.result()
         number += 4
 
 

@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -99,6 +100,19 @@ def test_scripts_are_loaded_by_the_reaper_only(folder: Path, tmp_path: Path) -> 
     assert called(folder) == [("scripted", "Crashed")]
 
 
+def test_resuming_calls_them_first(folder: Path) -> None:
+    """Whoever resumes a crashed run by loading its script calls the hooks of that crash before it goes on."""
+    text = SCRIPT.replace("on_crashed=[hook]", "on_crashed=[hook], persist_result=True")
+    (folder / "script.py").write_text(text.replace("os.kill", 'os.path.exists("hooks") or os.kill'))
+    with pytest.raises(AssertionError):
+        run(folder, "script.py")
+    with closing(sqlite3.connect(folder / "mainspring.db")) as db:
+        ((key,),) = db.execute("SELECT hex(id) FROM flow_runs").fetchall()
+    run(folder, "-m", "mainspring", "runs", "resume", key[-8:])
+    assert called(folder) == [("scripted", "Crashed")]
+    assert notes(folder) == 0
+
+
 def test_hooks_that_cannot_be_found(folder: Path) -> None:
     """Hooks whose file is gone stay noted, and the reaper says why they are not called."""
     (folder / "script.py").write_text(SCRIPT)
@@ -110,6 +124,15 @@ def test_hooks_that_cannot_be_found(folder: Path) -> None:
         assert "cannot be called here" in said
         assert "script.py" in said
     assert notes(folder) == 1
+
+
+def test_hooks_that_no_name_leads_to(folder: Path) -> None:
+    """What is defined inside of a function can be found by nobody, and the reaper says so."""
+    (folder / "script.py").write_text(f"def hide():\n{indent(SCRIPT, '    ')}\n    scripted()\nhide()\n")
+    with pytest.raises(AssertionError):
+        run(folder, "script.py")
+    said = run(folder, "-m", "mainspring", "runs", "reap")
+    assert "cannot be called here: no name leads to its task or flow" in said
 
 
 def test_a_run_that_ends_by_itself_leaves_no_note(folder: Path) -> None:

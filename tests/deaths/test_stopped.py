@@ -1,6 +1,7 @@
 """A process that is stopped past its lease, taken for dead by another host, and comes back."""
 
 import os
+import random
 import signal
 import sqlite3
 from contextlib import closing
@@ -10,9 +11,12 @@ import pytest
 
 from mainspring.settings import temporary_settings
 from mainspring.store import RunFilter, open_store
+from tests.deaths.loops import stopped_and_taken_for_dead
 from tests.deaths.processes import run, start, until
 
-pytestmark = pytest.mark.slow
+EXAMPLES = int(os.environ.get("DEATHS_EXAMPLES", "8"))
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + 5 * EXAMPLES)]
 
 HERE = {"MAINSPRING_HOST_ID": "here", "MAINSPRING_LEASE_SECONDS": "1"}
 THERE = {"MAINSPRING_HOST_ID": "there"}
@@ -67,6 +71,13 @@ def test_what_comes_back_is_refused(folder: Path) -> None:
     assert "late line" not in {message for (message,) in logs}
     assert held == (0,)
     assert kept == (1,)  # of the step before
+
+
+def test_stopped_at_any_moment(folder: Path, dice: random.Random) -> None:
+    """Wherever a process with threads and slots is stopped past its lease, it changes nothing when it is back."""
+    for _ in range(max(2, EXAMPLES // 4)):
+        before, after = stopped_and_taken_for_dead(folder, dice)
+        assert after == before
 
 
 def test_a_process_that_works_on_keeps_its_lease(folder: Path) -> None:

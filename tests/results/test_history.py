@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mainspring import recording, task
+from mainspring import task
 from mainspring.cache_policies import INPUTS
 from mainspring.client import Client, get_client
 from mainspring.exceptions import ConfigurationError, MissingResult, StorageError, StoragePathMissing

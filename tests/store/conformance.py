@@ -30,12 +30,13 @@ from tests.store.histories import (
     new_task_run,
     record,
 )
+from tests.store.pauses import PauseRowsConformance
 from tests.store.results import ResultRowsConformance
 
 EVERYTHING = RunFilter()
 
 
-class RunStoreConformance(ResultRowsConformance):
+class RunStoreConformance(ResultRowsConformance, PauseRowsConformance):
     """Subclasses define the fixture ``store``."""
 
     @pytest.fixture

@@ -4,8 +4,9 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -15,7 +16,7 @@ from mainspring.exceptions import OwnershipLost, SupersededRun
 from mainspring.identifiers import new_id
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import StateType
-from mainspring.store import LogEntry, RunStore, SlotRequest
+from mainspring.store import Change, LogEntry, RunStore, SlotRequest
 from mainspring.store.results import KeptResult, Settlement, StagedStep
 from mainspring.store.sqlite import SQLiteRunStore
 from tests.engine.clocks import JumpingClock
@@ -238,6 +239,31 @@ def test_runs_that_nobody_had_seen_are_refused(hosts: Hosts) -> None:
     assert there.read_run(unseen.key) is None
 
 
+def test_another_thread_finds_out(hosts: Hosts) -> None:
+    """A write that was waiting for its turn while another thread found out writes nothing of what is lost."""
+    here, there, flow_run, _ = lose(hosts)
+    inside = new_task_run(flow_run, name="inside")
+    inside.flow_run_run_count = 1
+    late = advance(inside, RUNNING)
+    refused: list[Change] = []
+
+    def renew() -> None:
+        with suppress(OwnershipLost):  # one of the two meets it
+            here.renew_lease()
+
+    def write() -> None:
+        refused.extend(here.write([late]))
+
+    threads = [Thread(target=renew), Thread(target=write)]
+    with here._writer.lock:  # for which both wait
+        for thread in threads:
+            thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused == [late]
+    assert there.read_run(inside.key) is None
+
+
 def test_log_lines_and_results_are_refused(hosts: Hosts) -> None:
     """Log lines of lost runs, and results of theirs that come without a state, are not written; others are."""
     here, there, flow_run, task_run = lose(hosts)
@@ -308,6 +334,21 @@ def test_new_runs_work(hosts: Hosts) -> None:
     owners = hosts.rows("SELECT id, ended IS NULL FROM owners ORDER BY id")
     assert [alive for _, alive in owners] == [0, 1]
     assert hosts.rows("SELECT owner_id FROM task_runs WHERE name = 'fresh'") == [(owners[1][0],)]
+
+
+def test_the_clock_of_the_finder_is_fast(hosts: Hosts) -> None:
+    """A finder whose clock is hours ahead refuses nothing that this process begins after it has found out."""
+    here, there = hosts.open("a"), hosts.open("b")
+    flow_run, _ = begin(here)
+    fast = JumpingClock()
+    fast.advance(7200)
+    there._clock = fast  # the clock of the other host
+    there.settle_dead_owners()
+    hosts.clock.advance(LEASE)
+    late = advance(flow_run, COMPLETED)
+    assert here.write([late]) == [late]
+    hosts.clock.advance(1)
+    record(here, advance(new_task_run(name="fresh"), RUNNING, COMPLETED))
 
 
 def test_a_lost_run_can_be_resumed_by_the_process_that_lost_it(hosts: Hosts) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
@@ -17,9 +18,9 @@ from mainspring._core.lineage import Origin
 from mainspring._core.steps import Steps
 from mainspring._engine.background import BackgroundRuns
 from mainspring._engine.inputs import collect_inputs
+from mainspring._engine.pausing import PausableFlowRun
 from mainspring._engine.places import crash_note
 from mainspring._engine.recorded import also_named
-from mainspring._engine.resumable import ResumableFlowRun
 from mainspring._engine.scopes import FlowScope
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
@@ -31,6 +32,7 @@ from mainspring.runs import FlowRun, Parameter, TaskRun
 from mainspring.states import State, StateDetails, StateType, is_state
 from mainspring.states.state import is_untrackable
 from mainspring.store.protocol import RunStore
+from mainspring.suspensions import SuspensionWatch, leave_if_suspended
 
 __all__ = ["BaseFlowRunEngine", "FlowRunTimeoutError", "read_flow_run"]
 
@@ -43,7 +45,7 @@ class FlowRunTimeoutError(TimeoutError):
 
 @also_named(flow="subject", flow_run="run")
 @dataclass
-class BaseFlowRunEngine(ResumableFlowRun):
+class BaseFlowRunEngine(PausableFlowRun):
     """What both flow engines share. Constructing one does nothing yet.
 
     Args:
@@ -97,7 +99,7 @@ class BaseFlowRunEngine(ResumableFlowRun):
         """
         run = self._require_run()
         begins_to_resume = self.resumes and state.type is StateType.RUNNING
-        if state.type is StateType.RUNNING:
+        if state.type is StateType.RUNNING and not transitions.goes_on(run.state, state):
             self._begin_steps(begins_to_resume)
         if begins_to_resume:
             self._attachments = crash_note(run.key, self.flow)
@@ -156,6 +158,7 @@ class BaseFlowRunEngine(ResumableFlowRun):
         flow = self.flow
         run = self.flow_run
         if run is None:
+            leave_if_suspended()
             key = self._new_key() if run_id is None else run_id.bytes
             pending = State(StateType.PENDING, at=clock.current().now())
             run = self.flow_run = FlowRun(
@@ -246,9 +249,12 @@ class BaseFlowRunEngine(ResumableFlowRun):
     def _enter_attempt(self) -> FlowScope:
         scope = self._open_scope()
         run = self.run
+        scope.context.engine = weakref.ref(self)
         if self._keeps_result and run.resumption is not None:
             root_key, staged = self._root()
             attempt = run.resumption.attempt
+            if root_key is not None:
+                scope.context.suspension = SuspensionWatch(self._recorder, root_key)
             scope.context.steps = Steps(run.key, attempt, self._goes_on, root_key, staged, os.getpid())
         return scope
 

@@ -472,12 +472,13 @@ class RecordedRun(BoundedRun):
         )
 
     def log_finished_message(self) -> None:
-        """Log the state in which the run was left: INFO if completed, else ERROR (E-17, E-18)."""
+        """Log the state in which the run was left: INFO if completed or paused, else ERROR (E-17, E-18)."""
         run = self.run
         if run is None or self._is_lost:
             return
         state = run.state
-        level = logging.INFO if state.type is StateType.COMPLETED else logging.ERROR
+        is_as_meant = state.type is StateType.COMPLETED or state.type is StateType.PAUSED
+        level = logging.INFO if is_as_meant else logging.ERROR
         if not engine_logs(level):
             return
         shown = repr(state) if get_current_settings().debug_mode else str(state)
@@ -512,6 +513,9 @@ class RecordedRun(BoundedRun):
         )
 
     # The end of an attempt or a run
+
+    def note_pause(self, signal: Pause) -> None:
+        """Note that an attempt is left by the signal; a task run is left as it is (E-104)."""
 
     def _timed_out(self, error: TimeoutError) -> Raised:
         """A timeout as an outcome: of a limit of the run's own, or one that user code met (E-71)."""

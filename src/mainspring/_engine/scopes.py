@@ -14,6 +14,7 @@ from mainspring._engine.background import BackgroundRuns
 from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout, comes_from_outside
 from mainspring.concurrency import noted
 from mainspring.context import FlowRunContext, TaskRunContext
+from mainspring.exceptions import Pause
 from mainspring.futures.turns import by_thread
 from mainspring.logging import enter_context
 
@@ -125,6 +126,8 @@ class SyncAttemptScope:
                     return True
             engine._cancel_scope.close()
             if error is None or not isinstance(error, Exception):
+                if isinstance(error, Pause):
+                    engine.note_pause(error)
                 return False
             if engine.run.state.is_final() or comes_from_outside(error, self.limit):
                 return self.limit is not None and error is self.limit.error
@@ -234,6 +237,8 @@ class AsyncAttemptScope:
                     return True
             engine._cancel_scope.close()
             if error is None or not isinstance(error, Exception):
+                if isinstance(error, Pause):
+                    engine.note_pause(error)
                 return False
             if engine.run.state.is_final() or comes_from_outside(error, self.limit):
                 return self.limit is not None and error is self.limit.error

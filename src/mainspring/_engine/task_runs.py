@@ -32,6 +32,7 @@ from mainspring.states.conversion import describe_exception
 from mainspring.states.state import is_untrackable
 from mainspring.store.protocol import CacheKey
 from mainspring.store.results import KeptElsewhere, KeptResult, StagedStep, Withdrawal
+from mainspring.suspensions import leave_if_suspended
 from mainspring.transactions import BaseTransaction
 from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump_values
 from mainspring.transactions.recovery import RunRollback, adopt, open_step
@@ -280,6 +281,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         self._recorder = current_recorder()
         run = self.task_run
         if run is None:
+            leave_if_suspended()
             run = self.task_run = self.task.create_local_run(
                 id=run_id,
                 parameters=self.parameters,

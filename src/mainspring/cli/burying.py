@@ -46,7 +46,7 @@ def _show(found: Reaped) -> None:
         return
     if found.runs:
         ids = short_ids([run.id for run in found.runs])
-        rows = [
+        rows: list[list[Text | str]] = [
             [
                 Text(ids[run.id], "bold"),
                 one_line(run.name),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from mainspring import clock
 from mainspring._core.transitions import is_rolled_back
@@ -36,12 +37,14 @@ class Loss:
         ended: When, by the clock of whoever declared it.
         by: Who that was.
         database: Where.
+        noticed: When this process found out, by its own clock.
     """
 
-    __slots__ = ("by", "database", "ended")
+    __slots__ = ("by", "database", "ended", "noticed")
 
-    def __init__(self, ended: int, by: str, database: str) -> None:
+    def __init__(self, ended: int, by: str, database: str, noticed: int) -> None:
         self.ended = ended
+        self.noticed = noticed
         self.by = by
         self.database = database
 
@@ -107,6 +110,10 @@ class Losses:
         if isinstance(run, FlowRun):
             self._attempts[run.key] = run.run_count
 
+    def abandon(self) -> None:
+        """In a forked child: another thread may have held the lock."""
+        self._lock = threading.Lock()
+
     # What is refused
 
     def refusal(self, run: Run) -> OwnershipLost | None:
@@ -114,7 +121,7 @@ class Losses:
         newest = self._newest
         if newest is None or not self._covers(run, run.recorded is None):
             return None
-        return newest.error(f"The state {run.state} of {type(run).__name__} {run.name!r} ({run.id})")
+        return newest.error(f"The state {run.state.name} of {type(run).__name__} {run.name!r} ({run.id})")
 
     def check(self, what: str, keys: Iterable[bytes | None] = ()) -> None:
         """Refuse something that belongs to a lost run: one of ``keys``, or the run of the calling context.
@@ -123,7 +130,11 @@ class Losses:
             OwnershipLost: It does.
         """
         flow_run, task_run = FlowRunContext.get(), TaskRunContext.get()
-        around = (flow_run and flow_run.flow_run, task_run and task_run.task_run)
+        around: list[Any] = []
+        if flow_run is not None:
+            around.append(flow_run.flow_run)
+        if task_run is not None:
+            around.append(task_run.task_run)
         is_lost = any(run is not None and self._runs.get(run.key) is run for run in around)
         if (is_lost or any(key in self._runs for key in keys)) and self._newest is not None:
             raise self._newest.error(what)
@@ -159,7 +170,8 @@ class Losses:
             around = getattr(run, "parent_task_run_key", None)
             is_lost = is_new and around in self._runs
         if not is_lost and is_new and self._newest is not None:
-            is_lost = run.created_at <= self._newest.ended
+            # The clock of the other host may be fast: what begins from now on is new whatever it says.
+            is_lost = run.created_at <= min(self._newest.ended, self._newest.noticed)
         if is_lost:
             self._add(run)
         return is_lost

@@ -19,6 +19,7 @@ from mainspring.states import State
 from mainspring.store.cancellations import CancellationRows
 from mainspring.store.limits import LimitStore
 from mainspring.store.losses import Losses
+from mainspring.store.pauses import PauseRows
 from mainspring.store.results import Attachment, CrashHooks, KeptResult, ResultRows
 
 __all__ = ["CacheKey", "Change", "Durability", "HeldLock", "LogEntry", "RunFilter", "RunStore"]
@@ -115,8 +116,8 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
-class RunStore(LimitStore, ResultRows, CancellationRows, Protocol):
-    """A durable history of runs, what their results and transactions have left, and the limits that they share.
+class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
+    """A durable history of runs, what their results, transactions and pauses have left, and the limits that they share.
 
     Every method that reads or writes raises `StoreError` if the database does not let it.
     """
@@ -126,6 +127,9 @@ class RunStore(LimitStore, ResultRows, CancellationRows, Protocol):
 
     lease_seconds: float
     """For how long this process counts as alive on other hosts without a sign of life."""
+
+    has_settled: bool
+    """Whether dead owners were settled here. Whoever looks after their hooks sets it back."""
 
     on_holding: Callable[[], object] | None
     """Called when this process has taken slots or a lock: somebody has to renew its lease from then on."""

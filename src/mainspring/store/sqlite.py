@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mainspring import clock
-from mainspring._core.transitions import Move, enter, next_state
 from mainspring.exceptions import OwnershipLost
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import cancellations, forks, keeping, locks, queries, slots
-from mainspring.store.cancellations import CancellationRequest
+from mainspring.store import forks, keeping, locks, queries, slots
 from mainspring.store.connections import MEMORY, Database, Link, translated
 from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
 from mainspring.store.losses import Loss, Losses
-from mainspring.store.owners import DEFAULT_LEASE_SECONDS, DeadOwner, Identity, Owner, dead_owners
+from mainspring.store.owners import DEFAULT_LEASE_SECONDS, Identity, Owner, dead_owners
 from mainspring.store.protocol import CacheKey, Change, Durability, HeldLock, LogEntry, RunFilter
 from mainspring.store.reading import StoredResults
+from mainspring.store.requests import SQLiteRequests
 from mainspring.store.results import CrashHooks, KeptResult, Leftovers, Settlement
+from mainspring.store.settling import settle
 from mainspring.store.writing import Writing, write_cache_keys, write_changes, write_logs
 
 __all__ = ["SQLiteRunStore"]
@@ -41,7 +41,7 @@ R = TypeVar("R", TaskRun, FlowRun, TaskRun | FlowRun)
 T = TypeVar("T")
 
 
-class SQLiteRunStore:
+class SQLiteRunStore(SQLiteRequests):
     """A run store in an SQLite database.
 
     Safe to use from any thread. In a forked child it opens connections of its own when it is used, and owns
@@ -57,6 +57,7 @@ class SQLiteRunStore:
     Attributes:
         losses: What this process has lost because others took it for dead.
         lease_seconds: As given.
+        has_settled: Dead owners were settled here; for whoever looks after their hooks, who sets it back.
         on_holding: Called when slots or a lock were taken: the lease has to be renewed from then on.
 
     Raises:
@@ -88,6 +89,7 @@ class SQLiteRunStore:
         self._results = StoredResults(self)
         self.losses = Losses()
         self.on_holding: Callable[[], object] | None = None
+        self.has_settled = False
         self.lease_seconds = lease_seconds
         self._identity = Identity.of(host_id, lease_seconds)
         self._clock = clock.current()  # leases are of the process, whatever the context of a caller says
@@ -129,17 +131,16 @@ class SQLiteRunStore:
             return []
         writing = Writing(changes, logs, cache_keys, results)
         while True:
-            left, refused = writing.without(self.losses) if self.losses.any else (writing, [])
             try:
-                return [*refused, *self._write(left)]
+                return self._write(writing)
             except OwnershipLost:  # has been told; what is not lost is still to be written
                 continue
 
     def _write(self, writing: Writing) -> list[Change]:
         try:
-            return self._transact(_write_history, writing, False)
+            return self._transact(_write_history, self.losses, writing, False)
         except UnicodeEncodeError:  # a text with lone surrogates, which nobody should pay to look for
-            return self._transact(_write_history, writing, True)
+            return self._transact(_write_history, self.losses, writing, True)
 
     def _transact(
         self,
@@ -196,7 +197,7 @@ class SQLiteRunStore:
         """
         if owner.renew(cursor, self._clock.now() + self._identity.lease):
             return
-        loss = Loss(*owner.end_in(cursor), self.url)
+        loss = Loss(*owner.end_in(cursor), self.url, self._clock.now())
         self._owner = None
         owner.discard()
         self.losses.note(loss)
@@ -238,7 +239,8 @@ class SQLiteRunStore:
                 db = writer.db or writer.open()
                 now = self._clock.now()
                 for owner in dead_owners(db, self._database.path, self._identity, now):
-                    settled += _settle(db, owner, now, self._identity)
+                    settled += settle(db, owner, now, self._identity)
+                    self.has_settled = True
             except sqlite3.Error as error:
                 raise translated(error, self._database.path) from error
         return settled
@@ -275,9 +277,7 @@ class SQLiteRunStore:
 
     def take_slots(self, request: SlotRequest, now: int, wait_until: int | None) -> SlotAnswer:
         """See `LimitStore.take_slots`."""
-        if self.losses.any:
-            self.losses.check("A request for slots", [request.holder[1] if request.holder else None])
-        answer = self._transact(slots.take, request, now, wait_until)
+        answer = self._transact(_take_slots, self.losses, request, now, wait_until)
         if answer.granted and self.on_holding is not None:
             self.on_holding()
         return answer
@@ -298,9 +298,7 @@ class SQLiteRunStore:
 
     def take_lock(self, key: str, holder: str, now: int, expires: int | None) -> HeldLock | None:
         """See `RunStore.take_lock`."""
-        if self.losses.any:
-            self.losses.check(f"The lock on {key!r}")
-        held = self._transact(locks.take, key, holder, now, expires)
+        held = self._transact(_take_lock, self.losses, key, holder, now, expires)
         if held is None and self.on_holding is not None:
             self.on_holding()
         return held
@@ -417,21 +415,6 @@ class SQLiteRunStore:
         """See `RunStore.read_task_runs_of_cache_key`."""
         return self._with_results(self._read(queries.task_runs_of_cache_key, key, limit))
 
-    # Requests to cancel runs
-
-    def request_cancellation(self, request: CancellationRequest, now: int) -> bool:
-        """See `CancellationRows.request_cancellation`."""
-        return self._transact(cancellations.request, request, now)
-
-    def read_cancellations(self) -> list[CancellationRequest]:
-        """See `CancellationRows.read_cancellations`."""
-        owner = self._owner
-        return self._read(cancellations.read, None if owner is None else owner.id)
-
-    def drop_cancellation(self, run_key: bytes) -> None:
-        """See `CancellationRows.drop_cancellation`."""
-        self._transact(cancellations.drop, run_key)
-
     def _with_results(self, runs: list[R]) -> list[R]:
         """The same runs, with states that read their results here."""
         for run in runs:
@@ -523,6 +506,7 @@ class SQLiteRunStore:
         if self._owner is not None:
             self._owner.abandon()
             self._owner = None
+        self.losses.abandon()
         self._rows_copied = 0
 
 
@@ -532,7 +516,15 @@ def _reopened(path: str, durability: Durability) -> SQLiteRunStore:
     return SQLiteRunStore(path, durability, create=False)
 
 
-def _write_history(db: sqlite3.Cursor, owner: int | None, writing: Writing, tidy: bool) -> list[Change]:
+# What is lost is asked for inside of the transaction: another thread may find out until it begins.
+
+
+def _write_history(
+    db: sqlite3.Cursor, owner: int | None, losses: Losses, writing: Writing, tidy: bool
+) -> list[Change]:
+    lost: list[Change] = []
+    if losses.any:
+        writing, lost = writing.without(losses)
     changes, logs, cache_keys, results = writing
     refused = write_changes(db, changes, owner, tidy) if changes else []
     if logs:
@@ -541,37 +533,35 @@ def _write_history(db: sqlite3.Cursor, owner: int | None, writing: Writing, tidy
         write_cache_keys(db, cache_keys, tidy)
     if results:
         keeping.keep(db, results, clock.current().now(), tidy)
-    return refused
+    return [*lost, *refused] if lost else refused
 
 
-def _settle(db: sqlite3.Connection, owner: DeadOwner, now: int, by: Identity) -> list[TaskRun | FlowRun]:
-    """Crash what a dead owner left unfinished, and free what it held, unless another process has done so by now."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        runs: list[TaskRun | FlowRun] = []
-        if owner.end(db, now, by):
-            slots.drop_slots_of_owner(db, owner.id)
-            locks.drop_locks_of_owner(db, owner.id)
-            runs = queries.unfinished_runs(db, owner.id)
-            at = clock.current().now()
-            changes = [_crash(run, at, owner.message) for run in runs]
-            write_changes(db.cursor(), changes, None)
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    return runs
+def _take_slots(
+    db: sqlite3.Cursor,
+    owner: int | None,
+    losses: Losses,
+    request: SlotRequest,
+    now: int,
+    wait_until: int | None,
+) -> SlotAnswer:
+    if losses.any:
+        losses.check("A request for slots", [request.holder[1] if request.holder else None])
+    return slots.take(db, owner, request, now, wait_until)
+
+
+def _take_lock(
+    db: sqlite3.Cursor,
+    owner: int | None,
+    losses: Losses,
+    key: str,
+    holder: str,
+    now: int,
+    expires: int | None,
+) -> HeldLock | None:
+    if losses.any:
+        losses.check(f"The lock on {key!r}")
+    return locks.take(db, owner, key, holder, now, expires)
 
 
 def _claim_crash_hooks(db: sqlite3.Cursor, _: int | None, run_key: bytes) -> bool:
     return db.execute("DELETE FROM crash_hooks WHERE run_id = ?", (run_key,)).rowcount == 1
-
-
-def _crash(run: TaskRun | FlowRun, at: int, message: str) -> Change:
-    state = next_state(run, Move.CRASH, at, message)
-    run.claim(state)
-    change = Change(run, [state], run.recorded)
-    enter(run, state)
-    run.recorded = state.key
-    return change

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from mainspring import clock
-from mainspring._core.transitions import enter
+from mainspring._core.transitions import enter, goes_on
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
 from mainspring.store.keeping import abandon_files, attach
@@ -131,10 +132,10 @@ def _insert(db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, p
     projection: Run = run if is_over else Projection(states[0])
     rows = [state_row(key, 1, states[0], 0)]
     position, attempt = 1, 0
-    for state in states[1:]:
+    for before, state in pairwise(states):
         position += 1
         if is_over:
-            attempt += state.type is StateType.RUNNING
+            attempt += state.type is StateType.RUNNING and not goes_on(before, state)
         else:
             enter(projection, state)
             attempt = projection.run_count

@@ -1,41 +1,25 @@
-"""The way from the engine to the run store: what was entered becomes durable, in order, as cheaply as possible.
-
-Every state that a run enters goes to the `Recorder` of the process, which keeps it in a buffer. A final state
-is committed before its engine goes on, together with everything that was buffered by then, so what is on disk is
-always a beginning of what happened. A run that is still going is made visible by a background thread after
-some tens of milliseconds. Threads that finish at the same time share a commit: the first one writes for all.
-
-The flush points are: a final state (unless durability is ``relaxed``), the background thread's turn, a buffer
-that has grown full, ``flush()``, and the end of the process.
-"""
+"""Buffering what runs enter, and writing it to one store, in order, as cheaply as possible."""
 
 from __future__ import annotations
 
-import atexit
-import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 from mainspring._core import transitions
 from mainspring.events import emit_run_state_change_event, subscriptions
-from mainspring.exceptions import MainspringError, SupersededRun
-from mainspring.logging import RUN_LOGGERS, get_logger
+from mainspring.exceptions import SupersededRun
+from mainspring.logging import get_logger
 from mainspring.runs import Run, TaskRun
-from mainspring.settings import Settings, get_current_settings
 from mainspring.states import State, StateType
-from mainspring.store.addresses import open_store
 from mainspring.store.losses import LossListener
 from mainspring.store.protocol import CacheKey, Change, Durability, LogEntry, RunStore
 from mainspring.store.reading import remove_unused_files
 from mainspring.store.results import Attachment, KeptResult, Withdrawal
-from mainspring.store_logs import RunLogHandler
 from mainspring.supervision import Supervisor, tell_finders
 
-__all__ = ["Listener", "Recorder", "close_recorders", "current_recorder", "use_recorder"]
+__all__ = ["Listener", "Recorder"]
 
 VISIBLE_AFTER = 0.03
 """Seconds until a run that is still going can be seen in the store."""
@@ -383,11 +367,11 @@ class Recorder:
                 if self._unwritten:
                     unwritten = self._unwritten.copy()
                 entered = self._entered
-                for key, change in changes.items():
+                for run_key, change in changes.items():
                     state = change.states[-1]
                     change.run.recorded = state.key
                     if state.type in _GOES_ON:
-                        self._live[key] = change.run
+                        self._live[run_key] = change.run
             refused = self.store.write(list(changes.values()), logs, cache_keys, results)
         except BaseException:
             self._put_back(changes, logs, cache_keys, results)
@@ -414,7 +398,7 @@ class Recorder:
         """What is over, and written, needs nobody who looks after it; nor does what will never begin."""
         for key, change in changes.items():
             state = change.states[-1]
-            if state.type not in _GOES_ON or state.name == "NotReady":
+            if not _goes_on(state):
                 self._live.pop(key, None)
 
     def _put_back(
@@ -517,93 +501,8 @@ class Recorder:
         self._has_trail = bool(self._trail)
 
 
-def _keep_line(entry: LogEntry) -> None:
-    current_recorder().log(entry)
-
-
-_use: ContextVar[Recorder | None] = ContextVar("mainspring_recorder", default=None)
-_recorders: dict[tuple[str, Durability, str | None, float], Recorder] = {}
-_recorders_lock = threading.Lock()
-_latest: tuple[Settings | None, Recorder | None] = (None, None)
-_inherited: list[object] = []
-_log_handler = RunLogHandler(_keep_line)
-
-
-def current_recorder() -> Recorder:
-    """The recorder of the calling context: one per process for each store that settings name.
-
-    Raises:
-        ConfigurationError: The settings do not name a store.
-        StoreError: The store cannot be opened.
-    """
-    used = _use.get()
-    if used is not None:
-        return used
-    settings = get_current_settings()
-    known, recorder = _latest
-    if known is settings and recorder is not None:
-        return recorder
-    return _open_recorder(settings)
-
-
-@contextmanager
-def use_recorder(recorder: Recorder) -> Generator[Recorder]:
-    """Record to ``recorder`` inside the block, whatever the settings say."""
-    token = _use.set(recorder)
-    try:
-        yield recorder
-    finally:
-        _use.reset(token)
-
-
-def close_recorders() -> None:
-    """Write out and close every recorder of this process; the next use opens a new one.
-
-    Raises:
-        StoreError: The first of the errors that closing met.
-    """
-    global _latest
-    with _recorders_lock:
-        recorders = list(_recorders.values())
-        _recorders.clear()
-        _latest = (None, None)
-    errors: list[MainspringError] = []
-    for recorder in recorders:
-        try:
-            recorder.close()
-        except MainspringError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
-
-
-def _open_recorder(settings: Settings) -> Recorder:
-    global _latest
-    url, durability = settings.run_store_url, settings.durability
-    key = (url, durability, settings.host_id, settings.lease_seconds)
-    is_new = False
-    with _recorders_lock:
-        recorder = _recorders.get(key)
-        if recorder is None:
-            is_new = True
-            store = open_store(url, durability, True, settings.host_id, settings.lease_seconds)
-            recorder = _recorders[key] = Recorder(store, durability)
-            for name in RUN_LOGGERS:
-                logging.getLogger(name).addHandler(_log_handler)  # a second time does nothing
-        _latest = (settings, recorder)
-    if is_new:
-        tell_finders(recorder)  # with no lock held, as they may call code of users
-    return recorder
-
-
-def _forget_inherited() -> None:
-    """In a forked child: leave the parent's recorders alone, connections must not cross a fork."""
-    global _latest, _recorders_lock
-    _inherited.extend(_recorders.values())  # kept, so that nothing of the parent's is closed here
-    _recorders.clear()
-    _latest = (None, None)
-    _recorders_lock = threading.Lock()
-
-
-atexit.register(close_recorders)
-os.register_at_fork(after_in_child=_forget_inherited)
+def _goes_on(state: State) -> bool:
+    """Whether a process carries a run in this state out, or waits with it."""
+    if state.type is StateType.PAUSED:
+        return not state.state_details.pause_reschedule
+    return state.type in _GOES_ON and state.name != "NotReady"
