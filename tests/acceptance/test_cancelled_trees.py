@@ -27,14 +27,17 @@ def tree(folder: Path, *counts: int) -> Iterator[subprocess.Popen[str]]:
     """The program, running in the folder of the database; killed at the end of the block."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     folder.mkdir(exist_ok=True)
-    with (folder / "stderr").open("w") as stderr, subprocess.Popen(
-        [sys.executable, "-m", "tests.acceptance.trees", *map(str, counts)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": paths},
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-    ) as process:
+    with (
+        (folder / "stderr").open("w") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.acceptance.trees", *map(str, counts)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        ) as process,
+    ):
         try:
             yield process
         finally:
@@ -65,7 +68,7 @@ def test_a_tree_of_threads_coroutines_and_processes(mainspring_home: Path) -> No
     with tree(mainspring_home, THREADS, COROUTINES, PROCESSES) as process:
         assert process.stdout is not None
         _, run_id = process.stdout.readline().split()
-        until(lambda: len(os.listdir(mainspring_home / "beats")) == count, "the beginning of all tasks")
+        until(lambda: len(list((mainspring_home / "beats").iterdir())) == count, "the beginning of all tasks")
         with open_client() as client:
             root = client.cancel_run(run_id, "no longer needed", timeout=PATIENCE)
             assert (root.state.name, root.state.message) == ("Cancelled", "no longer needed")

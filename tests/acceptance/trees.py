@@ -96,7 +96,7 @@ def main() -> None:
         tree(*map(int, sys.argv[1:]))
     except CancelledRun as error:
         print("cancelled", error, flush=True)
-    print("still there", sum(1 for _ in Path("hooks").open()), flush=True)
+    print("still there", flush=True)
 
 
 if __name__ == "__main__":

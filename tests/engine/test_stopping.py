@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mainspring import flow, get_client, task
+from mainspring._portal import finish
 from mainspring.cancellation import is_cancelled, raise_if_cancelled
 from mainspring.concurrency.sync import concurrency
 from mainspring.exceptions import CancelledRun, RunCancelled
@@ -288,10 +289,8 @@ def test_waiting_for_an_input(asynchronous: bool) -> None:
 
         looker = threading.Thread(target=look)
         looker.start()
-        if asynchronous:
-            state = asyncio.run(aneeds(future, return_state=True))
-        else:
-            state = needs(future, return_state=True)
+        chosen: Any = aneeds if asynchronous else needs
+        state = finish(chosen(future, return_state=True))
         release.set()
         looker.join()
         return state.name

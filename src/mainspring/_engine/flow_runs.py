@@ -103,6 +103,7 @@ class BaseFlowRunEngine(PausableFlowRun):
             self._begin_steps(begins_to_resume)
         if begins_to_resume:
             self._attachments = crash_note(run.key, self.flow)
+            self._recorder.store.drop_cancellation(run.key)  # that was meant for what has ended
         if self._stand_in is not None:
             self._mirror(self._stand_in, state)
             if state.type is StateType.COMPLETED and self._around is not None:
