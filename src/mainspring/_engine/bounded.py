@@ -94,8 +94,9 @@ class BoundedRun:
         scope = self._cancel_scope
         assert scope is not None
         around = scope.parent
-        is_root = scope.stopped_by is stop or around is None or around.key is None
-        return is_root or around.thread != scope.thread
+        if scope.stopped_by is stop or around is None:
+            return True
+        return around.key is None or around.thread != scope.thread
 
     def unended(self) -> RunCancelled | None:
         """What to leave a run by that was shown as Cancelling just when it would have made its next attempt."""

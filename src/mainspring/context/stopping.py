@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any
 
 from mainspring._cancel_scopes import CancelScope, StopKind
 from mainspring.context.runs import FlowRunContext, TaskRunContext, current_scope
@@ -40,17 +41,19 @@ def stoppable(wake: Callable[[], object]) -> Generator[None]:
 @contextmanager
 def shielded() -> Generator[None]:
     """Around what clears up after a run that was told to stop: nothing interrupts it, and it may call tasks."""
-    context = TaskRunContext.get() or FlowRunContext.get()
+    task_context = TaskRunContext.get()
+    kind: Any = FlowRunContext if task_context is None else TaskRunContext
+    context = kind.get()
     scope = None if context is None else context.scope
-    if context is None or scope is None:
+    if scope is None:
         yield
         return
     # A copy: what was submitted before, and has not begun, is in the same context, and stopped.
     apart = context.model_copy(update={"scope": CancelScope(None)})
     apart.outer = getattr(context, "outer", None)
     with scope.closed():
-        type(context).activate(apart)
+        kind.activate(apart)
         try:
             yield
         finally:
-            type(context).activate(context)
+            kind.activate(context)
