@@ -558,7 +558,7 @@ def test_a_value_that_is_returned_in_spite_of_it() -> None:
 
 def stop_here() -> None:
     """Tell the calling run to stop at this very moment, as the supervisor would."""
-    stop_run(UUID(task_run.id).bytes, Stop(StopKind.CANCELLED, "right now"))
+    stop_run(UUID(str(task_run.id)).bytes, Stop(StopKind.CANCELLED, "right now"))
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -625,7 +625,7 @@ def test_a_run_inside_that_is_about_to_begin() -> None:
     @flow
     def work() -> None:
         try:
-            stop_run(UUID(flow_run.id).bytes, Stop(StopKind.CANCELLED, "right now"))
+            stop_run(UUID(str(flow_run.id)).bytes, Stop(StopKind.CANCELLED, "right now"))
             linger()
         except BaseException:
             inner()
