@@ -61,7 +61,7 @@ class CancelScope:
         self.key = key
         self.parent = parent
         self.engine = engine
-        self.deadline = None if parent is None else parent.deadline
+        self.deadline: float | None = None if parent is None else parent.deadline
         self.stopped_by: Stop | None = None
         self._callbacks: list[Callback] | None = None
 

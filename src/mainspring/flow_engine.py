@@ -17,12 +17,12 @@ from mainspring._engine.background import background_runs
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.flow_runs import BaseFlowRunEngine, FlowRunTimeoutError
 from mainspring._engine.inputs import find_unfinished
-from mainspring._engine.main_program import refuse_while_imported
 from mainspring._engine.resumable import Answer
 from mainspring._engine.scopes import AsyncRunnerScope, AsyncRunScope, SyncRunnerScope, SyncRunScope
 from mainspring._engine.signals import SigtermCapture
 from mainspring._engine.submissions import Submission, unfinished_inputs
 from mainspring._engine.suspension import FlowSteps, FlowSuspension
+from mainspring._processes.main_program import refuse_while_imported
 from mainspring.entrypoints import load_flow_and_flow_run
 from mainspring.exceptions import MissingResult
 from mainspring.futures import FlowRunFuture, resolve_futures_to_states

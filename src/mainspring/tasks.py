@@ -13,6 +13,7 @@ from uuid import UUID
 from mainspring import clock, identifiers
 from mainspring._core.policy import MAX_RETRY_DELAYS, Hooks, RunPolicy
 from mainspring._engine.inputs import collect_inputs
+from mainspring._engine.isolation import AsyncIsolatedCall, IsolatedCall
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
 from mainspring._representation import name_of
@@ -35,6 +36,7 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
 KeyFunction = Callable[[TaskRunContext, dict[str, Any]], str | None]
 _MAX_IN_FLIGHT = "max_in_flight"
+Isolation = Literal["process"]
 Delays = float | Sequence[float] | Callable[[int], Sequence[float]]
 
 
@@ -80,6 +82,10 @@ class Task(Subject[P, R]):
         on_rollback: Hooks called with the transaction when it rolls back.
         step_key: What a run is called when its flow run is resumed, instead of by task and arguments: an equal name
             in an equal place finds the kept result. Without a cache policy given, nothing else is shared then.
+        isolation: "process" calls the function in a process of its own, which is killed at the deadline of the attempt
+            and when the run is cancelled. Arguments and result are pickled. Not for generators.
+        retry_on_crash: How many times a run is attempted again because the process of its function or its worker has
+            died, apart from ``retries``: a number, or True for 3.
 
     Raises:
         TypeError: ``fn`` is not callable, or an option is of a wrong type.
@@ -124,6 +130,8 @@ class Task(Subject[P, R]):
         on_crashed: GivenHooks | None = None,
         on_cancellation: GivenHooks | None = None,
         step_key: str | None = None,
+        isolation: Isolation | None = None,
+        retry_on_crash: bool | int = False,
     ) -> None:
         self.require_function(fn, "task")
         own_name = name_of(fn, "__name__") or type(fn).__name__
@@ -147,7 +155,16 @@ class Task(Subject[P, R]):
             retry_condition_fn,
             timeout_seconds,
             self._hooks_by_state(),
+            retry_on_crash,
         )
+        self.isolation = _checked_isolation(isolation, self)
+        self.call = self._compiled_call()
+
+    def _compiled_call(self) -> Callable[[dict[str, Any]], Any]:
+        """What calls the function with parameters by name, wherever that is."""
+        if self.isolation is None:
+            return self.arguments.call
+        return AsyncIsolatedCall(self) if self.isasync else IsolatedCall(self)
 
     @property
     def source_code(self) -> str:
@@ -161,7 +178,13 @@ class Task(Subject[P, R]):
 
     def __getstate__(self) -> dict[str, Any]:
         self._source_code = self.source_code
-        return super().__getstate__()
+        state = super().__getstate__()
+        del state["call"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.call = self._compiled_call()
 
     @property
     def has_final_hooks(self) -> bool:
@@ -186,6 +209,11 @@ class Task(Subject[P, R]):
     def retry_condition_fn(self) -> Callable[..., Any] | None:
         """Decides whether a failure is retried."""
         return self.policy.retry_condition
+
+    @property
+    def retry_on_crash(self) -> int:
+        """How many times a run is attempted again because a process has died."""
+        return self.policy.crash_retries
 
     @property
     def task_run_name(self) -> Any:
@@ -388,6 +416,8 @@ class Task(Subject[P, R]):
         on_crashed: GivenHooks | None = None,
         on_cancellation: GivenHooks | None = None,
         step_key: str | type[NotSet] | None = NotSet,
+        isolation: Isolation | type[NotSet] | None = NotSet,
+        retry_on_crash: bool | int | type[NotSet] = NotSet,
     ) -> Task[P, R]:
         """A copy of this task with some options changed; the others are kept, hook lists copied.
 
@@ -451,6 +481,8 @@ def task(
     on_crashed: GivenHooks | None = None,
     on_cancellation: GivenHooks | None = None,
     step_key: str | None = None,
+    isolation: Isolation | None = None,
+    retry_on_crash: bool | int = False,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -507,6 +539,24 @@ def _checked_step_key(key: Any) -> str | None:
     if key == "":
         raise ValueError("Invalid `step_key`: an empty text names nothing.")
     return key
+
+
+def _checked_isolation(isolation: Any, task: Task[..., Any]) -> Isolation | None:
+    """The option.
+
+    Raises:
+        ValueError: There is no such isolation, or none for what the function is.
+    """
+    if isolation is None:
+        return None
+    if isolation != "process":
+        raise ValueError(f'Invalid `isolation`: expected "process" or None; got {isolation!r}.')
+    if task.isgenerator:
+        raise ValueError(
+            f"Invalid `isolation`: {task.name!r} is a generator, and its consumer is in this process. Let it return a"
+            " list, or yield from what isolated tasks return."
+        )
+    return "process"
 
 
 def _task_key(fn: Callable[..., Any]) -> str:

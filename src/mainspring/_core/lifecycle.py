@@ -7,7 +7,8 @@ A life has four phases, each a generator that yields effects and is sent what ca
     resume   AwaitingRetry -> (wait) -> Retrying
     finish   the hooks that follow the final state
     crash    from anywhere -> Crashed, instead of all that was still to come
-    lose     from wherever its process died -> AwaitingRetry, to be gone on with by another process, or Crashed
+    lose     from wherever its process died -> AwaitingRetry, to be gone on with by another process, or Crashed, or
+             TimedOut
 
 ``finish`` has one effect at most and waits for no answer, so it is a function that gives this effect.
 
@@ -161,16 +162,31 @@ def crash(policy: RunPolicy, run: Run, error: BaseException, now: Now) -> Phase:
     return True
 
 
-def lose(policy: RunPolicy, run: Run, error: BaseException, now: Now, random: Callable[[], float]) -> Phase:
-    """From the death of the process that made an attempt to the next state; the attempt counts as a failed one.
+def lose(
+    policy: RunPolicy,
+    run: Run,
+    error: BaseException,
+    retries: int | None,
+    losses: int,
+    own_limit: bool,
+    now: Now,
+    random: Callable[[], float],
+) -> Phase:
+    """From the death of the process that made an attempt to the next state.
 
-    A process that dies while it waits for the next attempt has cost none. Another process goes on with a run that is to
-    be attempted again, so it waits for its time, even if that is now. Returns True in that case.
+    A loss is made good by ``crash_retries`` as long as there are some left. Otherwise the attempt counts as a failed
+    one, and so it does if the process was ended because the time of the attempt was over: ``error`` is a TimeoutError
+    then. A process that dies while it waits for the next attempt has cost none. Whoever goes on with a run that is to
+    be attempted again waits for its time, even if that is now. Returns True in that case.
 
     Args:
         policy: The options of the task or flow.
         run: The run, as it was last recorded.
         error: How the process died.
+        retries: How many retries were granted before; None if only the process knew: all attempts but the first, and
+            those that made a loss good.
+        losses: How many losses were made good before.
+        own_limit: True if it was the run's own time limit that was over.
         now: Reads the wall clock.
         random: Draws a number in [0, 1), for jitter.
     """
@@ -183,16 +199,26 @@ def lose(policy: RunPolicy, run: Run, error: BaseException, now: Now, random: Ca
         yield Enter(next_state(run, Move.BEGIN, now()))
     elif run.state.is_scheduled():
         yield Enter(next_state(run, Move.RETRY, now()))
-    failure = exception_to_crashed_state(error)
-    retries = max(run.run_count - 1, 0)
-    granted = retries < policy.retries
-    if granted and policy.retry_condition is not None:
+    if retries is None:
+        retries = max(run.run_count - 1 - losses, 0)
+    if isinstance(error, TimeoutError):
+        made_good = False
+        failure = failure_state(policy, run, error, own_limit, now())
+    else:
+        made_good = losses < policy.crash_retries
+        failure = exception_to_crashed_state(error)
+    granted = made_good or retries < policy.retries
+    if granted and not made_good and policy.retry_condition is not None:
         granted = bool((yield Ask(policy.retry_condition, failure)))
     if not granted:
-        yield from crash(policy, run, error, now)
+        if isinstance(error, TimeoutError):
+            yield Enter(failure)
+        else:
+            yield from crash(policy, run, error, now)
         return False
     at = now()
-    due = at + round(retry_delay(policy, retries, random()) * MICROSECONDS)
+    delay = retry_delay(policy, losses if made_good else retries, random())
+    due = at + round(delay * MICROSECONDS)
     yield Enter(next_state(run, Move.AWAIT_RETRY, at, failure.message, scheduled_at=due))
     return True
 

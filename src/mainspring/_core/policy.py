@@ -10,9 +10,20 @@ from typing import Any
 from mainspring._representation import name_of
 from mainspring.states import State, StateType
 
-__all__ = ["MAX_RETRY_DELAYS", "Hooks", "RunPolicy", "check_hooks", "hook_name", "resolve_delays"]
+__all__ = [
+    "DEFAULT_CRASH_RETRIES",
+    "MAX_RETRY_DELAYS",
+    "Hooks",
+    "RunPolicy",
+    "check_hooks",
+    "hook_name",
+    "resolve_delays",
+]
 
 MAX_RETRY_DELAYS = 50
+
+DEFAULT_CRASH_RETRIES = 3
+"""How often a run is attempted again after a loss if an option only says that it is to be."""
 
 LONGEST_SECONDS = 1_000_000_000
 """The longest time that an option may name: some thirty years, which any clock can add to now."""
@@ -34,10 +45,13 @@ class RunPolicy:
         retry_condition: Asked before each retry, if given.
         timeout: Seconds an attempt may take, or None.
         hooks: The hook lists by the type of the state they follow.
+        crash_retries: How many times a run may be attempted again because the process of an attempt has died, apart
+            from ``retries``.
     """
 
     __slots__ = (
         "__weakref__",
+        "crash_retries",
         "hooks",
         "noun",
         "on_running",
@@ -58,8 +72,10 @@ class RunPolicy:
         retry_condition: Callable[..., Any] | None = None,
         timeout: float | None = None,
         hooks: Mapping[StateType, Hooks] | None = None,
+        crash_retries: int = 0,
     ) -> None:
         self.noun = noun
+        self.crash_retries = crash_retries
         self.retries = retries
         self.retry_delays = tuple(retry_delays)
         self.retry_jitter_factor = retry_jitter_factor
@@ -74,6 +90,8 @@ class RunPolicy:
             self.recorded["retry_delay"] = list(self.retry_delays)
         if retry_jitter_factor:
             self.recorded["retry_jitter_factor"] = retry_jitter_factor
+        if crash_retries:
+            self.recorded["retry_on_crash"] = crash_retries
 
     @classmethod
     def resolve(
@@ -85,6 +103,7 @@ class RunPolicy:
         retry_condition: Any,
         timeout_seconds: Any,
         hooks: Mapping[StateType, Hooks],
+        retry_on_crash: Any = False,
     ) -> RunPolicy:
         """A policy from options as users give them.
 
@@ -106,13 +125,24 @@ class RunPolicy:
         if timeout is not None and timeout < 0:
             raise ValueError(f"Invalid `timeout_seconds`: {timeout_seconds!r} must be >= 0; 0 means none.")
         delays = resolve_delays(retry_delay_seconds, retries)
-        return cls(noun, retries, delays, retry_jitter_factor, retry_condition, timeout, hooks)
+        crashes = _crash_retries(retry_on_crash)
+        return cls(noun, retries, delays, retry_jitter_factor, retry_condition, timeout, hooks, crashes)
 
     def hooks_for(self, state: State) -> Hooks:
         """The hooks that follow a run's end in ``state``; none for a state that is no end."""
         if state.type is StateType.RUNNING:
             return []
         return self.hooks.get(state.type, [])
+
+
+def _crash_retries(given: Any) -> int:
+    if isinstance(given, bool):
+        return DEFAULT_CRASH_RETRIES if given else 0
+    if not isinstance(given, int):
+        raise TypeError(f"Invalid `retry_on_crash`: expected True, False or a whole number; got {given!r}.")
+    if given < 0:
+        raise ValueError(f"Invalid `retry_on_crash`: {given} must be >= 0; 0 means not at all.")
+    return given
 
 
 def _seconds(option: str, value: Any) -> float:

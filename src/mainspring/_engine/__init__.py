@@ -12,5 +12,5 @@
 - ``submissions``, ``workers``, ``background``: submitted runs on their way to a thread; the threads; flow runs on some
 - ``timeouts``, ``watchers``, ``signals``: time limits, and what ends a block at its deadline; SIGTERM while a flow runs
 - ``tracebacks``: exceptions that show the user's code and not ours
-- ``main_program``: a worker process that imports the main program
+- ``isolation``: calling the function of a task in a process that can be killed
 """

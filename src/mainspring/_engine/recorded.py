@@ -101,6 +101,10 @@ class RecordedRun:
     _limit: Any = None  # of the attempt, while there is one
     _around_scope: Any = NotSet  # what bounds the run from outside, once that is known
     _cancel_scope: CancelScope | None = None  # of the attempt
+    losses = 0  # attempts whose process died, and that were made good
+    _loss: BaseException | None = (
+        None  # how the process of this attempt died, if its function was called in another
+    )
     closing = False  # a generator is being closed: whatever comes of it, nobody wants another attempt
     _failure_told = False  # a line has said why the run failed
     _result_store: Any = None
@@ -204,6 +208,9 @@ class RecordedRun:
         key = self.run.key
         scope = self._cancel_scope = live[key] = CancelScope(key, self._around_scope, self)
         return scope
+
+    def tell_limit(self, deadline: float | None) -> None:
+        """Tell whoever can kill this process until when the attempt may go on; None says that it is over."""
 
     def _leave_scope(self) -> None:
         """Nothing of the run goes on any more."""
@@ -387,18 +394,33 @@ class RecordedRun:
         """The core's decision about the death of the process that ran this, and the line that reports it."""
         policy, run = self.subject.policy, self.run
         before, self._confirms = run.state, True
-        granted = yield from lifecycle.lose(policy, run, error, self._now, self._random)
+        retries = self.retries if self._loss is not None else None  # else whoever died knew how many
+        own_limit = isinstance(error, TimeoutError) and self._is_own_limit(error)
+        granted = yield from lifecycle.lose(
+            policy, run, error, retries, self.losses, own_limit, self._now, self._random
+        )
         if run.state is before:
             return granted
         self._raised = error
-        if granted and engine_logs(logging.WARNING):
-            wait = max((run.state.scheduled_at or 0) - run.state.at, 0) / 1e6
-            when = "immediately" if not wait else f"{wait:g} second(s) from now"
-            facts = policy.noun, shown(str(error)), run.run_count, policy.retries, when
-            self.logger.warning("%s was lost: %s - Retry %s/%s will start %s", *facts)
-        elif engine_logs(logging.ERROR) and not granted:
+        if granted:
+            is_made_good = not isinstance(error, TimeoutError) and self.losses < policy.crash_retries
+            if is_made_good:
+                self.losses += 1
+            else:
+                self.retries += 1
+            used, limit = (self.losses, policy.crash_retries) if is_made_good else (None, policy.retries)
+            if engine_logs(logging.WARNING):
+                wait = max((run.state.scheduled_at or 0) - run.state.at, 0) / 1e6
+                when = "immediately" if not wait else f"{wait:g} second(s) from now"
+                count = used or (run.run_count - self.losses)
+                facts = policy.noun, shown(str(error)), count, limit, when
+                self.logger.warning("%s was lost: %s - Retry %s/%s will start %s", *facts)
+        elif engine_logs(logging.ERROR):
             self._failure_told = True
-            self.logger.error("Crash detected! %s", run.state.message, extra=TELLS_FAILURE)
+            told = run.state.message
+            if run.state.is_crashed():
+                told = f"Crash detected! {told}"
+            self.logger.error("%s", told, extra=TELLS_FAILURE)
         return granted
 
     # Bookkeeping and lines about it

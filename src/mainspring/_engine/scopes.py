@@ -6,6 +6,7 @@ attempts and task runners have async twins with the same text.
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -90,6 +91,9 @@ class SyncAttemptScope:
         self.context = engine._enter_attempt()
         seconds = engine.subject.policy.timeout
         if seconds is not None:
+            deadline = time.monotonic() + seconds
+            engine._cancel_scope.bound(deadline)
+            engine.tell_limit(deadline)
             engine._limit = self.limit = SyncTimeout(seconds, engine.timeout_error, engine)
             try:
                 self.limit.__enter__()
@@ -108,11 +112,14 @@ class SyncAttemptScope:
                     self.limit.__exit__(kind, error, trace)
                 except TimeoutError as expiry:
                     error = expiry
+                engine.tell_limit(None)
             if error is None or not isinstance(error, Exception):
                 return False
             if engine.run.state.is_final() or comes_from_outside(error, self.limit):
                 return self.limit is not None and error is self.limit.error
-            if isinstance(error, TimeoutError):
+            if error is engine._loss:
+                engine.handle_loss(error)
+            elif isinstance(error, TimeoutError):
                 engine.handle_timeout(error)
             else:
                 engine.handle_exception(error)
@@ -183,6 +190,9 @@ class AsyncAttemptScope:
         self.context = engine._enter_attempt()
         seconds = engine.subject.policy.timeout
         if seconds is not None:
+            deadline = time.monotonic() + seconds
+            engine._cancel_scope.bound(deadline)
+            engine.tell_limit(deadline)
             engine._limit = self.limit = AsyncTimeout(seconds, engine.timeout_error, engine)
             try:
                 await self.limit.__aenter__()
@@ -201,11 +211,14 @@ class AsyncAttemptScope:
                     await self.limit.__aexit__(kind, error, trace)
                 except TimeoutError as expiry:
                     error = expiry
+                engine.tell_limit(None)
             if error is None or not isinstance(error, Exception):
                 return False
             if engine.run.state.is_final() or comes_from_outside(error, self.limit):
                 return self.limit is not None and error is self.limit.error
-            if isinstance(error, TimeoutError):
+            if error is engine._loss:
+                await engine.handle_loss(error)
+            elif isinstance(error, TimeoutError):
                 await engine.handle_timeout(error)
             else:
                 await engine.handle_exception(error)

@@ -80,8 +80,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         context: What a task runner hands over: a ``threading.Event`` that cancels as ``cancel_event``, what
             `mainspring.context.serialize_context` gave where the run was submitted, as ``step`` which step of
             its flow run this is, if that was known there, as ``trail`` a `Trail`, as ``retries`` how many were
-            granted elsewhere, as ``refusal`` an exception for which the run cannot begin, and as ``check`` a function
-            that raises if it cannot take a result to whoever waits for it.
+            granted elsewhere, as ``losses`` how many lost attempts were made good there, as ``limit`` a function that
+            is told until when an attempt may go on, as ``refusal`` an exception for which the run cannot begin, and as
+            ``check`` a function that raises if it cannot take a result to whoever waits for it.
     """
 
     task: Any
@@ -110,6 +111,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self.parameters = {}
         if self.context:
             self.retries = self.context.get("retries", self.retries)
+            self.losses = self.context.get("losses", 0)
 
     def is_cancelled(self) -> bool:
         """True if whoever runs the task has set the cancel event it handed over (E-11)."""
@@ -287,6 +289,12 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         """
         if self.context and self.is_cancelled():
             raise RunCancelled(f"The task runner cancelled task run {self.task_run!r}.")
+
+    def tell_limit(self, deadline: float | None) -> None:
+        """See `RecordedRun.tell_limit`."""
+        tell = self.context.get("limit") if self.context else None
+        if tell is not None:
+            tell(deadline)
 
     def check_portable(self, result: Any) -> None:
         """See whether a result can be taken to whoever waits for it; if not, the attempt has failed.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
@@ -21,7 +22,14 @@ from mainspring._core.policy import RunPolicy
 from mainspring._engine.watchers import Alarm, Injector
 from mainspring.logging import engine_logs
 
-__all__ = ["AsyncBlockTimeout", "AsyncTimeout", "SyncTimeout", "comes_from_outside", "limit_of"]
+__all__ = [
+    "AsyncBlockTimeout",
+    "AsyncTimeout",
+    "SyncTimeout",
+    "come_from_elsewhere",
+    "comes_from_outside",
+    "limit_of",
+]
 
 
 def comes_from_outside(error: BaseException, own: object) -> bool:
@@ -36,6 +44,13 @@ def limit_of(error: BaseException) -> _Timeout | None:
         return None
     limit = BaseException.__getattribute__(error, "__dict__").get("limit")
     return limit if isinstance(limit, _Timeout) else None
+
+
+def come_from_elsewhere(error: BaseException) -> BaseException:
+    """An exception of another process; if it is a timeout, it comes from none of the limits here."""
+    if isinstance(error, TimeoutError) and limit_of(error) is None:
+        BaseException.__setattr__(error, "limit", _elsewhere)
+    return error
 
 
 class _Timeout:
@@ -57,12 +72,23 @@ class _Timeout:
         self.active = False
         self._deadline = 0.0
 
+    def __reduce__(self) -> tuple[Callable[[], _Timeout], tuple[()]]:
+        return _get_elsewhere, ()
+
     def expire(self) -> TimeoutError:
         """Note that the limit has expired and return the error that says so."""
         block = "block" if self._engine is None else "run"
         error = self.error = self.kind(f"The {block} timed out after {self.seconds} second(s).")
         BaseException.__setattr__(error, "limit", self)  # past what a class of the user's may do instead
         return error
+
+
+_elsewhere = _Timeout(0.0, TimeoutError)
+"""Stands for any limit of another process."""
+
+
+def _get_elsewhere() -> _Timeout:
+    return _elsewhere
 
 
 class SyncTimeout(_Timeout):
@@ -202,6 +228,8 @@ def _warn_of_delays(engine: Any) -> None:
     if threading.current_thread() is threading.main_thread() or not engine_logs(logging.WARNING):
         return
     subject = engine.subject
+    if getattr(subject, "isolation", None) is not None:  # what blocks is in another process, and is killed
+        return
     with _warned_lock:
         if subject.policy in _warned:
             return
