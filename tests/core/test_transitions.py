@@ -20,7 +20,7 @@ LEGAL = {
     Move.SUCCEED: ({StateType.RUNNING}, "COMPLETED", "Completed"),
     Move.REUSE: ({StateType.RUNNING}, "COMPLETED", "Cached"),
     Move.FAIL: (UNFINISHED, "FAILED", "Failed"),
-    Move.TIME_OUT: ({StateType.RUNNING}, "FAILED", "TimedOut"),
+    Move.TIME_OUT: ({StateType.RUNNING, StateType.CRASHED}, "FAILED", "TimedOut"),
     Move.RETRY: ({StateType.RUNNING, StateType.SCHEDULED}, "RUNNING", "Retrying"),
     Move.AWAIT_RETRY: ({StateType.RUNNING, StateType.CRASHED}, "SCHEDULED", "AwaitingRetry"),
     Move.ROLL_BACK: ({StateType.COMPLETED}, "COMPLETED", "RolledBack"),

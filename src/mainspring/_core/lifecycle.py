@@ -166,11 +166,11 @@ def lose(
     policy: RunPolicy,
     run: Run,
     error: BaseException,
-    retries: int | None,
-    losses: int,
-    own_limit: bool,
     now: Now,
     random: Callable[[], float],
+    retries: int | None = None,
+    losses: int = 0,
+    own_limit: bool = False,
 ) -> Phase:
     """From the death of the process that made an attempt to the next state.
 
@@ -183,12 +183,12 @@ def lose(
         policy: The options of the task or flow.
         run: The run, as it was last recorded.
         error: How the process died.
+        now: Reads the wall clock.
+        random: Draws a number in [0, 1), for jitter.
         retries: How many retries were granted before; None if only the process knew: all attempts but the first, and
             those that made a loss good.
         losses: How many losses were made good before.
         own_limit: True if it was the run's own time limit that was over.
-        now: Reads the wall clock.
-        random: Draws a number in [0, 1), for jitter.
     """
     if run.state.is_scheduled() and now() < (run.state.scheduled_at or 0):
         return True

@@ -397,7 +397,7 @@ class RecordedRun:
         retries = self.retries if self._loss is not None else None  # else whoever died knew how many
         own_limit = isinstance(error, TimeoutError) and self._is_own_limit(error)
         granted = yield from lifecycle.lose(
-            policy, run, error, retries, self.losses, own_limit, self._now, self._random
+            policy, run, error, self._now, self._random, retries, self.losses, own_limit
         )
         if run.state is before:
             return granted
