@@ -549,6 +549,12 @@ def close_recorders() -> None:
         raise errors[0]
 
 
+def keep_run_lines() -> None:
+    """Have the lines of run loggers kept from now on, also if nothing has opened the run store before them."""
+    for name in RUN_LOGGERS:
+        logging.getLogger(name).addHandler(_log_handler)  # a second time does nothing
+
+
 def _open_recorder(settings: Settings) -> Recorder:
     global _latest
     key = (settings.run_store_url, settings.durability)
@@ -556,8 +562,7 @@ def _open_recorder(settings: Settings) -> Recorder:
         recorder = _recorders.get(key)
         if recorder is None:
             recorder = _recorders[key] = Recorder(open_store(*key), settings.durability)
-            for name in RUN_LOGGERS:
-                logging.getLogger(name).addHandler(_log_handler)  # a second time does nothing
+            keep_run_lines()
         _latest = (settings, recorder)
     return recorder
 

@@ -49,7 +49,7 @@ from mainspring.exceptions import (
     WorkerNotStarted,
 )
 from mainspring.logging import enter_context
-from mainspring.recording import current_recorder
+from mainspring.recording import current_recorder, keep_run_lines
 from mainspring.settings import get_current_settings
 from mainspring.states.conversion import describe_exception
 
@@ -249,7 +249,7 @@ def _pack(task: Any, parameters: Mapping[str, Any]) -> Packed:
         SerializationError: One of them cannot be pickled.
     """
     context = TaskRunContext.get()
-    fields = {} if context is None else context.serialize()
+    fields = {} if context is None else context.serialize(include_secrets=True)
     fields.pop("parameters", None)
     try:
         return pack((task, fields, dict(parameters)))
@@ -300,6 +300,7 @@ def call_function(station: Station, order: Order, packed: Packed) -> tuple[Kind,
         task, fields, parameters = unpack(packed)
     except BaseException as error:  # whatever importing a module of the user's does
         return Kind.REFUSED, *pack_error(error)
+    keep_run_lines()
     scope = CancelScope(None)
     if order.deadline is not None:
         scope.bound(order.deadline)

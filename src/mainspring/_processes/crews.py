@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextvars
 import os
 import threading
@@ -240,6 +239,9 @@ class Crew:
 _crews: WeakSet[Crew] = WeakSet()
 
 
+_watched: int | None = None  # the process whose end was provided for
+
+
 def _end_all() -> None:
     """At the end of the program: nobody may be left by a runner that nobody has left."""
     for crew in list(_crews):
@@ -250,12 +252,12 @@ def _end_all() -> None:
 
 
 def kill_at_exit() -> None:
-    """See that workers end before `multiprocessing` waits for all processes that there are."""
-    import_module(
-        "multiprocessing.util"
-    )  # which registers what waits; what is registered later is called earlier
-    atexit.unregister(_end_all)
-    atexit.register(_end_all)
+    """See that workers end before `multiprocessing` waits for all processes that there are, also in a worker."""
+    global _watched
+    if _watched == os.getpid():
+        return
+    _watched = os.getpid()
+    import_module("multiprocessing.util").Finalize(None, _end_all, exitpriority=100)
 
 
 def processors() -> int:
