@@ -205,7 +205,7 @@ def test_a_result_that_cannot_be_pickled() -> None:
 def test_a_history_in_memory() -> None:
     """What runs over there could not be recorded, so nothing does."""
     with temporary_settings({"database_url": "sqlite://"}):
-        with pytest.raises(ConfigurationError, match="Task 'add' .* in memory"):
+        with pytest.raises(ConfigurationError, match=r"Task 'add' .* in memory"):
             subjects.add(1)
         (run,) = get_client().read_task_runs()
         assert run.state.name == "Failed"

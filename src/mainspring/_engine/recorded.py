@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
@@ -209,8 +210,13 @@ class RecordedRun:
         scope = self._cancel_scope = live[key] = CancelScope(key, self._around_scope, self)
         return scope
 
-    def tell_limit(self, deadline: float | None) -> None:
-        """Tell whoever can kill this process until when the attempt may go on; None says that it is over."""
+    def begin_limit(self, seconds: float) -> None:
+        """Note that the attempt has so much time from now on."""
+        if self._cancel_scope is not None:
+            self._cancel_scope.bound(time.monotonic() + seconds)
+
+    def end_limit(self) -> None:
+        """Note that the attempt is over."""
 
     def _leave_scope(self) -> None:
         """Nothing of the run goes on any more."""

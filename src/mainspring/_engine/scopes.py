@@ -6,7 +6,6 @@ attempts and task runners have async twins with the same text.
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -91,9 +90,7 @@ class SyncAttemptScope:
         self.context = engine._enter_attempt()
         seconds = engine.subject.policy.timeout
         if seconds is not None:
-            deadline = time.monotonic() + seconds
-            engine._cancel_scope.bound(deadline)
-            engine.tell_limit(deadline)
+            engine.begin_limit(seconds)
             engine._limit = self.limit = SyncTimeout(seconds, engine.timeout_error, engine)
             try:
                 self.limit.__enter__()
@@ -112,7 +109,7 @@ class SyncAttemptScope:
                     self.limit.__exit__(kind, error, trace)
                 except TimeoutError as expiry:
                     error = expiry
-                engine.tell_limit(None)
+                engine.end_limit()
             if error is None or not isinstance(error, Exception):
                 return False
             if engine.run.state.is_final() or comes_from_outside(error, self.limit):
@@ -190,9 +187,7 @@ class AsyncAttemptScope:
         self.context = engine._enter_attempt()
         seconds = engine.subject.policy.timeout
         if seconds is not None:
-            deadline = time.monotonic() + seconds
-            engine._cancel_scope.bound(deadline)
-            engine.tell_limit(deadline)
+            engine.begin_limit(seconds)
             engine._limit = self.limit = AsyncTimeout(seconds, engine.timeout_error, engine)
             try:
                 await self.limit.__aenter__()
@@ -211,7 +206,7 @@ class AsyncAttemptScope:
                     await self.limit.__aexit__(kind, error, trace)
                 except TimeoutError as expiry:
                     error = expiry
-                engine.tell_limit(None)
+                engine.end_limit()
             if error is None or not isinstance(error, Exception):
                 return False
             if engine.run.state.is_final() or comes_from_outside(error, self.limit):

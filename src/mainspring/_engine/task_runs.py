@@ -290,11 +290,20 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         if self.context and self.is_cancelled():
             raise RunCancelled(f"The task runner cancelled task run {self.task_run!r}.")
 
-    def tell_limit(self, deadline: float | None) -> None:
-        """See `RecordedRun.tell_limit`."""
+    def begin_limit(self, seconds: float) -> None:
+        """See `RecordedRun.begin_limit`; whoever can kill this process is told, too."""
         tell = self.context.get("limit") if self.context else None
         if tell is not None:
-            tell(deadline)
+            self._recorder.flush()  # the call may let no thread write any more
+        RecordedRun.begin_limit(self, seconds)
+        if tell is not None and self._cancel_scope is not None:
+            tell(self._cancel_scope.deadline)
+
+    def end_limit(self) -> None:
+        """See `RecordedRun.end_limit`."""
+        tell = self.context.get("limit") if self.context else None
+        if tell is not None:
+            tell(None)
 
     def check_portable(self, result: Any) -> None:
         """See whether a result can be taken to whoever waits for it; if not, the attempt has failed.
