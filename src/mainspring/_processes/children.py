@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from typing import Any
 
@@ -42,6 +43,9 @@ class Child:
         self._channel = channel
         self._leads = leads
         self._calls = 0
+        self._ending = threading.Lock()
+        self._is_over = False  # its end was noticed, and its number may be that of another process by now
+        self._code: int | None = None
         self.wake_fd, self._waker = os.pipe()
         os.set_blocking(self.wake_fd, False)
 
@@ -161,19 +165,20 @@ class Child:
 
     def is_alive(self) -> bool:
         """Whether the process is there."""
-        return bool(self.process.is_alive())
+        try:
+            return not self._is_over and bool(self.process.is_alive())
+        except ValueError:  # another thread has noticed its end just now
+            return False
 
     def exit_code(self) -> int | None:
         """How the process ended, once nothing comes from it any more; one that has not ended is made to."""
         self.close()
         if self._leads:
             self.strike()  # what it has started, while its number is its own
-        self._wait(PATIENCE)
-        if self.process.exitcode is None:
-            self.process.kill()
+        if not self._wait(PATIENCE):
+            self.strike()
             self._wait(PATIENCE)
-        code: int | None = self.process.exitcode
-        return code
+        return self._code
 
     def death(self) -> WorkerDied:
         """The exception that says how it died."""
@@ -205,8 +210,7 @@ class Child:
         except (EOFError, TimeoutError):
             pass
         self.close()
-        self._wait(max(deadline - time.monotonic(), 0.05))
-        if self.process.exitcode is None:
+        if not self._wait(max(deadline - time.monotonic(), 0.05)):
             get_logger("task_runner.processpool").warning(
                 "Worker process %s did not end within %g seconds and is killed. Does a task leave threads running?",
                 self.pid,
@@ -222,19 +226,35 @@ class Child:
 
     def strike(self) -> None:
         """Send the signal that ends it, and what it has started if it leads that, and wait for nothing."""
+        if self._is_over:
+            return
         if self._leads:
             try:
                 os.killpg(self.pid, signal.SIGKILL)
             except OSError:  # it leads nothing yet, or there is nobody any more
                 pass
-        self.process.kill()
+        try:
+            self.process.kill()
+        except ValueError:  # another thread has noticed its end just now
+            pass
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, seconds: float) -> bool:
+        """Wait for its end; False if it does not come in time."""
         end = time.monotonic() + seconds
-        self.process.join(seconds)
-        # Another thread that waits for any process may have been told instead, and knows in a moment.
-        while self.process.exitcode is None and not self._is_gone() and time.monotonic() < end:
-            time.sleep(0.001)
+        with self._ending:
+            if self._is_over:
+                return True
+            process = self.process
+            process.join(seconds)
+            # Another thread that waits for any process may have been told instead, and knows in a moment.
+            while process.exitcode is None and not self._is_gone() and time.monotonic() < end:
+                time.sleep(0.001)
+            if process.exitcode is None and not self._is_gone():
+                return False
+            self._code, self._is_over = process.exitcode, True
+            if self._code is not None:
+                process.close()  # now: an exception may hold all of this for long
+        return True
 
     def _is_gone(self) -> bool:
         try:
