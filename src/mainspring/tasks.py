@@ -16,6 +16,7 @@ from mainspring._engine.inputs import collect_inputs
 from mainspring._engine.isolation import AsyncIsolatedCall, IsolatedCall
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
+from mainspring._processes.main_program import refuse_while_imported
 from mainspring._representation import name_of
 from mainspring.annotations import NotSet
 from mainspring.cache_policies import CachePolicy
@@ -248,6 +249,8 @@ class Task(Subject[P, R]):
     # Calling
 
     def _run(self, parameters: dict[str, Any], wait_for: Any, return_type: Literal["state", "result"]) -> Any:
+        if self.isolation is not None:
+            refuse_while_imported(f'Task {self.name!r} with isolation="process"')
         return run_task(self, parameters=parameters, wait_for=wait_for, return_type=return_type)
 
     @overload

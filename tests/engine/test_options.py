@@ -44,7 +44,12 @@ def test_the_options_of_a_task() -> None:
     """Names, order and defaults are those of the contract; the last six came later."""
     function, *options = inspect.signature(Task).parameters.values()
     assert (function.name, function.default) == ("fn", function.empty)
-    given = {"cache_policy": NotSet, "cache_result_in_memory": True, "log_prints": False, "retry_on_crash": False}
+    given = {
+        "cache_policy": NotSet,
+        "cache_result_in_memory": True,
+        "log_prints": False,
+        "retry_on_crash": False,
+    }
     names = [
         *("name", "description", "tags", "version", "cache_policy", "cache_key_fn", "cache_expiration"),
         *("task_run_name", "retries", "retry_delay_seconds", "retry_jitter_factor", "persist_result"),
