@@ -130,10 +130,12 @@ class Station:
         """Make a call and send what it came to."""
         self._call += 1
         make, head = frame.head
+        answer: tuple[Kind, Any, Packed]
         try:
             answer = make(self, head, frame.packed)
         except BaseException as error:  # belongs to whoever waits for the answer
-            answer = Kind.RAISED, *pack_error(error)
+            words, packed = pack_error(error)
+            answer = Kind.RAISED, words, packed
         self._stops.pop(self._call, None)
         self._outbox.answer(*answer)
 
