@@ -108,7 +108,7 @@ def resumed(meter: Meter, steps: int) -> float:
 
     runs = [broken() for _ in range(meter.rounds)]
     waiting = iter(runs)
-    seconds = meter.best(lambda: resume_flow_run(next(waiting), breaking, return_state=True)) / steps
+    seconds = meter.best(lambda: resume_flow_run(next(waiting), flow=breaking, return_state=True)) / steps
     found = get_client().read_task_runs(runs, states=["Cached"], limit=None)
     assert len(found) == steps * len(runs), "a resumed flow run does nothing twice"
     return seconds

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mainspring.context import tags
     from mainspring.flows import Flow, flow
     from mainspring.logging import get_run_logger
+    from mainspring.pauses import apause_flow_run, asuspend_flow_run, pause_flow_run, suspend_flow_run
     from mainspring.resumption import aresume_flow_run, resume_flow_run
     from mainspring.states import State
     from mainspring.tasks import Task, task
@@ -51,11 +52,15 @@ __all__ = [
     "Transaction",
     "__version__",
     "allow_failure",
+    "apause_flow_run",
     "aresume_flow_run",
+    "asuspend_flow_run",
     "flow",
     "get_client",
     "get_run_logger",
+    "pause_flow_run",
     "resume_flow_run",
+    "suspend_flow_run",
     "tags",
     "task",
     "unmapped",
@@ -69,11 +74,15 @@ _HOMES = {
     "Task": "tasks",
     "Transaction": "transactions",
     "allow_failure": "annotations",
+    "apause_flow_run": "pauses",
     "aresume_flow_run": "resumption",
+    "asuspend_flow_run": "pauses",
     "flow": "flows",
     "get_client": "client",
     "get_run_logger": "logging",
+    "pause_flow_run": "pauses",
     "resume_flow_run": "resumption",
+    "suspend_flow_run": "pauses",
     "tags": "context",
     "task": "tasks",
     "unmapped": "annotations",

@@ -8,11 +8,14 @@ it here. What holds for a scope holds for all inside of it.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any
+
+from mainspring._interruption import interrupt_thread, take_back
 
 __all__ = ["CancelScope", "Stop", "StopKind", "inside", "live"]
 
@@ -42,6 +45,10 @@ class Stop:
         self.reason = reason
 
 
+_ARRIVED = threading.Event()
+_ARRIVED.set()
+
+
 class CancelScope:
     """What bounds one attempt of a run. Safe to be read from any thread; see `stop` for who changes it.
 
@@ -53,9 +60,23 @@ class CancelScope:
     Attributes:
         deadline: By ``time.monotonic()``; never later than that of the parent. None if there is none.
         stopped_by: Set when this very scope was told to stop.
+        thread: The thread that it was made in.
+        asyncio_task: The asyncio task that carries the attempt out; None for sync ones.
     """
 
-    __slots__ = ("_callbacks", "deadline", "engine", "key", "parent", "stopped_by")
+    __slots__ = (
+        "_callbacks",
+        "_cancellations",
+        "_interruption",
+        "_is_open",
+        "asyncio_task",
+        "deadline",
+        "engine",
+        "key",
+        "parent",
+        "stopped_by",
+        "thread",
+    )
 
     def __init__(self, key: bytes | None, parent: CancelScope | None = None, engine: Any = None) -> None:
         self.key = key
@@ -63,6 +84,11 @@ class CancelScope:
         self.engine = engine
         self.deadline: float | None = None if parent is None else parent.deadline
         self.stopped_by: Stop | None = None
+        self.thread = threading.get_ident()
+        self.asyncio_task: Any = None
+        self._is_open = False
+        self._interruption: threading.Event | None = None
+        self._cancellations = 0
         self._callbacks: list[Callback] | None = None
 
     def bound(self, deadline: float) -> None:
@@ -83,12 +109,74 @@ class CancelScope:
             scope = scope.parent
         return None
 
+    def is_same_place(self, other: CancelScope) -> bool:
+        """Whether both go on in the same thread, and the same asyncio task, so that what ends one passes the other."""
+        return self.thread == other.thread and self.asyncio_task is other.asyncio_task
+
     def around(self) -> Iterator[CancelScope]:
         """This scope, and those around it from the inside out."""
         scope: CancelScope | None = self
         while scope is not None:
             yield scope
             scope = scope.parent
+
+    # Interruptions. Neither side locks: the thread says first that it is done and looks then whether somebody is about
+    # to interrupt it; whoever interrupts says so first and looks then whether the thread is done.
+
+    def open(self) -> None:
+        """From now on the code of a user runs in the scope, and may be interrupted."""
+        self._is_open = True
+
+    def close(self) -> bool:
+        """The code of a user has ended; True if an interruption was sent, which has arrived or is awaited here.
+
+        May be called twice.
+        """
+        self._is_open = False
+        sent = self._interruption
+        if sent is None:
+            return False
+        self._interruption = None
+        if sent is not _ARRIVED:
+            take_back(sent)
+        return True
+
+    def interrupt(self) -> bool:
+        """Raise an exception in the code that runs in the scope, at its next bytecode; False if there is none.
+
+        In the main thread, blocking calls are interrupted, too. An asyncio task is cancelled.
+        """
+        if self.asyncio_task is not None:
+            return self._is_open and self._cancel_task()
+        self._interruption = sent = threading.Event()
+        try:
+            if self._is_open:
+                interrupt_thread(self.thread)
+                return True
+        finally:
+            sent.set()
+        return False
+
+    def forget_cancelling(self) -> None:
+        """The asyncio task goes on: the cancellations that it was sent by `interrupt` have done their work."""
+        for _ in range(self._cancellations):
+            self.asyncio_task.uncancel()
+        self._cancellations = 0
+
+    def _cancel_task(self) -> bool:
+        task = self.asyncio_task
+
+        def cancel() -> None:
+            if self._is_open and not task.done():
+                self._interruption = _ARRIVED
+                self._cancellations += 1
+                task.cancel()
+
+        try:
+            task.get_loop().call_soon_threadsafe(cancel)
+        except RuntimeError:  # the loop has been closed
+            return False
+        return True
 
     def stop(self, stop: Stop) -> bool:
         """Tell the scope to stop, and whoever asked to be told; False if it was told before.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 
-__all__ = ["Interruption", "interrupt", "take_back"]
+__all__ = ["Interruption", "interrupt", "interrupt_thread", "take_back"]
 
 
 class Interruption(BaseException):
@@ -18,15 +19,36 @@ def interrupt(thread: int, kind: type[BaseException] = Interruption) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
 
 
-def take_back() -> None:
+def interrupt_thread(thread: int) -> None:
+    """Raise an `Interruption` in a thread; in the main thread a ``KeyboardInterrupt``, which ends blocking calls, too.
+
+    The latter only if nobody else handles the signal that it takes.
+    """
+    is_main = thread == threading.main_thread().ident
+    if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.pthread_kill(thread, signal.SIGINT)
+    else:
+        interrupt(thread)
+
+
+def take_back(sent: threading.Event | None = None) -> None:
     """See to it that no interruption is on its way to the calling thread any more.
 
     The interpreter can be told to drop it, but then goes on looking for it for ever: every loop of the process is
     slower, and a thread with a profiler or a debugger stands still. So another one is sent, and met here.
+
+    Args:
+        sent: Set once the last interruption has been sent.
     """
-    try:
-        interrupt(threading.get_ident())
-        while True:
-            pass
-    except Interruption:
-        pass
+    while True:
+        try:
+            if sent is not None:
+                sent.wait()
+            interrupt(threading.get_ident())
+            while True:
+                pass
+        except Interruption:
+            return
+        except KeyboardInterrupt:
+            if sent is None:
+                raise  # nobody of ours has sent it

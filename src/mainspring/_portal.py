@@ -16,7 +16,7 @@ import threading
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-__all__ = ["afinish", "close", "finish", "run"]
+__all__ = ["afinish", "close", "current_task", "finish", "no_task", "run"]
 
 T = TypeVar("T")
 
@@ -75,6 +75,17 @@ def finish(value: Any) -> Any:
 async def afinish(value: Any) -> Any:
     """`finish` for async code, which awaits."""
     return await value if hasattr(value, "__await__") else value
+
+
+def current_task() -> Any:
+    """The calling asyncio task; None if there is none."""
+    import asyncio  # whoever awaits has it already
+
+    return asyncio.current_task() if asyncio._get_running_loop() is not None else None
+
+
+def no_task() -> None:
+    """`current_task` for sync code, which is interrupted in its thread, also where that runs an event loop."""
 
 
 def _loop_is_running() -> bool:

@@ -26,6 +26,7 @@ __all__ = [
     "AnyFlow",
     "FlowAndFlowRun",
     "find_flow",
+    "find_subject",
     "flow_of",
     "load_flow",
     "load_flow_and_flow_run",
@@ -70,16 +71,34 @@ def find_flow(entrypoint: str, file: str | None) -> AnyFlow:
     Raises:
         EntrypointError: It cannot be found, imported or loaded.
     """
+    found = find_subject(entrypoint, file)
+    if not _is(found, "flow"):
+        module_name, _, path = entrypoint.partition(":")
+        raise EntrypointError(f"{file or module_name} has no flow {path!r} any more.")
+    return found
+
+
+def find_subject(entrypoint: str, file: str | None, loads_files: bool = True) -> AnyFlow:
+    """The task or flow at a place that was noted.
+
+    Args:
+        entrypoint: ``module:name``.
+        file: The file that the module came from, if it had one.
+        loads_files: With False only modules count that are loaded already or can be imported by their name as they are.
+
+    Raises:
+        EntrypointError: It cannot be found, imported or loaded.
+    """
     module_name, _, path = entrypoint.partition(":")
     module = _loaded_from(module_name, file)
     if module is None:
-        module = _import_quietly(module_name, file)
+        module = _import_quietly(module_name, file, loads_files)
     try:
         found: object = attrgetter(path)(module)
     except AttributeError:
         found = None
-    if not _is(found, "flow"):
-        raise EntrypointError(f"{file or module_name} has no flow {path!r} any more.")
+    if not (_is(found, "flow") or _is(found, "task")):
+        raise EntrypointError(f"{file or module_name} has no flow or task {path!r} any more.")
     return found
 
 
@@ -128,7 +147,7 @@ def refusal(run: FlowRun, reason: str) -> NotResumable:
     return NotResumable(f"Flow run {run.name!r} ({run.id}) cannot be resumed: {reason}.")
 
 
-def _import_quietly(module_name: str, file: str | None) -> ModuleType:
+def _import_quietly(module_name: str, file: str | None, loads_files: bool) -> ModuleType:
     """Import a module that must not run flows when it is imported.
 
     Raises:
@@ -141,7 +160,7 @@ def _import_quietly(module_name: str, file: str | None) -> ModuleType:
             ran.append(run)
 
     with current_recorder().listen(note):
-        module = _import(module_name, file)
+        module = _import(module_name, file) if loads_files else _import_by_name(module_name, file)
     if ran:
         raise EntrypointError(
             f"{file or module_name} runs {ran[0].name!r} when it is imported, so that has been run now. {_GUARD}"
@@ -190,6 +209,25 @@ def _import(module_name: str, file: str | None) -> ModuleType:
     if path is None or _is_from(module, str(path)):
         return module
     return _load(path)  # another module has the name here
+
+
+def _import_by_name(module_name: str, file: str | None) -> ModuleType:
+    """Import a module that can be imported here without further ado.
+
+    Raises:
+        EntrypointError: It cannot, or is another one than the one that is meant.
+    """
+    if module_name == "__main__" or module_name.startswith(_OWN_NAMES):
+        raise EntrypointError(f"{file or module_name} is a script, which is not loaded by itself.")
+    try:
+        module = import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise EntrypointError(
+            f"The module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    if file is not None and not _is_from(module, file):
+        raise EntrypointError(f"The module {module_name!r} is another one here than {file}.")
+    return module
 
 
 def _split(target: str) -> tuple[Path, str]:

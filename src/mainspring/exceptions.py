@@ -25,6 +25,10 @@
     ├── ObjectNotFound                  no such run in the store
     ├── AmbiguousId                     a shortened id fits several runs
     ├── NotResumable                    a flow run cannot be gone on with
+    │   └── NotPausedError              it was given an input, and waits for none
+    ├── NotCancellable                  a run is over
+    ├── NotSuspendable                  a flow run cannot be suspended
+    ├── FlowPauseTimeout                nobody has resumed a paused flow run in time
     ├── ForeignError                    stands for an exception of another process that cannot be had here
     ├── WorkerNotStarted                a worker process cannot be had (also a RuntimeError)
     ├── UnguardedMainProgram            the main program runs again in each worker process (also a RuntimeError)
@@ -49,10 +53,11 @@
         ├── StoreCorrupt                the file is no database, or a damaged one
         ├── StoreTooNew                 written by a newer version
         └── SupersededRun               a write came from an attempt that no longer counts
+            └── OwnershipLost           this process was taken for dead, and its runs were settled
 
     BaseException
     ├── TerminationSignal               SIGTERM, raised in the main thread while a flow runs
-    ├── RunCancelled                    the runner cancelled the task run before its function began
+    ├── RunCancelled                    ends a run that was told to stop: it, or one around it, was cancelled
     ├── Pause                           leaves a run as it is; ``.state`` says why
     └── Abort                           leaves a run as it is; nothing is recorded
 
@@ -82,6 +87,7 @@ __all__ = [
     "EntrypointError",
     "EventTooLarge",
     "FailedRun",
+    "FlowPauseTimeout",
     "ForeignError",
     "HashError",
     "IllegalTransition",
@@ -95,8 +101,12 @@ __all__ = [
     "MappingMissingIterable",
     "MissingContextError",
     "MissingResult",
+    "NotCancellable",
+    "NotPausedError",
     "NotResumable",
+    "NotSuspendable",
     "ObjectNotFound",
+    "OwnershipLost",
     "ParameterBindError",
     "ParameterResolutionError",
     "ParameterTypeError",
@@ -247,6 +257,25 @@ class NotResumable(MainspringError):  # noqa: N818 - names a situation, like Obj
     """A flow run cannot be gone on with; the message says which run, why, and what would help. Nothing was changed."""
 
 
+class NotPausedError(NotResumable):
+    """A flow run was given an input, or told to go on, and does not wait for that. Nothing was changed."""
+
+
+class NotSuspendable(MainspringError):  # noqa: N818 - names a situation, like NotResumable
+    """A flow run cannot be suspended; the message says which run, why, and what would help. Nothing was changed."""
+
+
+class FlowPauseTimeout(MainspringError):  # noqa: N818 - the name is part of the contract
+    """A paused flow run was not resumed in the time that it was ready to wait.
+
+    Raised in the flow, and to whoever resumes it too late.
+    """
+
+
+class NotCancellable(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
+    """A run cannot be cancelled, because it is over. Nothing was changed."""
+
+
 class ForeignError(MainspringError):
     """Stands for an exception of another process that cannot be pickled, or cannot be made again here.
 
@@ -375,6 +404,13 @@ class SupersededRun(StoreError):  # noqa: N818 - names a situation
     """
 
 
+class OwnershipLost(SupersededRun):
+    """This process was taken for dead, because it had not renewed its lease: its runs of that time were settled.
+
+    Nothing of them is written any more. New runs of the process are not concerned.
+    """
+
+
 class TerminationSignal(BaseException):
     """The process was asked to terminate while a flow was running in its main thread.
 
@@ -391,7 +427,7 @@ class TerminationSignal(BaseException):
 
 
 class RunCancelled(BaseException):
-    """The task runner cancelled a task run before its function was called."""
+    """Ends a run that was told to stop: it, or a run around it, was cancelled or given up, or its runner was left."""
 
 
 class Pause(BaseException):

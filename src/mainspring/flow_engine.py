@@ -24,7 +24,7 @@ from mainspring._engine.submissions import Submission, unfinished_inputs
 from mainspring._engine.suspension import FlowSteps, FlowSuspension
 from mainspring._processes.main_program import refuse_while_imported
 from mainspring.entrypoints import load_flow_and_flow_run
-from mainspring.exceptions import MissingResult
+from mainspring.exceptions import MissingResult, Pause
 from mainspring.futures import FlowRunFuture, resolve_futures_to_states
 from mainspring.futures.background import BackgroundFlowRun
 from mainspring.futures.promises import Promise
@@ -98,6 +98,7 @@ class FlowRunEngine(LoadedFlowRunEngine, SyncDriver):
 
     def call_flow_fn(self) -> Any:
         """Call the flow's function once with a started task runner and settle what it returns (F-20, F-21)."""
+        self.check_cancelled()
         with SyncRunnerScope(self):
             self.finish_leftovers()
             result = self.flow.arguments.call(self.parameters)
@@ -124,8 +125,7 @@ class FlowRunEngine(LoadedFlowRunEngine, SyncDriver):
 
     def handle_success(self, result: Any) -> Any:
         """Enter the state that the result means; a failed one may be retried."""
-        if self._limit is not None:
-            self._limit.end()
+        self.end_call()
         return self._succeed(result)
 
 
@@ -170,6 +170,7 @@ class AsyncFlowRunEngine(LoadedFlowRunEngine, AsyncDriver):
 
     async def call_flow_fn(self) -> Any:
         """Call the flow's function once with a started task runner and settle what it returns (F-20, F-21)."""
+        self.check_cancelled()
         async with AsyncRunnerScope(self):
             await self.finish_leftovers()
             result = await self.flow.arguments.call(self.parameters)
@@ -196,8 +197,7 @@ class AsyncFlowRunEngine(LoadedFlowRunEngine, AsyncDriver):
 
     async def handle_success(self, result: Any) -> Any:
         """Enter the state that the result means; a failed one may be retried."""
-        if self._limit is not None:
-            self._limit.end()
+        self.end_call()
         return await self._succeed(result)
 
 
@@ -249,10 +249,14 @@ def finish_sync(engine: FlowRunEngine, return_type: ReturnType) -> Any:
         answer = engine.find_answer()
         if answer is not None:
             return answer.state if return_type == "state" else answer.value
-        with engine.start():
-            while engine.is_running():
-                with engine.run_context():
-                    engine.call_flow_fn()
+        try:
+            with engine.start():
+                while engine.is_running():
+                    with engine.run_context():
+                        engine.call_flow_fn()
+        except Pause:
+            if return_type == "result" or not engine.is_left_suspended():
+                raise
     return engine.state if return_type == "state" else engine.result()
 
 
@@ -275,10 +279,14 @@ async def finish_async(engine: AsyncFlowRunEngine, return_type: ReturnType) -> A
         answer = await engine.find_answer()
         if answer is not None:
             return answer.state if return_type == "state" else answer.value
-        async with engine.start():
-            while engine.is_running():
-                async with engine.run_context():
-                    await engine.call_flow_fn()
+        try:
+            async with engine.start():
+                while engine.is_running():
+                    async with engine.run_context():
+                        await engine.call_flow_fn()
+        except Pause:
+            if return_type == "result" or not engine.is_left_suspended():
+                raise
     return engine.state if return_type == "state" else await engine.result()
 
 
@@ -332,6 +340,9 @@ def iterate_sync(engine: FlowRunEngine, return_type: ReturnType = "result") -> G
                                 engine.closing = True
                                 generator.close()
                                 break
+                            signal = engine.wanted_pause()
+                            if signal is not None:
+                                step, argument = generator.throw, signal
                         engine.wait_for_returned(result)
                     engine.settle_returned(result)
     return engine.result()
@@ -389,6 +400,9 @@ async def iterate_async(
                                 engine.closing = True
                                 await generator.aclose()
                                 break
+                            signal = engine.wanted_pause()
+                            if signal is not None:
+                                step, argument = generator.athrow, signal
                         await engine.wait_for_returned(result)
                     await engine.settle_returned(result)
     await engine.result()
@@ -442,6 +456,10 @@ def collect_sync(engine: FlowRunEngine, return_type: ReturnType) -> Any:
     try:
         for value in iterate_sync(engine):
             values.append(value)
+    except Pause:
+        if return_type == "result" or not engine.is_left_suspended():
+            raise
+        return engine.state
     except Exception:
         if return_type == "result" or not engine.is_run_of_ours():
             raise
@@ -456,6 +474,10 @@ async def collect_async(engine: AsyncFlowRunEngine, return_type: ReturnType) -> 
     try:
         async for value in iterate_async(engine):
             values.append(value)
+    except Pause:
+        if return_type == "result" or not engine.is_left_suspended():
+            raise
+        return engine.state
     except Exception:
         if return_type == "result" or not engine.is_run_of_ours():
             raise

@@ -61,6 +61,8 @@ class Flow(Subject[P, R]):
         on_failure: Hooks called when a run has failed for good.
         on_crashed: Hooks called when a run was ended from outside.
         on_cancellation: Hooks called when a run was cancelled.
+        retry_timeout_seconds: How long all attempts together may take, with the waits between them. None begins that
+            would begin later, and one that goes on is ended then.
 
     Raises:
         TypeError: ``fn`` is not callable, or an option is of a wrong type.
@@ -94,6 +96,7 @@ class Flow(Subject[P, R]):
         on_cancellation: GivenHooks | None = None,
         on_crashed: GivenHooks | None = None,
         on_running: GivenHooks | None = None,
+        retry_timeout_seconds: float | None = None,
     ) -> None:
         self.require_function(fn, "flow")
         own_name = name_of(fn, "__name__") or type(fn).__name__
@@ -122,10 +125,16 @@ class Flow(Subject[P, R]):
             self._validator.refuse_bad_annotations()
         self.version = version or _source_version(self.fn)
         self.task_runner = _task_runner(task_runner)
-        self.policy = self._resolve_policy(retries, retry_delay_seconds, timeout_seconds)
+        self.policy = self._resolve_policy(
+            retries, retry_delay_seconds, timeout_seconds, retry_timeout_seconds
+        )
 
     def _resolve_policy(
-        self, retries: int | None, delay: float | Sequence[float] | None, timeout: float | None
+        self,
+        retries: int | None,
+        delay: float | Sequence[float] | None,
+        timeout: float | None,
+        retry_timeout: float | None,
     ) -> RunPolicy:
         defaults = get_current_settings().flows
         return RunPolicy.resolve(
@@ -136,6 +145,7 @@ class Flow(Subject[P, R]):
             None,
             timeout,
             self._hooks_by_state(),
+            retry_timeout,
         )
 
     @property
@@ -260,6 +270,7 @@ class Flow(Subject[P, R]):
         on_cancellation: GivenHooks | None = None,
         on_crashed: GivenHooks | None = None,
         on_running: GivenHooks | None = None,
+        retry_timeout_seconds: float | None = None,
     ) -> Flow[P, R]:
         """A copy of this flow with some options changed; None keeps an option, 0 unsets a number.
 
@@ -315,6 +326,7 @@ def flow(
     on_cancellation: GivenHooks | None = None,
     on_crashed: GivenHooks | None = None,
     on_running: GivenHooks | None = None,
+    retry_timeout_seconds: float | None = None,
 ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 
 

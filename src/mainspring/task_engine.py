@@ -88,8 +88,7 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
     def handle_success(self, result: Any, transaction: Transaction) -> Any:
         """Enter the state that the result means and stage it; a failed one may be retried (E-60 to E-64)."""
         self._require_store()
-        if self._limit is not None:
-            self._limit.end()
+        self.end_call()
         try:
             self._succeed(result, self._is_cached(transaction))
             if self.is_running():  # another attempt was granted: this one leaves nothing behind
@@ -144,8 +143,7 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
     async def handle_success(self, result: Any, transaction: AsyncTransaction) -> Any:
         """Enter the state that the result means and stage it; a failed one may be retried (E-60 to E-64)."""
         self._require_store()
-        if self._limit is not None:
-            self._limit.end()
+        self.end_call()
         try:
             await self._succeed(result, self._is_cached(transaction))
             if self.is_running():  # another attempt was granted: this one leaves nothing behind

@@ -27,6 +27,7 @@ from mainspring.hashing import source_of
 from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType
+from mainspring.suspensions import leave_if_suspended
 from mainspring.task_engine import run_task
 
 __all__ = ["Task", "exponential_backoff", "task"]
@@ -83,6 +84,8 @@ class Task(Subject[P, R]):
         on_rollback: Hooks called with the transaction when it rolls back.
         step_key: What a run is called when its flow run is resumed, instead of by task and arguments: an equal name
             in an equal place finds the kept result. Without a cache policy given, nothing else is shared then.
+        retry_timeout_seconds: How long all attempts together may take, with the waits between them. None begins that
+            would begin later, and one that goes on is ended then.
         isolation: "process" calls the function in a process of its own, which is killed at the deadline of the attempt
             and when the run is cancelled. Arguments and result are pickled. Not for generators.
         retry_on_crash: How many times a run is attempted again because the process of its function or its worker has
@@ -131,6 +134,7 @@ class Task(Subject[P, R]):
         on_crashed: GivenHooks | None = None,
         on_cancellation: GivenHooks | None = None,
         step_key: str | None = None,
+        retry_timeout_seconds: float | None = None,
         isolation: Isolation | None = None,
         retry_on_crash: bool | int = False,
     ) -> None:
@@ -145,8 +149,7 @@ class Task(Subject[P, R]):
         results = ResultOptions(*keeping, result_storage_key, *caching, is_named=step_key is not None)
         super().__init__(fn, "task", name or own_name, description, task_run_name, log_prints, hooks, results)
         self.tags = check_tags(tags or ())
-        self.version = version
-        self.task_key = _task_key(self.fn)
+        self.version, self.task_key = version, _task_key(self.fn)
         defaults = get_current_settings().tasks
         self.policy = RunPolicy.resolve(
             "Task run",
@@ -156,9 +159,13 @@ class Task(Subject[P, R]):
             retry_condition_fn,
             timeout_seconds,
             self._hooks_by_state(),
+            retry_timeout_seconds,
             retry_on_crash,
         )
-        self.isolation = _checked_isolation(isolation, self)
+        self._isolate(_checked_isolation(isolation, self))
+
+    def _isolate(self, isolation: Isolation | None) -> None:
+        self.isolation = isolation
         self.call = self._compiled_call()
 
     def _compiled_call(self) -> Callable[[dict[str, Any]], Any]:
@@ -336,6 +343,7 @@ class Task(Subject[P, R]):
         return futures
 
     def _runner(self, verb: str) -> Any:
+        leave_if_suspended()
         context = FlowRunContext.get()
         if context is None or context.task_runner is None:
             raise RuntimeError(
@@ -419,6 +427,7 @@ class Task(Subject[P, R]):
         on_crashed: GivenHooks | None = None,
         on_cancellation: GivenHooks | None = None,
         step_key: str | type[NotSet] | None = NotSet,
+        retry_timeout_seconds: float | None = None,
         isolation: Isolation | type[NotSet] | None = NotSet,
         retry_on_crash: bool | int | type[NotSet] = NotSet,
     ) -> Task[P, R]:
@@ -427,7 +436,8 @@ class Task(Subject[P, R]):
         Options whose default here is None cannot be unset by a copy; see `Task` for what they mean.
         """
         given = {name: value for name, value in locals().items() if name != "self"}
-        return self._with({**given, "timeout_seconds": timeout_seconds or None})
+        limits = {"timeout_seconds": timeout_seconds, "retry_timeout_seconds": retry_timeout_seconds}
+        return self._with({**given, **{name: seconds or None for name, seconds in limits.items()}})
 
     def _options(self) -> dict[str, Any]:
         return {**super()._options(), "cache_policy": self.result_options.given_cache_policy}
@@ -484,6 +494,7 @@ def task(
     on_crashed: GivenHooks | None = None,
     on_cancellation: GivenHooks | None = None,
     step_key: str | None = None,
+    retry_timeout_seconds: float | None = None,
     isolation: Isolation | None = None,
     retry_on_crash: bool | int = False,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...

@@ -23,6 +23,7 @@ PAIRS = [
     ("mainspring.flow_engine", "run_generator_flow_sync", "run_generator_flow_async"),
     ("mainspring.flow_engine", "iterate_sync", "iterate_async"),
     ("mainspring.flow_engine", "collect_sync", "collect_async"),
+    ("mainspring.pauses.pausing", "wait_for_answer_sync", "wait_for_answer_async"),
     ("mainspring.transactions.faces", "drive", "adrive"),
 ]
 
@@ -60,6 +61,7 @@ TWINS = {
     "asleep": "sleep",
     "asynccontextmanager": "contextmanager",
     "athrow": "throw",
+    "current_task": "no_task",
     "wait_async": "wait",
 }
 

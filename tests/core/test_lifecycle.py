@@ -280,7 +280,7 @@ def test_settle_the_runs_own_timeout() -> None:
     """The run's own limit ends it as TimedOut, and the message names the limit."""
     script = running(RunPolicy("Task run", timeout=1.5))
     error = TimeoutError()
-    script.settle(Raised(error, own_limit=True))
+    script.settle(Raised(error, limit="timeout of 1.5 second(s)"))
     assert script.effects == ["enter TimedOut"]
     assert script.run.state.message == "Task run exceeded timeout of 1.5 second(s)"
     assert script.run.state.data is error
@@ -301,7 +301,7 @@ def test_settle_a_timeout_of_the_users() -> None:
 def test_settle_a_timeout_with_retries() -> None:
     """A timeout is retried like an exception."""
     script = running(RunPolicy("Task run", 1, timeout=1.5))
-    assert script.settle(Raised(TimeoutError(), own_limit=True)) is True
+    assert script.settle(Raised(TimeoutError(), limit="timeout of 1.5 second(s)")) is True
     assert script.effects == ["enter Retrying"]
 
 
@@ -417,11 +417,12 @@ def lost(
     error: BaseException | None = None,
     retries: int | None = None,
     losses: int = 0,
-    own_limit: bool = False,
+    limit: str | None = None,
+    is_last: bool = False,
 ) -> bool:
     error = WorkerDied("it was killed") if error is None else error
     phase = lifecycle.lose(
-        script.policy, script.run, error, script.now, script.random, retries, losses, own_limit
+        script.policy, script.run, error, script.now, script.random, retries, losses, limit, is_last
     )
     return bool(script.drive(phase))
 
@@ -513,7 +514,7 @@ def test_losses_are_no_retries() -> None:
 def test_a_process_that_was_ended_at_a_deadline(kind: StateType) -> None:
     """The attempt has timed out, whoever was quicker to find its process dead, and has words of its own."""
     script = Script(RunPolicy("Task run", timeout=2, crash_retries=2), State(kind, at=0))
-    assert not lost(script, TimeoutError("late"), own_limit=True)
+    assert not lost(script, TimeoutError("late"), limit="timeout of 2 second(s)")
     assert script.effects == ["enter TimedOut"]
     assert script.run.state.message == "Task run exceeded timeout of 2 second(s)"
 
@@ -522,6 +523,9 @@ def test_a_process_that_was_ended_at_a_deadline_costs_a_retry() -> None:
     """It is a failure of the attempt, and no loss."""
     policy = RunPolicy("Task run", retries=1, timeout=2, crash_retries=2)
     script = Script(policy, State(StateType.RUNNING, at=0))
-    assert lost(script, TimeoutError("late"), retries=0, own_limit=True)
+    assert lost(script, TimeoutError("late"), retries=0, limit="timeout of 2 second(s)")
+    assert not lost(
+        Script(policy, State(StateType.RUNNING, at=0)), TimeoutError("late"), retries=0, is_last=True
+    )
     assert script.effects == ["enter AwaitingRetry"]
     assert not lost(Script(policy, State(StateType.RUNNING, at=0)), TimeoutError("late"), retries=1)

@@ -17,14 +17,23 @@ UNFINISHED = {StateType.PENDING, StateType.SCHEDULED, StateType.RUNNING}
 LEGAL = {
     Move.BEGIN: (set(StateType) - {StateType.RUNNING, StateType.CANCELLING}, "RUNNING", "Running"),
     Move.BLOCK: ({StateType.PENDING, StateType.SCHEDULED}, "PENDING", "NotReady"),
-    Move.SUCCEED: ({StateType.RUNNING}, "COMPLETED", "Completed"),
-    Move.REUSE: ({StateType.RUNNING}, "COMPLETED", "Cached"),
-    Move.FAIL: (UNFINISHED, "FAILED", "Failed"),
-    Move.TIME_OUT: ({StateType.RUNNING, StateType.CRASHED}, "FAILED", "TimedOut"),
-    Move.RETRY: ({StateType.RUNNING, StateType.SCHEDULED}, "RUNNING", "Retrying"),
-    Move.AWAIT_RETRY: ({StateType.RUNNING, StateType.CRASHED}, "SCHEDULED", "AwaitingRetry"),
+    Move.SUCCEED: ({StateType.RUNNING, StateType.CANCELLING}, "COMPLETED", "Completed"),
+    Move.REUSE: ({StateType.RUNNING, StateType.CANCELLING}, "COMPLETED", "Cached"),
+    Move.FAIL: (UNFINISHED | {StateType.PAUSED}, "FAILED", "Failed"),
+    Move.TIME_OUT: ({StateType.RUNNING, StateType.PAUSED, StateType.CRASHED}, "FAILED", "TimedOut"),
+    Move.RETRY: ({StateType.RUNNING, StateType.SCHEDULED, StateType.PAUSED}, "RUNNING", "Retrying"),
+    Move.AWAIT_RETRY: (
+        {StateType.RUNNING, StateType.CRASHED, StateType.PAUSED},
+        "SCHEDULED",
+        "AwaitingRetry",
+    ),
+    Move.PAUSE: ({StateType.RUNNING}, "PAUSED", "Paused"),
+    Move.SUSPEND: ({StateType.RUNNING}, "PAUSED", "Suspended"),
+    Move.GO_ON: ({StateType.PAUSED}, "RUNNING", "Resuming"),
     Move.ROLL_BACK: ({StateType.COMPLETED}, "COMPLETED", "RolledBack"),
     Move.CRASH: (set(StateType) - TERMINAL_STATES, "CRASHED", "Crashed"),
+    Move.STOP: (set(StateType) - TERMINAL_STATES - {StateType.CANCELLING}, "CANCELLING", "Cancelling"),
+    Move.CANCEL: (set(StateType) - TERMINAL_STATES, "CANCELLED", "Cancelled"),
 }
 
 
@@ -69,6 +78,18 @@ def test_a_move_without_data_has_none() -> None:
     """No result is told apart from the result None."""
     assert not next_state(run_in(StateType.RUNNING), Move.SUCCEED, 5).has_data
     assert next_state(run_in(StateType.RUNNING), Move.SUCCEED, 5, data=None).has_data
+
+
+def test_going_on_after_a_pause_is_no_attempt() -> None:
+    """The attempt that was paused goes on without being counted again; a resume after a pause is counted."""
+    run = run_in(StateType.PENDING)
+    for at, (kind, name) in enumerate(
+        [("RUNNING", "Running"), ("PAUSED", "Paused"), ("RUNNING", "Resuming"), ("PAUSED", "Suspended")], 2
+    ):
+        enter(run, State(kind, name, at=at * 1_000_000))
+    assert (run.run_count, run.run_time) == (1, 2_000_000)
+    enter(run, State("RUNNING", at=9_000_000))
+    assert run.run_count == 2
 
 
 @pytest.mark.contract("V-1", "E-88", "E-114")

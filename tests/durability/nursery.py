@@ -199,7 +199,7 @@ def _serve() -> None:
     atexit.register(points.tell_counts)  # before those of mainspring are, so that it is called after them
     for name in _IMPORTED:
         import_module(name)
-    recorders = import_module("mainspring.recording")._recorders
+    recorders = import_module("mainspring.recording.current")._recorders
     gc.collect()
     gc.freeze()
     for line in sys.stdin:

@@ -34,6 +34,8 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     # Recorders are closed next, and the runner of a fixture when its module is over.
     excused = [
         "mainspring-recorder",
+        "mainspring-deadlines",  # of the process
+        "mainspring-supervisor",
         *(["mainspring-processpool"] if "workers" in request.fixturenames else []),
     ]
     lasting = {thread for thread in threading.enumerate() if thread.name.startswith(tuple(excused))}

@@ -519,7 +519,7 @@ def test_equal_subflows_of_a_resumed_run() -> None:
     results: list[list[int]] = []
     with pytest.raises(BoomError):
         parent()
-    assert resume_flow_run(flow_runs()[0].id, parent) == results[0]
+    assert resume_flow_run(flow_runs()[0].id, flow=parent) == results[0]
     assert calls == ["same"] * 4
     assert ids[0] == ids[1]
 
@@ -549,7 +549,7 @@ def test_a_subflow_with_inputs_of_a_resumed_run() -> None:
     ids: list[Any] = []
     with pytest.raises(BoomError):
         parent()
-    assert resume_flow_run(flow_runs()[0].id, parent) == 1
+    assert resume_flow_run(flow_runs()[0].id, flow=parent) == 1
     assert sorted(calls) == ["after 1", "first", "later", "later"]
     assert ids[0] == ids[1]
     assert len(flow_runs()) == 4

@@ -613,7 +613,7 @@ def test_a_resumed_parent_calls_a_generator_again(tmp_path: Path) -> None:
     with pytest.raises(BoomError):
         parent()
     top = flow_runs()[0]
-    assert resume_flow_run(top.id, parent) == ["a 1", "a 2", "b 1", "b 2"]
+    assert resume_flow_run(top.id, flow=parent) == ["a 1", "a 2", "b 1", "b 2"]
     assert calls.count("b 1") == 1
     names = [run.state_name for run in flow_runs()[1:]]
     assert names == ["Completed"] * 3  # both runs of the first one, and the one that went on
@@ -640,6 +640,6 @@ def test_resuming_a_generator_flow_by_its_id() -> None:
     with pytest.raises(BoomError):
         list(steps())
     run = only_flow_run()
-    assert resume_flow_run(run.id, steps) == [1, 2]
+    assert resume_flow_run(run.id, flow=steps) == [1, 2]
     assert calls == [1, 2]
     assert only_flow_run().state_name == "Completed"

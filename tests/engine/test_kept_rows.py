@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from mainspring import Transaction, flow, recording, task
+from mainspring import Transaction, flow, task
 from mainspring.cache_policies import INPUTS
 from mainspring.context import TaskRunContext
 from mainspring.exceptions import MissingResult, SupersededRun
 from mainspring.locking.memory import MemoryLockManager
-from mainspring.recording import close_recorders, current_recorder
+from mainspring.recording import close_recorders, current_recorder, recorder
 from mainspring.states import Crashed, State
 from mainspring.store import Change, open_store
 from mainspring.transactions import get_transaction, transaction
@@ -73,7 +73,7 @@ class Commits:
 @pytest.fixture(autouse=True)
 def no_background(monkeypatch: pytest.MonkeyPatch) -> None:
     """The background thread never has its turn, and the database has been written to."""
-    monkeypatch.setattr(recording, "VISIBLE_AFTER", 600)
+    monkeypatch.setattr(recorder, "VISIBLE_AFTER", 600)
     current_recorder().store.delete_result("nothing")
 
 

@@ -41,7 +41,7 @@ def test_a_decorator_shows_its_options(decorator: Any, made: Any) -> None:
 
 @pytest.mark.contract("T-1", "T-2", "N-10")
 def test_the_options_of_a_task() -> None:
-    """Names, order and defaults are those of the contract; the last six came later."""
+    """Names, order and defaults are those of the contract; the last seven came later."""
     function, *options = inspect.signature(Task).parameters.values()
     assert (function.name, function.default) == ("fn", function.empty)
     given = {
@@ -56,7 +56,7 @@ def test_the_options_of_a_task() -> None:
         *("result_storage", "result_serializer", "result_storage_key", "cache_result_in_memory"),
         *("timeout_seconds", "log_prints", "refresh_cache", "on_completion", "on_failure", "on_rollback"),
         *("on_commit", "retry_condition_fn", "on_running", "on_crashed", "on_cancellation", "step_key"),
-        *("isolation", "retry_on_crash"),
+        *("retry_timeout_seconds", "isolation", "retry_on_crash"),
     ]
     assert [option.name for option in options] == names
     assert {option.name: option.default for option in options} == dict.fromkeys(names) | given

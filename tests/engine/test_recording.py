@@ -16,13 +16,8 @@ from mainspring import flow, get_run_logger, task
 from mainspring.client import get_client
 from mainspring.context import get_run_context
 from mainspring.exceptions import StoreError, StoreUnavailable, SupersededRun
-from mainspring.recording import (
-    CAPACITY,
-    Recorder,
-    close_recorders,
-    current_recorder,
-    use_recorder,
-)
+from mainspring.recording import Recorder, close_recorders, current_recorder, use_recorder
+from mainspring.recording.recorder import CAPACITY
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.settings import get_current_settings, temporary_settings
 from mainspring.states import Completed, Crashed, Failed, Pending, Running, State

@@ -265,7 +265,8 @@ def test_one_of_several_processes_wins(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(attempt, range(4)))
     assert answers.count("(3, 4, 5, 3)") == 1
-    assert sum("NotResumable" in answer for answer in answers) == 3
+    refusals = "NotResumable", "NotPausedError"  # before the winner has entered Running, and after
+    assert sum(any(each in answer for each in refusals) for answer in answers) == 3
     assert program.journal == LINES
     assert sequence(top()) == "Pending Running Crashed Running Completed"
 

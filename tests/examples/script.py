@@ -30,11 +30,11 @@ class Script:
             yield client
 
 
-def run(example: str, home: Path) -> Script:
+def run(example: str, home: Path, *arguments: str) -> Script:
     """Run ``examples/<example>`` with warnings as errors."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAINSPRING_")}
     done = subprocess.run(
-        [sys.executable, "-W", "error", f"examples/{example}"],
+        [sys.executable, "-W", "error", f"examples/{example}", *arguments],
         cwd=ROOT,
         env={**environment, "MAINSPRING_HOME": str(home)},
         capture_output=True,

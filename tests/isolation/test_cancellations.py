@@ -14,9 +14,9 @@ import pytest
 from mainspring import _portal
 from mainspring._cancel_scopes import Stop, StopKind, live
 from mainspring._interruption import interrupt
-from mainspring.exceptions import RunCancelled
+from mainspring.exceptions import CancelledRun, RunCancelled
 from mainspring.timeouts import timeout
-from tests.engine.history import task_runs
+from tests.engine.history import sequence, task_runs
 from tests.isolation import subjects
 from tests.runners.making import eventually
 from tests.runners.remote import notes
@@ -58,15 +58,16 @@ def stop(kind: StopKind = StopKind.CANCELLED) -> None:
 def test_a_call_that_ends_in_order(tmp_path: Path) -> None:
     """The function is interrupted, knows that it was cancelled, and tidies up; its process is kept."""
     before = subjects.process_id()
-    with meanwhile(tmp_path, stop), pytest.raises(RunCancelled, match="Somebody has cancelled it"):
+    with meanwhile(tmp_path, stop), pytest.raises(CancelledRun, match="Somebody has cancelled it"):
         subjects.tidy_up(tmp_path)
     assert notes(tmp_path) == ["begun", "ended True"]
+    assert sequence(task_runs("tidy_up")[0]) == "Pending Running Cancelling Cancelled"
     assert is_running(before)
 
 
 def test_an_async_call_that_ends_in_order(tmp_path: Path) -> None:
     """Its coroutine is cancelled."""
-    with meanwhile(tmp_path, stop), pytest.raises(RunCancelled, match="Somebody has cancelled it"):
+    with meanwhile(tmp_path, stop), pytest.raises(CancelledRun, match="Somebody has cancelled it"):
         asyncio.run(subjects.sleep_long(tmp_path))
     assert notes(tmp_path) == ["begun", "ended"]
 
@@ -77,7 +78,7 @@ def test_a_call_that_does_not_end(tmp_path: Path, how: str, is_async: bool) -> N
     """It is killed a moment later."""
     began = time.monotonic()
     call = subjects.block_the_loop if is_async else subjects.go_on
-    with meanwhile(tmp_path, stop), pytest.raises(RunCancelled, match="Somebody has cancelled it"):
+    with meanwhile(tmp_path, stop), pytest.raises(CancelledRun, match="Somebody has cancelled it"):
         _portal.finish(call(how, tmp_path))
     assert time.monotonic() - began < 20
     (pid,) = notes(tmp_path)
@@ -94,7 +95,7 @@ def test_a_call_that_nobody_waits_for(tmp_path: Path, kind: StopKind) -> None:
 
 def test_nothing_is_written_after_a_cancellation(tmp_path: Path) -> None:
     """Once the run is over its function does nothing more."""
-    with meanwhile(tmp_path, stop), pytest.raises(RunCancelled):
+    with meanwhile(tmp_path, stop), pytest.raises(CancelledRun):
         subjects.write_on(tmp_path)
     written = len(notes(tmp_path))
     time.sleep(0.1)
@@ -106,7 +107,7 @@ def test_a_run_that_waits_for_a_process(one_worker: None, tmp_path: Path) -> Non
     subjects.process_id()
 
     def keep_busy() -> None:
-        with pytest.raises(RunCancelled, match="This one, too"):
+        with pytest.raises(CancelledRun, match="This one, too"):
             subjects.tidy_up(tmp_path)
 
     busy = threading.Thread(target=keep_busy)
@@ -120,7 +121,7 @@ def test_a_run_that_waits_for_a_process(one_worker: None, tmp_path: Path) -> Non
             if scope is not other:
                 scope.stop(Stop(StopKind.CANCELLED, "Somebody has cancelled it."))
 
-    with meanwhile(tmp_path, stop_the_other), pytest.raises(RunCancelled):
+    with meanwhile(tmp_path, stop_the_other), pytest.raises(CancelledRun):
         subjects.add(1)
     assert other.stop(Stop(StopKind.CANCELLED, "This one, too."))
     busy.join()

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from mainspring import recording, task
+from mainspring import task
 from mainspring.cache_policies import INPUTS
 from mainspring.client import Client, get_client
 from mainspring.exceptions import ConfigurationError, MissingResult, StorageError, StoragePathMissing
-from mainspring.recording import Recorder, close_recorders, current_recorder, use_recorder
+from mainspring.recording import Recorder, close_recorders, current_recorder, recorder, use_recorder
 from mainspring.results import HistoryStorage, ResultRecord, ResultStore, get_result_store
 from mainspring.results.history import LARGEST_ROW
 from mainspring.settings import get_current_settings, temporary_settings
@@ -50,7 +50,7 @@ def other(tmp_path: Path) -> Iterator[Recorder]:
 @pytest.fixture
 def trailing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Durability ``relaxed``, in a process whose background thread never has its turn."""
-    monkeypatch.setattr(recording, "RELAXED_LAG", 600)
+    monkeypatch.setattr(recorder, "RELAXED_LAG", 600)
     with temporary_settings({"durability": "relaxed"}):
         yield
 

@@ -564,7 +564,7 @@ def test_equal_steps_of_a_map_keep_their_order() -> None:
 
     with pytest.raises(BoomError):
         pipeline()
-    resume_flow_run(only_flow_run().id, pipeline)
+    resume_flow_run(only_flow_run().id, flow=pipeline)
     assert len(set(results[0])) == 200
     assert results[1] == results[0]
     assert len(calls) == 200

@@ -10,10 +10,12 @@ from mainspring.exceptions import MissingResult, StoreError, StoreUnavailable
 from mainspring.identifiers import new_id
 from mainspring.runs import Constant, FlowRun, Parameter, Resumption, TaskRun, TaskRunResult
 from mainspring.states import AwaitingRetry, State, StateDetails
-from mainspring.store import CacheKey, Change, LogEntry, RunFilter, RunStore
+from mainspring.store import CacheKey, Change, LogEntry, RunFilter, RunStore, SlotRequest
+from mainspring.store.results import CrashHooks
 from tests.store.histories import (
     CANCELLING,
     COMPLETED,
+    CRASHED,
     FAILED,
     NOON,
     PAUSED,
@@ -28,17 +30,74 @@ from tests.store.histories import (
     new_task_run,
     record,
 )
+from tests.store.pauses import PauseRowsConformance
 from tests.store.results import ResultRowsConformance
 
 EVERYTHING = RunFilter()
 
 
-class RunStoreConformance(ResultRowsConformance):
+class RunStoreConformance(ResultRowsConformance, PauseRowsConformance):
     """Subclasses define the fixture ``store``."""
 
     @pytest.fixture
     def store(self) -> Iterator[RunStore]:
         raise NotImplementedError
+
+    # Life and death
+
+    def test_a_new_store_has_lost_nothing(self, store: RunStore) -> None:
+        """A process that was never taken for dead is refused nothing."""
+        assert not store.losses.any
+        assert store.losses.refusal(new_flow_run()) is None
+
+    def test_a_lease_without_anything_to_lose(self, store: RunStore) -> None:
+        """A process with no unfinished run, slot or lock needs no lease; renewing it does no harm."""
+        assert not store.renew_lease()
+        finished_task_run(store)
+        assert not store.renew_lease()
+
+    def test_what_is_taken_is_noticed(self, store: RunStore) -> None:
+        """Whoever renews leases is told when slots or a lock were taken, and not when they were not."""
+        told: list[str] = []
+        store.on_holding = lambda: told.append("held")
+        assert store.take_lock("k", "me", NOON, None) is None
+        assert store.take_lock("k", "you", NOON, None) is not None
+        store.write_limit("db", 1, True, 0)
+        for granted in (True, False):
+            request = SlotRequest(new_id(), ["db"], 1, 1_000_000)
+            assert store.take_slots(request, NOON, None).granted is granted
+        assert told == ["held", "held"]
+
+    def test_own_writes_are_no_news(self, store: RunStore) -> None:
+        """The version of the store changes with the writes of others only."""
+        version = store.read_version()
+        finished_task_run(store)
+        assert store.read_version() == version
+
+    def test_crash_hooks_of_runs_that_go_on(self, store: RunStore) -> None:
+        """A note of crash hooks is of no interest while its run goes on, and is gone with its end."""
+        run = new_task_run()
+        change = advance(run, RUNNING)
+        change.attachments = [CrashHooks(run.key, "module:task", "/module.py")]
+        record(store, change)
+        assert store.read_crash_hooks() == []
+        end = advance(run, CRASHED)
+        end.attachments = [CrashHooks(run.key, is_over=True)]
+        record(store, end)
+        assert store.read_crash_hooks() == []
+
+    def test_crash_hooks_of_crashed_runs(self, store: RunStore) -> None:
+        """The note of a run that was crashed by others is found, for tasks and flows, and can be claimed once."""
+        notes = []
+        for run in (new_flow_run(), new_task_run()):
+            notes.append(CrashHooks(run.key, "module:name", "/module.py"))
+            change = advance(run, RUNNING)
+            change.attachments = [notes[-1]]
+            record(store, change, advance(run, CRASHED))
+        assert store.read_crash_hooks() == notes
+        assert store.claim_crash_hooks(notes[0].run_key)
+        assert not store.claim_crash_hooks(notes[0].run_key)
+        assert store.read_crash_hooks() == notes[1:]
 
     # Recording
 

@@ -137,13 +137,27 @@ def test_older_database_is_brought_up_to_date(path: Path, request: pytest.Fixtur
             assert db.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
 
 
+def make_older(path: Path, newest: Path, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database as an older version has left it, with the rows of another one."""
+    with closing(sqlite3.connect(path)) as db:
+        with monkeypatch.context() as before:
+            before.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:version])
+            schema.apply_migrations(db, str(path))
+        db.execute("ATTACH ? AS newest", (str(newest),))
+        tables = db.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall()
+        with db:
+            for (table,) in tables:
+                names = ", ".join(f'"{row[1]}"' for row in db.execute(f"PRAGMA main.table_info({table})"))
+                db.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM newest.{table}")
+
+
 def test_runs_from_before_results_were_kept_in_the_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database of schema version 6 keeps its history, takes results from then on, and has none of its own."""
-    with monkeypatch.context() as before:
-        before.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:6])
-        with closing(open_store(path)) as store:
-            flow_run = finished_flow_run(store)
-            done = finished_task_run(store, flow_run)
+    newest = path.with_name("newest.db")
+    with closing(open_store(newest)) as store:
+        flow_run = finished_flow_run(store)
+        done = finished_task_run(store, flow_run)
+    make_older(path, newest, 6, monkeypatch)
     assert pragma(path, "user_version") == 6
     with closing(open_store(path)) as store:
         found = store.read_run(done.key)

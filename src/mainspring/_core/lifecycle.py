@@ -7,6 +7,7 @@ A life has four phases, each a generator that yields effects and is sent what ca
     resume   AwaitingRetry -> (wait) -> Retrying
     finish   the hooks that follow the final state
     crash    from anywhere -> Crashed, instead of all that was still to come
+    cancel   from anywhere -> Cancelling, Cancelled, because somebody has asked for it
     lose     from wherever its process died -> AwaitingRetry, to be gone on with by another process, or Crashed, or
              TimedOut
 
@@ -39,7 +40,19 @@ from mainspring.states import (
 )
 from mainspring.states.conversion import describe_exception
 
-__all__ = ["Phase", "begin", "crash", "failure_state", "finish", "lose", "resume", "retry", "settle"]
+__all__ = [
+    "Phase",
+    "begin",
+    "cancel",
+    "crash",
+    "failure_state",
+    "finish",
+    "is_in_time",
+    "lose",
+    "resume",
+    "retry",
+    "settle",
+]
 
 Phase = Generator[Effect, Any, Any]
 Now = Callable[[], int]
@@ -73,6 +86,7 @@ def settle(
     retries: int,
     now: Now,
     random: Callable[[], float],
+    hands_on: bool = False,
 ) -> Phase:
     """From the outcome of an attempt to the next state. Returns True if another attempt is granted.
 
@@ -83,6 +97,7 @@ def settle(
         retries: How many retries were granted before.
         now: Reads the wall clock.
         random: Draws a number in [0, 1), for jitter.
+        hands_on: Somebody else makes the next attempt, so it is waited for, even if it is due at once.
     """
     if type(outcome) is Returned:
         state = _success(run, outcome, now())
@@ -93,8 +108,11 @@ def settle(
             return False
     else:
         assert isinstance(outcome, Raised)
-        state = failure_state(policy, run, outcome.error, outcome.own_limit, now())
-    if (yield from retry(policy, run, state, retries, now, random)):
+        state = failure_state(policy, run, outcome.error, outcome.limit, now())
+        if outcome.is_last:
+            yield Enter(state)
+            return False
+    if (yield from retry(policy, run, state, retries, now, random, hands_on)):
         return True
     yield Enter(state)
     return False
@@ -107,6 +125,7 @@ def retry(
     retries: int,
     now: Now,
     random: Callable[[], float],
+    hands_on: bool = False,
 ) -> Phase:
     """Grant another attempt instead of entering the state ``failure``, if the policy has one left.
 
@@ -119,15 +138,23 @@ def retry(
     if policy.retry_condition is not None and not (yield Ask(policy.retry_condition, failure)):
         return False
     at = now()
-    delay = retry_delay(policy, retries, random())
-    if delay:
-        due = at + round(delay * MICROSECONDS)
+    due = at + round(retry_delay(policy, retries, random()) * MICROSECONDS)
+    if not is_in_time(policy, run, due):
+        return False
+    if due > at or hands_on:
         yield Enter(next_state(run, Move.AWAIT_RETRY, at, failure.message, scheduled_at=due))
     else:
         state = yield Enter(next_state(run, Move.RETRY, at, failure.message))
         if policy.on_running:
             yield RunHooks(policy.on_running, state)
     return True
+
+
+def is_in_time(policy: RunPolicy, run: Run, due: int) -> bool:
+    """Whether an attempt that begins at a wall time is within the time that all attempts have together."""
+    if policy.retry_timeout is None or run.started_at is None:
+        return True
+    return due < run.started_at + round(policy.retry_timeout * MICROSECONDS)
 
 
 def resume(policy: RunPolicy, run: Run, now: Now) -> Phase:
@@ -162,6 +189,19 @@ def crash(policy: RunPolicy, run: Run, error: BaseException, now: Now) -> Phase:
     return True
 
 
+def cancel(policy: RunPolicy, run: Run, reason: str, now: Now) -> Phase:
+    """Record that the run has ended because somebody has asked for it; a final state is never overwritten.
+
+    Effects on this path never wait. Returns True if the run was cancelled by this call.
+    """
+    if run.state.is_final():
+        return False
+    if not run.state.is_cancelling():
+        yield Enter(next_state(run, Move.STOP, now(), reason))
+    yield Enter(next_state(run, Move.CANCEL, now(), reason))
+    return True
+
+
 def lose(
     policy: RunPolicy,
     run: Run,
@@ -170,7 +210,8 @@ def lose(
     random: Callable[[], float],
     retries: int | None = None,
     losses: int = 0,
-    own_limit: bool = False,
+    limit: str | None = None,
+    is_last: bool = False,
 ) -> Phase:
     """From the death of the process that made an attempt to the next state.
 
@@ -188,7 +229,8 @@ def lose(
         retries: How many retries were granted before; None if only the process knew: all attempts but the first, and
             those that made a loss good.
         losses: How many losses were made good before.
-        own_limit: True if it was the run's own time limit that was over.
+        limit: If the process was ended because of a limit on time that the run has to keep to: what people call it.
+        is_last: No further attempt can be made, because the time for all of them is over.
     """
     if run.state.is_scheduled() and now() < (run.state.scheduled_at or 0):
         return True
@@ -203,11 +245,14 @@ def lose(
         retries = max(run.run_count - 1 - losses, 0)
     if isinstance(error, TimeoutError):
         made_good = False
-        failure = failure_state(policy, run, error, own_limit, now())
+        failure = failure_state(policy, run, error, limit, now())
     else:
         made_good = losses < policy.crash_retries
         failure = exception_to_crashed_state(error)
-    granted = made_good or retries < policy.retries
+    at = now()
+    delay = retry_delay(policy, losses if made_good else retries, random())
+    due = at + round(delay * MICROSECONDS)
+    granted = (made_good or retries < policy.retries) and not is_last and is_in_time(policy, run, due)
     if granted and not made_good and policy.retry_condition is not None:
         granted = bool((yield Ask(policy.retry_condition, failure)))
     if not granted:
@@ -216,26 +261,23 @@ def lose(
         else:
             yield from crash(policy, run, error, now)
         return False
-    at = now()
-    delay = retry_delay(policy, losses if made_good else retries, random())
-    due = at + round(delay * MICROSECONDS)
     yield Enter(next_state(run, Move.AWAIT_RETRY, at, failure.message, scheduled_at=due))
     return True
 
 
-def failure_state(policy: RunPolicy, run: Run, error: Exception, own_limit: bool, at: int) -> State:
+def failure_state(policy: RunPolicy, run: Run, error: Exception, limit: str | None, at: int) -> State:
     """The state for an exception that came out of an attempt and is not retried.
 
     Args:
         policy: The options of the task or flow.
         run: The run.
         error: The exception.
-        own_limit: True if it came from the run's own time limit.
+        limit: The limit on time that it came from, if the run itself had to keep to that.
         at: The time of the failure.
     """
     if isinstance(error, TimeoutError):
-        if own_limit:
-            message = f"{policy.noun} exceeded timeout of {policy.timeout} second(s)"
+        if limit is not None:
+            message = f"{policy.noun} exceeded {limit}"
         else:
             message = f"{policy.noun} failed due to timeout: {shown(error)}"
         return next_state(run, Move.TIME_OUT, at, message, error, retriable=False)

@@ -39,13 +39,20 @@ class Returned(Outcome):
 
 
 class Raised(Outcome):
-    """An ordinary exception came out; ``own_limit`` is True if the run's own time limit was the cause."""
+    """An ordinary exception came out.
 
-    __slots__ = ("error", "own_limit")
+    Args:
+        error: The exception.
+        limit: If it is a limit on time that the run itself has to keep to: what people call it.
+        is_last: No further attempt can be made, because the time for all of them is over.
+    """
 
-    def __init__(self, error: Exception, own_limit: bool = False) -> None:
+    __slots__ = ("error", "is_last", "limit")
+
+    def __init__(self, error: Exception, limit: str | None = None, is_last: bool = False) -> None:
         self.error = error
-        self.own_limit = own_limit
+        self.limit = limit
+        self.is_last = is_last
 
 
 def is_limit(error: BaseException) -> bool:

@@ -44,6 +44,7 @@ class RunPolicy:
         retry_jitter_factor: How far a delay may stray, as a fraction of it.
         retry_condition: Asked before each retry, if given.
         timeout: Seconds an attempt may take, or None.
+        retry_timeout: Seconds that all attempts together may take, waits between them included, or None.
         hooks: The hook lists by the type of the state they follow.
         crash_retries: How many times a run may be attempted again because the process of an attempt has died, apart
             from ``retries``.
@@ -53,6 +54,7 @@ class RunPolicy:
         "__weakref__",
         "crash_retries",
         "hooks",
+        "is_limited",
         "noun",
         "on_running",
         "recorded",
@@ -60,6 +62,7 @@ class RunPolicy:
         "retry_condition",
         "retry_delays",
         "retry_jitter_factor",
+        "retry_timeout",
         "timeout",
     )
 
@@ -72,6 +75,7 @@ class RunPolicy:
         retry_condition: Callable[..., Any] | None = None,
         timeout: float | None = None,
         hooks: Mapping[StateType, Hooks] | None = None,
+        retry_timeout: float | None = None,
         crash_retries: int = 0,
     ) -> None:
         self.noun = noun
@@ -81,6 +85,8 @@ class RunPolicy:
         self.retry_jitter_factor = retry_jitter_factor
         self.retry_condition = retry_condition
         self.timeout = timeout
+        self.retry_timeout = retry_timeout
+        self.is_limited = timeout is not None or retry_timeout is not None
         self.hooks: Mapping[StateType, Hooks] = {} if hooks is None else hooks
         self.on_running: Hooks = self.hooks.get(StateType.RUNNING, [])
         self.recorded: dict[str, Any] = {}
@@ -90,6 +96,8 @@ class RunPolicy:
             self.recorded["retry_delay"] = list(self.retry_delays)
         if retry_jitter_factor:
             self.recorded["retry_jitter_factor"] = retry_jitter_factor
+        if retry_timeout is not None:
+            self.recorded["retry_timeout"] = retry_timeout
         if crash_retries:
             self.recorded["retry_on_crash"] = crash_retries
 
@@ -103,6 +111,7 @@ class RunPolicy:
         retry_condition: Any,
         timeout_seconds: Any,
         hooks: Mapping[StateType, Hooks],
+        retry_timeout_seconds: Any = None,
         retry_on_crash: Any = False,
     ) -> RunPolicy:
         """A policy from options as users give them.
@@ -121,12 +130,13 @@ class RunPolicy:
             raise TypeError(
                 f"Expected `retry_condition_fn` to be callable; got {type(retry_condition).__name__} instead."
             )
-        timeout = _seconds("timeout_seconds", timeout_seconds) if timeout_seconds else None
-        if timeout is not None and timeout < 0:
-            raise ValueError(f"Invalid `timeout_seconds`: {timeout_seconds!r} must be >= 0; 0 means none.")
+        timeout = _limit("timeout_seconds", timeout_seconds)
+        total = _limit("retry_timeout_seconds", retry_timeout_seconds)
         delays = resolve_delays(retry_delay_seconds, retries)
         crashes = _crash_retries(retry_on_crash)
-        return cls(noun, retries, delays, retry_jitter_factor, retry_condition, timeout, hooks, crashes)
+        return cls(
+            noun, retries, delays, retry_jitter_factor, retry_condition, timeout, hooks, total, crashes
+        )
 
     def hooks_for(self, state: State) -> Hooks:
         """The hooks that follow a run's end in ``state``; none for a state that is no end."""
@@ -143,6 +153,14 @@ def _crash_retries(given: Any) -> int:
     if given < 0:
         raise ValueError(f"Invalid `retry_on_crash`: {given} must be >= 0; 0 means not at all.")
     return given
+
+
+def _limit(option: str, value: Any) -> float | None:
+    """A limit on time in seconds; None and 0 are none."""
+    seconds = _seconds(option, value) if value else None
+    if seconds is not None and seconds < 0:
+        raise ValueError(f"Invalid `{option}`: {value!r} must be >= 0; 0 means none.")
+    return seconds
 
 
 def _seconds(option: str, value: Any) -> float:

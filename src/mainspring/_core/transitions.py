@@ -20,7 +20,7 @@ from mainspring.exceptions import IllegalTransition
 from mainspring.runs import Run
 from mainspring.states import TERMINAL_STATES, State, StateDetails, StateType
 
-__all__ = ["MOVES", "Move", "enter", "is_rolled_back", "next_state", "retry_delay"]
+__all__ = ["MOVES", "Move", "enter", "goes_on", "is_rolled_back", "next_state", "retry_delay"]
 
 
 class Move(Enum):
@@ -36,6 +36,11 @@ class Move(Enum):
     AWAIT_RETRY = "a retry is granted after a delay"
     ROLL_BACK = "the transaction around a completed run was rolled back"
     CRASH = "the run was ended from outside"
+    PAUSE = "the function waits for somebody"
+    SUSPEND = "the function was left, to be called again"
+    GO_ON = "the attempt that was paused goes on"
+    STOP = "the run was asked to be cancelled"
+    CANCEL = "the run has ended because of that"
 
     __hash__ = object.__hash__  # members are unique, and the default hashes their names in Python
 
@@ -46,14 +51,19 @@ _BLOCK = (_S.PENDING, "NotReady")
 _FAIL = (_S.FAILED, "Failed")
 _RETRY = (_S.RUNNING, "Retrying")
 _CRASH = (_S.CRASHED, "Crashed")
+_STOP = (_S.CANCELLING, "Cancelling")
+_CANCEL = (_S.CANCELLED, "Cancelled")
 
 _ROLLED_BACK = "RolledBack"
+_RESUMING = "Resuming"
 MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
     _S.PENDING: {
         Move.BEGIN: _BEGIN,
         Move.BLOCK: _BLOCK,
         Move.FAIL: _FAIL,
         Move.CRASH: _CRASH,
+        Move.STOP: _STOP,
+        Move.CANCEL: _CANCEL,
     },
     _S.SCHEDULED: {
         Move.BEGIN: _BEGIN,
@@ -61,6 +71,8 @@ MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
         Move.BLOCK: _BLOCK,
         Move.FAIL: _FAIL,
         Move.CRASH: _CRASH,
+        Move.STOP: _STOP,
+        Move.CANCEL: _CANCEL,
     },
     _S.RUNNING: {
         Move.SUCCEED: (_S.COMPLETED, "Completed"),
@@ -69,10 +81,31 @@ MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
         Move.TIME_OUT: (_S.FAILED, "TimedOut"),
         Move.RETRY: _RETRY,
         Move.AWAIT_RETRY: (_S.SCHEDULED, "AwaitingRetry"),
+        Move.PAUSE: (_S.PAUSED, "Paused"),
+        Move.SUSPEND: (_S.PAUSED, "Suspended"),
         Move.CRASH: _CRASH,
+        Move.STOP: _STOP,
+        Move.CANCEL: _CANCEL,
     },
-    _S.PAUSED: {Move.BEGIN: _BEGIN, Move.CRASH: _CRASH},
-    _S.CANCELLING: {Move.CRASH: _CRASH},
+    # A pause has an end, and so has the time of the attempt, which goes on.
+    _S.PAUSED: {
+        Move.BEGIN: _BEGIN,
+        Move.GO_ON: (_S.RUNNING, _RESUMING),
+        Move.FAIL: _FAIL,
+        Move.TIME_OUT: (_S.FAILED, "TimedOut"),
+        Move.RETRY: _RETRY,
+        Move.AWAIT_RETRY: (_S.SCHEDULED, "AwaitingRetry"),
+        Move.CRASH: _CRASH,
+        Move.STOP: _STOP,
+        Move.CANCEL: _CANCEL,
+    },
+    # What returns before it is stopped has completed.
+    _S.CANCELLING: {
+        Move.SUCCEED: (_S.COMPLETED, "Completed"),
+        Move.REUSE: (_S.COMPLETED, "Cached"),
+        Move.CRASH: _CRASH,
+        Move.CANCEL: _CANCEL,
+    },
     # Running the same record again is allowed from every final state (E-29).
     _S.COMPLETED: {Move.BEGIN: _BEGIN, Move.ROLL_BACK: (_S.COMPLETED, _ROLLED_BACK)},
     _S.FAILED: {Move.BEGIN: _BEGIN},
@@ -95,6 +128,7 @@ def next_state(
     data: Any = NotSet,
     scheduled_at: int | None = None,
     retriable: bool | None = None,
+    details: StateDetails | None = None,
 ) -> State:
     """The state that ``move`` leads to from the run's current state.
 
@@ -106,6 +140,7 @@ def next_state(
         data: The result or exception the new state holds.
         scheduled_at: When the next attempt is due, for a move to SCHEDULED.
         retriable: Recorded in the details of the new state.
+        details: All details of the new state, instead of these two.
 
     Raises:
         IllegalTransition: The state machine has no such move from the current state.
@@ -117,7 +152,6 @@ def next_state(
             f"{run!r} cannot make the move {move.name} ({move.value}) from a state of type"
             f" {run.state.type.value}."
         ) from None
-    details = None
     if scheduled_at is not None or retriable is not None:
         when = None if scheduled_at is None else clock.to_datetime(scheduled_at)
         details = StateDetails(scheduled_time=when, retriable=retriable)
@@ -129,10 +163,16 @@ def is_rolled_back(state: State) -> bool:
     return state.name == _ROLLED_BACK
 
 
+def goes_on(before: State, state: State) -> bool:
+    """True for the state of an attempt that goes on after a pause, in the process that it was paused in."""
+    return state.name == _RESUMING and before.type is StateType.PAUSED
+
+
 def enter(run: Run, state: State) -> None:
     """Make ``state`` the current state of ``run`` and bring counters and times up to date.
 
-    Every entry into RUNNING counts as an attempt (V-1); time is summed over all RUNNING states and
+    Every entry into RUNNING counts as an attempt (V-1), but not that of one which goes on after a pause. Time is
+    summed over all RUNNING states and
     ``ended_at`` set by every final one (V-2); times never stand still (V-3). A run that never ran has
     no end (E-113), and a run that is run again loses the end it had (W-32).
     """
@@ -141,7 +181,8 @@ def enter(run: Run, state: State) -> None:
     if previous.type is StateType.RUNNING:
         run.run_time += state.at - previous.at
     if state.type is StateType.RUNNING:
-        run.run_count += 1
+        if not goes_on(previous, state):
+            run.run_count += 1
         run.ended_at = None
         if run.started_at is None:
             run.started_at = state.at

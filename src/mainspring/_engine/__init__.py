@@ -10,6 +10,8 @@
 - ``scopes``, ``suspension``: the blocks around a run and around each attempt; stepping out of them for a generator
 - ``inputs``, ``mapping``: upstream runs waited for and parameters resolved; the arguments of a map, split
 - ``submissions``, ``workers``, ``background``: submitted runs on their way to a thread; the threads; flow runs on some
+- ``bounded``: a run and what bounds it; ``deadlines``: the thread that knows what is due
+- ``overdue``: attempts that do not end at their deadline; ``stopping``: telling runs to stop
 - ``timeouts``, ``watchers``, ``signals``: time limits, and what ends a block at its deadline; SIGTERM while a flow runs
 - ``tracebacks``: exceptions that show the user's code and not ours
 - ``isolation``: calling the function of a task in a process that can be killed

@@ -13,23 +13,30 @@ from mainspring._core import lifecycle
 from mainspring._core.effects import Ask, Enter, Prepare, RunHooks, SleepUntil
 from mainspring._core.outcomes import Outcome, Raised, Ready, Returned
 from mainspring._core.traverse import is_atomic
+from mainspring._engine.cancelling import see_to_cancellations
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.recorded import Keeping, RecordedRun
 from mainspring._engine.scopes import AsyncAttemptScope, SyncAttemptScope
+from mainspring._engine.stopping import asleep, sleep
 from mainspring._engine.timeouts import comes_from_outside
-from mainspring._portal import afinish, finish
+from mainspring._portal import afinish, current_task, finish, no_task
 from mainspring._representation import shown
 from mainspring.annotations import NotSet
 from mainspring.client import AsyncClient, Client
 from mainspring.concurrency import arelease_left_over, atake_tag_slots, release_left_over, take_tag_slots
 from mainspring.futures.turns import paused
 from mainspring.states import Failed, State, is_stored
+from mainspring.supervision import on_beats
 
 __all__ = ["AsyncDriver", "SyncDriver"]
+
+on_beats(see_to_cancellations)  # wherever there are engines, there may be runs that somebody wants to stop
 
 
 class SyncDriver(RecordedRun):
     """The driver for sync functions: whatever waits blocks the calling thread."""
+
+    asyncio_task = staticmethod(no_task)
 
     @property
     def client(self) -> Client:
@@ -162,9 +169,10 @@ class SyncDriver(RecordedRun):
         waiting, self._slots = self._slots, None
         if waiting is not None:
             waiting.release()
-        current = clock.current()
+        assert self._cancel_scope is not None
         with paused():
-            current.sleep((when - current.now()) / clock.MICROSECONDS)
+            sleep(self._cancel_scope, (when - self._now()) / clock.MICROSECONDS)
+        self.raise_if_stopped()
         if waiting is not None:
             self._slots = take_tag_slots(self.run.tags, self.run.key)
 
@@ -216,7 +224,7 @@ class SyncDriver(RecordedRun):
 
     def handle_timeout(self, exc: TimeoutError) -> None:
         """Settle an attempt that timed out: a retry, or TimedOut (E-70, E-71)."""
-        self.drive(self._settle(Raised(exc, self._is_own_limit(exc))))
+        self.drive(self._settle(self._timed_out(exc)))
 
     def handle_crash(self, exc: BaseException) -> None:
         """Record that the run was ended from outside; a final state is left as it is (E-73)."""
@@ -243,6 +251,8 @@ class SyncDriver(RecordedRun):
 
 class AsyncDriver(RecordedRun):
     """The driver for async functions: whatever waits suspends the calling asyncio task."""
+
+    asyncio_task = staticmethod(current_task)
 
     @property
     def client(self) -> AsyncClient:
@@ -375,9 +385,10 @@ class AsyncDriver(RecordedRun):
         waiting, self._slots = self._slots, None
         if waiting is not None:
             await waiting.arelease()
-        current = clock.current()
+        assert self._cancel_scope is not None
         with paused():
-            await current.asleep((when - current.now()) / clock.MICROSECONDS)
+            await asleep(self._cancel_scope, (when - self._now()) / clock.MICROSECONDS)
+        self.raise_if_stopped()
         if waiting is not None:
             self._slots = await atake_tag_slots(self.run.tags, self.run.key)
 
@@ -429,7 +440,7 @@ class AsyncDriver(RecordedRun):
 
     async def handle_timeout(self, exc: TimeoutError) -> None:
         """Settle an attempt that timed out: a retry, or TimedOut (E-70, E-71)."""
-        await self.drive(self._settle(Raised(exc, self._is_own_limit(exc))))
+        await self.drive(self._settle(self._timed_out(exc)))
 
     async def handle_crash(self, exc: BaseException) -> None:
         """Record that the run was ended from outside; a final state is left as it is (E-73)."""

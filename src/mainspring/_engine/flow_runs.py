@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
@@ -17,8 +18,9 @@ from mainspring._core.lineage import Origin
 from mainspring._core.steps import Steps
 from mainspring._engine.background import BackgroundRuns
 from mainspring._engine.inputs import collect_inputs
+from mainspring._engine.pausing import PausableFlowRun
+from mainspring._engine.places import crash_note
 from mainspring._engine.recorded import also_named
-from mainspring._engine.resumable import ResumableFlowRun
 from mainspring._engine.scopes import FlowScope
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
@@ -30,6 +32,7 @@ from mainspring.runs import FlowRun, Parameter, TaskRun
 from mainspring.states import State, StateDetails, StateType, is_state
 from mainspring.states.state import is_untrackable
 from mainspring.store.protocol import RunStore
+from mainspring.suspensions import SuspensionWatch, leave_if_suspended
 
 __all__ = ["BaseFlowRunEngine", "FlowRunTimeoutError", "read_flow_run"]
 
@@ -42,7 +45,7 @@ class FlowRunTimeoutError(TimeoutError):
 
 @also_named(flow="subject", flow_run="run")
 @dataclass
-class BaseFlowRunEngine(ResumableFlowRun):
+class BaseFlowRunEngine(PausableFlowRun):
     """What both flow engines share. Constructing one does nothing yet.
 
     Args:
@@ -96,8 +99,10 @@ class BaseFlowRunEngine(ResumableFlowRun):
         """
         run = self._require_run()
         begins_to_resume = self.resumes and state.type is StateType.RUNNING
-        if state.type is StateType.RUNNING:
+        if state.type is StateType.RUNNING and not transitions.goes_on(run.state, state):
             self._begin_steps(begins_to_resume)
+        if begins_to_resume:
+            self._attachments = crash_note(run.key, self.flow)
         if self._stand_in is not None:
             self._mirror(self._stand_in, state)
             if state.type is StateType.COMPLETED and self._around is not None:
@@ -153,6 +158,7 @@ class BaseFlowRunEngine(ResumableFlowRun):
         flow = self.flow
         run = self.flow_run
         if run is None:
+            leave_if_suspended()
             key = self._new_key() if run_id is None else run_id.bytes
             pending = State(StateType.PENDING, at=clock.current().now())
             run = self.flow_run = FlowRun(
@@ -166,10 +172,10 @@ class BaseFlowRunEngine(ResumableFlowRun):
             )
             self._create_stand_in(run)
             run.claim(pending)
-            self._recorder.enter(run, pending, wait=False)
+            self._recorder.enter(run, pending, wait=False, attachments=crash_note(run.key, flow))
         elif not self._recorder.has(run):  # made by hand: its history begins here
             run.claim(run.state)
-            self._recorder.enter(run, run.state, wait=False)
+            self._recorder.enter(run, run.state, wait=False, attachments=crash_note(run.key, flow))
         if self.resumes:
             self._is_announced = self._named = True
         self.logger = flow_run_logger(run, flow)
@@ -226,10 +232,8 @@ class BaseFlowRunEngine(ResumableFlowRun):
         details = msgspec.structs.replace(state.state_details) if state.has_details else StateDetails()
         details.child_flow_run_id = self.flow_run.id if self.flow_run else None
         copy = State(state.type, state.name, state.message, NotSet, None, details, at=state.at)
-        before = stand_in.state
         stand_in.claim(copy)
-        transitions.enter(stand_in, copy)
-        self._recorder.enter(stand_in, copy, wait=False, before=before)
+        self._recorder.enter(stand_in, copy, wait=False)
 
     def _enter_run(self) -> None:
         self._choose_store()
@@ -239,9 +243,12 @@ class BaseFlowRunEngine(ResumableFlowRun):
     def _enter_attempt(self) -> FlowScope:
         scope = self._open_scope()
         run = self.run
+        scope.context.engine = weakref.ref(self)
         if self._keeps_result and run.resumption is not None:
             root_key, staged = self._root()
             attempt = run.resumption.attempt
+            if root_key is not None:
+                scope.context.suspension = SuspensionWatch(self._recorder, root_key)
             scope.context.steps = Steps(run.key, attempt, self._goes_on, root_key, staged, os.getpid())
         return scope
 

@@ -211,6 +211,9 @@ def _answer(work: Callable[[], Any], loop: Any, answer: Any) -> None:
 
 
 def _leash_of(scope: CancelScope | None) -> Leash:
+    """What ends the wait: not an interruption by whoever stops the run, as the function may end in order."""
+    if scope is not None:
+        scope.close()
     return Leash(None if scope is None or scope.deadline is None else scope.deadline + _SLACK)
 
 
@@ -220,14 +223,10 @@ def _told_to_stop(scope: CancelScope | None, leash: Leash) -> AbstractContextMan
 
 
 def _timeout_of(scope: CancelScope | None) -> TimeoutError:
-    """What ends an attempt at its deadline: its own limit, or that of a run around it."""
-    assert scope is not None
-    parent, engine = scope.parent, scope.engine
-    is_own = parent is None or parent.deadline is None or scope.deadline != parent.deadline
-    if is_own and engine is not None:
-        error: TimeoutError = engine.timeout_error(
-            f"The run timed out after {engine.subject.policy.timeout} second(s)."
-        )
+    """What ends an attempt at its deadline: a limit that it has to keep to, or that of a run around it."""
+    limit = None if scope is None or scope.engine is None else scope.engine._limit
+    if limit is not None and limit.is_due:
+        error: TimeoutError = limit.error or limit.expire()
         return error
     return TimeoutError("The run around it had no more time.")
 

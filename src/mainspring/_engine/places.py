@@ -9,8 +9,9 @@ from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 from mainspring._engine.subject import Subject
+from mainspring.store.results import CrashHooks
 
-__all__ = ["Place", "place_of"]
+__all__ = ["Place", "crash_note", "place_of"]
 
 
 class Place(NamedTuple):
@@ -44,6 +45,14 @@ def place_of(flow: Any) -> Place:
     if module_name == "__main__" and (file is None or not file.endswith(".py")):
         return Place(problem="its flow is defined in an interactive session")
     return Place(f"{module_name}:{name}", file)
+
+
+def crash_note(run_key: bytes, subject: Any) -> tuple[CrashHooks, ...]:
+    """What whoever finds this process dead has to know to call the ``on_crashed`` hooks; nothing if there are none."""
+    if not subject.on_crashed_hooks:
+        return ()
+    place = place_of(subject)
+    return (CrashHooks(run_key, place.entrypoint, place.file),)
 
 
 def _name_in(module: ModuleType, flow: Any, path: str) -> str | None:

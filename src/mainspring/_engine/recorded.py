@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import inspect
 import logging
-import time
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
-from mainspring import clock, identifiers
-from mainspring._cancel_scopes import CancelScope, live
+from mainspring import identifiers
+from mainspring._cancel_scopes import Stop, StopKind
 from mainspring._core import lifecycle, transitions
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready
 from mainspring._core.policy import hook_name
+from mainspring._engine.bounded import BoundedRun
+from mainspring._engine.cancelling import see_to_cancellations
 from mainspring._engine.inputs import is_among, resolve_parameters, resolve_wait_for
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.signals import cause_of_end
@@ -22,8 +24,18 @@ from mainspring._engine.timeouts import limit_of
 from mainspring._engine.tracebacks import first_report, hide_own_frames
 from mainspring._representation import shown, traceback_of
 from mainspring.annotations import NotSet
-from mainspring.context import FlowRunContext, TaskRunContext, current_scope
-from mainspring.exceptions import Abort, Pause, SerializationError, UpstreamTaskError
+from mainspring.context import FlowRunContext, TaskRunContext
+from mainspring.exceptions import (
+    Abort,
+    CancelledRun,
+    OwnershipLost,
+    Pause,
+    RunCancelled,
+    SerializationError,
+    SupersededRun,
+    TerminationSignal,
+    UpstreamTaskError,
+)
 from mainspring.logging import TELLS_AGAIN, TELLS_FAILURE, engine_logs
 from mainspring.recording import Recorder
 from mainspring.results import ResultRecord, get_result_store
@@ -32,7 +44,7 @@ from mainspring.runs import Run
 from mainspring.settings import get_current_settings
 from mainspring.states import TERMINAL_STATES, State, StateType
 from mainspring.states.conversion import keep_result
-from mainspring.store.results import Attachment, KeptResult, Withdrawal
+from mainspring.store.results import Attachment, CrashHooks, KeptResult, Withdrawal
 from mainspring.transactions.base import BaseTransaction
 
 __all__ = ["Keeping", "RecordedRun", "also_named"]
@@ -57,27 +69,19 @@ _READY = Ready()
 _LOOPING = frozenset({StateType.RUNNING, StateType.SCHEDULED})
 
 
-def _read_clock() -> int:
-    return clock.current().now()
-
-
 def _draw() -> float:
     return identifiers.current().uniform()
 
 
-class RecordedRun:
+class RecordedRun(BoundedRun):
     """A run and its engine's bookkeeping. One engine is used by one thread or asyncio task at a time.
 
     ``subject`` is the task or flow, ``run`` the run record or None before there is one.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "run", "subject")
-
-    subject: Any
-    run: Any
+    __slots__ = ()
 
     run_option: ClassVar[str]  # what the option that names runs is called, for messages
-    timeout_error: ClassVar[type[TimeoutError]]
     _announced_at: ClassVar[int] = logging.DEBUG  # the level of the line that tells of a new run
     _is_limited: ClassVar[bool] = False  # whether limits on tags count
 
@@ -87,7 +91,6 @@ class RecordedRun:
     logger: Any
 
     # What the engine knows while it works; public fields are those of the dataclasses.
-    _now: Callable[[], int] = staticmethod(_read_clock)
     _random: Callable[[], float] = staticmethod(_draw)
     _recorder: Recorder
     _return_value: Any = NotSet
@@ -99,13 +102,8 @@ class RecordedRun:
     _context_is_fresh = False  # no attempt was made in it
     _outer: Any = None  # the scope in which that context is active
     _hydrated: Any = None  # the contexts of the submitter, if they had to be made again
-    _limit: Any = None  # of the attempt, while there is one
-    _around_scope: Any = NotSet  # what bounds the run from outside, once that is known
-    _cancel_scope: CancelScope | None = None  # of the attempt
     losses = 0  # attempts whose process died, and that were made good
-    _loss: BaseException | None = (
-        None  # how the process of this attempt died, if its function was called in another
-    )
+    _loss: BaseException | None = None  # how the process that the function was called in has died
     closing = False  # a generator is being closed: whatever comes of it, nobody wants another attempt
     _failure_told = False  # a line has said why the run failed
     _result_store: Any = None
@@ -118,6 +116,9 @@ class RecordedRun:
     _kept_under: str | None = None  # the key under which the result counts already, as a row
     _confirms = False  # whatever is entered has to be accepted by the store, for others go on from there
     _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
+    _is_lost = (
+        False  # it was, because this process counted as dead, which has been told once for all of its runs
+    )
 
     @property
     def state(self) -> State:
@@ -139,22 +140,25 @@ class RecordedRun:
         With ``confirm``, the store has accepted it on return, whatever it is.
         """
         run = self.run or self._require_run()
-        before = run.state
+        if self.settler is not None and self.settler != threading.get_ident():
+            raise SupersededRun(
+                f"{run!r} was settled by another thread, and {state} is refused: it comes too late."
+            )
         run.claim(state)
-        transitions.enter(run, state)
         attachments, self._attachments = self._attachments, ()
         is_final = state.type in TERMINAL_STATES
+        if is_final and self.subject.on_crashed_hooks:
+            attachments = (*attachments, CrashHooks(run.key, is_over=True))
         try:
             self._recorder.enter(
                 run,
                 state,
                 wait=is_final and (bool(attachments) or not self._trails()),
-                before=before,
                 confirm=confirm or self._confirms,
                 attachments=attachments,
             )
-        except BaseException:  # an interrupt too: what is not on disk is told to nobody
-            self._unrecorded = True
+        except BaseException as error:  # an interrupt too: what is not on disk is told to nobody
+            self._unrecorded, self._is_lost = True, isinstance(error, OwnershipLost)
             raise
         return state
 
@@ -201,27 +205,6 @@ class RecordedRun:
         if run is None:
             raise ValueError("There is no run yet: start the engine or give it one.")
         return run  # type: ignore[no-any-return]
-
-    def _new_scope(self) -> CancelScope:
-        """What bounds the attempt that begins."""
-        if self._around_scope is NotSet:
-            self._around_scope = current_scope()
-        key = self.run.key
-        scope = self._cancel_scope = live[key] = CancelScope(key, self._around_scope, self)
-        return scope
-
-    def begin_limit(self, seconds: float) -> None:
-        """Note that the attempt has so much time from now on."""
-        if self._cancel_scope is not None:
-            self._cancel_scope.bound(time.monotonic() + seconds)
-
-    def end_limit(self) -> None:
-        """Note that the attempt is over."""
-
-    def _leave_scope(self) -> None:
-        """Nothing of the run goes on any more."""
-        if self._cancel_scope is not None and live.get(self.run.key) is self._cancel_scope:
-            del live[self.run.key]
 
     # Results that outlive the process
 
@@ -370,8 +353,14 @@ class RecordedRun:
         policy, run = self.subject.policy, self.run
         if isinstance(outcome, Raised):
             hide_own_frames(outcome.error)
+            stop = self._stop()
+            if stop is not None:
+                yield from self._stopped(stop, outcome.error)
+                return False
         retries = policy.retries if self.closing else self.retries
-        granted = yield from lifecycle.settle(policy, run, outcome, retries, self._now, self._random)
+        granted = yield from lifecycle.settle(
+            policy, run, outcome, retries, self._now, self._random, self.hands_on
+        )
         if granted or isinstance(outcome, Raised):
             self._note_decision(outcome, granted)
         return granted
@@ -379,13 +368,24 @@ class RecordedRun:
     def _retry(self, error: Exception) -> lifecycle.Phase:
         """The core's decision whether a failure is retried; nothing else is entered."""
         policy, run = self.subject.policy, self.run
-        failure = lifecycle.failure_state(policy, run, error, False, self._now())
+        failure = lifecycle.failure_state(policy, run, error, None, self._now())
         granted = yield from lifecycle.retry(policy, run, failure, self.retries, self._now, self._random)
         self._note_decision(Raised(error), granted, final=False)
         return granted
 
     def _crash(self, error: BaseException) -> lifecycle.Phase:
-        """The core's crash path, and the line that reports it."""
+        """The core's crash path, and the line that reports it; or its path for what was told to stop."""
+        if isinstance(
+            cause_of_end(error), TerminationSignal
+        ):  # perhaps it makes haste what was asked before (F-46)
+            see_to_cancellations(self._recorder.store)
+        stop = self._stop()
+        if stop is not None:
+            yield from self._stopped(stop, error)
+            return
+        yield from self._crash_by(error)
+
+    def _crash_by(self, error: BaseException) -> lifecycle.Phase:
         cause = cause_of_end(error)
         crashed = yield from lifecycle.crash(self.subject.policy, self.run, cause, self._now)
         if crashed:
@@ -396,14 +396,34 @@ class RecordedRun:
             if engine_logs(logging.DEBUG):
                 self.logger.debug("Crash details:", exc_info=traceback_of(error))
 
+    def _stopped(self, stop: Stop, error: BaseException) -> lifecycle.Phase:
+        """What an exception comes to that ends a run which was told to stop, whatever it is."""
+        if stop.kind is not StopKind.CANCELLED:
+            yield from self._crash_by(RunCancelled(stop.reason))
+            return
+        ended = yield from lifecycle.cancel(self.subject.policy, self.run, stop.reason, self._now)
+        if ended:
+            # Whoever called what was cancelled by itself can go on; inside of a tree that was, nobody can.
+            is_root = self._cancel_scope is not None and self._cancel_scope.stopped_by is stop
+            self._raised = CancelledRun(stop.reason) if is_root else RunCancelled(stop.reason)
+            self._failure_told = True
+            if engine_logs(logging.WARNING):
+                self.logger.warning("%s was cancelled: %s", self.subject.policy.noun, stop.reason)
+
+    def show(self, state: State) -> None:
+        """Enter a state from another thread, for all to see; nothing if the run is over."""
+        self.run.claim(state)
+        self._recorder.enter(self.run, state, wait=False, unless_over=True)
+
     def _lose(self, error: BaseException) -> lifecycle.Phase:
         """The core's decision about the death of the process that ran this, and the line that reports it."""
         policy, run = self.subject.policy, self.run
         before, self._confirms = run.state, True
         retries = self.retries if self._loss is not None else None  # else whoever died knew how many
-        own_limit = isinstance(error, TimeoutError) and self._is_own_limit(error)
+        outcome = self._timed_out(error) if isinstance(error, TimeoutError) else None
+        limit, is_last = (None, False) if outcome is None else (outcome.limit, outcome.is_last)
         granted = yield from lifecycle.lose(
-            policy, run, error, self._now, self._random, retries, self.losses, own_limit
+            policy, run, error, self._now, self._random, retries, self.losses, limit, is_last
         )
         if run.state is before:
             return granted
@@ -458,9 +478,8 @@ class RecordedRun:
     def _log_failure(self, outcome: Raised) -> None:
         policy, error = self.subject.policy, outcome.error
         self._failure_told = True
-        if outcome.own_limit:
-            message = "%s exceeded timeout of %s second(s)"
-            self.logger.error(message, policy.noun, policy.timeout, extra=TELLS_FAILURE)
+        if outcome.limit is not None:
+            self.logger.error("%s exceeded %s", policy.noun, outcome.limit, extra=TELLS_FAILURE)
             return
         exhausted = " - Retries are exhausted" if 0 < policy.retries <= self.retries else ""
         message = "%s failed with exception: %s%s"
@@ -470,12 +489,13 @@ class RecordedRun:
         )
 
     def log_finished_message(self) -> None:
-        """Log the state in which the run was left: INFO if completed, else ERROR (E-17, E-18)."""
+        """Log the state in which the run was left: INFO if completed or paused, else ERROR (E-17, E-18)."""
         run = self.run
-        if run is None:
+        if run is None or self._is_lost:
             return
         state = run.state
-        level = logging.INFO if state.type is StateType.COMPLETED else logging.ERROR
+        is_as_meant = state.type is StateType.COMPLETED or state.type is StateType.PAUSED
+        level = logging.INFO if is_as_meant else logging.ERROR
         if not engine_logs(level):
             return
         shown = repr(state) if get_current_settings().debug_mode else str(state)
@@ -511,14 +531,22 @@ class RecordedRun:
 
     # The end of an attempt or a run
 
-    def _is_own_limit(self, error: TimeoutError) -> bool:
-        """True if the run's own time limit is the cause, not a timeout that user code met (E-71)."""
+    def note_pause(self, signal: Pause) -> None:
+        """Note that an attempt is left by the signal; a task run is left as it is (E-104)."""
+
+    def _timed_out(self, error: TimeoutError) -> Raised:
+        """A timeout as an outcome: of a limit of the run's own, or one that user code met (E-71)."""
         limit = limit_of(error)
-        if limit is None:
-            return isinstance(error, self.timeout_error) and self.subject.policy.timeout is not None
-        return limit is self._limit
+        if limit is not None and limit is self._limit:
+            return Raised(error, limit.words, limit.is_last)
+        policy = self.subject.policy
+        if limit is None and isinstance(error, self.timeout_error) and policy.timeout is not None:
+            return Raised(error, f"timeout of {policy.timeout} second(s)")
+        return Raised(error)
 
     def _report_end(self, error: BaseException | None) -> None:
+        if self.settler is not None:
+            return
         if isinstance(error, Abort):
             self.logger.error("%s was aborted: %s", self.subject.policy.noun, error)
         self.log_finished_message()
@@ -539,6 +567,7 @@ class RecordedRun:
         return (
             error is not None
             and self.run is not None
+            and self.settler is None
             and not isinstance(error, Pause | Abort | GeneratorExit)
             and not self.run.state.is_final()
         )

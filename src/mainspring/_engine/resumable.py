@@ -114,7 +114,8 @@ class ResumableFlowRun(RecordedRun):
             self._note_ids_of(run)
             return run.state
         stand_in = recorder.store.read_run(run.parent_task_run_key or b"")
-        if steps.goes_on and run.state.is_final() and isinstance(stand_in, TaskRun):
+        is_left = run.state.is_final() or run.state.is_paused()
+        if steps.goes_on and is_left and isinstance(stand_in, TaskRun):
             self.run, self.resumes = run, True
             self._around, self._stand_in = around, stand_in
             self._note_ids_of(run)

@@ -14,6 +14,7 @@ from mainspring._engine.background import BackgroundRuns
 from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout, comes_from_outside
 from mainspring.concurrency import noted
 from mainspring.context import FlowRunContext, TaskRunContext
+from mainspring.exceptions import Pause
 from mainspring.futures.turns import by_thread
 from mainspring.logging import enter_context
 
@@ -31,9 +32,10 @@ __all__ = [
 class SyncRunScope:
     """Around a whole run: it is created before the block, and whatever ends the block is recorded."""
 
-    __slots__ = ("begins", "dependencies", "engine", "run_id")
+    __slots__ = ("begins", "dependencies", "engine", "is_left", "run_id")
 
     def __init__(self, engine: Any, run_id: Any, dependencies: Any, begins: bool) -> None:
+        self.is_left = False
         self.engine = engine
         self.run_id = run_id
         self.dependencies = dependencies
@@ -48,19 +50,23 @@ class SyncRunScope:
             if self.begins:
                 engine.begin_run()
         except BaseException as error:
-            self.__exit__(type(error), error, error.__traceback__)
-            raise
+            self.is_left = self.__exit__(type(error), error, error.__traceback__)
+            if not self.is_left:
+                raise
         return engine
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> bool:
+        if self.is_left:
+            return False
         engine = self.engine
+        is_absorbed = False
         try:
             try:
                 if engine._must_crash(error):
                     engine.handle_crash(error)
-                if engine.run is not None:
+                if engine.run is not None and engine.settler is None:
                     if noted:
                         engine.release_slots()
                     if self.begins and not engine._unrecorded:
@@ -70,8 +76,10 @@ class SyncRunScope:
                 if engine._must_crash(late):
                     engine.handle_crash(late)
                 raise
+            is_absorbed = bool(engine.absorbs(error))
+            return is_absorbed
         finally:
-            engine._leave_run(error)
+            engine._leave_run(None if is_absorbed else error)
 
 
 class SyncAttemptScope:
@@ -88,10 +96,10 @@ class SyncAttemptScope:
         if engine.run.state.is_scheduled():
             engine.wait_until_ready()
         self.context = engine._enter_attempt()
-        seconds = engine.subject.policy.timeout
-        if seconds is not None:
-            engine.begin_limit(seconds)
-            engine._limit = self.limit = SyncTimeout(seconds, engine.timeout_error, engine)
+        policy = engine.subject.policy
+        if policy.is_limited or engine._cancel_scope.deadline is not None:
+            engine._limit = self.limit = engine.new_limit(SyncTimeout)
+        if self.limit is not None:
             try:
                 self.limit.__enter__()
             except BaseException as error:
@@ -110,7 +118,13 @@ class SyncAttemptScope:
                 except TimeoutError as expiry:
                     error = expiry
                 engine.end_limit()
+                if self.limit.is_settled and isinstance(error, Exception | None):
+                    engine.accept_settlement()
+                    return True
+            engine._cancel_scope.close()
             if error is None or not isinstance(error, Exception):
+                if isinstance(error, Pause):
+                    engine.note_pause(error)
                 return False
             if engine.run.state.is_final() or comes_from_outside(error, self.limit):
                 return self.limit is not None and error is self.limit.error
@@ -128,9 +142,10 @@ class SyncAttemptScope:
 class AsyncRunScope:
     """Around a whole run: it is created before the block, and whatever ends the block is recorded."""
 
-    __slots__ = ("begins", "dependencies", "engine", "run_id")
+    __slots__ = ("begins", "dependencies", "engine", "is_left", "run_id")
 
     def __init__(self, engine: Any, run_id: Any, dependencies: Any, begins: bool) -> None:
+        self.is_left = False
         self.engine = engine
         self.run_id = run_id
         self.dependencies = dependencies
@@ -145,19 +160,23 @@ class AsyncRunScope:
             if self.begins:
                 await engine.begin_run()
         except BaseException as error:
-            await self.__aexit__(type(error), error, error.__traceback__)
-            raise
+            self.is_left = await self.__aexit__(type(error), error, error.__traceback__)
+            if not self.is_left:
+                raise
         return engine
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> bool:
+        if self.is_left:
+            return False
         engine = self.engine
+        is_absorbed = False
         try:
             try:
                 if engine._must_crash(error):
                     await engine.handle_crash(error)
-                if engine.run is not None:
+                if engine.run is not None and engine.settler is None:
                     if noted:
                         await engine.release_slots()
                     if self.begins and not engine._unrecorded:
@@ -167,8 +186,10 @@ class AsyncRunScope:
                 if engine._must_crash(late):
                     await engine.handle_crash(late)
                 raise
+            is_absorbed = bool(engine.absorbs(error))
+            return is_absorbed
         finally:
-            engine._leave_run(error)
+            engine._leave_run(None if is_absorbed else error)
 
 
 class AsyncAttemptScope:
@@ -185,10 +206,10 @@ class AsyncAttemptScope:
         if engine.run.state.is_scheduled():
             await engine.wait_until_ready()
         self.context = engine._enter_attempt()
-        seconds = engine.subject.policy.timeout
-        if seconds is not None:
-            engine.begin_limit(seconds)
-            engine._limit = self.limit = AsyncTimeout(seconds, engine.timeout_error, engine)
+        policy = engine.subject.policy
+        if policy.is_limited or engine._cancel_scope.deadline is not None:
+            engine._limit = self.limit = engine.new_limit(AsyncTimeout)
+        if self.limit is not None:
             try:
                 await self.limit.__aenter__()
             except BaseException as error:
@@ -207,7 +228,13 @@ class AsyncAttemptScope:
                 except TimeoutError as expiry:
                     error = expiry
                 engine.end_limit()
+                if self.limit.is_settled and isinstance(error, Exception | None):
+                    engine.accept_settlement()
+                    return True
+            engine._cancel_scope.close()
             if error is None or not isinstance(error, Exception):
+                if isinstance(error, Pause):
+                    engine.note_pause(error)
                 return False
             if engine.run.state.is_final() or comes_from_outside(error, self.limit):
                 return self.limit is not None and error is self.limit.error

@@ -89,7 +89,7 @@ class Submission:
         context: Instead of a copy of the context that is active here.
     """
 
-    __slots__ = ("_call", "_context", "inputs", "label", "missing", "promise", "turn")
+    __slots__ = ("_call", "_context", "at_give_up", "inputs", "label", "missing", "promise", "turn")
 
     def __init__(
         self,
@@ -105,6 +105,7 @@ class Submission:
         self.inputs: list[RunFuture[Any]] = []
         self.missing = 0
         self.turn: Turn | None = None
+        self.at_give_up: Callable[[], object] | None = None
         promise.work = self
 
     def __call__(self) -> None:
@@ -112,23 +113,42 @@ class Submission:
         call, self._call = self._call, None  # callbacks on other futures hold on to this object
         context, self._context = self._context, _NO_CONTEXT
         promise = self.promise
-        if call is None or not promise.begin():
-            return
-        turn = active_turn.get()
+        if call is not None and promise.begin():
+            self._make(call, context)
+
+    def _make(self, call: Callable[[], Outcome], context: contextvars.Context) -> None:
+        promise, turn = self.promise, active_turn.get()
         if turn is not None:
-            turn.label = self.label
+            turn.label, turn.work = self.label, self
             self.turn = turn
         began = time.monotonic()
         try:
             outcome = context.run(_in_turn, turn, call)
         except BaseException as error:  # belongs to whoever asks for the result
-            promise.set_exception(error)
+            if turn is None or not turn.is_given_up:
+                promise.set_exception(error)
             del call  # the traceback leads here: without this, it would keep the arguments alive
         else:
-            if type(outcome) is not Trailing:
+            if turn is not None and turn.is_given_up:
+                pass  # it is too late
+            elif type(outcome) is not Trailing:
                 promise.set_result(outcome)
             else:
                 outcome.settle_later(promise, began, turn)
+
+    def give_up(self, rest: Callable[[], Outcome] | None = None) -> None:
+        """Do without the thread that makes the call, as it does not come back. Not called in that thread.
+
+        Args:
+            rest: What is left to be done, by another thread; None if the promise is settled.
+        """
+        turn = self.turn
+        assert turn is not None
+        if self.at_give_up is not None:
+            self.at_give_up()
+        turn.pool.give_up(
+            turn, None if rest is None else partial(self._make, rest, contextvars.copy_context())
+        )
 
     def needs(self) -> Needs:
         """See `futures.promises.Work.needs`."""
@@ -255,6 +275,7 @@ class SubmissionSeries:
         submission, inputs = prepared
         self._under_way.add(submission)
         if not inputs:
+            submission.at_give_up = partial(self._give_up, submission)
             submission()
             self._under_way.discard(submission)
         else:
@@ -305,6 +326,13 @@ class SubmissionSeries:
         promise.set_exception(error)  # not under the lock: somebody may be called who needs it
         del error  # the traceback leads here
         return None
+
+    def _give_up(self, submission: Submission) -> None:
+        """The part that a call is goes on without the thread that has begun it."""
+        assert submission.turn is not None
+        submission.at_give_up = None
+        submission.turn.goes_on = True
+        submission.promise.add_done_callback(partial(self._end, submission))
 
     def _end(self, submission: Submission, _: object) -> None:
         self._under_way.discard(submission)

@@ -15,6 +15,7 @@ from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Raised
 from mainspring._core.transitions import is_rolled_back
 from mainspring._engine.keeping import ResultOptions
+from mainspring._engine.places import crash_note
 from mainspring._engine.recorded import Keeping, RecordedRun, also_named
 from mainspring._engine.steps import active_steps, root_of, step_of_task
 from mainspring.annotations import NotSet
@@ -31,6 +32,7 @@ from mainspring.states.conversion import describe_exception
 from mainspring.states.state import is_untrackable
 from mainspring.store.protocol import CacheKey
 from mainspring.store.results import KeptElsewhere, KeptResult, StagedStep, Withdrawal
+from mainspring.suspensions import leave_if_suspended
 from mainspring.transactions import BaseTransaction
 from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump_values
 from mainspring.transactions.recovery import RunRollback, adopt, open_step
@@ -48,15 +50,25 @@ _STAY = nullcontext()
 _SHIPPED = frozenset({"flow_run_context", "task_run_context", "tags_context", "settings_context"})
 
 
-class Trail:
-    """How a task runner learns that a run is over and not durable yet. It is to tell nobody before it is.
+HandOver = Callable[[TaskRun, "int | None", "BaseException | None"], object]
 
-    ``run`` and ``recorder`` are set by the engine if that is so.
+
+class Trail:
+    """What a task runner and the engine of a run that it carries tell each other, apart from the outcome.
+
+    Args:
+        hand_over: Called by the thread that has settled an attempt, in the context that the run was submitted in, in
+            place of the thread that carries the run and does not come back in time. Gets the run, how many retries were
+            granted if one is to go on with it, and what has kept the attempt from being settled, if something has.
+
+    ``run`` and ``recorder`` are set by the engine if the run is over and not durable yet. The runner is to tell nobody
+    before it is.
     """
 
-    __slots__ = ("recorder", "run")
+    __slots__ = ("hand_over", "recorder", "run")
 
-    def __init__(self) -> None:
+    def __init__(self, hand_over: HandOver | None = None) -> None:
+        self.hand_over = hand_over
         self.run: TaskRun | None = None
         self.recorder: Recorder | None = None
 
@@ -112,6 +124,20 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         if self.context:
             self.retries = self.context.get("retries", self.retries)
             self.losses = self.context.get("losses", 0)
+            self.tell_limit = self.context.get("limit")
+
+    @property
+    def hand_over(self) -> Callable[[int | None, BaseException | None], object] | None:
+        """See `RecordedRun.hand_over`."""
+        trail: Trail | None = self.context.get("trail") if self.context else None
+        return None if trail is None or trail.hand_over is None else self._hand_over
+
+    def _hand_over(self, retries: int | None, problem: BaseException | None) -> None:
+        TaskRunContext.activate(self._context.outer)
+        if self._transaction is not None:
+            BaseTransaction.activate(self._transaction.outer)
+        assert self.context is not None
+        self.context["trail"].hand_over(self.run, retries, problem)
 
     def is_cancelled(self) -> bool:
         """True if whoever runs the task has set the cancel event it handed over (E-11)."""
@@ -203,6 +229,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             or self._keeps_result
             or self._slots is not None
             or self.task.has_final_hooks
+            or self.task.isgenerator
         ):
             return False
         trail.run, trail.recorder = self.run, self._recorder
@@ -257,6 +284,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         self._recorder = current_recorder()
         run = self.task_run
         if run is None:
+            leave_if_suspended()
             run = self.task_run = self.task.create_local_run(
                 id=run_id,
                 parameters=self.parameters,
@@ -265,7 +293,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             )
         if not self._recorder.has(run):  # its history begins here, whoever made it
             run.claim(run.state)
-            self._recorder.enter(run, run.state, wait=False)
+            note = crash_note(run.key, self.task) if self.task.on_crashed_hooks else ()
+            self._recorder.enter(run, run.state, wait=False, attachments=note)
         self.logger = task_run_logger(run, self.task)
 
     def _enter_run(self) -> None:
@@ -282,28 +311,15 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         return enter_context(self.setup_run_context())
 
     def check_cancelled(self) -> None:
-        """Leave the run at once if whoever runs it has cancelled it.
+        """Leave the run at once if it was told to stop, or has no time left.
 
         Raises:
-            RunCancelled: It was cancelled.
+            RunCancelled: It was, by a cancellation or by whoever runs it.
+            TimeoutError: It has none.
         """
+        RecordedRun.check_cancelled(self)
         if self.context and self.is_cancelled():
             raise RunCancelled(f"The task runner cancelled task run {self.task_run!r}.")
-
-    def begin_limit(self, seconds: float) -> None:
-        """See `RecordedRun.begin_limit`; whoever can kill this process is told, too."""
-        tell = self.context.get("limit") if self.context else None
-        if tell is not None:
-            self._recorder.flush()  # the call may let no thread write any more
-        RecordedRun.begin_limit(self, seconds)
-        if tell is not None and self._cancel_scope is not None:
-            tell(self._cancel_scope.deadline)
-
-    def end_limit(self) -> None:
-        """See `RecordedRun.end_limit`."""
-        tell = self.context.get("limit") if self.context else None
-        if tell is not None:
-            tell(None)
 
     def check_portable(self, result: Any) -> None:
         """See whether a result can be taken to whoever waits for it; if not, the attempt has failed.

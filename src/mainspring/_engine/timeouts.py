@@ -4,6 +4,9 @@ Sync, main thread    an alarm signal, which also interrupts blocking calls
 Sync, other threads  an exception sent into the thread, which a blocking call delays until it returns
 Async                a cancellation by the event loop, told from foreign ones by ``asyncio.timeout``
 
+None of these ends every call. So an attempt of a run that is not over a moment after its deadline is settled by
+another thread, see `overdue`.
+
 A limit is passed on by its own marker, never recognised by the type of an exception: user code may raise
 ``TimeoutError`` for reasons of its own.
 """
@@ -19,6 +22,7 @@ from typing import Any, Self
 from weakref import WeakSet
 
 from mainspring._core.policy import RunPolicy
+from mainspring._engine.overdue import Overdue
 from mainspring._engine.watchers import Alarm, Injector
 from mainspring.logging import engine_logs
 
@@ -60,17 +64,49 @@ class _Timeout:
         seconds: How long the block may take.
         kind: What is raised when it takes longer.
         engine: The engine of the run whose attempt the block is, None for a block of a user's.
+        words: What people call the limit of a run.
+        is_last: No further attempt of the run can be made after it.
     """
 
-    __slots__ = ("_deadline", "_engine", "active", "error", "kind", "seconds")
+    __slots__ = ("_deadline", "_engine", "_overdue", "active", "error", "is_last", "kind", "seconds", "words")
+    is_async = False
 
-    def __init__(self, seconds: float, kind: type[TimeoutError], engine: Any = None) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        kind: type[TimeoutError],
+        engine: Any = None,
+        words: str = "",
+        is_last: bool = False,
+    ) -> None:
         self.seconds = seconds
         self.kind = kind
+        self.words = words
+        self.is_last = is_last
         self._engine = engine
         self.error: TimeoutError | None = None
         self.active = False
         self._deadline = 0.0
+        self._overdue: Overdue | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether another thread has settled the attempt, as its function did not end in time."""
+        return self._overdue is not None and self._overdue.is_taken
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.monotonic() >= self._deadline
+
+    def check(self) -> None:
+        """Do not begin what has no time left.
+
+        Raises:
+            TimeoutError: The deadline has passed.
+        """
+        if self.seconds <= 0:
+            raise self.error or self.expire()
 
     def __reduce__(self) -> tuple[Callable[[], _Timeout], tuple[()]]:
         return _get_elsewhere, ()
@@ -78,9 +114,14 @@ class _Timeout:
     def expire(self) -> TimeoutError:
         """Note that the limit has expired and return the error that says so."""
         block = "block" if self._engine is None else "run"
-        error = self.error = self.kind(f"The {block} timed out after {self.seconds} second(s).")
+        error = self.error = self.kind(f"The {block} timed out after {_shortened(self.seconds)} second(s).")
         BaseException.__setattr__(error, "limit", self)  # past what a class of the user's may do instead
         return error
+
+    def _watch(self) -> None:
+        """See to it that the attempt is settled at its deadline even if its function does not end."""
+        if self._engine is not None and self._engine.tell_limit is None:
+            self._overdue = Overdue(self._engine, self, self._deadline)
 
 
 _elsewhere = _Timeout(0.0, TimeoutError)
@@ -104,9 +145,11 @@ class SyncTimeout(_Timeout):
         else:
             self._guard = Injector(self)
             if self._engine is not None:
-                _warn_of_delays(self._engine)
+                _warn_of_delays(self._engine, self)
+        self._watch()
         self.active = True
-        self._guard.arm(self._deadline)
+        if self.seconds > 0 or self._engine is None:
+            self._guard.arm(self._deadline)
         return self
 
     def __exit__(
@@ -121,19 +164,24 @@ class SyncTimeout(_Timeout):
     def end(self) -> None:
         """Stop watching for good: what follows is not the user's code. An expiry that it swallowed counts."""
         self._guard.disarm()
-        if self._guard.fired:
+        if self._overdue is not None:
+            self._overdue.end()
+        if self._guard.fired or self.is_settled:
             raise self.error or self.expire()
 
     def suspend(self) -> None:
         """Stop watching while a generator is suspended; time goes on."""
         self._guard.disarm()
+        if self._overdue is not None:
+            self._overdue.end()
 
     def resume(self) -> None:
         """Watch again; a deadline that has passed meanwhile is raised at once."""
-        if self._guard.fired or time.monotonic() >= self._deadline:
+        if self._guard.fired or self.is_settled or time.monotonic() >= self._deadline:
             self._guard.fired = True
             raise self.error or self.expire()
         self._guard.arm(self._deadline)
+        self._watch()
 
 
 class AsyncTimeout(_Timeout):
@@ -141,6 +189,7 @@ class AsyncTimeout(_Timeout):
 
     __slots__ = ("_limit",)
     _limit: Any
+    is_async = True
 
     async def __aenter__(self) -> Self:
         import asyncio  # whoever awaits has it already
@@ -149,6 +198,7 @@ class AsyncTimeout(_Timeout):
         await self._limit.__aenter__()
         self.active = True
         self._deadline = self._limit.when()
+        self._watch()
         return self
 
     async def __aexit__(
@@ -160,25 +210,38 @@ class AsyncTimeout(_Timeout):
         try:
             await self._limit.__aexit__(kind, error, trace)
         except TimeoutError:
-            raise self.expire() from None
+            self._end_overdue()
+            raise (self.error if self.is_settled else None) or self.expire() from None
+        self._end_overdue()
+        if self.is_settled:
+            raise self.error or self.expire()
 
     def end(self) -> None:
         """Stop watching for good: what follows is not the user's code. An expiry that it swallowed counts."""
-        if self._limit.expired():
+        is_expired = self._limit.expired()
+        if not is_expired:
+            self._limit.reschedule(None)
+        self._end_overdue()
+        if is_expired or self.is_settled:
             raise self.error or self.expire()
-        self._limit.reschedule(None)
 
     def suspend(self) -> None:
         """Stop watching while a generator is suspended; time goes on."""
         self._limit.reschedule(None)
+        self._end_overdue()
 
     def resume(self) -> None:
         """Watch again; a deadline that has passed meanwhile is raised at once."""
         import asyncio  # whoever awaits has it already
 
-        if asyncio.get_running_loop().time() >= self._deadline:
-            raise self.expire()
+        if self.is_settled or asyncio.get_running_loop().time() >= self._deadline:
+            raise self.error or self.expire()
         self._limit.reschedule(self._deadline)
+        self._watch()
+
+    def _end_overdue(self) -> None:
+        if self._overdue is not None:
+            self._overdue.end()
 
 
 class AsyncBlockTimeout(_Timeout):
@@ -223,8 +286,8 @@ _warned: WeakSet[RunPolicy] = WeakSet()
 _warned_lock = threading.Lock()
 
 
-def _warn_of_delays(engine: Any) -> None:
-    """Say, once per task or flow, that its limit cannot interrupt blocking calls where it runs (V-27)."""
+def _warn_of_delays(engine: Any, limit: _Timeout) -> None:
+    """Say, once per task or flow, what its limit cannot do where it runs (V-27)."""
     if threading.current_thread() is threading.main_thread() or not engine_logs(logging.WARNING):
         return
     subject = engine.subject
@@ -235,8 +298,13 @@ def _warn_of_delays(engine: Any) -> None:
             return
         _warned.add(subject.policy)
     engine.logger.warning(
-        "%r has a time limit of %s second(s) but does not run in the main thread, so a call that blocks is not"
-        " interrupted: the limit takes effect when it returns.",
+        "%r has a time limit of %s second(s) but does not run in the main thread, so a call that blocks cannot be"
+        " interrupted: the run is settled at its deadline, but the call goes on until it returns by itself.",
         subject.name,
-        subject.policy.timeout,
+        limit.seconds,
     )
+
+
+def _shortened(seconds: float) -> float:
+    """Seconds as people want to read them: what was left of another limit has many digits."""
+    return float(f"{max(seconds, 0.0):.6g}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.settings import get_current_settings
 
-__all__ = ["first_report", "hide_own_frames"]
+__all__ = ["first_report", "hide_own_frames", "is_own"]
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -24,7 +24,7 @@ def hide_own_frames(error: BaseException) -> None:
     entries: list[TracebackType] = []
     entry = error.__traceback__
     while entry is not None:
-        if not _is_own(entry):
+        if not is_own(entry.tb_frame):
             entries.append(entry)
         entry = entry.tb_next
     if not entries:
@@ -51,6 +51,7 @@ def first_report(error: BaseException) -> bool:
     return True
 
 
-def _is_own(entry: TracebackType) -> bool:
-    module: str = entry.tb_frame.f_globals.get("__name__", "")
+def is_own(frame: FrameType) -> bool:
+    """Whether the code is of this package."""
+    module: str = frame.f_globals.get("__name__", "")
     return module == _PACKAGE or module.startswith(f"{_PACKAGE}.")

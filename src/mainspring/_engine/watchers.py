@@ -11,6 +11,7 @@ import time
 from types import FrameType
 from typing import Any, ClassVar, Protocol
 
+from mainspring._engine.deadlines import DueCall, call_at
 from mainspring._interruption import interrupt, take_back
 
 __all__ = ["Alarm", "Injector"]
@@ -123,26 +124,24 @@ class Injector:
         self._limit = limit
         self._thread = threading.get_ident()
         self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
+        self._due: DueCall | None = None
         self.fired = False
 
     def arm(self, deadline: float) -> None:
         """Watch the block until ``deadline``, a time of the monotonic clock."""
-        self._timer = threading.Timer(max(deadline - time.monotonic(), 0), self._fire)
-        self._timer.daemon = True
-        self._timer.start()
+        self._due = call_at(deadline, self._fire)
 
     def disarm(self) -> None:
         """Stop watching the block, and take back an exception that has not reached it yet."""
         with self._lock:
-            timer, self._timer = self._timer, None
-            if timer is not None:
-                timer.cancel()
+            due, self._due = self._due, None
+            if due is not None:
+                due.cancel()
             if self.fired:
                 take_back()  # if it was not delivered yet: it must not go off outside of the block
 
     def _fire(self) -> None:
         with self._lock:
-            if self._timer is not None:
+            if self._due is not None:
                 self.fired = True
                 interrupt(self._thread, self._limit.kind)

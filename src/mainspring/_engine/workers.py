@@ -42,6 +42,9 @@ PATIENCE = 5
 BUSY = 0.5
 """The share of one processor from which on more threads would only take time from those there are."""
 
+LOOK_UP = 0.5
+"""Seconds after which whoever waits for the end of the threads looks whether a signal has come."""
+
 MOST = 64
 """Threads that are started at once; meanwhile the pool is closed to everybody else."""
 
@@ -103,6 +106,7 @@ class WorkerPool:
         self._watcher: threading.Thread | None = None
         self._is_watched = False
         self._stir = threading.Condition(self._lock)  # wakes the watcher
+        self._gone = threading.Condition(self._lock)  # a thread has ended, or was given up
 
     def put(self, work: Work | Series) -> bool:
         """Queue work, which has to keep its exceptions to itself; False if the pool is closed.
@@ -139,14 +143,19 @@ class WorkerPool:
         return left
 
     def join(self) -> None:
-        """After `close`: wait until the threads have ended. One of them may call it, too."""
+        """After `close`: wait until the threads have ended, apart from those that were given up.
+
+        One of them may call it, too.
+        """
         me = threading.current_thread()
         with self._lock:
             wait = Ends([turn for turn in self._at_work if turn.thread != me.ident])
         with paused(wait):
-            for thread in (self._watcher, *self._threads):
-                if thread is not None and thread is not me:
-                    thread.join()
+            with self._gone:
+                while self._threads - {me}:
+                    self._gone.wait(LOOK_UP)
+            if self._watcher is not None:
+                self._watcher.join()
 
     # Turns; see `futures.turns.Pool`
 
@@ -179,6 +188,28 @@ class WorkerPool:
             if resume in self._returning:  # else it has just got its turn
                 self._returning.remove(resume)
                 self._used += 1
+
+    def give_up(self, turn: Turn, rest: Callable[[], object] | None) -> None:
+        """Do without the thread that a turn is in: others have the turn, and another thread does the rest first of all.
+
+        Args:
+            turn: The turn.
+            rest: What is left of the work; None for nothing. It is done also after `close`.
+
+        Raises:
+            RuntimeError: The system does not give another thread; the rest is done by those there are.
+        """
+        with self._lock:
+            turn.is_given_up = True
+            self._end(turn)
+            self._threads = {each for each in self._threads if each.ident != turn.thread}
+            if rest is not None:
+                self._queue.appendleft(rest)
+                self._queued += 1
+                self._start()
+            else:
+                self._see_to_queue()
+            self._gone.notify_all()
 
     # Threads and the queue; the lock is held
 
@@ -288,6 +319,8 @@ class WorkerPool:
                     if has_come:
                         self._coming -= 1
                         has_come = False
+                    elif work is not None and turn.is_given_up:
+                        return
                     elif work is not None:
                         self._end(turn)
                         if isinstance(work, Series) and not turn.goes_on:
@@ -301,7 +334,7 @@ class WorkerPool:
                         self._at_work.add(turn)
                     elif rest is not None:
                         pass
-                    elif self._closed:
+                    elif self._closed and not self._queue:
                         return
                     else:
                         self._idle.append(wake)
@@ -318,7 +351,12 @@ class WorkerPool:
                     wake.acquire()
                     has_come = True
         finally:
-            self._at_end()
+            try:
+                self._at_end()
+            finally:
+                with self._lock:
+                    self._threads.discard(threading.current_thread())
+                    self._gone.notify_all()
 
     def _end(self, turn: Turn) -> None:
         """A piece of work is done."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FrameType, GenericAlias
 from typing import Any
 
-__all__ = ["UNKNOWN", "find_local_names", "refuse_bad_annotations", "resolve"]
+__all__ = ["UNKNOWN", "find_local_names", "may_be_type", "refuse_bad_annotations", "resolve"]
 
 UNKNOWN: Any = inspect.Parameter.empty
 """What `resolve` gives for an annotation that says nothing, or that cannot be evaluated."""
@@ -32,7 +32,7 @@ def refuse_bad_annotations(signature: inspect.Signature, name: str) -> None:
     bad = [
         f"{parameter.name}: {parameter.annotation!r}"
         for parameter in signature.parameters.values()
-        if not _may_be_type(parameter.annotation)
+        if not may_be_type(parameter.annotation)
     ]
     if bad:
         raise ValueError(
@@ -41,7 +41,8 @@ def refuse_bad_annotations(signature: inspect.Signature, name: str) -> None:
         )
 
 
-def _may_be_type(annotation: Any) -> bool:
+def may_be_type(annotation: Any) -> bool:
+    """Whether an annotation is a type, or a text that may name one; nothing is evaluated."""
     if isinstance(annotation, str):
         return _may_be_text_of_type(annotation)
     if annotation is None or isinstance(annotation, type):

@@ -9,7 +9,7 @@ from typing import Any
 from mainspring._parameters.checks import Check
 from mainspring.store.encoding import to_plain
 
-__all__ = ["schema_of"]
+__all__ = ["schema_of", "types_of"]
 
 _KINDS = inspect.Parameter
 _PLAIN: dict[Any, dict[str, Any]] = {
@@ -35,7 +35,7 @@ def schema_of(
         left_out: How many of the first parameters are bound already.
     """
     parameters = list(signature.parameters.values())[left_out:]
-    types, definitions = _types_of({p.name: checks.get(p.name) for p in parameters})
+    types, definitions = types_of({p.name: checks.get(p.name) for p in parameters})
     properties: dict[str, Any] = {}
     required: list[str] = []
     for position, parameter in enumerate(parameters):
@@ -63,7 +63,7 @@ def _without_title(schema: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in schema.items() if key != "title"}
 
 
-def _types_of(checks: Mapping[str, Check | None]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+def types_of(checks: Mapping[str, Check | None]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """The schema of each parameter's type, and what these refer to; empty for what JSON has no form for."""
     types: dict[str, dict[str, Any]] = {}
     others: dict[str, Check] = {}

@@ -132,7 +132,7 @@ class Child:
         while True:
             frame = self._channel.receive(leash)
             if frame.kind is Kind.LIMIT and leash is not None:
-                leash.limit = frame.head
+                leash.limit, leash.facts = frame.head
             elif frame.kind not in _TOLD:
                 return frame
             else:

@@ -6,15 +6,18 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from mainspring._cancel_scopes import Stop, StopKind
 from mainspring._processes.channel import Channel
 
-__all__ = ["GRACE", "Leash", "WaitOver"]
+__all__ = ["GRACE", "SLACK", "Leash", "WaitOver"]
 
 GRACE = 0.3
 """Seconds that a call has to end in order after it was told to."""
+
+SLACK = 0.025
+"""Seconds after a limit in which what goes on in a worker may end by itself."""
 
 _LOOK_UP = 1.0  # seconds after which a worker from which nothing comes is looked at
 
@@ -54,15 +57,16 @@ class Leash:
         deadline: Until when, by ``time.monotonic()``; None if there is no limit.
 
     Attributes:
-        limit: The same for what goes on inside of the call, as the worker tells it.
+        limit: The same for what goes on inside of the call, as the worker tells it; and what it tells besides.
         stop: Why the call has to end, if it was told to.
     """
 
-    __slots__ = ("_lock", "_wake", "deadline", "is_sending", "is_told", "limit", "stop", "worker")
+    __slots__ = ("_lock", "_wake", "deadline", "facts", "is_sending", "is_told", "limit", "stop", "worker")
 
     def __init__(self, deadline: float | None) -> None:
         self.deadline = deadline
         self.limit: float | None = None
+        self.facts: Any = None
         self.stop: Stop | None = None
         self.is_told = False
         self.is_sending = False
@@ -109,7 +113,8 @@ class Leash:
                 end = time.monotonic() + GRACE
                 self.deadline = end if self.deadline is None else min(end, self.deadline)
                 self.worker.interrupt(stop.reason)
-        ends = [end for end in (self.deadline, self.limit) if end is not None]
+        limit = None if self.limit is None else self.limit + SLACK
+        ends = [end for end in (self.deadline, limit) if end is not None]
         if not ends:
             return None
         left = min(ends) - time.monotonic()

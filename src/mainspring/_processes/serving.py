@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 from mainspring._cancel_scopes import CancelScope, Stop, StopKind, live
-from mainspring._processes.channel import Channel, Frame, Kind, unpack
+from mainspring._processes.channel import Channel, Frame, Kind, Packed, unpack
 from mainspring._processes.portability import pack_error
 from mainspring._processes.relays import Audience, Outbox, Relay
 from mainspring.context import SettingsContext
@@ -168,14 +168,14 @@ class Station:
                 if stream is not None:
                     stream.flush()  # whoever watches the output does not want to wait for the end of the worker
 
-    def tell_limit(self, deadline: float | None) -> None:
+    def tell_limit(self, deadline: float | None, facts: object = None) -> None:
         """Have this process killed if what goes on is not over by then; None says that it is over.
 
-        Sent at once: what goes on may let no other thread send anything.
+        ``facts`` are for whoever has it killed. Sent at once: what goes on may let no other thread send anything.
         """
         was, self._is_interruptible = self._is_interruptible, False  # not in the middle of a frame
         try:
-            self._channel.send(Kind.LIMIT, deadline)
+            self._channel.send(Kind.LIMIT, (deadline, facts))
         finally:
             self._is_interruptible = was
         if self._is_postponed:

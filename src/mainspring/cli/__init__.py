@@ -9,10 +9,13 @@ that the command answers at once; what it does is in the modules below them, loa
                                          live          progress as bars on a terminal
                                          streams       what the flow prints, above the bars
                                          loglines      what runs log, likewise
+                                         inputs        what a paused run waits for
     runs        mainspring runs ls       listing
-                mainspring runs show     showing, on top of trees, folding, timeline and treetable
+                mainspring runs show     showing, on top of trees, folding, timeline, treetable and waiting
                 mainspring runs logs     logbook
                 mainspring runs resume   execution
+                mainspring runs suspend  execution
+                mainspring runs reap     burying
     cache       mainspring cache why     caching
     version     mainspring version
 

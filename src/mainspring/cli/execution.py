@@ -23,6 +23,7 @@ from mainspring import identifiers
 from mainspring.cli.errors import FAILED, INTERRUPTED, TERMINATED, report_error
 from mainspring.cli.failures import describe_failure
 from mainspring.cli.histories import NO_RUNS, open_history
+from mainspring.cli.inputs import read_input
 from mainspring.cli.live import LiveReport
 from mainspring.cli.loglines import show_run_logs
 from mainspring.cli.parameters import check_names, convert_parameters, split_assignments
@@ -40,17 +41,20 @@ from mainspring.cli.reports import LineReport, Report
 from mainspring.cli.streams import GuardedStream, guard_streams
 from mainspring.entrypoints import AnyFlow, load_flow
 from mainspring.exceptions import (
+    FlowPauseTimeout,
     MainspringError,
     NotResumable,
     ObjectNotFound,
+    ParameterTypeError,
     TerminationSignal,
 )
 from mainspring.flow_engine import new_engine, run_to_end
+from mainspring.pauses import suspend_flow_run
 from mainspring.recording import current_recorder
 from mainspring.resumption import resume_flow_run
 from mainspring.states import State
 
-__all__ = ["execute", "resume"]
+__all__ = ["execute", "resume", "suspend"]
 
 _COMPLETED = 0
 
@@ -77,12 +81,14 @@ def execute(target: str, assignments: Sequence[str], plain: bool) -> int:
     return _follow(prepare, plain)
 
 
-def resume(text: str, plain: bool) -> int:
+def resume(text: str, plain: bool, given: str | None, key: str | None) -> int:
     """Go on with the flow run whose id begins or ends with ``text``, and return the exit code of the command.
 
     Args:
         text: The id, or its beginning or end.
         plain: Report line by line even on a terminal.
+        given: The input, as `read_input` takes it.
+        key: Which pause it is for.
 
     Raises:
         MainspringError: There is no such run, it cannot be gone on with, or the store not be opened.
@@ -91,7 +97,23 @@ def resume(text: str, plain: bool) -> int:
         if client is None:
             raise ObjectNotFound(NO_RUNS)
         run = client.find_run(text)
-    return _follow(lambda: lambda: resume_flow_run(run.id, return_state=True), plain)
+    run_input = read_input(given)
+    return _follow(lambda: lambda: resume_flow_run(run.id, run_input, key=key, return_state=True), plain)
+
+
+def suspend(text: str, timeout: float) -> None:
+    """Ask the flow run whose id begins or ends with ``text`` to leave its process.
+
+    Raises:
+        MainspringError: There is no such run, or it cannot be suspended.
+    """
+    with open_history() as client:
+        if client is None:
+            raise ObjectNotFound(NO_RUNS)
+        run = client.find_run(text)
+    suspend_flow_run(flow_run_id=run.id, timeout=timeout)
+    short = identifiers.shorten(run.key)
+    print(f"{run.name} is asked to be suspended. Go on with it: {_command()} runs resume {short}")
 
 
 def _follow(prepare: Callable[[], Callable[[], State]], plain: bool) -> int:
@@ -108,8 +130,12 @@ def _follow(prepare: Callable[[], Callable[[], State]], plain: bool) -> int:
             outcome = _outcome_of(call)
         for _ in progress.take_in():
             pass
-    if isinstance(outcome, NotResumable) and progress.first is None:
-        raise outcome
+    if progress.first is None:
+        if isinstance(outcome, NotResumable | ParameterTypeError | FlowPauseTimeout):
+            raise outcome
+        if isinstance(outcome, State):
+            console.print("The run goes on in its own process.")
+            return _COMPLETED
     return _conclude(outcome, progress, console)
 
 
@@ -181,6 +207,8 @@ def _summary(flow: FlowProgress, progress: Progress, console: Console) -> Iterat
     if retries:
         ran.append(f"; {retries} {'retry' if retries == 1 else 'retries'}")
     yield ran
+    if state.is_paused():
+        yield Text(f"  {_command()} runs resume {identifiers.shorten(run.key)}", "dim")
     yield Text(f"  {_command()} runs show {identifiers.shorten(run.key)}", "dim")
 
 

@@ -11,7 +11,9 @@ stands for it in its parent, if it is a subflow), ``task_runs`` (objects, oldest
 ``task_key``, ``task_version``, ``flow_run_id``, ``task_inputs`` (by parameter, where each came from).
 
 ``runs show`` adds ``states`` (objects, oldest first) to the run that was asked for, and ``subflow_run`` (a flow
-run) to each task run that stands for one.
+run) to each task run that stands for one. To a flow run it adds ``waits_for``: an object for each pause that nobody has
+answered, with ``key``, ``flow_run_id``, ``requested``, ``expires``, ``suspends``, ``schema`` (of the input, null if
+none is wanted) and ``problem`` (why an input was refused).
 """
 
 from __future__ import annotations

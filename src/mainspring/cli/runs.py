@@ -1,4 +1,4 @@
-"""``mainspring runs``: the history of runs, and going on with one."""
+"""``mainspring runs``: the history of runs, going on with one, stopping one, and finding the dead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 __all__ = ["runs"]
 
 runs = typer.Typer(
-    help="Read the history of runs, and resume one.",
+    help="Read the history of runs, resume, suspend or cancel one, and find those of dead processes.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -105,11 +105,81 @@ def resume_run(
     plain: Annotated[
         bool, typer.Option("--plain", help="Report progress line by line, as in a pipe.")
     ] = False,
+    given: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="JSON",
+            help="What a paused run waits for: JSON, a file of it (@file.json), or - for standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key", metavar="KEY", help="Which pause, if several wait in the run.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """Go on with a flow run that failed, crashed or was cancelled, and follow its progress.
+    """Go on with a flow run that is paused, failed, crashed or was cancelled, and follow its progress.
 
-    Exits with 0 if the run completed, 1 if not, 2 if it cannot be resumed.
+    Exits with 0 if the run completed or goes on in its own process, 1 if not, 2 if it cannot be resumed.
     """
     from mainspring.cli.execution import resume  # start-up: the engines and what goes with them
 
-    raise typer.Exit(resume(run_id, plain))
+    raise typer.Exit(resume(run_id, plain, given, key))
+
+
+@runs.command("suspend")
+def suspend_run(
+    run_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="The id of a flow run, or the beginning or end of it.",
+            show_default=False,
+            autocompletion=_complete_id,
+        ),
+    ],
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", help="How long there is to resume it.")
+    ] = 3600.0,
+) -> None:
+    """Ask a flow run that goes on in any process to leave that, until it is resumed."""
+    from mainspring.cli.execution import suspend  # start-up: the engines and what goes with them
+
+    suspend(run_id, timeout)
+
+
+@runs.command("cancel")
+def cancel_run(
+    run_id: RunId,
+    reason: Annotated[
+        str | None,
+        typer.Option("--reason", metavar="TEXT", help="What the run's state is to say.", show_default=False),
+    ] = None,
+    wait: Annotated[
+        float,
+        typer.Option("--wait", min=0, metavar="SECONDS", help="Wait for its end, at most so long."),
+    ] = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel a run, with all that runs inside of it, whichever process it goes on in.
+
+    Exits with 0 if it is Cancelled, 1 if it goes on or has completed before, 2 if it cannot be cancelled.
+    """
+    from mainspring.cli.cancelling import cancel  # start-up
+
+    raise typer.Exit(cancel(run_id, reason, wait, as_json))
+
+
+@runs.command("reap")
+def reap_runs(as_json: AsJson = False) -> None:
+    """Find the runs of dead processes, mark them Crashed, free what they held, and call their on_crashed hooks.
+
+    Reading commands and new runs find the dead as well; this one also loads the files of scripts to call their hooks.
+    """
+    from mainspring.cli.burying import bury  # start-up
+
+    bury(as_json)

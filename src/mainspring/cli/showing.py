@@ -26,6 +26,7 @@ from mainspring.cli.rendering import (
 )
 from mainspring.cli.trees import RunTree, find_run
 from mainspring.cli.treetable import tree_table
+from mainspring.cli.waiting import pause_records, pauses_of, tell_pauses
 from mainspring.client import Client
 from mainspring.runs import FlowRun, Run, TaskRun, TaskRunResult
 from mainspring.states import State
@@ -55,7 +56,14 @@ def show_found(run_id: str, full: bool, as_json: bool) -> None:
             return
         tree = RunTree.read(client, run)
         if as_json:
-            print_json({**_tree_record(tree), "states": [state_record(state) for state in states]})
+            waiting = pause_records(pauses_of(client, run))
+            print_json(
+                {
+                    **_tree_record(tree),
+                    "states": [state_record(state) for state in states],
+                    "waits_for": waiting,
+                }
+            )
         else:
             _show_flow_run(client, tree, full)
 
@@ -81,6 +89,7 @@ def _show_flow_run(client: Client, tree: RunTree, full: bool) -> None:
         *_parent(client, run),
         *_parameters(run.parameters),
         *_common(run),
+        *tell_pauses(pauses_of(client, run)),
         ("task runs", describe_types(counts) if counts else "none"),
     ]
     _show_header(console, run, facts)

@@ -42,6 +42,12 @@ class AsyncClient:
         """See `Client.read_task_run`."""
         return await _in_thread(self._client.read_task_run, task_run_id)
 
+    async def cancel_run(
+        self, run_id: Id, reason: str | None = None, timeout: float = 10.0
+    ) -> TaskRun | FlowRun:
+        """See `Client.cancel_run`."""
+        return await _in_thread(self._client.cancel_run, run_id, reason, timeout)
+
     async def read_flow_runs(self, states: Sequence[str] | None = None, **where: Any) -> list[FlowRun]:
         """See `Client.read_flow_runs`."""
         return await _in_thread(self._client.read_flow_runs, states, **where)

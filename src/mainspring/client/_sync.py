@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -9,6 +10,13 @@ from uuid import UUID
 
 from mainspring import identifiers
 from mainspring.client._caching import CacheExplanation, explain_caching
+from mainspring.client._cancelling import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    ask_to_cancel,
+    check_patience,
+    is_over,
+)
 from mainspring.concurrency import ConcurrencyLimit, check_limit, limits_changed
 from mainspring.exceptions import AmbiguousId, ObjectNotFound
 from mainspring.runs import FlowRun, Run, TaskRun
@@ -149,6 +157,33 @@ class Client:
             )
         return found[0]
 
+    def cancel_run(self, run_id: Id, reason: str | None = None, timeout: float = 10.0) -> TaskRun | FlowRun:
+        """Cancel a flow run or task run, with all that runs inside of it, whichever process it goes on in.
+
+        The run is Cancelling while its code goes on, and Cancelled once that has ended. What returns before it is
+        stopped has Completed. A run that goes on in no process is Cancelled at once.
+
+        Args:
+            run_id: The run.
+            reason: What its state is to say.
+            timeout: Wait so many seconds for its end, at most; 0 does not wait.
+
+        Returns:
+            The run as it is then.
+
+        Raises:
+            NotCancellable: It is over.
+            ValueError: ``timeout`` is negative.
+        """
+        end = check_patience(timeout)
+        run = ask_to_cancel(self.store, run_id, reason)
+        pause = FIRST_PAUSE
+        while not run.state.is_final() and time.monotonic() < end:
+            time.sleep(min(pause, max(0.0, end - time.monotonic())))
+            pause = min(2 * pause, LONGEST_PAUSE)
+            run = is_over(self.store, run) or run
+        return run
+
     def create_or_update_concurrency_limit(
         self, name: str, limit: int, active: bool = True, slot_decay_per_second: float = 0
     ) -> ConcurrencyLimit:
@@ -226,7 +261,9 @@ def open_client() -> Generator[Client]:
         StoreError: There is no such store, or it cannot be read.
     """
     settings = get_current_settings()
-    store = open_store(settings.run_store_url, settings.durability, create=False)
+    store = open_store(
+        settings.run_store_url, settings.durability, False, settings.host_id, settings.lease_seconds
+    )
     try:
         yield Client(store)
     finally:

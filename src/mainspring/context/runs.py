@@ -99,9 +99,23 @@ class FlowRunContext(RunContext):
     ``run_results`` tells which objects of the flow run came out of which task run. ``steps`` tells the steps of an
     attempt from one another; None outside of attempts, in other processes, and where results are not kept.
     ``background`` is where flows run that the attempt starts with ``flow.submit``; None outside of attempts.
+    ``observed_flow_pauses`` counts the pauses that the attempt has come to. ``engine`` is a reference to the engine of
+    the attempt, for pauses, and ``suspension`` notices that the flow run is to be suspended; None elsewhere, and where
+    that cannot be.
     """
 
-    __slots__ = ("background", "detached", "flow", "flow_run", "run_results", "steps", "task_runner")
+    __slots__ = (
+        "background",
+        "detached",
+        "engine",
+        "flow",
+        "flow_run",
+        "observed_flow_pauses",
+        "run_results",
+        "steps",
+        "suspension",
+        "task_runner",
+    )
     _variable = ContextVar("mainspring_flow_run", default=None)
     _shipped: ClassVar = {"flow": None, "flow_run": None, **_SHIPPED}
 
@@ -123,6 +137,9 @@ class FlowRunContext(RunContext):
         self.run_results = Lineage()
         self.steps: Steps | None = None
         self.background: Any = None
+        self.engine: Any = None
+        self.observed_flow_pauses: dict[str, int] = {}
+        self.suspension: Any = None
         self.flow = flow
         self.flow_run = flow_run
         self.task_runner = task_runner

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from mainspring._core.circles import Needs
+from mainspring.exceptions import Pause
 from mainspring.futures.base import Future, RunFuture
 from mainspring.futures.promises import Promise
 from mainspring.futures.waiting import Watch
 from mainspring.settings import get_current_settings
 from mainspring.states import Cancelled, Completed, Pending, State, exception_to_crashed_state, is_state
+from mainspring.suspensions import leave_if_suspended
 
 __all__ = ["ConcurrentFuture", "LocalFuture"]
 
@@ -41,7 +43,8 @@ class LocalFuture(RunFuture[R]):
             )
         error = wrapped.exception()
         if error is not None:
-            return exception_to_crashed_state(error)
+            left_in = error.state if isinstance(error, Pause) else None
+            return left_in if is_state(left_in) else exception_to_crashed_state(error)
         value = wrapped.result()
         return value if is_state(value) else Completed(data=value)
 
@@ -51,6 +54,7 @@ class LocalFuture(RunFuture[R]):
 
     def wait(self, timeout: float | None = None) -> None:
         """See `RunFuture.wait`."""
+        leave_if_suspended()
         if not self.wrapped_future.done():
             watch = Watch([self])
             try:
@@ -60,6 +64,7 @@ class LocalFuture(RunFuture[R]):
 
     async def wait_async(self, timeout: float | None = None) -> None:
         """See `RunFuture.wait_async`."""
+        leave_if_suspended()
         if not self.wrapped_future.done():
             watch = Watch([self])
             try:

@@ -54,6 +54,10 @@ class Pool(Protocol):
         """
         ...
 
+    def give_up(self, turn: Turn, rest: Callable[[], object] | None) -> None:
+        """Take the turn from work whose thread does not come back, and have the rest of it done by another thread."""
+        ...
+
     def give_back_now(self, turn: Turn, resume: Callable[[], object]) -> None:
         """Do not wait any longer for ``resume`` to be called."""
 
@@ -102,7 +106,19 @@ class Turn:
         pool: Whose turn it is.
     """
 
-    __slots__ = ("goes_on", "is_over", "label", "main", "pool", "rest", "thread", "wait", "waiting")
+    __slots__ = (
+        "goes_on",
+        "is_given_up",
+        "is_over",
+        "label",
+        "main",
+        "pool",
+        "rest",
+        "thread",
+        "wait",
+        "waiting",
+        "work",
+    )
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -114,6 +130,8 @@ class Turn:
         self.waiting = 0  # coroutines and threads of the work that wait; guarded by the lock of the pool
         self.goes_on = False  # the part of a series, elsewhere: it will be ended by hand
         self.is_over = False
+        self.is_given_up = False  # its thread does not come back in time, and others do without it
+        self.work: Any = None  # what has the turn, if it can be gone on with by another thread
 
     def needs(self) -> Needs:
         """What has to be over before the work goes on; nothing if it is not known to wait."""

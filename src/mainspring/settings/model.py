@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,9 @@ __all__ = [
 ]
 
 Durability = Literal["process", "disk", "relaxed"]
+
+LONGEST_LEASE_SECONDS = 1_000_000_000
+"""Some thirty years, which any clock can add to now."""
 
 
 class TaskRunnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -174,6 +178,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         database_url: Where the run store is; a file in ``home`` when unset.
         durability: What a committed state survives: the death of the process (``process``), a power cut
             (``disk``), or neither for some milliseconds (``relaxed``).
+        host_id: What tells this host from others that share the run store; its name when unset. Processes with the same
+            id see each other's deaths by a lock, others by a lease.
+        lease_seconds: For how long others wait for a sign of life of a process on another host, at least 1.
         debug_mode: Log states in full.
         tasks: Defaults for tasks.
         flows: Defaults for flows.
@@ -185,6 +192,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     home: Path = Path("~/.mainspring")
     database_url: str | None = None
     durability: Durability = "process"
+    host_id: str | None = None
+    lease_seconds: float = 30.0
     debug_mode: bool = False
     tasks: TaskSettings = TaskSettings()
     flows: FlowSettings = FlowSettings()
@@ -194,6 +203,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "home", self.home.expanduser())
+        if self.host_id is not None and not self.host_id.strip():
+            raise ConfigurationError(
+                "host_id must not be empty. Leave it unset, and the name of this host is used."
+            )
+        if not (math.isfinite(self.lease_seconds) and 1 <= self.lease_seconds <= LONGEST_LEASE_SECONDS):
+            raise ConfigurationError(
+                f"lease_seconds must be at least 1 and at most {LONGEST_LEASE_SECONDS:,}; got {self.lease_seconds:g}."
+            )
 
     @property
     def run_store_url(self) -> str:

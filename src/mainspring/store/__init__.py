@@ -10,9 +10,12 @@
 ``queries``      everything that is read about runs
 ``slots``        concurrency limits, and who holds or waits for their slots
 ``locks``        locks on keys, and who holds them
+``pauses``       the part of the protocol for flow runs that wait for somebody; ``waiting`` is that in the database
 ``rows``         records as rows and rows as records
 ``encoding``     the columns that hold JSON
 ``owners``       which process a run belongs to, and whether that process is alive
+``settling``     what becomes of the runs, slots and locks of a dead one
+``losses``       what this process has lost because others took it for dead
 ``forks``        what happens to an open store when its process forks
 """
 

@@ -19,7 +19,13 @@ _ACCEPTED = (
 
 
 def open_store(
-    url: str | os.PathLike[str], durability: Durability = "process", create: bool = True
+    url: str | os.PathLike[str],
+    durability: Durability = "process",
+    create: bool = True,
+    host_id: str | None = None,
+    lease_seconds: float = 30.0,
+    *,
+    settles: bool = True,
 ) -> RunStore:
     """Open the run store at an address, and settle what dead processes left unfinished there.
 
@@ -28,6 +34,9 @@ def open_store(
             one in memory. A leading ``~`` is the home directory.
         durability: What a commit survives.
         create: Make the database if there is none; with False its absence is an error.
+        host_id: What tells this host from others that use the database; its name when omitted.
+        lease_seconds: For how long other hosts wait for a sign of life of this process.
+        settles: With False, what dead processes left is left as it is.
 
     Raises:
         ConfigurationError: The address is of no kind that is known.
@@ -36,9 +45,10 @@ def open_store(
     path = _sqlite_path(os.fspath(url))
     # Loaded on use, or `import mainspring` would pay for a database driver.
     backend = import_module("mainspring.store.sqlite")
-    store = cast(RunStore, backend.SQLiteRunStore(path, durability, create))
+    store = cast(RunStore, backend.SQLiteRunStore(path, durability, create, host_id, lease_seconds))
     try:
-        store.settle_dead_owners()
+        if settles:
+            store.settle_dead_owners()
     except BaseException:
         store.close()
         raise

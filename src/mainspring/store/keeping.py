@@ -5,7 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from mainspring.store.results import Attachment, KeptResult, Leftovers, Settlement, StagedStep, Withdrawal
+from mainspring.store.results import (
+    Attachment,
+    CrashHooks,
+    KeptResult,
+    Leftovers,
+    Settlement,
+    StagedStep,
+    Withdrawal,
+)
 from mainspring.store.rows import Row, tidied
 
 __all__ = [
@@ -53,7 +61,8 @@ _SETTLE = (
 )
 _IS_TAKEN = (
     "SELECT 1 FROM flow_runs r LEFT JOIN owners o ON o.id = r.owner_id LEFT JOIN owners own ON own.id = ?"
-    " WHERE r.id = ? AND (o.host, o.boot, o.pid) IS NOT (own.host, own.boot, own.pid)"
+    " WHERE r.id = ? AND ((o.host, o.boot, o.pid) IS NOT (own.host, own.boot, own.pid)"
+    " OR o.ended_by IS NOT NULL)"  # we ourselves, and somebody has found us dead
 )
 _SELECT_STEPS = (
     "SELECT run_id, around_id, root_id, key, is_step, storage, content, file,"
@@ -97,6 +106,16 @@ def attach(
             _drop(db, [each.run_key])
             row = each.key, each.run_key
             db.execute("DELETE FROM results WHERE key = ? AND run_id = ?", tidied(row) if tidy else row)
+        elif isinstance(each, CrashHooks):
+            _note_crash_hooks(db, each)
+
+
+def _note_crash_hooks(db: sqlite3.Cursor, note: CrashHooks) -> None:
+    if note.is_over:
+        db.execute("DELETE FROM crash_hooks WHERE run_id = ?", (note.run_key,))
+    else:
+        row = note.run_key, note.entrypoint, note.file
+        db.execute("INSERT OR REPLACE INTO crash_hooks VALUES (?,?,?)", row)
 
 
 def keep(db: sqlite3.Cursor, results: Iterable[KeptResult], now: int, tidy: bool = False) -> None:

@@ -3,6 +3,10 @@
 Each process that writes to a database has a row in ``owners`` and holds an exclusive lock on a file of its
 own, ``<database>.owners/<key>.lock``. The operating system drops the lock at any death, ``kill -9``
 included, so whoever can take the lock of a row that has not ended knows that the process is dead.
+
+Locks tell on one host only. So each owner has a lease, too, which it renews while it has something to lose, and which
+hosts with another id go by. A process that was stopped for longer than its lease may find that it counts as dead: see
+`losses`.
 """
 
 from __future__ import annotations
@@ -19,7 +23,9 @@ from mainspring import clock
 from mainspring.exceptions import StoreUnavailable
 from mainspring.locking.processes import boot_id, is_running
 
-__all__ = ["DeadOwner", "Owner", "dead_owners"]
+__all__ = ["DeadOwner", "Identity", "Owner", "dead_owners"]
+
+DEFAULT_LEASE_SECONDS = 30.0
 
 # What its owner's death ends: not what waits for a resume, nor what never began for want of its inputs.
 # The term on COMPLETED says nothing new; it tells SQLite that the index over the others will do.
@@ -31,7 +37,34 @@ _HAS_UNFINISHED = (
     f"SELECT EXISTS (SELECT 1 FROM task_runs WHERE {UNFINISHED})"  # noqa: S608 - constants
     f" OR EXISTS (SELECT 1 FROM flow_runs WHERE {UNFINISHED})"
 )
-_END = "UPDATE owners SET ended = ? WHERE id = ? AND ended IS NULL"
+_HAS_LEFT = (  # takes the id four times
+    f"SELECT EXISTS (SELECT 1 FROM task_runs WHERE {UNFINISHED})"  # noqa: S608 - constants
+    f" OR EXISTS (SELECT 1 FROM flow_runs WHERE {UNFINISHED})"
+    " OR EXISTS (SELECT 1 FROM slots WHERE owner_id = ?) OR EXISTS (SELECT 1 FROM locks WHERE owner_id = ?)"
+)
+_END = "UPDATE owners SET ended = ?, ended_by = ? WHERE id = ? AND ended IS NULL"
+_RENEW = "UPDATE owners SET lease_expires = ? WHERE id = ? AND ended IS NULL"
+_COLUMNS = "id, key, host, boot, pid, started, lease_expires"
+
+
+class Identity(NamedTuple):
+    """How a process names itself to others that use the same database.
+
+    Args:
+        host: What tells its host from others.
+        lease: For how long it counts as alive on other hosts without a sign of life, in microseconds.
+    """
+
+    host: str
+    lease: int
+
+    @classmethod
+    def of(cls, host_id: str | None, lease_seconds: float) -> Identity:
+        """The identity that settings give: the host's own name, unless they name it."""
+        return cls(host_id or os.uname().nodename, round(lease_seconds * clock.MICROSECONDS))
+
+    def __str__(self) -> str:
+        return f"pid {os.getpid()} on host {self.host}"
 
 
 class Owner:
@@ -40,16 +73,17 @@ class Owner:
     Not locked: used under the lock of the connection that writes.
     """
 
-    __slots__ = ("_fd", "_lock_file", "id")
+    __slots__ = ("_fd", "_lock_file", "id", "lease_expires")
 
-    def __init__(self, owner_id: int, fd: int, lock_file: Path) -> None:
+    def __init__(self, owner_id: int, fd: int, lock_file: Path, lease_expires: int) -> None:
         self.id = owner_id
+        self.lease_expires = lease_expires
         self._fd = fd
         self._lock_file = lock_file
 
     @classmethod
-    def claim(cls, db: sqlite3.Connection, database: str) -> Owner:
-        """Take a lock and write a row of our own.
+    def claim(cls, db: sqlite3.Connection, database: str, identity: Identity, now: int) -> Owner:
+        """Take a lock and write a row of our own, with a lease that begins now.
 
         Raises:
             StoreUnavailable: The lock file cannot be made or locked.
@@ -64,9 +98,10 @@ class Owner:
             raise _no_lock(database, lock_file, error) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            expires = now + identity.lease
             cursor = db.execute(
-                "INSERT INTO owners (key, host, boot, pid, started) VALUES (?,?,?,?,?)",
-                (key, os.uname().nodename, boot_id(), os.getpid(), clock.current().now()),
+                "INSERT INTO owners (key, host, boot, pid, started, lease_expires) VALUES (?,?,?,?,?,?)",
+                (key, identity.host, boot_id(), os.getpid(), now, expires),
             )
         except BaseException as error:
             os.close(fd)
@@ -75,7 +110,24 @@ class Owner:
                 raise _no_lock(database, lock_file, error) from error
             raise
         assert cursor.lastrowid is not None
-        return cls(cursor.lastrowid, fd, lock_file)
+        return cls(cursor.lastrowid, fd, lock_file, expires)
+
+    def renew(self, db: sqlite3.Cursor, expires: int) -> bool:
+        """Move the end of the lease, in a transaction; False if somebody has found this process dead."""
+        if not db.execute(_RENEW, (expires, self.id)).rowcount:
+            return False
+        self.lease_expires = expires
+        return True
+
+    def is_holding(self, db: sqlite3.Cursor) -> bool:
+        """Whether others would miss something if this process was dead: unfinished runs, slots, or locks."""
+        (found,) = db.execute(_HAS_LEFT, (self.id,) * 4).fetchone()
+        return bool(found)
+
+    def end_in(self, db: sqlite3.Cursor) -> tuple[int, str]:
+        """When this process was found dead, and by whom."""
+        ended, by = db.execute("SELECT ended, ended_by FROM owners WHERE id = ?", (self.id,)).fetchone()
+        return ended, by or "an unknown process"
 
     def release(self, db: sqlite3.Connection) -> None:
         """Declare the ownership ended, unless runs are left: those are for the next opener to find.
@@ -87,7 +139,7 @@ class Owner:
             db.execute("BEGIN IMMEDIATE")
             (unfinished,) = db.execute(_HAS_UNFINISHED, (self.id, self.id)).fetchone()
             if not unfinished:
-                db.execute(_END, (clock.current().now(), self.id))
+                db.execute(_END, (clock.current().now(), None, self.id))
             db.execute("COMMIT")
             if not unfinished:
                 self._lock_file.unlink(missing_ok=True)
@@ -96,13 +148,18 @@ class Owner:
             if db.in_transaction:
                 db.execute("ROLLBACK")
 
+    def discard(self) -> None:
+        """Let go of an ownership that somebody else has ended."""
+        self._lock_file.unlink(missing_ok=True)
+        self.abandon()
+
     def abandon(self) -> None:
         """Let go of the lock without a word. In a forked child this leaves the parent's lock alone."""
         os.close(self._fd)
 
 
 class DeadOwner(NamedTuple):
-    """A process that died without ending its ownership."""
+    """A process that died without ending its ownership, or counts as dead because its lease has run out."""
 
     id: int
     key: str
@@ -110,34 +167,63 @@ class DeadOwner(NamedTuple):
     boot: str | None
     pid: int
     started: int
+    lease_expires: int | None
+    has_expired: int  # it is judged by its lease
 
-    def end(self, db: sqlite3.Connection) -> bool:
-        """Mark the row as ended; False if somebody else has done so. Called inside a transaction."""
-        return db.execute(_END, (clock.current().now(), self.id)).rowcount == 1
+    def end(self, db: sqlite3.Connection, now: int, by: Identity) -> bool:
+        """Mark the row as ended; False if somebody else has done so, or it lives. Called inside a transaction."""
+        if self.has_expired and not self._is_still_expired(db, now):
+            return False
+        return db.execute(_END, (now, str(by), self.id)).rowcount == 1
+
+    def _is_still_expired(self, db: sqlite3.Connection, now: int) -> bool:
+        query = "SELECT 1 FROM owners WHERE id = ? AND ended IS NULL AND lease_expires <= ?"
+        return db.execute(query, (self.id, now)).fetchone() is not None
 
     @property
     def message(self) -> str:
         """For the state of the runs that died with it."""
-        since = clock.to_datetime(self.started).strftime("%Y-%m-%d %H:%M:%S UTC")
-        return f"The process that ran this (pid {self.pid} on host {self.host}, started {since}) died."
+        process = (
+            f"The process that ran this (pid {self.pid} on host {self.host}, started {_shown(self.started)})"
+        )
+        if self.has_expired:
+            return f"{process} counts as dead: its lease ran out at {_shown(self.lease_expires or 0)}."
+        return f"{process} died."
 
 
-def dead_owners(db: sqlite3.Connection, database: str) -> Iterator[DeadOwner]:
-    """The dead owners that can be known from here, each while its lock is held for the caller.
+def _shown(moment: int) -> str:
+    return clock.to_datetime(moment).strftime("%Y-%m-%d %H:%M:%S UTC")
 
-    An owner on another host is left alone: whether it lives cannot be seen from here.
+
+def dead_owners(db: sqlite3.Connection, database: str, here: Identity, now: int) -> Iterator[DeadOwner]:
+    """The dead owners that can be known from here. Those of this host are given while their lock is held.
+
+    Owners of this host are judged by their locks alone: a process that was only slow, or slept with its machine, keeps
+    its runs. Those of other hosts are judged by their leases alone, and left alone while they have nothing to lose.
 
     Raises:
         sqlite3.Error: The rows cannot be read.
     """
-    rows = db.execute(
-        "SELECT id, key, host, boot, pid, started FROM owners WHERE ended IS NULL AND (host = ? OR boot = ?)",
-        (os.uname().nodename, boot_id()),
+    rows = db.execute(  # of a version without leases, by what it had: locks within one start of a machine
+        f"SELECT {_COLUMNS}, 0 FROM owners WHERE ended IS NULL"  # noqa: S608 - constants
+        " AND (host = ? OR (lease_expires IS NULL AND boot = ?))",
+        (here.host, boot_id()),
     ).fetchall()
     for owner in map(DeadOwner._make, rows):
         with _lock_of_dead(owner, database) as is_dead:
             if is_dead:
                 yield owner
+    expired = db.execute(
+        f"SELECT {_COLUMNS}, 1 FROM owners WHERE ended IS NULL AND host <> ? AND lease_expires <= ?",  # noqa: S608
+        (here.host, now),
+    ).fetchall()
+    for row in expired:
+        owner = DeadOwner._make(row)
+        if db.execute(_HAS_LEFT, (owner.id,) * 4).fetchone()[0]:
+            yield owner
+            (ended,) = db.execute("SELECT ended FROM owners WHERE id = ?", (owner.id,)).fetchone()
+            if ended is not None:  # nobody looks at its lock any more
+                _lock_file(database, owner.key).unlink(missing_ok=True)
 
 
 @contextmanager

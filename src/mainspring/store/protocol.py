@@ -9,15 +9,18 @@ All methods may be called from any thread. They block the caller for as long as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from mainspring.runs import FlowRun, Resumption, Run, TaskRun
 from mainspring.states import State
+from mainspring.store.cancellations import CancellationRows
 from mainspring.store.limits import LimitStore
-from mainspring.store.results import Attachment, KeptResult, ResultRows
+from mainspring.store.losses import Losses
+from mainspring.store.pauses import PauseRows
+from mainspring.store.results import Attachment, CrashHooks, KeptResult, ResultRows
 
 __all__ = ["CacheKey", "Change", "Durability", "HeldLock", "LogEntry", "RunFilter", "RunStore"]
 
@@ -113,11 +116,23 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
-class RunStore(LimitStore, ResultRows, Protocol):
-    """A durable history of runs, what their results and transactions have left, and the limits that they share.
+class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
+    """A durable history of runs, what their results, transactions and pauses have left, and the limits that they share.
 
     Every method that reads or writes raises `StoreError` if the database does not let it.
     """
+
+    losses: Losses
+    """What this process has lost because others took it for dead."""
+
+    lease_seconds: float
+    """For how long this process counts as alive on other hosts without a sign of life."""
+
+    has_settled: bool
+    """Whether dead owners were settled here. Whoever looks after their hooks sets it back."""
+
+    on_holding: Callable[[], object] | None
+    """Called when this process has taken slots or a lock: somebody has to renew its lease from then on."""
 
     @property
     def url(self) -> str:
@@ -155,6 +170,30 @@ class RunStore(LimitStore, ResultRows, Protocol):
         an owner whose death cannot be known from here. Several processes may do this at once; each run is
         settled by one of them.
         """
+        ...
+
+    def renew_lease(self) -> bool:
+        """Let other hosts know that this process lives.
+
+        Returns:
+            Whether there is anything to lose: unfinished runs, slots, or locks of this process. False also if it has
+            written nothing.
+
+        Raises:
+            OwnershipLost: It is too late: see `losses`.
+        """
+        ...
+
+    def read_version(self) -> int:
+        """A number that changes when another process has written something. It costs next to nothing."""
+        ...
+
+    def read_crash_hooks(self) -> list[CrashHooks]:
+        """The runs whose process was found dead, and whose ``on_crashed`` hooks nobody has called yet."""
+        ...
+
+    def claim_crash_hooks(self, run_key: bytes) -> bool:
+        """Take over the call of the hooks of such a run; False if somebody else has done so."""
         ...
 
     def read_flow_runs(self, where: RunFilter) -> list[FlowRun]:

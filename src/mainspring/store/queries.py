@@ -10,6 +10,7 @@ from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State, StateType
 from mainspring.store.owners import UNFINISHED
 from mainspring.store.protocol import CacheKey, LogEntry, RunFilter
+from mainspring.store.results import CrashHooks
 from mainspring.store.rows import (
     FLOW_RUNS,
     SELECT_CACHE_KEYS,
@@ -126,6 +127,22 @@ def unfinished_runs(db: sqlite3.Connection, owner: int) -> list[TaskRun | FlowRu
         rows = db.execute(f"{table.select} WHERE {UNFINISHED} ORDER BY r.id", (owner,))
         found += [table.read(row) for row in rows.fetchall()]
     return found
+
+
+def crash_hooks(db: sqlite3.Cursor) -> list[CrashHooks]:
+    """See `RunStore.read_crash_hooks`."""
+    rows = db.execute("SELECT run_id, entrypoint, file FROM crash_hooks ORDER BY run_id").fetchall()
+    return [CrashHooks(*row) for row in rows if _is_crashed(db, row[0])]
+
+
+def _is_crashed(db: sqlite3.Cursor, key: bytes) -> bool:
+    return any(
+        db.execute(
+            f"SELECT 1 FROM {table.name} WHERE id = ? AND state_type = 'CRASHED'",  # noqa: S608 - constants
+            (key,),
+        ).fetchone()
+        for table in (TASK_RUNS, FLOW_RUNS)
+    )
 
 
 def runs_by_id(db: sqlite3.Connection, text: str, limit: int) -> list[TaskRun | FlowRun]:

@@ -16,6 +16,7 @@ import msgspec
 
 __all__ = [
     "Attachment",
+    "CrashHooks",
     "Decision",
     "KeptElsewhere",
     "KeptResult",
@@ -90,7 +91,23 @@ class KeptElsewhere(msgspec.Struct, frozen=True):
     run_key: bytes
 
 
-Attachment = KeptResult | StagedStep | Withdrawal | KeptElsewhere
+class CrashHooks(msgspec.Struct, frozen=True):
+    """A run that has ``on_crashed`` hooks: whoever finds its process dead is to call them.
+
+    Args:
+        run_key: The run.
+        entrypoint: Its task or flow, as ``module:name``; None if no name leads to it.
+        file: The file that defines it.
+        is_over: The run has come to its end, and its own process calls its hooks.
+    """
+
+    run_key: bytes
+    entrypoint: str | None = None
+    file: str | None = None
+    is_over: bool = False
+
+
+Attachment = KeptResult | StagedStep | Withdrawal | KeptElsewhere | CrashHooks
 """What is written with the states of a run, if and only if these are accepted."""
 
 

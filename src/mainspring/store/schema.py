@@ -22,6 +22,9 @@ MIGRATIONS = (
     "0005_locks.sql",
     "0006_resumption.sql",
     "0007_kept_results.sql",
+    "0008_leases.sql",
+    "0009_pauses.sql",
+    "0010_cancellations.sql",
 )
 _DIRECTORY = Path(__file__).with_name("migrations")
 

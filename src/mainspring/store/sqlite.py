@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mainspring import clock
-from mainspring._core.transitions import Move, enter, next_state
+from mainspring.exceptions import OwnershipLost
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
 from mainspring.store import forks, keeping, locks, queries, slots
 from mainspring.store.connections import MEMORY, Database, Link, translated
 from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
-from mainspring.store.owners import DeadOwner, Owner, dead_owners
+from mainspring.store.losses import Loss, Losses
+from mainspring.store.owners import DEFAULT_LEASE_SECONDS, Identity, Owner, dead_owners
 from mainspring.store.protocol import CacheKey, Change, Durability, HeldLock, LogEntry, RunFilter
 from mainspring.store.reading import StoredResults
-from mainspring.store.results import KeptResult, Leftovers, Settlement
-from mainspring.store.writing import write_cache_keys, write_changes, write_logs
+from mainspring.store.requests import SQLiteRequests
+from mainspring.store.results import CrashHooks, KeptResult, Leftovers, Settlement
+from mainspring.store.settling import settle
+from mainspring.store.writing import Writing, write_cache_keys, write_changes, write_logs
 
 __all__ = ["SQLiteRunStore"]
 
@@ -38,7 +41,7 @@ R = TypeVar("R", TaskRun, FlowRun, TaskRun | FlowRun)
 T = TypeVar("T")
 
 
-class SQLiteRunStore:
+class SQLiteRunStore(SQLiteRequests):
     """A run store in an SQLite database.
 
     Safe to use from any thread. In a forked child it opens connections of its own when it is used, and owns
@@ -48,6 +51,14 @@ class SQLiteRunStore:
         path: The file, or ``":memory:"``.
         durability: What a commit survives; "relaxed" is up to whoever calls `write`, here it is "process".
         create: With False a database that does not exist is an error.
+        host_id: What tells this host from others; its name when omitted.
+        lease_seconds: For how long other hosts wait for a sign of life of this process.
+
+    Attributes:
+        losses: What this process has lost because others took it for dead.
+        lease_seconds: As given.
+        has_settled: Dead owners were settled here; for whoever looks after their hooks, who sets it back.
+        on_holding: Called when slots or a lock were taken: the lease has to be renewed from then on.
 
     Raises:
         StoreUnavailable: The file cannot be made, opened or written, or belongs to another program.
@@ -55,7 +66,14 @@ class SQLiteRunStore:
         StoreTooNew: The file was written by a newer version.
     """
 
-    def __init__(self, path: str | Path, durability: Durability = "process", create: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        durability: Durability = "process",
+        create: bool = True,
+        host_id: str | None = None,
+        lease_seconds: float = DEFAULT_LEASE_SECONDS,
+    ) -> None:
         # Locks and the log are known by the path; through a link it would have another name.
         place = MEMORY if str(path) == MEMORY else str(Path(path).resolve())
         self._database = Database(place, durability)
@@ -69,6 +87,12 @@ class SQLiteRunStore:
             # In the order in which locks are taken: catching up holds the last two.
             self._links = [self._reader, self._maintenance, self._writer]
         self._results = StoredResults(self)
+        self.losses = Losses()
+        self.on_holding: Callable[[], object] | None = None
+        self.has_settled = False
+        self.lease_seconds = lease_seconds
+        self._identity = Identity.of(host_id, lease_seconds)
+        self._clock = clock.current()  # leases are of the process, whatever the context of a caller says
         self._owner: Owner | None = None
         self._rows_copied = 0
         self._catch_up_at = CATCH_UP_PAGES
@@ -105,10 +129,18 @@ class SQLiteRunStore:
         """See `RunStore.write`."""
         if not changes and not logs and not cache_keys and not results:
             return []
+        writing = Writing(changes, logs, cache_keys, results)
+        while True:
+            try:
+                return self._write(writing)
+            except OwnershipLost:  # has been told; what is not lost is still to be written
+                continue
+
+    def _write(self, writing: Writing) -> list[Change]:
         try:
-            return self._transact(_write_history, changes, logs, cache_keys, results, False)
+            return self._transact(_write_history, self.losses, writing, False)
         except UnicodeEncodeError:  # a text with lone surrogates, which nobody should pay to look for
-            return self._transact(_write_history, changes, logs, cache_keys, results, True)
+            return self._transact(_write_history, self.losses, writing, True)
 
     def _transact(
         self,
@@ -116,27 +148,85 @@ class SQLiteRunStore:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Call ``work`` with a cursor, this process as the owner, and the arguments, in one transaction."""
+        """Call ``work`` with a cursor, this process as the owner, and the arguments, in one transaction.
+
+        Raises:
+            OwnershipLost: This process counts as dead since it wrote last. Nothing was written; from now on it writes
+                as somebody new, and `losses` say what it must not write.
+        """
+        writer = self._writer
+        try:
+            with writer.lock:
+                db = writer.db
+                owner: Owner | None = None
+                try:
+                    if db is None:
+                        db = writer.open()
+                    owner = self._owner
+                    if owner is None and not self._database.in_memory:
+                        owner = self._owner = Owner.claim(
+                            db, self._database.path, self._identity, self._clock.now()
+                        )
+                    cursor = writer.cursor()
+                    cursor.execute("BEGIN IMMEDIATE")
+                    if owner is None:
+                        result = work(cursor, None, *args, **kwargs)
+                    else:
+                        if owner.lease_expires <= self._clock.now():  # else nobody can have found us dead
+                            self._renew(cursor, owner)
+                        result = work(cursor, owner.id, *args, **kwargs)
+                    cursor.execute("COMMIT")
+                    return result
+                except BaseException as error:  # signals may raise anything between two statements
+                    if db is not None and db.in_transaction:
+                        db.execute("ROLLBACK")
+                    if owner is not None:
+                        owner.lease_expires = 0  # what was renewed may not be there: look next time
+                    if isinstance(error, sqlite3.Error):
+                        raise translated(error, self._database.path) from error
+                    raise
+        except OwnershipLost:
+            self.losses.tell()
+            raise
+
+    def _renew(self, cursor: sqlite3.Cursor, owner: Owner) -> None:
+        """Renew the lease, inside of a transaction: as nobody else can write now, what it says holds to its end.
+
+        Raises:
+            OwnershipLost: It is too late.
+        """
+        if owner.renew(cursor, self._clock.now() + self._identity.lease):
+            return
+        loss = Loss(*owner.end_in(cursor), self.url, self._clock.now())
+        self._owner = None
+        owner.discard()
+        self.losses.note(loss)
+        raise loss.error("A write")
+
+    # Life and death
+
+    def renew_lease(self) -> bool:
+        """See `RunStore.renew_lease`."""
+        if self._owner is None:
+            return False
+        return self._transact(self._renew_and_look)
+
+    def _renew_and_look(self, cursor: sqlite3.Cursor, _: int | None) -> bool:
+        owner = self._owner
+        if owner is None:
+            return False
+        self._renew(cursor, owner)
+        return owner.is_holding(cursor)
+
+    def read_version(self) -> int:
+        """See `RunStore.read_version`."""
         writer = self._writer
         with writer.lock:
-            db = writer.db
             try:
-                if db is None:
-                    db = writer.open()
-                if self._owner is None and not self._database.in_memory:
-                    self._owner = Owner.claim(db, self._database.path)
-                owner = self._owner.id if self._owner is not None else None
-                cursor = writer.cursor()
-                cursor.execute("BEGIN IMMEDIATE")
-                result = work(cursor, owner, *args, **kwargs)
-                cursor.execute("COMMIT")
-                return result
-            except BaseException as error:  # signals may raise anything between two statements
-                if db is not None and db.in_transaction:
-                    db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise translated(error, self._database.path) from error
-                raise
+                (version,) = writer.cursor().execute("PRAGMA data_version").fetchone()
+            except sqlite3.Error as error:
+                raise translated(error, self._database.path) from error
+        return int(version)
 
     def settle_dead_owners(self) -> list[TaskRun | FlowRun]:
         """See `RunStore.settle_dead_owners`."""
@@ -147,11 +237,26 @@ class SQLiteRunStore:
         with writer.lock:
             try:
                 db = writer.db or writer.open()
-                for owner in dead_owners(db, self._database.path):
-                    settled += _settle(db, owner)
+                now = self._clock.now()
+                for owner in dead_owners(db, self._database.path, self._identity, now):
+                    settled += settle(db, owner, now, self._identity)
+                    self.has_settled = True
             except sqlite3.Error as error:
                 raise translated(error, self._database.path) from error
         return settled
+
+    def read_crash_hooks(self) -> list[CrashHooks]:
+        """See `RunStore.read_crash_hooks`."""
+        writer = self._writer  # which is open, where this is asked for when a store was opened
+        with writer.lock:
+            try:
+                return queries.crash_hooks(writer.cursor())
+            except sqlite3.Error as error:
+                raise translated(error, self._database.path) from error
+
+    def claim_crash_hooks(self, run_key: bytes) -> bool:
+        """See `RunStore.claim_crash_hooks`."""
+        return self._transact(_claim_crash_hooks, run_key)
 
     # Limits
 
@@ -172,7 +277,10 @@ class SQLiteRunStore:
 
     def take_slots(self, request: SlotRequest, now: int, wait_until: int | None) -> SlotAnswer:
         """See `LimitStore.take_slots`."""
-        return self._transact(slots.take, request, now, wait_until)
+        answer = self._transact(_take_slots, self.losses, request, now, wait_until)
+        if answer.granted and self.on_holding is not None:
+            self.on_holding()
+        return answer
 
     def may_take_slots(self, request: SlotRequest, now: int) -> bool:
         """See `LimitStore.may_take_slots`."""
@@ -190,7 +298,10 @@ class SQLiteRunStore:
 
     def take_lock(self, key: str, holder: str, now: int, expires: int | None) -> HeldLock | None:
         """See `RunStore.take_lock`."""
-        return self._transact(locks.take, key, holder, now, expires)
+        held = self._transact(_take_lock, self.losses, key, holder, now, expires)
+        if held is None and self.on_holding is not None:
+            self.on_holding()
+        return held
 
     def release_lock(self, key: str, holder: str, now: int) -> bool:
         """See `RunStore.release_lock`."""
@@ -395,6 +506,7 @@ class SQLiteRunStore:
         if self._owner is not None:
             self._owner.abandon()
             self._owner = None
+        self.losses.abandon()
         self._rows_copied = 0
 
 
@@ -404,15 +516,16 @@ def _reopened(path: str, durability: Durability) -> SQLiteRunStore:
     return SQLiteRunStore(path, durability, create=False)
 
 
+# What is lost is asked for inside of the transaction: another thread may find out until it begins.
+
+
 def _write_history(
-    db: sqlite3.Cursor,
-    owner: int | None,
-    changes: Sequence[Change],
-    logs: Sequence[LogEntry],
-    cache_keys: Sequence[CacheKey],
-    results: Sequence[KeptResult],
-    tidy: bool,
+    db: sqlite3.Cursor, owner: int | None, losses: Losses, writing: Writing, tidy: bool
 ) -> list[Change]:
+    lost: list[Change] = []
+    if losses.any:
+        writing, lost = writing.without(losses)
+    changes, logs, cache_keys, results = writing
     refused = write_changes(db, changes, owner, tidy) if changes else []
     if logs:
         write_logs(db, logs, tidy)
@@ -420,31 +533,35 @@ def _write_history(
         write_cache_keys(db, cache_keys, tidy)
     if results:
         keeping.keep(db, results, clock.current().now(), tidy)
-    return refused
+    return [*lost, *refused] if lost else refused
 
 
-def _settle(db: sqlite3.Connection, owner: DeadOwner) -> list[TaskRun | FlowRun]:
-    """Crash what a dead owner left unfinished, and free what it held, unless another process has done so by now."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        slots.drop_slots_of_owner(db, owner.id)
-        locks.drop_locks_of_owner(db, owner.id)
-        runs = queries.unfinished_runs(db, owner.id) if owner.end(db) else []
-        now = clock.current().now()
-        changes = [_crash(run, now, owner.message) for run in runs]
-        write_changes(db.cursor(), changes, None)
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    return runs
+def _take_slots(
+    db: sqlite3.Cursor,
+    owner: int | None,
+    losses: Losses,
+    request: SlotRequest,
+    now: int,
+    wait_until: int | None,
+) -> SlotAnswer:
+    if losses.any:
+        losses.check("A request for slots", [request.holder[1] if request.holder else None])
+    return slots.take(db, owner, request, now, wait_until)
 
 
-def _crash(run: TaskRun | FlowRun, at: int, message: str) -> Change:
-    state = next_state(run, Move.CRASH, at, message)
-    run.claim(state)
-    change = Change(run, [state], run.recorded)
-    enter(run, state)
-    run.recorded = state.key
-    return change
+def _take_lock(
+    db: sqlite3.Cursor,
+    owner: int | None,
+    losses: Losses,
+    key: str,
+    holder: str,
+    now: int,
+    expires: int | None,
+) -> HeldLock | None:
+    if losses.any:
+        losses.check(f"The lock on {key!r}")
+    return locks.take(db, owner, key, holder, now, expires)
+
+
+def _claim_crash_hooks(db: sqlite3.Cursor, _: int | None, run_key: bytes) -> bool:
+    return db.execute("DELETE FROM crash_hooks WHERE run_id = ?", (run_key,)).rowcount == 1

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 from mainspring import clock
-from mainspring._core.transitions import enter
+from mainspring._core.transitions import enter, goes_on
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
 from mainspring.store.keeping import abandon_files, attach
+from mainspring.store.losses import Losses
 from mainspring.store.protocol import CacheKey, Change, LogEntry
-from mainspring.store.results import Withdrawal
+from mainspring.store.results import CrashHooks, KeptResult, Withdrawal
 from mainspring.store.rows import (
     INSERT_CACHE_KEY,
     INSERT_LOG,
@@ -28,7 +31,29 @@ from mainspring.store.rows import (
     update_row,
 )
 
-__all__ = ["write_cache_keys", "write_changes", "write_logs"]
+__all__ = ["Writing", "write_cache_keys", "write_changes", "write_logs"]
+
+
+class Writing(NamedTuple):
+    """What is written in one transaction; see `RunStore.write`."""
+
+    changes: Sequence[Change]
+    logs: Sequence[LogEntry] = ()
+    cache_keys: Sequence[CacheKey] = ()
+    results: Sequence[KeptResult] = ()
+
+    def without(self, losses: Losses) -> tuple[Writing, list[Change]]:
+        """What is left of it without what belongs to lost runs, and the changes of these."""
+        kept: list[Change] = []
+        refused: list[Change] = []
+        for change in self.changes:
+            (refused if losses.covers(change.run, change.follows is None) else kept).append(change)
+        return Writing(
+            kept,
+            [line for line in self.logs if not losses.covers_line(line.flow_run_key, line.task_run_key)],
+            [each for each in self.cache_keys if not losses.covers_line(None, each.task_run_key)],
+            [each for each in self.results if losses.may_keep(each)],
+        ), refused
 
 
 def write_changes(
@@ -73,7 +98,7 @@ def _is_late(db: sqlite3.Cursor, change: Change) -> bool:
     run = change.run
     if not isinstance(run, TaskRun) or run.flow_run_key is None or not run.flow_run_run_count:
         return False
-    if all(isinstance(each, Withdrawal) for each in change.attachments):
+    if all(isinstance(each, Withdrawal | CrashHooks) for each in change.attachments):
         return False
     found = db.execute("SELECT run_count FROM flow_runs WHERE id = ?", (run.flow_run_key,)).fetchone()
     return found is not None and found[0] > run.flow_run_run_count
@@ -107,10 +132,10 @@ def _insert(db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, p
     projection: Run = run if is_over else Projection(states[0])
     rows = [state_row(key, 1, states[0], 0)]
     position, attempt = 1, 0
-    for state in states[1:]:
+    for before, state in pairwise(states):
         position += 1
         if is_over:
-            attempt += state.type is StateType.RUNNING
+            attempt += state.type is StateType.RUNNING and not goes_on(before, state)
         else:
             enter(projection, state)
             attempt = projection.run_count

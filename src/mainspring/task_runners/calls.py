@@ -47,8 +47,8 @@ class Call(NamedTuple):
             trail: How the caller learns that the final state is not durable yet. Without it, it is on return.
         """
         task, run_key, parameters, wait_for, dependencies, context, run = self
+        context = context if trail is None else {**context, "trail": trail}
         if not task.isgenerator:
-            context = context if trail is None else {**context, "trail": trail}
             state = run_task(task, run_key, run, parameters, wait_for, "state", dependencies, context)
             return _portal.run(as_main(state)) if task.isasync else state  # type: ignore[no-any-return]
         if run is None:

@@ -6,18 +6,16 @@ import time
 from typing import Any
 
 from mainspring._cancel_scopes import StopKind
-from mainspring._processes.leashes import Leash
+from mainspring._engine.timeouts import SyncTimeout
+from mainspring._processes.leashes import SLACK, Leash
 from mainspring.exceptions import RunCancelled, SupersededRun, WorkerDied
 from mainspring.recording import current_recorder
 from mainspring.runs import TaskRun
 from mainspring.states import State
-from mainspring.task_engine import SyncTaskRunEngine, TaskRunTimeoutError
+from mainspring.task_engine import SyncTaskRunEngine
 from mainspring.task_runners.calls import Call
 
-__all__ = ["SLACK", "Losses", "refuse"]
-
-SLACK = 0.025
-"""Seconds that a worker has to end an attempt at its deadline by itself, before the runner does it."""
+__all__ = ["Losses", "refuse"]
 
 
 class Losses:
@@ -47,7 +45,6 @@ class Losses:
             leash: How long the attempt was allowed to take, and whether it was told to end.
             is_over: It was killed for that.
         """
-        error = self._cause(death, leash, is_over)
         recorder = current_recorder()
         while True:
             found = recorder.store.read_run(self.run.key)
@@ -57,6 +54,7 @@ class Losses:
                 task=self.call.task, parameters=self.call.parameters, task_run=run, context=context
             )
             before = run.state
+            error = self._cause(engine, death, leash, is_over)
             try:
                 with engine.initialize_run():
                     if isinstance(error, RunCancelled):
@@ -76,17 +74,21 @@ class Losses:
         self.retries = max(run.run_count - self.count, 0)
         return is_granted
 
-    def _cause(self, death: WorkerDied | None, leash: Leash, is_over: bool) -> BaseException:
-        stop = leash.stop
-        if stop is not None and (is_over or stop.kind is StopKind.CANCELLED):
+    @staticmethod
+    def _cause(engine: Any, death: WorkerDied | None, leash: Leash, is_over: bool) -> BaseException:
+        stop, now = leash.stop, time.monotonic()
+        if stop is not None and stop.kind is StopKind.CANCELLED:
             return RunCancelled(stop.reason)
         if not is_over:
             assert death is not None
             return death
-        seconds = self.call.task.timeout_seconds
-        if leash.limit is not None and time.monotonic() >= leash.limit:
-            return TaskRunTimeoutError(f"The run timed out after {seconds} second(s).")
-        return TimeoutError("The run around it had no more time.")
+        if leash.limit is not None and now >= leash.limit:
+            seconds, words, is_last = leash.facts
+            engine._limit = limit = SyncTimeout(seconds, engine.timeout_error, engine, words, is_last)
+            return limit.expire()
+        if leash.deadline is not None and now >= leash.deadline - SLACK:
+            return TimeoutError("The run around it had no more time.")
+        return RunCancelled("" if stop is None else stop.reason)
 
 
 def refuse(call: Call, run: TaskRun, error: Exception) -> State:

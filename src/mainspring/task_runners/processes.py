@@ -16,7 +16,7 @@ from mainspring._processes.channel import Frame, Kind, Packed, pack, unpack
 from mainspring._processes.children import Child
 from mainspring._processes.contexts import PackedContexts
 from mainspring._processes.crews import Crew, kill_at_exit, processors
-from mainspring._processes.leashes import Leash, WaitOver
+from mainspring._processes.leashes import SLACK, Leash, WaitOver
 from mainspring._processes.main_program import refuse_while_imported
 from mainspring._processes.portability import (
     RemoteTraceback,
@@ -42,7 +42,7 @@ from mainspring.states.conversion import describe_exception
 from mainspring.task_engine import SyncTaskRunEngine
 from mainspring.task_runners.base import TaskRunner
 from mainspring.task_runners.calls import Call
-from mainspring.task_runners.losses import SLACK, Losses, refuse
+from mainspring.task_runners.losses import Losses, refuse
 from mainspring.task_runners.orders import Order
 from mainspring.task_runners.pooled import PooledTaskRunner
 from mainspring.task_runners.threads import ThreadPoolTaskRunner

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Self
 
 from mainspring import _portal
 from mainspring._engine.submissions import Outcome, Trailing
 from mainspring._engine.task_runs import Trail
+from mainspring.futures.turns import active_turn
+from mainspring.runs import TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.task_runners.calls import Call
 from mainspring.task_runners.pooled import PooledTaskRunner
@@ -53,11 +56,28 @@ class ThreadPoolTaskRunner(PooledTaskRunner):
 
     def _carry(self, call: Call) -> Outcome:
         """See `PooledTaskRunner._carry`; short runs share a commit."""
-        trail = Trail()
+        trail = Trail(partial(self._hand_over, call))
         state = call.run(trail)
         if trail.run is None or trail.recorder is None:
             return state
         return Trailing(state, trail.run, trail.recorder)
+
+    def _hand_over(
+        self, call: Call, run: TaskRun, retries: int | None, problem: BaseException | None
+    ) -> None:
+        """Have another thread go on with a run whose thread is blocked, or tell what it has come to."""
+        turn = active_turn.get()
+        assert turn is not None
+        submission = turn.work
+        if problem is not None:
+            submission.promise.set_exception(problem)
+            submission.give_up()
+        elif retries is None:
+            submission.promise.set_result(run.state)
+            submission.give_up()
+        else:
+            again = call._replace(record=run, context={**call.context, "retries": retries})
+            submission.give_up(partial(self._carry, again))
 
     def _leave_thread(self) -> None:
         _portal.close()

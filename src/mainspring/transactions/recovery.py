@@ -16,7 +16,7 @@ from typing import Any
 
 from mainspring import clock, identifiers
 from mainspring._core.policy import hook_name
-from mainspring._core.transitions import Move, enter, is_rolled_back, next_state
+from mainspring._core.transitions import Move, is_rolled_back, next_state
 from mainspring.annotations import NotSet
 from mainspring.exceptions import MainspringError, SupersededRun
 from mainspring.recording import Recorder
@@ -227,10 +227,9 @@ class RunRollback:
         message = "The transaction around it was rolled back."
         state = next_state(run, Move.ROLL_BACK, clock.current().now(), message, data)
         run.claim(state)
-        enter(run, state)
         key = getattr(before.data, "storage_key", None)
         withdrawal = Withdrawal(run.key, None if key is None else history_key(key))
-        self._recorder.enter(run, state, wait=True, before=before, confirm=True, attachments=(withdrawal,))
+        self._recorder.enter(run, state, wait=True, confirm=True, attachments=(withdrawal,))
 
 
 def finish_settlements(

@@ -1,38 +1,25 @@
-"""The way from the engine to the run store: what was entered becomes durable, in order, as cheaply as possible.
-
-Every state that a run enters goes to the `Recorder` of the process, which keeps it in a buffer. A final state
-is committed before its engine goes on, together with everything that was buffered by then, so what is on disk is
-always a beginning of what happened. A run that is still going is made visible by a background thread after
-some tens of milliseconds. Threads that finish at the same time share a commit: the first one writes for all.
-
-The flush points are: a final state (unless durability is ``relaxed``), the background thread's turn, a buffer
-that has grown full, ``flush()``, and the end of the process.
-"""
+"""Buffering what runs enter, and writing it to one store, in order, as cheaply as possible."""
 
 from __future__ import annotations
 
-import atexit
-import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 
-from mainspring import clock
+from mainspring._core import transitions
 from mainspring.events import emit_run_state_change_event, subscriptions
-from mainspring.exceptions import MainspringError, SupersededRun
-from mainspring.logging import RUN_LOGGERS, get_logger
+from mainspring.exceptions import SupersededRun
+from mainspring.logging import get_logger
 from mainspring.runs import Run, TaskRun
-from mainspring.settings import Settings, get_current_settings
-from mainspring.states import State
-from mainspring.store.addresses import open_store
+from mainspring.states import State, StateType
+from mainspring.store.losses import LossListener
 from mainspring.store.protocol import CacheKey, Change, Durability, LogEntry, RunStore
 from mainspring.store.reading import remove_unused_files
 from mainspring.store.results import Attachment, KeptResult, Withdrawal
+from mainspring.supervision import Supervisor, tell_finders
 
-__all__ = ["Listener", "Recorder", "close_recorders", "current_recorder", "use_recorder"]
+__all__ = ["Listener", "Recorder"]
 
 VISIBLE_AFTER = 0.03
 """Seconds until a run that is still going can be seen in the store."""
@@ -54,6 +41,8 @@ OVERDUE = 0.005
 
 IDLE_ROUNDS = 30
 """Turns without work after which the background thread waits to be woken instead of looking."""
+
+_GOES_ON = frozenset({StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING})
 
 Listener = Callable[[Run, State], None]
 
@@ -92,6 +81,11 @@ class Recorder:
         self._idle = True
         self._closing = threading.Event()
         self._flusher: threading.Thread | None = None
+        self._live: dict[bytes, Run] = {}  # what was written of this process, and is not over
+        self._losses = store.losses
+        store.losses.live = self._live
+        self.supervisor = Supervisor(store, self._has_live, self._bury)
+        store.on_holding = self.supervisor.attend
 
     # Recording
 
@@ -101,25 +95,36 @@ class Recorder:
         state: State,
         *,
         wait: bool,
-        before: State | None = None,
         confirm: bool = False,
         attachments: Sequence[Attachment] = (),
-    ) -> None:
-        """Record that ``run`` entered ``state``, and tell the subscribers of events.
+        unless_over: bool = False,
+    ) -> bool:
+        """Make ``state`` the state of ``run``, record it, and tell the subscribers of events.
 
         Args:
-            run: The run, already showing the state.
-            state: The state.
+            run: The run.
+            state: The state; if it is the run's state already, that is its first one.
             wait: Return only when it is durable, as a final state must be before anybody sees the result.
-            before: The state that it follows; None for the first one.
             confirm: Return only when the store has accepted it, whatever the durability.
             attachments: What is to be written in the same commit, if the state is accepted.
+            unless_over: The caller is not the engine of the run, which may be about to end it: then nothing is done.
+
+        Returns:
+            False if nothing was done.
 
         Raises:
             SupersededRun: The store refused the state: the run was settled by somebody else.
+            OwnershipLost: It was, because this process counted as dead.
             StoreError: It cannot be written. It stays buffered and is tried again.
         """
         with self._buffer_lock:
+            before = None if run.state is state else run.state
+            if before is not None:
+                if unless_over and before.is_final():
+                    return False
+                transitions.enter(run, state)
+            if self._losses.any and (refusal := self._losses.refusal(run)) is not None:
+                raise refusal
             change = self._changes.get(run.key)
             if change is None:
                 self._changes[run.key] = change = Change(run, [state], run.recorded)
@@ -139,6 +144,7 @@ class Recorder:
             self._leave_to_flusher()
         if subscriptions.active:
             emit_run_state_change_event(run, before, state)
+        return True
 
     def trail(self, run: Run, began: float, settle: Callable[[BaseException | None], object]) -> bool:
         """Have ``settle`` called once the states of a run are durable: the commit is one for many runs.
@@ -218,9 +224,12 @@ class Recorder:
             wait: Return only when they are as durable as final states are.
 
         Raises:
+            OwnershipLost: They belong to a run that this process has lost.
             StoreError: They cannot be written. Unlike all else they are not tried again: whoever gets the error may
                 go on as if they were not there.
         """
+        if self._losses.any:
+            self._losses.check("A result", [kept.run_key for kept in results])
         with self._buffer_lock:
             self._results.extend(results)
             self._note_results(results)
@@ -296,12 +305,28 @@ class Recorder:
         for listener in self._listeners:
             listener(run, state)
 
+    # Life and death
+
+    def on_ownership_lost(self, listener: LossListener) -> None:
+        """Call ``listener`` with the runs that were going on here if this process was taken for dead.
+
+        It is called in the thread that finds out, and must neither raise nor take long.
+        """
+        self._losses.listen(listener)
+
+    def _has_live(self) -> bool:
+        return bool(self._live)
+
+    def _bury(self) -> None:
+        tell_finders(self)
+
     def close(self) -> None:
         """Write what is left, stop the background thread and close the store. May be called twice."""
         if self._closing.is_set():
             return
         self._closing.set()
         self._wake.set()
+        self.supervisor.close()
         if self._flusher is not None:
             self._flusher.join()
         try:
@@ -342,13 +367,18 @@ class Recorder:
                 if self._unwritten:
                     unwritten = self._unwritten.copy()
                 entered = self._entered
-                for change in changes.values():
-                    change.run.recorded = change.states[-1].key
+                for run_key, change in changes.items():
+                    state = change.states[-1]
+                    change.run.recorded = state.key
+                    if state.type in _GOES_ON:
+                        self._live[run_key] = change.run
             refused = self.store.write(list(changes.values()), logs, cache_keys, results)
         except BaseException:
             self._put_back(changes, logs, cache_keys, results)
             raise
         self._written = entered
+        if self._live:
+            self._forget_ended(changes)
         if results or any(change.attachments for change in changes.values()):
             self._has_unused = (
                 True  # what they replace, or they themselves if refused, may have been in a file
@@ -362,6 +392,14 @@ class Recorder:
                 self._withdrawn = {key: ticket for key, ticket in self._withdrawn.items() if ticket > entered}
         for change in refused:
             self._refused.add(change.run.key)
+            self._live.pop(change.run.key, None)
+
+    def _forget_ended(self, changes: dict[bytes, Change]) -> None:
+        """What is over, and written, needs nobody who looks after it; nor does what will never begin."""
+        for key, change in changes.items():
+            state = change.states[-1]
+            if not _goes_on(state):
+                self._live.pop(key, None)
 
     def _put_back(
         self,
@@ -394,7 +432,8 @@ class Recorder:
 
     def _refusal(self, run: Run, state: State) -> SupersededRun:
         self._refused.discard(run.key)
-        return SupersededRun(
+        lost = self._losses.refusal(run) if self._losses.any else None
+        return lost or SupersededRun(
             f"The state {state} of {type(run).__name__} {run.name!r} ({run.id}) was refused: the store holds a"
             f" newer state from somebody else, so this attempt no longer counts. See `mainspring runs show"
             f" {run.id}`."
@@ -437,6 +476,8 @@ class Recorder:
                 if self._is_waiting():
                     rounds = 0
                     self.flush()
+                if self._live:
+                    self.supervisor.attend()
                 if self._has_unused:
                     self._remove_unused_files()
                 self.store.checkpoint()
@@ -460,121 +501,8 @@ class Recorder:
         self._has_trail = bool(self._trail)
 
 
-class _RunLogHandler(logging.Handler):
-    """Keeps the lines of run loggers in the run store of the context that writes them.
-
-    A line with the extra attribute ``send_to_api`` set to False is left out; the settings ``logging.to_api`` say
-    whether any are kept, and how much of each.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        settings = get_current_settings().logging.to_api
-        if not settings.enabled or not getattr(record, "send_to_api", True):
-            return
-        try:
-            message = self.format(record)
-            if len(message) > settings.max_log_size:
-                cut = len(message) - settings.max_log_size
-                message = f"{message[: settings.max_log_size]}... ({cut} characters cut)"
-            entry = LogEntry(
-                at=clock.current().now(),
-                level=record.levelno,
-                logger=record.name,
-                message=message,
-                flow_run_key=_key(getattr(record, "flow_run_id", None)),
-                task_run_key=_key(getattr(record, "task_run_id", None)),
-            )
-            current_recorder().log(entry)
-        except Exception:  # logging must never break the code that logs: the standard library's rule
-            self.handleError(record)
-
-
-def _key(run_id: str | None) -> bytes | None:
-    return bytes.fromhex(run_id.replace("-", "")) if run_id and "<" not in run_id else None
-
-
-_use: ContextVar[Recorder | None] = ContextVar("mainspring_recorder", default=None)
-_recorders: dict[tuple[str, Durability], Recorder] = {}
-_recorders_lock = threading.Lock()
-_latest: tuple[Settings | None, Recorder | None] = (None, None)
-_inherited: list[object] = []
-_log_handler = _RunLogHandler()
-
-
-def current_recorder() -> Recorder:
-    """The recorder of the calling context: one per process for each store that settings name.
-
-    Raises:
-        ConfigurationError: The settings do not name a store.
-        StoreError: The store cannot be opened.
-    """
-    used = _use.get()
-    if used is not None:
-        return used
-    settings = get_current_settings()
-    known, recorder = _latest
-    if known is settings and recorder is not None:
-        return recorder
-    return _open_recorder(settings)
-
-
-@contextmanager
-def use_recorder(recorder: Recorder) -> Generator[Recorder]:
-    """Record to ``recorder`` inside the block, whatever the settings say."""
-    token = _use.set(recorder)
-    try:
-        yield recorder
-    finally:
-        _use.reset(token)
-
-
-def close_recorders() -> None:
-    """Write out and close every recorder of this process; the next use opens a new one.
-
-    Raises:
-        StoreError: The first of the errors that closing met.
-    """
-    global _latest
-    with _recorders_lock:
-        recorders = list(_recorders.values())
-        _recorders.clear()
-        _latest = (None, None)
-    errors: list[MainspringError] = []
-    for recorder in recorders:
-        try:
-            recorder.close()
-        except MainspringError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
-
-
-def keep_run_lines() -> None:
-    """Have the lines of run loggers kept from now on, also if nothing has opened the run store before them."""
-    for name in RUN_LOGGERS:
-        logging.getLogger(name).addHandler(_log_handler)  # a second time does nothing
-
-
-def _open_recorder(settings: Settings) -> Recorder:
-    global _latest
-    key = (settings.run_store_url, settings.durability)
-    with _recorders_lock:
-        recorder = _recorders.get(key)
-        if recorder is None:
-            recorder = _recorders[key] = Recorder(open_store(*key), settings.durability)
-            keep_run_lines()
-        _latest = (settings, recorder)
-    return recorder
-
-
-def _forget_inherited() -> None:
-    """In a forked child: leave the parent's recorders alone, connections must not cross a fork."""
-    global _latest, _recorders_lock
-    _inherited.extend(_recorders.values())  # kept, so that nothing of the parent's is closed here
-    _recorders.clear()
-    _latest = (None, None)
-    _recorders_lock = threading.Lock()
-
-
-atexit.register(close_recorders)
-os.register_at_fork(after_in_child=_forget_inherited)
+def _goes_on(state: State) -> bool:
+    """Whether a process carries a run in this state out, or waits with it."""
+    if state.type is StateType.PAUSED:
+        return not state.state_details.pause_reschedule
+    return state.type in _GOES_ON and state.name != "NotReady"

@@ -1,0 +1,167 @@
+"""A run and what bounds it: its scope in the tree, its limit on time, and who may still settle it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+from mainspring import clock
+from mainspring._cancel_scopes import CancelScope, Stop, StopKind, live
+from mainspring.annotations import NotSet
+from mainspring.context import current_scope
+from mainspring.exceptions import RunCancelled
+
+__all__ = ["BoundedRun"]
+
+T = TypeVar("T")
+
+
+def _read_clock() -> int:
+    return clock.current().now()
+
+
+class BoundedRun:
+    """The part of engines that is about deadlines, and about being told to stop."""
+
+    __slots__ = ("__dict__", "__weakref__", "run", "subject")
+
+    subject: Any
+    run: Any
+
+    timeout_error: ClassVar[type[TimeoutError]]
+    asyncio_task: Callable[[], Any]  # the one that carries the run out
+
+    _now: Callable[[], int] = staticmethod(_read_clock)
+    _recorder: Any
+    _limit: Any = None  # of the attempt, while there is one
+    _around_scope: Any = NotSet  # what bounds the run from outside, once that is known
+    _cancel_scope: CancelScope | None = None  # of the attempt
+
+    # How another thread takes the run over, see `overdue`.
+    settler: int | None = None  # the only thread that may still enter states
+    hands_on = False  # whoever makes the next attempt, it is not the one who grants it
+    is_given_up = False  # somebody else goes on with the run, or has ended it
+    tell_limit: Any = None  # tells a process that ends this one if the attempt does not end at its deadline
+    hand_over: Any = None  # lets whoever started the thread of the run have another one go on
+
+    def is_running(self) -> bool:
+        """True as long as attempts are to be made."""
+        raise NotImplementedError
+
+    def _new_scope(self) -> CancelScope:
+        """What bounds the attempt that begins."""
+        if self._around_scope is NotSet:
+            self._around_scope = current_scope()
+        key = self.run.key
+        before = self._cancel_scope
+        scope = self._cancel_scope = live[key] = CancelScope(key, self._around_scope, self)
+        scope.asyncio_task = self.asyncio_task()
+        scope.open()
+        if (
+            before is not None
+            and before.stopped_by is not None
+            and before.stopped_by.kind is not StopKind.GIVEN_UP
+        ):
+            scope.stop(before.stopped_by)
+        return scope
+
+    def _leave_scope(self) -> None:
+        """Nothing of the run goes on any more."""
+        scope = self._cancel_scope
+        if scope is not None:
+            scope.close()
+            scope.engine = None
+            if live.get(self.run.key) is scope:
+                del live[self.run.key]
+
+    def _stop(self) -> Stop | None:
+        """Why the run was told to stop, if it was. That it was given up is for its own thread to know."""
+        scope = self._cancel_scope
+        if scope is not None and self.settler is not None and self.settler == threading.get_ident():
+            scope = scope.parent
+        return None if scope is None else scope.stopped()
+
+    def absorbs(self, error: BaseException | None) -> bool:
+        """Whether an exception that leaves the run ends here: it was meant for this run, and those inside of it."""
+        scope = self._cancel_scope
+        if error is None or scope is None or scope.stopped_by is None or not self.run.state.is_cancelled():
+            return False
+        if isinstance(error, Exception) or scope.stopped_by.kind is not StopKind.CANCELLED:
+            return False
+        scope.forget_cancelling()
+        return True
+
+    def end_call(self) -> None:
+        """The function of the user has ended: nobody interrupts it any more, and what follows is ours.
+
+        Raises:
+            TimeoutError: It has taken too long, and has swallowed that.
+        """
+        if self._limit is not None:
+            self._limit.end()
+        scope = self._cancel_scope
+        assert scope is not None
+        if scope.close():
+            self.check_cancelled()
+
+    def check_cancelled(self) -> None:
+        """Leave the run at once if it was told to stop, or has no time left.
+
+        Raises:
+            RunCancelled: It was.
+            TimeoutError: It has none.
+        """
+        self.raise_if_stopped()
+        if self._limit is not None:
+            self._limit.check()
+
+    def accept_settlement(self) -> None:
+        """Another thread has settled the attempt that ends here; go on with what it has decided."""
+        if self.is_running():
+            self._new_scope()
+
+    def raise_if_stopped(self) -> None:
+        """Leave the run at once if it was told to stop.
+
+        Raises:
+            RunCancelled: It was.
+        """
+        stop = self._stop()
+        if stop is not None:
+            raise RunCancelled(stop.reason)
+
+    def new_limit(self, kind: Callable[..., T]) -> T | None:
+        """The limit on the time of the attempt that begins: the nearest of all that it has to keep to.
+
+        What is around it in the same thread or asyncio task ends it by itself.
+        """
+        policy, scope = self.subject.policy, self._cancel_scope
+        assert scope is not None
+        seconds, words, is_last = policy.timeout, f"timeout of {policy.timeout} second(s)", False
+        if policy.retry_timeout is not None:
+            left = policy.retry_timeout - (self._now() - self.run.started_at) / clock.MICROSECONDS
+            if seconds is None or left < seconds:
+                words = f"the {policy.retry_timeout} second(s) that all attempts together may take"
+                seconds, is_last = left, True
+        around = scope.parent
+        if around is not None and around.deadline is not None and not around.is_same_place(scope):
+            left = around.deadline - time.monotonic()
+            if seconds is None or left < seconds:
+                words = f"the {max(left, 0.0):.3g} second(s) that were left to the run around it"
+                seconds, is_last = left, True
+        if seconds is None:
+            return None
+        if self.tell_limit is not None:
+            self._recorder.flush()  # the call may let no thread write any more
+        deadline = time.monotonic() + seconds
+        scope.bound(deadline)
+        if self.tell_limit is not None:
+            self.tell_limit(deadline, (seconds, words, is_last))
+        return kind(seconds, self.timeout_error, self, words, is_last)
+
+    def end_limit(self) -> None:
+        """The attempt that had a limit is over."""
+        if self.tell_limit is not None:
+            self.tell_limit(None)

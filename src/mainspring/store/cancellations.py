@@ -1,0 +1,76 @@
+"""Requests to cancel runs in a database: the contract, and the statements behind it, as functions of a cursor."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Protocol
+
+import msgspec
+
+__all__ = ["CancellationRequest", "CancellationRows", "drop", "read", "request"]
+
+
+class CancellationRequest(msgspec.Struct, frozen=True):
+    """Somebody wants a run to be cancelled.
+
+    Args:
+        run_key: The run.
+        reason: Why, for people.
+    """
+
+    run_key: bytes
+    reason: str
+
+
+class CancellationRows(Protocol):
+    """The part of a run store that keeps requests to cancel runs. Methods raise `StoreError` as the others do."""
+
+    def request_cancellation(self, request: CancellationRequest, now: int) -> bool:
+        """Ask the process in which an unfinished run goes on to cancel it; the first request counts.
+
+        Returns:
+            False, with nothing changed, if the run goes on in no process that is known to live, or is over.
+        """
+        ...
+
+    def read_cancellations(self) -> list[CancellationRequest]:
+        """What is asked of this process."""
+        ...
+
+    def drop_cancellation(self, run_key: bytes) -> None:
+        """Forget a request."""
+        ...
+
+
+# Without an owner, as in memory, there is but one process.
+_IS_THERE = (
+    "SELECT EXISTS (SELECT 1 FROM {0} AS r LEFT JOIN owners AS o ON o.id = r.owner_id"
+    " WHERE r.id = ? AND r.state_type NOT IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED')"
+    " AND (r.owner_id IS NULL OR o.ended IS NULL))"
+)
+_ASK = "INSERT OR IGNORE INTO cancellations VALUES (?,?,?)"
+_OURS = (
+    "SELECT c.run_id, c.reason FROM cancellations AS c WHERE EXISTS (SELECT 1 FROM flow_runs AS f WHERE f.id = c.run_id"
+    " AND f.owner_id IS ?) OR EXISTS (SELECT 1 FROM task_runs AS t WHERE t.id = c.run_id AND t.owner_id IS ?)"
+    " ORDER BY c.requested"
+)
+
+
+def request(db: sqlite3.Cursor, owner: int | None, asked: CancellationRequest, now: int) -> bool:
+    """See `CancellationRows.request_cancellation`."""
+    for table in ("flow_runs", "task_runs"):
+        (is_there,) = db.execute(_IS_THERE.format(table), (asked.run_key,)).fetchone()
+        if is_there:
+            db.execute(_ASK, (asked.run_key, now, asked.reason))
+            return True
+    return False
+
+
+def read(db: sqlite3.Connection | sqlite3.Cursor, owner: int | None) -> list[CancellationRequest]:
+    """See `CancellationRows.read_cancellations`."""
+    return [CancellationRequest(*row) for row in db.execute(_OURS, (owner, owner)).fetchall()]
+
+
+def drop(db: sqlite3.Cursor, owner: int | None, run_key: bytes) -> None:
+    """See `CancellationRows.drop_cancellation`."""
+    db.execute("DELETE FROM cancellations WHERE run_id = ?", (run_key,))

@@ -1,0 +1,100 @@
+"""The part of the SQLite store that is about what people ask of runs: to wait for them, to leave, to stop."""
+
+from __future__ import annotations
+
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
+
+from mainspring.store import cancellations, waiting
+from mainspring.store.cancellations import CancellationRequest
+from mainspring.store.owners import Owner
+from mainspring.store.pauses import Holder, PauseRecord, SuspensionRequest
+
+__all__ = ["SQLiteRequests"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SQLiteRequests(ABC):
+    """`PauseRows` and `CancellationRows`, for whoever has connections."""
+
+    _owner: Owner | None
+
+    @abstractmethod
+    def _transact(
+        self,
+        work: Callable[Concatenate[sqlite3.Cursor, int | None, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call ``work`` with a cursor, this process as the owner, and the arguments, in one transaction."""
+
+    @abstractmethod
+    def _read(
+        self,
+        query: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call ``query`` with a connection that does not write, and the arguments."""
+
+    # Pauses
+
+    def open_pause(self, pause: PauseRecord) -> PauseRecord:
+        """See `PauseRows.open_pause`."""
+        return self._transact(waiting.open_pause, pause)
+
+    def answer_pause(self, run_key: bytes, key: str, now: int, content: str | bytes | None) -> bool:
+        """See `PauseRows.answer_pause`."""
+        return self._transact(waiting.answer, run_key, key, now, content)
+
+    def refuse_answer(self, run_key: bytes, key: str, problem: str) -> None:
+        """See `PauseRows.refuse_answer`."""
+        self._transact(waiting.refuse, run_key, key, problem)
+
+    def close_pause(self, run_key: bytes, key: str, now: int) -> bool:
+        """See `PauseRows.close_pause`."""
+        return self._transact(waiting.close, run_key, key, now)
+
+    def read_pause(self, run_key: bytes, key: str) -> PauseRecord | None:
+        """See `PauseRows.read_pause`."""
+        return self._read(waiting.pause, run_key, key)
+
+    def read_open_pauses(self, root_key: bytes) -> list[PauseRecord]:
+        """See `PauseRows.read_open_pauses`."""
+        return self._read(waiting.open_pauses, root_key)
+
+    def request_suspension(self, request: SuspensionRequest) -> None:
+        """See `PauseRows.request_suspension`."""
+        self._transact(waiting.request_suspension, request)
+
+    def read_suspension(self, run_key: bytes) -> SuspensionRequest | None:
+        """See `PauseRows.read_suspension`."""
+        return self._read(waiting.suspension, run_key)
+
+    def drop_suspension(self, run_key: bytes) -> None:
+        """See `PauseRows.drop_suspension`."""
+        self._transact(waiting.drop_suspension, run_key)
+
+    def read_holder(self, run_key: bytes) -> Holder:
+        """See `PauseRows.read_holder`."""
+        owner = self._owner
+        return self._read(waiting.holder, None if owner is None else owner.id, run_key)
+
+    # Requests to cancel runs
+
+    def request_cancellation(self, request: CancellationRequest, now: int) -> bool:
+        """See `CancellationRows.request_cancellation`."""
+        return self._transact(cancellations.request, request, now)
+
+    def read_cancellations(self) -> list[CancellationRequest]:
+        """See `CancellationRows.read_cancellations`."""
+        owner = self._owner
+        return self._read(cancellations.read, None if owner is None else owner.id)
+
+    def drop_cancellation(self, run_key: bytes) -> None:
+        """See `CancellationRows.drop_cancellation`."""
+        self._transact(cancellations.drop, run_key)

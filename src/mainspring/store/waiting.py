@@ -1,0 +1,134 @@
+"""Pauses in the database, inside a transaction that the caller has begun, or read."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from mainspring.store.pauses import Holder, PauseRecord, SuspensionRequest
+from mainspring.store.rows import Row, tidied
+
+__all__ = [
+    "answer",
+    "close",
+    "drop_suspension",
+    "holder",
+    "open_pause",
+    "open_pauses",
+    "pause",
+    "refuse",
+    "request_suspension",
+    "suspension",
+]
+
+_COLUMNS = 'flow_run_id, key, root_id, requested, expires, suspends, "schema", type, answered, input, problem, closed'
+_OPEN = (
+    'INSERT INTO pauses (flow_run_id, key, root_id, requested, expires, suspends, "schema", type)'
+    " VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (flow_run_id, key) DO UPDATE SET root_id = excluded.root_id,"
+    " requested = excluded.requested, expires = excluded.expires, suspends = excluded.suspends,"
+    ' "schema" = excluded."schema", type = excluded.type, closed = NULL WHERE answered IS NULL'
+)
+_ONE = " WHERE flow_run_id = ? AND key = ?"
+_ANSWER = (
+    f"UPDATE pauses SET answered = ?, input = ?, problem = NULL{_ONE}"  # noqa: S608 - constants
+    " AND answered IS NULL AND closed IS NULL"
+)
+_REFUSE = f"UPDATE pauses SET answered = NULL, input = NULL, problem = ?{_ONE}"  # noqa: S608
+_CLOSE = f"UPDATE pauses SET closed = ?{_ONE} AND answered IS NULL"  # noqa: S608
+_SELECT = f"SELECT {_COLUMNS} FROM pauses"  # noqa: S608
+_SELECT_OPEN = (
+    f"{_SELECT} WHERE (root_id = ? OR flow_run_id = ?) AND answered IS NULL AND closed IS NULL"
+    " ORDER BY requested, flow_run_id, key"
+)
+_HOLDER = "SELECT r.owner_id, o.ended FROM flow_runs r LEFT JOIN owners o ON o.id = r.owner_id WHERE r.id = ?"
+
+
+def open_pause(db: sqlite3.Cursor, owner: int | None, given: PauseRecord) -> PauseRecord:
+    """See `PauseRows.open_pause`."""
+    row = (
+        given.flow_run_key,
+        given.key,
+        given.root_key,
+        given.requested,
+        given.expires,
+        given.suspends,
+        given.schema,
+        given.type,
+    )
+    db.execute(_OPEN, tidied(row))
+    found = db.execute(f"{_SELECT}{_ONE}", tidied((given.flow_run_key, given.key))).fetchone()
+    return _record(found)
+
+
+def answer(
+    db: sqlite3.Cursor, owner: int | None, run_key: bytes, key: str, now: int, content: str | bytes | None
+) -> bool:
+    """See `PauseRows.answer_pause`."""
+    return db.execute(_ANSWER, tidied((now, content, run_key, key))).rowcount == 1
+
+
+def refuse(db: sqlite3.Cursor, owner: int | None, run_key: bytes, key: str, problem: str) -> None:
+    """See `PauseRows.refuse_answer`."""
+    db.execute(_REFUSE, tidied((problem, run_key, key)))
+
+
+def close(db: sqlite3.Cursor, owner: int | None, run_key: bytes, key: str, now: int) -> bool:
+    """See `PauseRows.close_pause`."""
+    return db.execute(_CLOSE, tidied((now, run_key, key))).rowcount == 1
+
+
+def pause(db: sqlite3.Connection, run_key: bytes, key: str) -> PauseRecord | None:
+    """See `PauseRows.read_pause`."""
+    row = db.execute(f"{_SELECT}{_ONE}", tidied((run_key, key))).fetchone()
+    return None if row is None else _record(row)
+
+
+def open_pauses(db: sqlite3.Connection, run_key: bytes) -> list[PauseRecord]:
+    """See `PauseRows.read_open_pauses`."""
+    return [_record(row) for row in db.execute(_SELECT_OPEN, (run_key, run_key)).fetchall()]
+
+
+def request_suspension(db: sqlite3.Cursor, owner: int | None, request: SuspensionRequest) -> None:
+    """See `PauseRows.request_suspension`."""
+    row = request.flow_run_key, request.requested, request.expires
+    db.execute("INSERT OR REPLACE INTO suspensions VALUES (?,?,?)", row)
+
+
+def suspension(db: sqlite3.Connection, run_key: bytes) -> SuspensionRequest | None:
+    """See `PauseRows.read_suspension`."""
+    row = db.execute("SELECT * FROM suspensions WHERE flow_run_id = ?", (run_key,)).fetchone()
+    return None if row is None else SuspensionRequest(*row)
+
+
+def drop_suspension(db: sqlite3.Cursor, owner: int | None, run_key: bytes) -> None:
+    """See `PauseRows.drop_suspension`."""
+    db.execute("DELETE FROM suspensions WHERE flow_run_id = ?", (run_key,))
+
+
+def holder(db: sqlite3.Connection, owner: int | None, run_key: bytes) -> Holder:
+    """See `PauseRows.read_holder`; what has no owner is in memory."""
+    row = db.execute(_HOLDER, (run_key,)).fetchone()
+    if row is None:
+        return "nobody"
+    found, ended = row
+    if found is None or found == owner:
+        return "us"
+    return "others" if ended is None else "nobody"
+
+
+def _record(row: Row) -> PauseRecord:
+    run_key, key, root_key, requested, expires, suspends, schema, kind, *rest = row
+    answered, content, problem, closed = rest
+    return PauseRecord(
+        flow_run_key=run_key,
+        key=key,
+        root_key=root_key,
+        requested=requested,
+        expires=expires,
+        suspends=bool(suspends),
+        schema=schema,
+        type=kind,
+        answered=answered,
+        input=content,
+        problem=problem,
+        closed=closed,
+    )

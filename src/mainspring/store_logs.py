@@ -1,0 +1,52 @@
+"""The lines of run loggers, on their way to the run store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from mainspring import clock
+from mainspring.settings import get_current_settings
+from mainspring.store.protocol import LogEntry
+
+__all__ = ["RunLogHandler"]
+
+
+class RunLogHandler(logging.Handler):
+    """Keeps the lines of run loggers in the run store of the context that writes them.
+
+    A line with the extra attribute ``send_to_api`` set to False is left out; the settings ``logging.to_api`` say
+    whether any are kept, and how much of each.
+
+    Args:
+        keep: What takes the lines.
+    """
+
+    def __init__(self, keep: Callable[[LogEntry], None]) -> None:
+        super().__init__()
+        self._keep = keep
+
+    def emit(self, record: logging.LogRecord) -> None:
+        settings = get_current_settings().logging.to_api
+        if not settings.enabled or not getattr(record, "send_to_api", True):
+            return
+        try:
+            message = self.format(record)
+            if len(message) > settings.max_log_size:
+                cut = len(message) - settings.max_log_size
+                message = f"{message[: settings.max_log_size]}... ({cut} characters cut)"
+            entry = LogEntry(
+                at=clock.current().now(),
+                level=record.levelno,
+                logger=record.name,
+                message=message,
+                flow_run_key=_key(getattr(record, "flow_run_id", None)),
+                task_run_key=_key(getattr(record, "task_run_id", None)),
+            )
+            self._keep(entry)
+        except Exception:  # logging must never break the code that logs: the standard library's rule
+            self.handleError(record)
+
+
+def _key(run_id: str | None) -> bytes | None:
+    return bytes.fromhex(run_id.replace("-", "")) if run_id and "<" not in run_id else None
