@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
-from mainspring._interruption import interrupt_thread, take_back
+from mainspring._interruption import interrupt_thread, is_leaving, take_back
 
 __all__ = ["CancelScope", "Stop", "StopKind", "inside", "live"]
 
@@ -45,6 +45,9 @@ class Stop:
         self.reason = reason
 
 
+CLEAR_UP = 5.0
+"""Seconds that code has to clear up after it was interrupted, until it is interrupted again."""
+
 _ARRIVED = threading.Event()
 _ARRIVED.set()
 
@@ -62,16 +65,19 @@ class CancelScope:
         stopped_by: Set when this very scope was told to stop.
         thread: The thread that it was made in.
         asyncio_task: The asyncio task that carries the attempt out; None for sync ones.
+        is_suspended: Its generator waits for its consumer, whose code is not inside of the scope.
     """
 
     __slots__ = (
         "_callbacks",
         "_cancellations",
+        "_interrupted_at",
         "_interruption",
         "_is_open",
         "asyncio_task",
         "deadline",
         "engine",
+        "is_suspended",
         "key",
         "parent",
         "stopped_by",
@@ -86,8 +92,10 @@ class CancelScope:
         self.stopped_by: Stop | None = None
         self.thread = threading.get_ident()
         self.asyncio_task: Any = None
+        self.is_suspended = False
         self._is_open = False
         self._interruption: threading.Event | None = None
+        self._interrupted_at = float("-inf")
         self._cancellations = 0
         self._callbacks: list[Callback] | None = None
 
@@ -141,13 +149,49 @@ class CancelScope:
             take_back(sent)
         return True
 
+    def suspend(self) -> None:
+        """What goes on here from now on is the consumer's, until `resume`."""
+        self.close()
+        self.is_suspended = True
+
+    def resume(self, asyncio_task: Any) -> None:
+        """The generator goes on, maybe in another thread."""
+        self.thread, self.asyncio_task = threading.get_ident(), asyncio_task
+        self.is_suspended = False
+        self.open()
+
+    @contextmanager
+    def closed(self) -> Generator[None]:
+        """Inside of the block is code of ours again, which is not interrupted; does nothing in other threads."""
+        if not self._is_open or self.thread != threading.get_ident():
+            yield
+            return
+        self.close()
+        try:
+            yield
+        finally:
+            self.open()
+
+    def is_at_work(self) -> bool:
+        """Whether code of the attempt may be running, apart from one that was given up."""
+        if self.is_suspended or (self.asyncio_task is not None and self.asyncio_task.done()):
+            return False
+        return all(
+            each.stopped_by is None or each.stopped_by.kind is not StopKind.GIVEN_UP for each in self.around()
+        )
+
     def interrupt(self) -> bool:
         """Raise an exception in the code that runs in the scope, at its next bytecode; False if there is none.
 
-        In the main thread, blocking calls are interrupted, too. An asyncio task is cancelled.
+        In the main thread, blocking calls are interrupted, too. An asyncio task is cancelled. Code that was interrupted
+        and clears up now, as far as that can be told, has `CLEAR_UP` seconds for it.
         """
         if self.asyncio_task is not None:
             return self._is_open and self._cancel_task()
+        now = time.monotonic()
+        if now < self._interrupted_at + CLEAR_UP and is_leaving(self.thread):
+            return False
+        self._interrupted_at = now
         self._interruption = sent = threading.Event()
         try:
             if self._is_open:
@@ -157,17 +201,37 @@ class CancelScope:
             sent.set()
         return False
 
-    def forget_cancelling(self) -> None:
-        """The asyncio task goes on: the cancellations that it was sent by `interrupt` have done their work."""
-        for _ in range(self._cancellations):
-            self.asyncio_task.uncancel()
+    def leave(self) -> None:
+        """The run is over, with all its attempts, or the next attempt has a scope of its own."""
+        self.close()
+        around = self.parent
+        if around is not None and around.is_same_place(self):
+            around._interrupted_at = max(around._interrupted_at, self._interrupted_at)
+        if not self._cancellations:
+            return
+        if self.stopped_by is None and around is not None and around.asyncio_task is self.asyncio_task:
+            around._cancellations += (
+                self._cancellations
+            )  # it is that one, or one further out, that goes on after them
+        else:
+            for _ in range(self._cancellations):
+                self.asyncio_task.uncancel()
         self._cancellations = 0
+
+    def follow(self, before: CancelScope) -> None:
+        """Take over from the scope of the attempt before."""
+        self._cancellations, before._cancellations = before._cancellations, 0
+        stop = before.stopped_by
+        if stop is not None and stop.kind is not StopKind.GIVEN_UP:
+            self.stop(stop)
 
     def _cancel_task(self) -> bool:
         task = self.asyncio_task
 
         def cancel() -> None:
-            if self._is_open and not task.done():
+            now = time.monotonic()
+            if self._is_open and not task.done() and now >= self._interrupted_at + CLEAR_UP:
+                self._interrupted_at = now
                 self._interruption = _ARRIVED
                 self._cancellations += 1
                 task.cancel()

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+from typing import Any
 
-__all__ = ["Interruption", "interrupt", "interrupt_thread", "take_back"]
+from mainspring.exceptions import RunCancelled
+
+__all__ = ["Interruption", "interrupt", "interrupt_thread", "is_leaving", "take_back"]
 
 
-class Interruption(BaseException):
+class Interruption(RunCancelled):
     """Raised in a thread on behalf of another one; whoever sent it knows why."""
+
+    def __str__(self) -> str:
+        return super().__str__() or "The run was told to stop."
 
 
 def interrupt(thread: int, kind: type[BaseException] = Interruption) -> None:
@@ -29,6 +36,19 @@ def interrupt_thread(thread: int) -> None:
         signal.pthread_kill(thread, signal.SIGINT)
     else:
         interrupt(thread)
+
+
+def is_leaving(thread: int) -> bool:
+    """Whether a thread is in an ``except`` or ``finally`` block that an interruption has brought it to."""
+    found: Any = sys._current_exceptions().get(thread)
+    error = found[1] if isinstance(found, tuple) else found  # Python 3.11 has a tuple
+    met: set[int] = set()
+    while error is not None and id(error) not in met:
+        if isinstance(error, RunCancelled | KeyboardInterrupt):
+            return True
+        met.add(id(error))
+        error = BaseException.__getattribute__(error, "__context__")
+    return False
 
 
 def take_back(sent: threading.Event | None = None) -> None:

@@ -339,8 +339,9 @@ def iterate_sync(engine: FlowRunEngine, return_type: ReturnType = "result") -> G
                             if step is None:
                                 engine.closing = True
                                 generator.close()
+                                engine.end_closing()
                                 break
-                            signal = engine.wanted_pause()
+                            signal = engine.told_to_stop() or engine.wanted_pause()
                             if signal is not None:
                                 step, argument = generator.throw, signal
                         engine.wait_for_returned(result)
@@ -399,8 +400,9 @@ async def iterate_async(
                             if step is None:
                                 engine.closing = True
                                 await generator.aclose()
+                                await engine.end_closing()
                                 break
-                            signal = engine.wanted_pause()
+                            signal = engine.told_to_stop() or engine.wanted_pause()
                             if signal is not None:
                                 step, argument = generator.athrow, signal
                         await engine.wait_for_returned(result)

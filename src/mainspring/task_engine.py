@@ -313,7 +313,11 @@ def run_generator_task_sync(
                     if step is None:
                         engine.closing = True
                         generator.close()
+                        engine.end_closing()
                         break
+                    signal = engine.told_to_stop()
+                    if signal is not None:
+                        step, argument = generator.throw, signal
                 engine.handle_success(result, txn)
     return engine.result()
 
@@ -360,7 +364,11 @@ async def run_generator_task_async(
                     if step is None:
                         engine.closing = True
                         await generator.aclose()
+                        await engine.end_closing()
                         break
+                    signal = engine.told_to_stop()
+                    if signal is not None:
+                        step, argument = generator.athrow, signal
                 await engine.handle_success(result, txn)
     await engine.result()
 

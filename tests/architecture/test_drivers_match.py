@@ -59,6 +59,7 @@ TWINS = {
     "atake_tag_slots": "take_tag_slots",
     "asend": "send",
     "asleep": "sleep",
+    "await_inside": "wait_inside",
     "asynccontextmanager": "contextmanager",
     "athrow": "throw",
     "current_task": "no_task",

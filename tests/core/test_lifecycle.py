@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mainspring._core import lifecycle
-from mainspring._core.effects import Ask, Enter, Prepare, RunHooks, SleepUntil
+from mainspring._core.effects import Ask, EndInside, Enter, Prepare, RunHooks, SleepUntil
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready, Returned
 from mainspring._core.policy import RunPolicy
 from mainspring._core.transitions import enter
@@ -76,6 +76,8 @@ class Script:
             case SleepUntil(when=when):
                 self.effects.append(f"sleep until {when / SECOND:g}")
                 self.time = when
+            case EndInside():
+                self.effects.append("end inside")
         return None
 
     def begin(self) -> Any:
@@ -93,6 +95,9 @@ class Script:
 
     def crash(self, error: BaseException) -> Any:
         return self.drive(lifecycle.crash(self.policy, self.run, error, self.now))
+
+    def cancel(self, reason: str = "enough") -> Any:
+        return self.drive(lifecycle.cancel(self.policy, self.run, reason, self.now))
 
 
 def running(policy: RunPolicy | None = None) -> Script:
@@ -394,6 +399,35 @@ def test_crash_never_overwrites_a_final_state(kind: str) -> None:
     """What is over cannot crash any more."""
     script = Script(state=State(kind))
     assert script.crash(KeyboardInterrupt()) is False
+    assert script.effects == []
+
+
+# cancel
+
+
+@pytest.mark.parametrize("kind", ["PENDING", "SCHEDULED", "RUNNING", "PAUSED"])
+def test_cancel_from_anywhere(kind: str) -> None:
+    """Every unfinished run can be cancelled: it is shown, what is inside ends, and only then it is over."""
+    script = Script(RunPolicy("Task run", hooks={StateType.CANCELLED: [hook]}), State(kind, at=0))
+    assert script.cancel("not needed") is True
+    assert script.effects == ["enter Cancelling", "end inside", "enter Cancelled"]
+    assert script.run.state.message == "not needed"
+    script.finish()
+    assert script.effects[3:] == ["hooks hook for Cancelled"]
+
+
+def test_cancel_what_is_shown_already() -> None:
+    """Whoever asked has shown it before the code has ended; it is not shown twice."""
+    script = Script(state=State(StateType.CANCELLING, at=0))
+    assert script.cancel() is True
+    assert script.effects == ["end inside", "enter Cancelled"]
+
+
+@pytest.mark.parametrize("kind", ["COMPLETED", "FAILED", "CANCELLED", "CRASHED"])
+def test_cancel_never_overwrites_a_final_state(kind: str) -> None:
+    """What is over is not cancelled any more, and nothing is waited for."""
+    script = Script(state=State(kind))
+    assert script.cancel() is False
     assert script.effects == []
 
 

@@ -12,6 +12,7 @@ from mainspring.runs import Constant, FlowRun, Parameter, Resumption, TaskRun, T
 from mainspring.states import AwaitingRetry, State, StateDetails
 from mainspring.store import CacheKey, Change, LogEntry, RunFilter, RunStore, SlotRequest
 from mainspring.store.results import CrashHooks
+from tests.store.cancellations import CancellationRowsConformance
 from tests.store.histories import (
     CANCELLING,
     COMPLETED,
@@ -36,7 +37,7 @@ from tests.store.results import ResultRowsConformance
 EVERYTHING = RunFilter()
 
 
-class RunStoreConformance(ResultRowsConformance, PauseRowsConformance):
+class RunStoreConformance(CancellationRowsConformance, ResultRowsConformance, PauseRowsConformance):
     """Subclasses define the fixture ``store``."""
 
     @pytest.fixture

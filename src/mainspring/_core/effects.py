@@ -1,4 +1,4 @@
-"""What the core asks of its driver. Five effects; each is performed at once and answered with a value.
+"""What the core asks of its driver. Six effects; each is performed at once and answered with a value.
 
 =============  ==============================================================  =====================
 effect         the driver                                                      and replies with
@@ -8,6 +8,7 @@ effect         the driver                                                      a
 `RunHooks`     calls the hooks; one that fails is logged, not raised           nothing
 `Ask`          calls the retry condition; one that fails is logged, means no   True or False
 `SleepUntil`   waits until a wall time                                         nothing
+`EndInside`    waits until nothing goes on inside of the run                   nothing
 =============  ==============================================================  =====================
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 
 from mainspring.states import State
 
-__all__ = ["Ask", "Effect", "Enter", "Prepare", "RunHooks", "SleepUntil"]
+__all__ = ["Ask", "Effect", "EndInside", "Enter", "Prepare", "RunHooks", "SleepUntil"]
 
 
 class Enter:
@@ -65,5 +66,11 @@ class SleepUntil:
         self.when = when
 
 
-Effect = Enter | Prepare | RunHooks | Ask | SleepUntil
+class EndInside:
+    """Wait for the end of what goes on inside of a run that was told to stop; all of it was told, too."""
+
+    __slots__ = ()
+
+
+Effect = Enter | Prepare | RunHooks | Ask | SleepUntil | EndInside
 """Something the core wants done."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from mainspring._core.effects import Ask, Effect, Enter, Prepare, RunHooks, SleepUntil
+from mainspring._core.effects import Ask, Effect, EndInside, Enter, Prepare, RunHooks, SleepUntil
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready, Returned
 from mainspring._core.policy import RunPolicy
 from mainspring._core.transitions import Move, next_state, retry_delay
@@ -58,6 +58,7 @@ Phase = Generator[Effect, Any, Any]
 Now = Callable[[], int]
 
 _PREPARE = Prepare()
+_END_INSIDE = EndInside()
 
 
 def begin(policy: RunPolicy, run: Run, now: Now) -> Phase:
@@ -192,12 +193,13 @@ def crash(policy: RunPolicy, run: Run, error: BaseException, now: Now) -> Phase:
 def cancel(policy: RunPolicy, run: Run, reason: str, now: Now) -> Phase:
     """Record that the run has ended because somebody has asked for it; a final state is never overwritten.
 
-    Effects on this path never wait. Returns True if the run was cancelled by this call.
+    It is Cancelling for as long as anything goes on inside of it. Returns True if the run was cancelled by this call.
     """
     if run.state.is_final():
         return False
     if not run.state.is_cancelling():
         yield Enter(next_state(run, Move.STOP, now(), reason))
+    yield _END_INSIDE
     yield Enter(next_state(run, Move.CANCEL, now(), reason))
     return True
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 from mainspring import clock
-from mainspring._cancel_scopes import CancelScope, Stop, StopKind, live
+from mainspring._cancel_scopes import CancelScope, Stop, live
 from mainspring.annotations import NotSet
 from mainspring.context import current_scope
-from mainspring.exceptions import RunCancelled
+from mainspring.exceptions import RunCancelled, TerminationSignal
 
 __all__ = ["BoundedRun"]
 
@@ -59,19 +59,15 @@ class BoundedRun:
         scope = self._cancel_scope = live[key] = CancelScope(key, self._around_scope, self)
         scope.asyncio_task = self.asyncio_task()
         scope.open()
-        if (
-            before is not None
-            and before.stopped_by is not None
-            and before.stopped_by.kind is not StopKind.GIVEN_UP
-        ):
-            scope.stop(before.stopped_by)
+        if before is not None:
+            scope.follow(before)
         return scope
 
     def _leave_scope(self) -> None:
         """Nothing of the run goes on any more."""
         scope = self._cancel_scope
         if scope is not None:
-            scope.close()
+            scope.leave()
             scope.engine = None
             if live.get(self.run.key) is scope:
                 del live[self.run.key]
@@ -84,14 +80,36 @@ class BoundedRun:
         return None if scope is None else scope.stopped()
 
     def absorbs(self, error: BaseException | None) -> bool:
-        """Whether an exception that leaves the run ends here: it was meant for this run, and those inside of it."""
+        """Whether an exception that leaves a cancelled run ends here, where it has passed all that it was meant for.
+
+        What somebody else wants goes on: the end of the process, or of a generator.
+        """
+        if error is None or not self.run or not self.run.state.is_cancelled():
+            return False
+        if isinstance(error, Exception | SystemExit | TerminationSignal | GeneratorExit):
+            return False
+        stop = self._stop()
+        return stop is not None and self._is_outermost(stop)
+
+    def _is_outermost(self, stop: Stop) -> bool:
+        """Whether nothing around the run, in the same thread, has to end with it."""
         scope = self._cancel_scope
-        if error is None or scope is None or scope.stopped_by is None or not self.run.state.is_cancelled():
-            return False
-        if isinstance(error, Exception) or scope.stopped_by.kind is not StopKind.CANCELLED:
-            return False
-        scope.forget_cancelling()
-        return True
+        assert scope is not None
+        around = scope.parent
+        is_root = scope.stopped_by is stop or around is None or around.key is None
+        return is_root or around.thread != scope.thread
+
+    def unended(self) -> RunCancelled | None:
+        """What to leave a run by that was shown as Cancelling just when it would have made its next attempt."""
+        if self.run is None or not self.run.state.is_cancelling():
+            return None
+        stop = self._stop()
+        return None if stop is None else RunCancelled(stop.reason)
+
+    def told_to_stop(self) -> RunCancelled | None:
+        """What to throw into a generator that goes on, if it was told to stop meanwhile."""
+        stop = self._stop()
+        return None if stop is None else RunCancelled(stop.reason)
 
     def end_call(self) -> None:
         """The function of the user has ended: nobody interrupts it any more, and what follows is ours.

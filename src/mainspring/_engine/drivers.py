@@ -10,20 +10,23 @@ from typing import Any
 
 from mainspring import clock
 from mainspring._core import lifecycle
-from mainspring._core.effects import Ask, Enter, Prepare, RunHooks, SleepUntil
+from mainspring._core.effects import Ask, EndInside, Enter, Prepare, RunHooks, SleepUntil
 from mainspring._core.outcomes import Outcome, Raised, Ready, Returned
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.cancelling import see_to_cancellations
 from mainspring._engine.inputs import find_unfinished
+from mainspring._engine.overdue import end_suspended
 from mainspring._engine.recorded import Keeping, RecordedRun
 from mainspring._engine.scopes import AsyncAttemptScope, SyncAttemptScope
-from mainspring._engine.stopping import asleep, sleep
+from mainspring._engine.stopping import asleep, await_inside, sleep, wait_inside
 from mainspring._engine.timeouts import comes_from_outside
 from mainspring._portal import afinish, current_task, finish, no_task
 from mainspring._representation import shown
 from mainspring.annotations import NotSet
 from mainspring.client import AsyncClient, Client
 from mainspring.concurrency import arelease_left_over, atake_tag_slots, release_left_over, take_tag_slots
+from mainspring.context import shielded
+from mainspring.exceptions import IllegalTransition, RunCancelled
 from mainspring.futures.turns import paused
 from mainspring.states import Failed, State, is_stored
 from mainspring.supervision import on_beats
@@ -84,6 +87,9 @@ class SyncDriver(RecordedRun):
                 effect = phase.send(reply)
             except StopIteration as end:
                 return end.value
+            except IllegalTransition:
+                self.raise_if_stopped()  # it was shown as Cancelling a moment ago, and nothing but that counts
+                raise
             reply = None
             if type(effect) is Enter:
                 if self._keeps_result and self._is_to_be_kept(effect.state):
@@ -97,6 +103,8 @@ class SyncDriver(RecordedRun):
                 reply = self.ask(effect.condition, effect.state)
             elif type(effect) is SleepUntil:
                 self.sleep_until(effect.when)
+            elif type(effect) is EndInside:
+                self.end_inside()
 
     # Effects
 
@@ -117,6 +125,8 @@ class SyncDriver(RecordedRun):
 
     def prepare(self) -> Outcome:
         """Wait for the upstream runs, then resolve the parameters and name the run."""
+        if self._around_scope is not None:
+            self.raise_if_stopped()
         may_wait = self.wait_for is not None or not is_atomic((self.parameters or {}).values())
         if may_wait and not self.wait_for_inputs():
             return self._refuse_itself()
@@ -175,6 +185,26 @@ class SyncDriver(RecordedRun):
         self.raise_if_stopped()
         if waiting is not None:
             self._slots = take_tag_slots(self.run.tags, self.run.key)
+
+    def end_inside(self) -> None:
+        """Wait until nothing goes on inside of the run, which was told to stop; not again if that is interrupted."""
+        scope = self._cancel_scope
+        if scope is not None and not self._has_ended_inside:
+            self._has_ended_inside = True
+            end_suspended(scope)
+            wait_inside(scope)
+
+    def end_closing(self) -> None:
+        """The consumer of a generator has closed it; if it was told to stop meanwhile, it was cancelled.
+
+        Raises:
+            GeneratorExit: The run is over, and nothing else comes of it.
+        """
+        stop = self._stop()
+        if stop is not None:
+            self.handle_crash(RunCancelled(stop.reason))
+        if stop is not None or self.settler is not None:
+            raise GeneratorExit
 
     # The methods by which an engine is used
 
@@ -246,7 +276,8 @@ class SyncDriver(RecordedRun):
         run = self._require_run()
         last = lifecycle.finish(self.subject.policy, run.state if state is None else state)
         if last is not None:
-            self.run_hooks(last.hooks, last.state)
+            with shielded():
+                self.run_hooks(last.hooks, last.state)
 
 
 class AsyncDriver(RecordedRun):
@@ -300,6 +331,9 @@ class AsyncDriver(RecordedRun):
                 effect = phase.send(reply)
             except StopIteration as end:
                 return end.value
+            except IllegalTransition:
+                self.raise_if_stopped()  # it was shown as Cancelling a moment ago, and nothing but that counts
+                raise
             reply = None
             if type(effect) is Enter:
                 if self._keeps_result and self._is_to_be_kept(effect.state):
@@ -313,6 +347,8 @@ class AsyncDriver(RecordedRun):
                 reply = await self.ask(effect.condition, effect.state)
             elif type(effect) is SleepUntil:
                 await self.sleep_until(effect.when)
+            elif type(effect) is EndInside:
+                await self.end_inside()
 
     # Effects
 
@@ -333,6 +369,8 @@ class AsyncDriver(RecordedRun):
 
     async def prepare(self) -> Outcome:
         """Wait for the upstream runs, then resolve the parameters and name the run."""
+        if self._around_scope is not None:
+            self.raise_if_stopped()
         may_wait = self.wait_for is not None or not is_atomic((self.parameters or {}).values())
         if may_wait and not await self.wait_for_inputs():
             return self._refuse_itself()
@@ -391,6 +429,26 @@ class AsyncDriver(RecordedRun):
         self.raise_if_stopped()
         if waiting is not None:
             self._slots = await atake_tag_slots(self.run.tags, self.run.key)
+
+    async def end_inside(self) -> None:
+        """Wait until nothing goes on inside of the run, which was told to stop; not again if that is interrupted."""
+        scope = self._cancel_scope
+        if scope is not None and not self._has_ended_inside:
+            self._has_ended_inside = True
+            end_suspended(scope)
+            await await_inside(scope)
+
+    async def end_closing(self) -> None:
+        """The consumer of a generator has closed it; if it was told to stop meanwhile, it was cancelled.
+
+        Raises:
+            GeneratorExit: The run is over, and nothing else comes of it.
+        """
+        stop = self._stop()
+        if stop is not None:
+            await self.handle_crash(RunCancelled(stop.reason))
+        if stop is not None or self.settler is not None:
+            raise GeneratorExit
 
     # The methods by which an engine is used
 
@@ -462,4 +520,5 @@ class AsyncDriver(RecordedRun):
         run = self._require_run()
         last = lifecycle.finish(self.subject.policy, run.state if state is None else state)
         if last is not None:
-            await self.run_hooks(last.hooks, last.state)
+            with shielded():
+                await self.run_hooks(last.hooks, last.state)

@@ -103,6 +103,7 @@ class BaseFlowRunEngine(PausableFlowRun):
             self._begin_steps(begins_to_resume)
         if begins_to_resume:
             self._attachments = crash_note(run.key, self.flow)
+            self._recorder.store.drop_cancellation(run.key)  # that was meant for what has ended
         if self._stand_in is not None:
             self._mirror(self._stand_in, state)
             if state.type is StateType.COMPLETED and self._around is not None:
@@ -180,6 +181,12 @@ class BaseFlowRunEngine(PausableFlowRun):
             self._is_announced = self._named = True
         self.logger = flow_run_logger(run, flow)
 
+    def show(self, state: State) -> None:
+        """See `RecordedRun.show`; the task run that stands for a subflow run shows it, too."""
+        if self._stand_in is not None:
+            self._mirror(self._stand_in, state, unless_over=True)
+        super().show(state)
+
     def _new_key(self) -> bytes:
         return identifiers.new_id() if self._reservation is None else self._reservation.flow_run_key
 
@@ -228,12 +235,12 @@ class BaseFlowRunEngine(PausableFlowRun):
         stand_in.claim(pending)
         self._recorder.enter(stand_in, pending, wait=False)
 
-    def _mirror(self, stand_in: TaskRun, state: State) -> None:
+    def _mirror(self, stand_in: TaskRun, state: State, unless_over: bool = False) -> None:
         details = msgspec.structs.replace(state.state_details) if state.has_details else StateDetails()
         details.child_flow_run_id = self.flow_run.id if self.flow_run else None
         copy = State(state.type, state.name, state.message, NotSet, None, details, at=state.at)
         stand_in.claim(copy)
-        self._recorder.enter(stand_in, copy, wait=False)
+        self._recorder.enter(stand_in, copy, wait=False, unless_over=unless_over)
 
     def _enter_run(self) -> None:
         self._choose_store()

@@ -22,7 +22,7 @@ import traceback
 from functools import partial
 from typing import Any
 
-from mainspring._cancel_scopes import CancelScope, Stop, StopKind, inside
+from mainspring._cancel_scopes import CancelScope, Stop, StopKind, inside, live
 from mainspring._engine.deadlines import call_at
 from mainspring._engine.stopping import interrupt_all
 from mainspring._engine.tracebacks import is_own
@@ -32,10 +32,14 @@ from mainspring.exceptions import RunCancelled
 from mainspring.logging import engine_logs
 from mainspring.transactions.settling import release
 
-__all__ = ["GRACE", "GivenUp", "Overdue"]
+__all__ = ["GRACE", "GivenUp", "Overdue", "end_suspended"]
 
 GRACE = 0.02
 """Seconds after the deadline in which a function may end by itself."""
+
+
+_NOBODY = 0
+"""No thread has this number: nobody enters states of a run any more."""
 
 
 class GivenUp(BaseException):
@@ -125,7 +129,7 @@ class Overdue:
             interrupt_all([each for each in inner if each.thread != self.thread])
             self._report()
             for each in sorted(stuck, key=lambda each: -sum(1 for _ in each.around())):
-                self._end_inner(each.engine, stop)
+                _end_inner(each.engine, stop)
             self._end_attempt(error)
         except BaseException as problem:  # told to whoever waits for the run
             self._problem = problem
@@ -134,13 +138,6 @@ class Overdue:
                 engine.hand_over(None, problem)
         finally:
             self._done.set()
-
-    def _end_inner(self, engine: Any, stop: Stop) -> None:
-        """Settle a run that goes on in the same thread: it ends with what is around it."""
-        finish(engine.handle_crash(RunCancelled(stop.reason)))
-        release_left_over(engine.run.key)
-        _roll_back(engine)
-        _end_run(engine)
 
     def _end_attempt(self, error: TimeoutError) -> None:
         engine = self._engine
@@ -176,6 +173,28 @@ class Overdue:
             if engine.hand_over is not None
             else "The run is recorded as timed out, and its caller goes on when that call returns.",
         )
+
+
+def _end_inner(engine: Any, stop: Stop) -> None:
+    """Settle a run from outside, which ends with what is around it."""
+    finish(engine.handle_crash(RunCancelled(stop.reason)))
+    release_left_over(engine.run.key)
+    _roll_back(engine)
+    _end_run(engine)
+
+
+def end_suspended(scope: CancelScope) -> None:
+    """Settle generators that are suspended inside of a run which was cancelled: nobody may ever go on with them."""
+    stop = scope.stopped()
+    assert stop is not None
+    suspended = [each for each in inside(scope) if each.is_suspended and each is not scope]
+    for each in sorted(suspended, key=lambda each: -sum(1 for _ in each.around())):
+        engine = each.engine
+        if engine is not None:
+            engine.settler = threading.get_ident()
+            _end_inner(engine, stop)
+            engine.settler = _NOBODY  # whoever resumes or closes it learns of it
+            live.pop(engine.run.key, None)
 
 
 def _roll_back(engine: Any) -> None:

@@ -116,6 +116,7 @@ class RecordedRun(BoundedRun):
     _kept_under: str | None = None  # the key under which the result counts already, as a row
     _confirms = False  # whatever is entered has to be accepted by the store, for others go on from there
     _unrecorded = False  # a state was refused or could not be written: nobody is to be told of it
+    _has_ended_inside = False  # what went on inside of the run when it was told to stop
     _is_lost = (
         False  # it was, because this process counted as dead, which has been told once for all of its runs
     )
@@ -404,8 +405,8 @@ class RecordedRun(BoundedRun):
         ended = yield from lifecycle.cancel(self.subject.policy, self.run, stop.reason, self._now)
         if ended:
             # Whoever called what was cancelled by itself can go on; inside of a tree that was, nobody can.
-            is_root = self._cancel_scope is not None and self._cancel_scope.stopped_by is stop
-            self._raised = CancelledRun(stop.reason) if is_root else RunCancelled(stop.reason)
+            kind = CancelledRun if self._is_outermost(stop) else RunCancelled
+            self._raised = kind(stop.reason)
             self._failure_told = True
             if engine_logs(logging.WARNING):
                 self.logger.warning("%s was cancelled: %s", self.subject.policy.noun, stop.reason)

@@ -64,6 +64,8 @@ class SyncRunScope:
         is_absorbed = False
         try:
             try:
+                if error is None:
+                    error = engine.unended()
                 if engine._must_crash(error):
                     engine.handle_crash(error)
                 if engine.run is not None and engine.settler is None:
@@ -77,6 +79,8 @@ class SyncRunScope:
                     engine.handle_crash(late)
                 raise
             is_absorbed = bool(engine.absorbs(error))
+            if error is not None and kind is None and not is_absorbed:
+                raise error
             return is_absorbed
         finally:
             engine._leave_run(None if is_absorbed else error)
@@ -174,6 +178,8 @@ class AsyncRunScope:
         is_absorbed = False
         try:
             try:
+                if error is None:
+                    error = engine.unended()
                 if engine._must_crash(error):
                     await engine.handle_crash(error)
                 if engine.run is not None and engine.settler is None:
@@ -187,6 +193,8 @@ class AsyncRunScope:
                     await engine.handle_crash(late)
                 raise
             is_absorbed = bool(engine.absorbs(error))
+            if error is not None and kind is None and not is_absorbed:
+                raise error
             return is_absorbed
         finally:
             engine._leave_run(None if is_absorbed else error)
@@ -260,8 +268,11 @@ class SyncRunnerScope:
     def __enter__(self) -> None:
         self.runner, self.background = self.engine._start_runner()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.engine._cancel_scope.close()  # what is waited for is told to stop by itself
         leave(self.runner, self.background)
+        if kind is None:
+            self.engine.raise_if_stopped()
 
 
 class AsyncRunnerScope:
@@ -275,8 +286,11 @@ class AsyncRunnerScope:
     async def __aenter__(self) -> None:
         self.runner, self.background = self.engine._start_runner()
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.engine._cancel_scope.close()  # what is waited for is told to stop by itself
         await aleave(self.runner, self.background)
+        if kind is None:
+            self.engine.raise_if_stopped()
 
 
 def leave(runner: Any, background: BackgroundRuns) -> None:

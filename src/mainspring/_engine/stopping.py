@@ -11,11 +11,16 @@ from mainspring._cancel_scopes import CancelScope, Stop, StopKind, inside, live
 from mainspring._core.transitions import Move, next_state
 from mainspring._engine.deadlines import call_at
 from mainspring.exceptions import IllegalTransition
+from mainspring.futures.turns import paused
 
-__all__ = ["asleep", "interrupt_all", "sleep", "stop_run"]
+__all__ = ["asleep", "await_inside", "interrupt_all", "sleep", "stop_run", "wait_inside"]
 
 AGAIN = 0.25
 """Seconds after which what was interrupted and goes on is interrupted again: it may have swallowed the exception."""
+
+FIRST_PAUSE = 0.001
+LONGEST_PAUSE = 0.05
+"""Seconds between two looks whether anything goes on inside of a run."""
 
 
 def stop_run(key: bytes, stop: Stop) -> bool:
@@ -34,21 +39,28 @@ def stop_run(key: bytes, stop: Stop) -> bool:
     scope = live.get(key)
     if scope is None:
         return False
-    if scope.stop(stop) and stop.kind is StopKind.CANCELLED:
-        _show_cancelling(scope, stop)
-    _press(key, stop)
+    if scope.stop(stop):  # else it is under way
+        if stop.kind is StopKind.CANCELLED:
+            _show_cancelling(scope, stop)
+        _press(key, stop)
     return True
 
 
 def interrupt_all(scopes: Iterable[CancelScope]) -> None:
     """Interrupt the code that runs in some scopes, once in each thread and each asyncio task.
 
-    It is the outermost scope that is interrupted: the exception passes all the others on its way.
+    It is the innermost scope that is interrupted, for it knows whether code of a user's or of ours is at work; on its
+    way the exception passes those around.
     """
-    outermost: list[CancelScope] = []
-    for scope in sorted(scopes, key=lambda each: sum(1 for _ in each.around())):
-        if not any(each.is_same_place(scope) for each in outermost):
-            outermost.append(scope)
+    awake = [scope for scope in scopes if not scope.is_suspended]
+    passed: set[CancelScope] = set()
+    for scope in awake:
+        for around in scope.around():
+            is_passed = around.asyncio_task is None or scope.asyncio_task in {None, around.asyncio_task}
+            if around is not scope and around.thread == scope.thread and is_passed:
+                passed.add(around)
+    for scope in awake:
+        if scope not in passed:
             scope.interrupt()
 
 
@@ -82,10 +94,44 @@ def _press(key: bytes, stop: Stop) -> None:
     call_at(time.monotonic() + AGAIN, lambda: _press(key, stop))
 
 
+def wait_inside(scope: CancelScope) -> None:
+    """Block the calling thread until nothing goes on inside of a scope."""
+    pause = FIRST_PAUSE
+    with paused():
+        while _is_at_work_inside(scope):
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def await_inside(scope: CancelScope) -> None:
+    """`wait_inside` without blocking the event loop."""
+    import asyncio  # whoever awaits has it already
+
+    pause = FIRST_PAUSE
+    with paused():
+        while _is_at_work_inside(scope):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _is_at_work_inside(scope: CancelScope) -> bool:
+    """Whether anything goes on inside of a scope, other than in the asyncio task, or the thread, that asks.
+
+    What the latter has begun cannot end as long as it does not go on.
+    """
+    for each in inside(scope):
+        is_here = each.thread == scope.thread and scope.asyncio_task in {None, each.asyncio_task}
+        if each is not scope and not is_here and each.is_at_work():
+            return True
+    return False
+
+
 def _show_cancelling(scope: CancelScope, stop: Stop) -> None:
-    run = scope.engine.run
+    engine = scope.engine
+    if engine is None:  # it is over
+        return
     try:
-        state = next_state(run, Move.STOP, clock.current().now(), stop.reason)
+        state = next_state(engine.run, Move.STOP, clock.current().now(), stop.reason)
     except IllegalTransition:  # it is over, or about to be
         return
-    scope.engine.show(state)
+    engine.show(state)

@@ -13,6 +13,7 @@ from mainspring._core.circles import Needs
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.workers import Series, WorkerPool
+from mainspring.context import current_scope
 from mainspring.futures import RunFuture
 from mainspring.futures.promises import Promise
 from mainspring.futures.turns import Turn, active_turn
@@ -113,7 +114,12 @@ class Submission:
         call, self._call = self._call, None  # callbacks on other futures hold on to this object
         context, self._context = self._context, _NO_CONTEXT
         promise = self.promise
-        if call is not None and promise.begin():
+        if call is None:
+            return
+        scope = context.run(current_scope)
+        if scope is not None and scope.stopped() is not None:  # what it would be part of ends
+            promise.cancel()
+        elif promise.begin():
             self._make(call, context)
 
     def _make(self, call: Callable[[], Outcome], context: contextvars.Context) -> None:

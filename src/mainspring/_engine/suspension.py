@@ -33,12 +33,14 @@ class Suspension:
         self.context = TaskRunContext.get()
         self.inner = BaseTransaction.activate(self.transaction.outer)
         TaskRunContext.activate(self.engine._context.outer)
+        self.engine._cancel_scope.suspend()
         if self.engine._limit is not None:
             self.engine._limit.suspend()
 
     def __exit__(self, *_: object) -> None:
         self.engine._context.outer = TaskRunContext.activate(self.context)
         self.transaction.outer = BaseTransaction.activate(self.inner)
+        self.engine._cancel_scope.resume(self.engine.asyncio_task())
         if self.engine._limit is not None:
             self.engine._limit.resume()
 
@@ -89,6 +91,7 @@ class FlowSuspension:
         self.task_run = TaskRunContext.activate(engine._outer.task_run)
         self.flow_run = FlowRunContext.activate(engine._context.outer)
         self.inner = BaseTransaction.activate(steps.outer)
+        engine._cancel_scope.suspend()
         if engine._limit is not None:
             engine._limit.suspend()
 
@@ -97,6 +100,7 @@ class FlowSuspension:
         engine._outer.task_run = TaskRunContext.activate(self.task_run)
         engine._context.outer = FlowRunContext.activate(self.flow_run)
         steps.outer = BaseTransaction.activate(self.inner)
+        engine._cancel_scope.resume(engine.asyncio_task())
         if engine._limit is not None:
             engine._limit.resume()
         steps.capture.__enter__()

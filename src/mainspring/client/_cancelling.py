@@ -15,7 +15,7 @@ from mainspring.states import State
 from mainspring.store.cancellations import CancellationRequest
 from mainspring.store.protocol import Change, RunStore
 
-__all__ = ["ask_to_cancel", "cancel_resting", "check_patience", "is_over"]
+__all__ = ["ask_to_cancel", "cancel_resting", "check_patience", "is_left", "is_over"]
 
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 0.1
@@ -47,10 +47,26 @@ def ask_to_cancel(store: RunStore, run_id: UUID | str, reason: str | None) -> Ta
                 f"The {kind} run {run.name!r} ({run.id}) cannot be cancelled: it is over, and {run.state.name}. Nothing"
                 " was changed."
             )
-        asked = CancellationRequest(key, why)
-        if store.request_cancellation(asked, clock.current().now()) or cancel_resting(store, run, why):
+        child = run.state.state_details.child_flow_run_id if isinstance(run, TaskRun) else None
+        if child is not None and store.read_run(child.bytes) is not None:  # it only stands for that run
+            ask_to_cancel(store, child, reason)
+            return run
+        if is_left(run):
+            is_done = cancel_resting(store, run, why)
+        else:
+            asked = CancellationRequest(key, why)
+            is_done = store.request_cancellation(asked, clock.current().now()) or cancel_resting(
+                store, run, why
+            )
+        if is_done:
             return run
         # Somebody was quicker, and what it is now decides.
+
+
+def is_left(run: TaskRun | FlowRun) -> bool:
+    """Whether nothing of an unfinished run goes on in any process: its inputs are not there, or it is suspended."""
+    state = run.state
+    return state.name == "NotReady" or (state.is_paused() and bool(state.state_details.pause_reschedule))
 
 
 def cancel_resting(store: RunStore, run: TaskRun | FlowRun, reason: str) -> bool:

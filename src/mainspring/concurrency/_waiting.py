@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from mainspring import clock
+from mainspring.context import stoppable
 from mainspring.store.limits import LimitStore
 
 __all__ = ["AsyncWaiter", "SyncWaiter", "may_look_for_the_dead", "wake"]
@@ -94,7 +95,8 @@ class SyncWaiter(_Waiter):
         """Return when woken, or after so many seconds of the current clock."""
         time = clock.current()
         if isinstance(time, clock.SystemClock):
-            self._event.wait(seconds)
+            with stoppable(self._event.set):
+                self._event.wait(seconds)
         else:  # a replaced clock is to know of every wait
             time.sleep(seconds)
         self._event.clear()

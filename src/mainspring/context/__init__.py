@@ -7,6 +7,7 @@ there.
 
 ``runs``      the contexts of flow and task runs
 ``tagging``   tags for runs created in a block
+``stopping``  waits that end when a run is told to stop, and clearing up that does not
 ``shipping``  contexts on their way to other processes
 
 `SettingsContext` is made in `mainspring.settings`, which it is the mechanism of. The contexts of clients,
@@ -23,6 +24,7 @@ from mainspring.context.runs import (
     get_run_context,
 )
 from mainspring.context.shipping import hydrated_context, serialize_context, with_context
+from mainspring.context.stopping import shielded, stoppable
 from mainspring.context.tagging import TagsContext, tags
 from mainspring.settings.current import SettingsContext, get_settings_context
 
@@ -39,6 +41,8 @@ __all__ = [
     "get_settings_context",
     "hydrated_context",
     "serialize_context",
+    "shielded",
+    "stoppable",
     "tags",
     "with_context",
 ]

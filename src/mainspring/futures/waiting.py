@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mainspring import clock
 from mainspring._core.circles import Needs
+from mainspring.context import stoppable
 from mainspring.futures.base import RunFuture
 from mainspring.futures.turns import Wait, ablock, block
 
@@ -76,12 +77,21 @@ class Watch:
 
         Raises:
             DeadlockError: What is waited for waits for the caller.
+            RunCancelled: The run that waits was told to stop.
         """
         lock = threading.Lock()
         lock.acquire()
         waiter = _Arrivals(self, count, lock.release)
+
+        def wake() -> None:
+            if not self._give_up(waiter):
+                lock.release()
+
         try:
-            return self._is_ready(waiter) or block(lock, timeout, waiter) or self._give_up(waiter)
+            if self._is_ready(waiter):
+                return True
+            with stoppable(wake):
+                return block(lock, timeout, waiter) or self._give_up(waiter)
         except BaseException:
             self._give_up(waiter)
             raise

@@ -11,6 +11,8 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
 
+from mainspring.context import stoppable
+
 __all__ = ["Steps", "Wake", "await_steps", "wait_steps"]
 
 Wake = Callable[[], Any]
@@ -27,14 +29,18 @@ def wait_steps(steps_of: Steps) -> bool:
 
     Returns:
         What the generator returns. It is closed in any case.
+
+    Raises:
+        RunCancelled: The run that waits was told to stop.
     """
-    woken = threading.Event()
-    with closing(steps_of(woken.set)) as steps:
+    event = threading.Event()
+    with closing(steps_of(event.set)) as steps:
         try:
             pause = next(steps)
             while True:
-                came = woken.wait(pause)
-                woken.clear()
+                with stoppable(event.set):
+                    came = event.wait(pause)
+                event.clear()
                 pause = steps.send(came)
         except StopIteration as end:
             return bool(end.value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from mainspring.context import stoppable
+
 __all__ = ["Waiter", "waiter_of"]
 
 _waiters: dict[bytes, Waiter] = {}
@@ -28,8 +30,13 @@ class Waiter:
         _waiters[run_key] = self
 
     def wait(self, seconds: float) -> bool:
-        """Block until woken, or for some seconds; False after these."""
-        is_woken = self._woken.wait(seconds)
+        """Block until woken, or for some seconds; False after these.
+
+        Raises:
+            RunCancelled: The run was told to stop.
+        """
+        with stoppable(self._woken.set):
+            is_woken = self._woken.wait(seconds)
         self._woken.clear()
         return is_woken
 

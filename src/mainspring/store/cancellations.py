@@ -28,6 +28,8 @@ class CancellationRows(Protocol):
     def request_cancellation(self, request: CancellationRequest, now: int) -> bool:
         """Ask the process in which an unfinished run goes on to cancel it; the first request counts.
 
+        Requests for runs that are over meanwhile are forgotten.
+
         Returns:
             False, with nothing changed, if the run goes on in no process that is known to live, or is over.
         """
@@ -48,6 +50,12 @@ _IS_THERE = (
     " WHERE r.id = ? AND r.state_type NOT IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED')"
     " AND (r.owner_id IS NULL OR o.ended IS NULL))"
 )
+_FORGET = (
+    "DELETE FROM cancellations WHERE NOT EXISTS (SELECT 1 FROM flow_runs AS f WHERE f.id = cancellations.run_id"
+    " AND f.state_type NOT IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED'))"
+    " AND NOT EXISTS (SELECT 1 FROM task_runs AS t WHERE t.id = cancellations.run_id"
+    " AND t.state_type NOT IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED'))"
+)
 _ASK = "INSERT OR IGNORE INTO cancellations VALUES (?,?,?)"
 _OURS = (
     "SELECT c.run_id, c.reason FROM cancellations AS c WHERE EXISTS (SELECT 1 FROM flow_runs AS f WHERE f.id = c.run_id"
@@ -58,6 +66,7 @@ _OURS = (
 
 def request(db: sqlite3.Cursor, owner: int | None, asked: CancellationRequest, now: int) -> bool:
     """See `CancellationRows.request_cancellation`."""
+    db.execute(_FORGET)
     for table in ("flow_runs", "task_runs"):
         (is_there,) = db.execute(_IS_THERE.format(table), (asked.run_key,)).fetchone()
         if is_there:

@@ -6,6 +6,7 @@ import logging
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable
+from contextlib import nullcontext
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,7 @@ from mainspring._engine.mapping import Children
 from mainspring._engine.steps import with_step
 from mainspring._engine.submissions import Outcome, Prepared, Submission, Submissions, unfinished_inputs
 from mainspring._engine.workers import WorkerPool
+from mainspring.context import current_scope
 from mainspring.futures import ConcurrentFuture, FutureList
 from mainspring.futures.promises import Promise
 from mainspring.logging import engine_logs, get_run_logger_or
@@ -129,10 +131,14 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        scope = current_scope()
         try:
             self.cancel_all()
             if self._pool is not None:
-                self._pool.join()
+                with (
+                    nullcontext() if scope is None else scope.closed()
+                ):  # its threads are told to stop themselves
+                    self._pool.join()
         finally:
             self._pool = self._submissions = None
             super().__exit__(kind, error, trace)

@@ -8,6 +8,7 @@ from typing import Any, cast
 from mainspring._core.outcomes import is_limit
 from mainspring._core.policy import hook_name
 from mainspring._representation import traceback_of
+from mainspring.context import shielded
 from mainspring.states.conversion import describe_exception
 from mainspring.transactions.base import BaseTransaction, Hook
 from mainspring.transactions.ledger import Ledger
@@ -86,7 +87,11 @@ def run_hook(hook: Hook, txn: BaseTransaction, kind: str, ledger: Ledger | None 
     name = hook_name(hook)
     if is_logged:
         txn.logger.info("Running %s hook %r", kind, name)
-    outcome = yield Call(hook, hook, (txn,))
+    if kind == "rollback":
+        with shielded():
+            outcome = yield Call(hook, hook, (txn,))
+    else:
+        outcome = yield Call(hook, hook, (txn,))
     if is_logged:
         if outcome.error is None:
             txn.logger.info("%s hook %r finished running successfully", kind.capitalize(), name)

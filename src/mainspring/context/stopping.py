@@ -1,0 +1,56 @@
+"""What runs need when they are told to stop: waits that end then, and clearing up that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from mainspring._cancel_scopes import CancelScope, StopKind
+from mainspring.context.runs import FlowRunContext, TaskRunContext, current_scope
+from mainspring.exceptions import RunCancelled
+
+__all__ = ["shielded", "stoppable"]
+
+
+@contextmanager
+def stoppable(wake: Callable[[], object]) -> Generator[None]:
+    """Around a wait of the active run: it is stoppable if the run is told to stop, and leaves the run then.
+
+    An interruption alone reaches a thread only when its wait is over.
+
+    Args:
+        wake: Ends the wait. Called in any thread, maybe more than once; it has to be quick.
+
+    Raises:
+        RunCancelled: The run was told to stop.
+    """
+    scope = current_scope()
+    if scope is None:
+        yield
+        return
+    with scope.calling(lambda _: wake()):
+        yield
+    stop = scope.stopped()
+    if (
+        stop is not None and stop.kind is not StopKind.GIVEN_UP
+    ):  # of that the thread learns where its function ends
+        raise RunCancelled(stop.reason)
+
+
+@contextmanager
+def shielded() -> Generator[None]:
+    """Around what clears up after a run that was told to stop: nothing interrupts it, and it may call tasks."""
+    context = TaskRunContext.get() or FlowRunContext.get()
+    scope = None if context is None else context.scope
+    if context is None or scope is None:
+        yield
+        return
+    # A copy: what was submitted before, and has not begun, is in the same context, and stopped.
+    apart = context.model_copy(update={"scope": CancelScope(None)})
+    apart.outer = getattr(context, "outer", None)
+    with scope.closed():
+        type(context).activate(apart)
+        try:
+            yield
+        finally:
+            type(context).activate(context)
