@@ -109,6 +109,13 @@ class CancelScope:
             scope = scope.parent
         return None
 
+    def is_given_up(self) -> bool:
+        """Whether what goes on in here counts no more, as somebody has settled it while it went on."""
+        if self.deadline is None:  # which is what it takes, here or around
+            return False
+        stop = self.stopped()
+        return stop is not None and stop.kind is StopKind.GIVEN_UP
+
     def is_same_place(self, other: CancelScope) -> bool:
         """Whether both go on in the same thread, and the same asyncio task, so that what ends one passes the other."""
         return self.thread == other.thread and self.asyncio_task is other.asyncio_task

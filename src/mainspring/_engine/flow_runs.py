@@ -96,6 +96,8 @@ class BaseFlowRunEngine(ResumableFlowRun):
             NotResumable: The run was to be gone on with, and is no longer as it was.
         """
         run = self._require_run()
+        if self.settler is not None:
+            self._refuse_late(state)
         begins_to_resume = self.resumes and state.type is StateType.RUNNING
         if state.type is StateType.RUNNING:
             self._begin_steps(begins_to_resume)
@@ -152,6 +154,7 @@ class BaseFlowRunEngine(ResumableFlowRun):
     # What the scopes call
 
     def _create(self, run_id: UUID | None, dependencies: object) -> None:
+        self.look_around()
         self._recorder = current_recorder()
         flow = self.flow
         run = self.flow_run

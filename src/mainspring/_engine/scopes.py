@@ -63,9 +63,10 @@ class SyncRunScope:
         is_absorbed = False
         try:
             try:
-                if engine._must_crash(error):
+                is_ours = engine.run is not None and engine.claim_end()
+                if is_ours and engine._must_crash(error):
                     engine.handle_crash(error)
-                if engine.run is not None and engine.settler is None:
+                if is_ours:
                     if noted:
                         engine.release_slots()
                     if self.begins and not engine._unrecorded:
@@ -118,6 +119,8 @@ class SyncAttemptScope:
                     error = expiry
                 if self.limit.is_settled and isinstance(error, Exception | None):
                     engine.accept_settlement()
+                    if error is not None and comes_from_outside(error, self.limit):
+                        raise error
                     return True
             engine._cancel_scope.close()
             if error is None or not isinstance(error, Exception):
@@ -168,9 +171,10 @@ class AsyncRunScope:
         is_absorbed = False
         try:
             try:
-                if engine._must_crash(error):
+                is_ours = engine.run is not None and engine.claim_end()
+                if is_ours and engine._must_crash(error):
                     await engine.handle_crash(error)
-                if engine.run is not None and engine.settler is None:
+                if is_ours:
                     if noted:
                         await engine.release_slots()
                     if self.begins and not engine._unrecorded:
@@ -223,6 +227,8 @@ class AsyncAttemptScope:
                     error = expiry
                 if self.limit.is_settled and isinstance(error, Exception | None):
                     engine.accept_settlement()
+                    if error is not None and comes_from_outside(error, self.limit):
+                        raise error
                     return True
             engine._cancel_scope.close()
             if error is None or not isinstance(error, Exception):

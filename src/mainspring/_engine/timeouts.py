@@ -128,7 +128,10 @@ class SyncTimeout(_Timeout):
         try:
             self.end()
         except self.kind as expiry:
-            raise expiry from None
+            if error is None or isinstance(
+                error, Exception
+            ):  # else an interrupt is on its way, and counts more
+                raise expiry from None
 
     def end(self) -> None:
         """Stop watching for good: what follows is not the user's code. An expiry that it swallowed counts."""
@@ -182,7 +185,7 @@ class AsyncTimeout(_Timeout):
             self._end_overdue()
             raise (self.error if self.is_settled else None) or self.expire() from None
         self._end_overdue()
-        if self.is_settled:
+        if self.is_settled and (error is None or isinstance(error, Exception)):
             raise self.error or self.expire()
 
     def end(self) -> None:
