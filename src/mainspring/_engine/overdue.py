@@ -121,13 +121,14 @@ class Overdue:
     def _begin(self) -> None:
         if self._is_over:
             return
-        work = partial(self._context.run, self._work)
         try:
-            threading.Thread(target=work, name="mainspring-settler", daemon=True).start()
+            threading.Thread(
+                target=self._context.run, args=(self._work,), name="mainspring-settler", daemon=True
+            ).start()
         except (
             RuntimeError
         ):  # the system has no more threads to give, and this is the most urgent work there is
-            work()
+            self._context.run(self._work)
 
     def _work(self) -> None:
         turned = threading.Event()

@@ -454,7 +454,8 @@ class RecordedRun(BoundedRun):
         if isinstance(outcome, Raised):
             if final:
                 self._raised = outcome.error
-            if (self.closing or self.retries >= policy.retries) and engine_logs(logging.ERROR):
+            is_last = self.closing or outcome.is_last or self.retries >= policy.retries
+            if is_last and engine_logs(logging.ERROR):
                 self._log_failure(outcome)
 
     def _log_failure(self, outcome: Raised) -> None:

@@ -106,7 +106,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     run_option: ClassVar[str] = "task_run_name"
     timeout_error: ClassVar[type[TimeoutError]] = TaskRunTimeoutError
     _is_limited: ClassVar[bool] = True
-    hands_on_attempts: ClassVar[bool] = True
+    hands_on_attempts = True
     _looks_up = False  # whether a result under the key would be used
     _cache_key: CacheKey | None = None  # what is told of how the run looks for a result
     _is_step = False  # whether the same call of a resumed flow run has the same key
