@@ -16,6 +16,7 @@ from mainspring import flow, task
 from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout
 from mainspring.task_engine import TaskRunTimeoutError
 from mainspring.timeouts import timeout, timeout_async
+from mainspring.transactions import Transaction, get_transaction
 from tests.engine.history import only_task_run, sequence, task_runs
 from tests.engine.scenarios import BoomError
 
@@ -701,6 +702,19 @@ def test_a_block_that_keeps_the_interpreter(run: Any) -> None:
 
     with pytest.raises(OwnTimeoutError):
         run(body)
+
+
+def test_a_transaction_that_a_limit_strikes_while_it_is_entered() -> None:
+    """It is not left active in the code around the run."""
+
+    @task(timeout_seconds=LIMIT)
+    def work() -> None:
+        transaction = Transaction()
+        transaction.activate(transaction)  # as far as it may have come
+        time.sleep(LONG)
+
+    assert work(return_state=True).name == "TimedOut"
+    assert get_transaction() is None
 
 
 def test_what_follows_a_function_takes_its_own_time() -> None:

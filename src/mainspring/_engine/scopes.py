@@ -16,6 +16,7 @@ from mainspring.concurrency import noted
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.futures.turns import by_thread
 from mainspring.logging import enter_context
+from mainspring.transactions import BaseTransaction
 
 __all__ = [
     "AsyncAttemptScope",
@@ -85,10 +86,11 @@ class SyncRunScope:
 class SyncAttemptScope:
     """Around one attempt: inside the run's context and time limit; an exception becomes an outcome."""
 
-    __slots__ = ("context", "engine", "limit")
+    __slots__ = ("context", "engine", "is_bounded", "limit", "transaction")
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
+        self.is_bounded = False
         self.limit: SyncTimeout | None = None
 
     def __enter__(self) -> Any:
@@ -98,6 +100,7 @@ class SyncAttemptScope:
         self.context = engine._enter_attempt()
         policy = engine.subject.policy
         if policy.is_limited or engine._cancel_scope.deadline is not None:
+            self.is_bounded, self.transaction = True, BaseTransaction.current()
             engine._limit = self.limit = engine.new_limit(SyncTimeout)
         if self.limit is not None:
             try:
@@ -133,6 +136,9 @@ class SyncAttemptScope:
                 engine.handle_exception(error)
             return True
         finally:
+            if self.is_bounded and not engine.subject.isgenerator:
+                # What a limit strikes while it is entered is not left.
+                BaseTransaction.activate(self.transaction)
             self.context.__exit__(kind, error, trace)
 
 
@@ -193,10 +199,11 @@ class AsyncRunScope:
 class AsyncAttemptScope:
     """Around one attempt: inside the run's context and time limit; an exception becomes an outcome."""
 
-    __slots__ = ("context", "engine", "limit")
+    __slots__ = ("context", "engine", "is_bounded", "limit", "transaction")
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
+        self.is_bounded = False
         self.limit: AsyncTimeout | None = None
 
     async def __aenter__(self) -> Any:
@@ -206,6 +213,7 @@ class AsyncAttemptScope:
         self.context = engine._enter_attempt()
         policy = engine.subject.policy
         if policy.is_limited or engine._cancel_scope.deadline is not None:
+            self.is_bounded, self.transaction = True, BaseTransaction.current()
             engine._limit = self.limit = engine.new_limit(AsyncTimeout)
         if self.limit is not None:
             try:
@@ -241,6 +249,9 @@ class AsyncAttemptScope:
                 await engine.handle_exception(error)
             return True
         finally:
+            if self.is_bounded and not engine.subject.isgenerator:
+                # What a limit strikes while it is entered is not left.
+                BaseTransaction.activate(self.transaction)
             self.context.__exit__(kind, error, trace)
 
 
