@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any
 
 from mainspring._interruption import interrupt_thread, take_back
+from mainspring.exceptions import RunCancelled
 
 __all__ = ["CancelScope", "Stop", "StopKind", "inside", "live"]
 
@@ -115,6 +116,17 @@ class CancelScope:
             return False
         stop = self.stopped()
         return stop is not None and stop.kind is StopKind.GIVEN_UP
+
+    def refuse_late(self) -> None:
+        """Do not begin anything in here that would count no more.
+
+        Raises:
+            RunCancelled: It would not.
+        """
+        if self.is_given_up():
+            stop = self.stopped()
+            assert stop is not None
+            raise RunCancelled(stop.reason)
 
     def is_same_place(self, other: CancelScope) -> bool:
         """Whether both go on in the same thread, and the same asyncio task, so that what ends one passes the other."""

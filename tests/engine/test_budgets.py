@@ -1,6 +1,7 @@
 """How much time runs have: over all attempts, inside of each other, and in other threads and processes."""
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import Callable
@@ -180,8 +181,6 @@ def test_a_child_has_no_more_time_than_its_parent(place: str) -> None:
         if place == "async":
             return asyncio.run(patient())
         if place == "in a thread":
-            import contextvars
-
             context = contextvars.copy_context()
             return in_thread(lambda: context.run(patient))
         return patient()

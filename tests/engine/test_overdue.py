@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +13,16 @@ import pytest
 
 from mainspring import flow, get_run_logger, task
 from mainspring._cancel_scopes import live
+from mainspring.cache_policies import INPUTS
+from mainspring.client import get_client
 from mainspring.concurrency.sync import concurrency
 from mainspring.events import emit_event, get_events_subscriber
 from mainspring.exceptions import RunCancelled
+from mainspring.locking.memory import MemoryLockManager
 from mainspring.settings import temporary_settings
 from mainspring.task_engine import TaskRunTimeoutError
-from mainspring.transactions import transaction
+from mainspring.task_runners import ThreadPoolTaskRunner
+from mainspring.transactions import CommitMode, IsolationLevel, transaction
 from tests.engine.history import flow_runs, messages, query, sequence, task_runs
 from tests.engine.scenarios import BoomError
 
@@ -313,8 +318,6 @@ def test_a_map_goes_on_without_blocked_threads(stuck: Stuck) -> None:
             stuck.wait()
         return number
 
-    from mainspring.task_runners import ThreadPoolTaskRunner
-
     @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
     def around() -> list[str]:
         futures = work.map(range(5))
@@ -511,6 +514,34 @@ def test_late_events_are_not_emitted(stuck: Stuck) -> None:
     assert "late.event" not in names
 
 
+def test_late_code_gets_no_slots(stuck: Stuck) -> None:
+    """Nobody would give them back if it got stuck again."""
+    get_client().create_or_update_concurrency_limit("db", 1)
+
+    def action() -> None:
+        with concurrency("db"):
+            pass
+
+    (error,) = late(stuck, action)
+    assert isinstance(error, RunCancelled)
+
+
+def test_late_transactions_are_rolled_back(stuck: Stuck) -> None:
+    """Even one that would commit whatever is around it."""
+    calls = []
+
+    def action() -> None:
+        with transaction(commit_mode=CommitMode.EAGER) as late_one:
+            late_one.stage(
+                "x",
+                on_rollback_hooks=[lambda _: calls.append("rolled back")],
+                on_commit_hooks=[lambda _: calls.append("committed")],
+            )
+
+    assert late(stuck, action) == [None]
+    assert calls == ["rolled back"]
+
+
 @pytest.mark.parametrize("kind", [task, flow])
 @pytest.mark.parametrize("how", ["called", "submitted", "in a thread"])
 def test_late_runs_do_not_begin(stuck: Stuck, kind: Any, how: str) -> None:
@@ -527,8 +558,6 @@ def test_late_runs_do_not_begin(stuck: Stuck, kind: Any, how: str) -> None:
         elif how == "submitted":
             inner.submit().result(timeout=PATIENCE)
         else:
-            import contextvars
-
             context = contextvars.copy_context()
             errors: list[BaseException] = []
 
@@ -577,8 +606,6 @@ def test_late_results_of_inner_runs_are_not_written(stuck: Stuck, tmp_path: Path
 
 def test_slots_are_free_at_the_deadline(stuck: Stuck) -> None:
     """A slot that a blocked attempt holds is given to somebody else before the call returns."""
-    from mainspring.client import get_client
-
     get_client().create_or_update_concurrency_limit("db", 1)
 
     @task(timeout_seconds=LIMIT)
@@ -624,10 +651,6 @@ def test_transactions_of_a_blocked_attempt_are_rolled_back(stuck: Stuck) -> None
 
 def test_a_locked_key_is_free_at_the_deadline(stuck: Stuck) -> None:
     """A SERIALIZABLE key of a blocked attempt is free for the next attempt."""
-    from mainspring.cache_policies import INPUTS
-    from mainspring.locking.memory import MemoryLockManager
-    from mainspring.transactions import IsolationLevel
-
     calls = []
     policy = INPUTS.configure(isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=MemoryLockManager())
 

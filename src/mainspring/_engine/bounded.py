@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,15 @@ _whose = threading.Lock()  # held for moments, when a run with a limit ends or i
 
 def _read_clock() -> int:
     return clock.current().now()
+
+
+def _renew_lock() -> None:
+    """In a forked child: whoever held the lock is not there."""
+    global _whose
+    _whose = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class BoundedRun:
@@ -62,9 +72,8 @@ class BoundedRun:
             RunCancelled: It was.
         """
         scope = self._around_scope = current_scope()
-        if scope is not None and scope.is_given_up():
-            stop = scope.stopped()
-            raise RunCancelled("It is too late." if stop is None else stop.reason)
+        if scope is not None:
+            scope.refuse_late()
 
     # Whose the run is. A thread that settles takes it, unless its own thread has begun to do what follows its end.
 
