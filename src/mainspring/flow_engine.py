@@ -436,14 +436,17 @@ def submit_flow(flow: Any, parameters: dict[str, Any], wait_for: Iterable[Any] |
 
     Raises:
         RuntimeError: The flow run around has ended.
+        RunCancelled: The run around was given up.
     """
     refuse_while_imported(f"Flow {flow.name!r}")
     missing = unfinished_inputs(parameters, wait_for)
     engine = new_engine(flow, parameters, wait_for=wait_for)
+    engine.look_around()
     reservation = engine.reserve(inputs_are_there=not missing)
     promise = Promise()
     label = partial("a run of flow {!r} ({})".format, flow.name, UUID(bytes=reservation.flow_run_key))
     submission = Submission(partial(run_to_end, engine, "state"), promise, label)
+    engine.hand_over = partial(submission.settle, engine)
     if not background_runs().add(submission, missing):
         raise RuntimeError(
             f"The flow {flow.name!r} was not submitted: what would wait for its run has ended. Submit it before the"

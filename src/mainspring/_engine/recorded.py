@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import threading
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
@@ -32,7 +31,6 @@ from mainspring.exceptions import (
     Pause,
     RunCancelled,
     SerializationError,
-    SupersededRun,
     TerminationSignal,
     UpstreamTaskError,
 )
@@ -141,26 +139,28 @@ class RecordedRun(BoundedRun):
         With ``confirm``, the store has accepted it on return, whatever it is.
         """
         run = self.run or self._require_run()
-        if self.settler is not None and self.settler != threading.get_ident():
-            raise SupersededRun(
-                f"{run!r} was settled by another thread, and {state} is refused: it comes too late."
-            )
+        if self.settler is not None:
+            self._refuse_late(state)
         run.claim(state)
         attachments, self._attachments = self._attachments, ()
         is_final = state.type in TERMINAL_STATES
         if is_final and self.subject.on_crashed_hooks:
             attachments = (*attachments, CrashHooks(run.key, is_over=True))
+        scope = self._cancel_scope
         try:
-            self._recorder.enter(
+            is_entered = self._recorder.enter(
                 run,
                 state,
                 wait=is_final and (bool(attachments) or not self._trails()),
                 confirm=confirm or self._confirms,
                 attachments=attachments,
+                unless=None if scope is None or scope.deadline is None else self._is_refused,
             )
         except BaseException as error:  # an interrupt too: what is not on disk is told to nobody
             self._unrecorded, self._is_lost = True, isinstance(error, OwnershipLost)
             raise
+        if not is_entered:
+            self._refuse_late(state)
         return state
 
     def _trails(self) -> bool:
@@ -414,7 +414,7 @@ class RecordedRun(BoundedRun):
     def show(self, state: State) -> None:
         """Enter a state from another thread, for all to see; nothing if the run is over."""
         self.run.claim(state)
-        self._recorder.enter(self.run, state, wait=False, unless_over=True)
+        self._recorder.enter(self.run, state, wait=False, unless=lambda _: bool(self.run.state.is_final()))
 
     def _lose(self, error: BaseException) -> lifecycle.Phase:
         """The core's decision about the death of the process that ran this, and the line that reports it."""
@@ -473,7 +473,8 @@ class RecordedRun(BoundedRun):
         if isinstance(outcome, Raised):
             if final:
                 self._raised = outcome.error
-            if (self.closing or self.retries >= policy.retries) and engine_logs(logging.ERROR):
+            is_last = self.closing or outcome.is_last or self.retries >= policy.retries
+            if is_last and engine_logs(logging.ERROR):
                 self._log_failure(outcome)
 
     def _log_failure(self, outcome: Raised) -> None:

@@ -68,7 +68,18 @@ class _Timeout:
         is_last: No further attempt of the run can be made after it.
     """
 
-    __slots__ = ("_deadline", "_engine", "_overdue", "active", "error", "is_last", "kind", "seconds", "words")
+    __slots__ = (
+        "_deadline",
+        "_engine",
+        "_has_ended",
+        "_overdue",
+        "active",
+        "error",
+        "is_last",
+        "kind",
+        "seconds",
+        "words",
+    )
     is_async = False
 
     def __init__(
@@ -87,6 +98,7 @@ class _Timeout:
         self.error: TimeoutError | None = None
         self.active = False
         self._deadline = 0.0
+        self._has_ended = False  # and what follows takes its own time
         self._overdue: Overdue | None = None
 
     @property
@@ -117,6 +129,12 @@ class _Timeout:
         error = self.error = self.kind(f"The {block} timed out after {_shortened(self.seconds)} second(s).")
         BaseException.__setattr__(error, "limit", self)  # past what a class of the user's may do instead
         return error
+
+    def _is_late(self) -> bool:
+        """Whether the block ends after its deadline, which nobody may have noticed: a call kept the interpreter."""
+        is_late = not self._has_ended and time.monotonic() >= self._deadline
+        self._has_ended = True
+        return is_late
 
     def _watch(self) -> None:
         """See to it that the attempt is settled at its deadline even if its function does not end."""
@@ -159,14 +177,18 @@ class SyncTimeout(_Timeout):
         try:
             self.end()
         except self.kind as expiry:
-            raise expiry from None
+            if error is None or isinstance(
+                error, Exception
+            ):  # else an interrupt is on its way, and counts more
+                raise expiry from None
 
     def end(self) -> None:
         """Stop watching for good: what follows is not the user's code. An expiry that it swallowed counts."""
+        is_late = self._is_late()
         self._guard.disarm()
         if self._overdue is not None:
             self._overdue.end()
-        if self._guard.fired or self.is_settled:
+        if self._guard.fired or self.is_settled or is_late:
             raise self.error or self.expire()
 
     def suspend(self) -> None:
@@ -212,14 +234,16 @@ class AsyncTimeout(_Timeout):
         except TimeoutError:
             self._end_overdue()
             raise (self.error if self.is_settled else None) or self.expire() from None
+        is_late = self._is_late()
         self._end_overdue()
-        if self.is_settled:
+        if (self.is_settled or is_late) and (error is None or isinstance(error, Exception)):
             raise self.error or self.expire()
 
     def end(self) -> None:
         """Stop watching for good: what follows is not the user's code. An expiry that it swallowed counts."""
-        is_expired = self._limit.expired()
-        if not is_expired:
+        is_expired = self._limit.expired() or self._is_late()
+        self._has_ended = True
+        if not self._limit.expired():
             self._limit.reschedule(None)
         self._end_overdue()
         if is_expired or self.is_settled:

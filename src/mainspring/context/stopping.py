@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any
 
 from mainspring._cancel_scopes import CancelScope, StopKind
 from mainspring.context.runs import FlowRunContext, TaskRunContext, current_scope
@@ -40,7 +41,7 @@ def stoppable(wake: Callable[[], object]) -> Generator[None]:
 @contextmanager
 def shielded() -> Generator[None]:
     """Around what clears up after a run that was told to stop: nothing interrupts it, and it may call tasks."""
-    context = TaskRunContext.get() or FlowRunContext.get()
+    context: Any = TaskRunContext.get() or FlowRunContext.get()
     scope = None if context is None else context.scope
     if context is None or scope is None:
         yield
