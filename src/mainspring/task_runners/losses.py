@@ -53,13 +53,12 @@ class Losses:
             engine = SyncTaskRunEngine[Any, Any](
                 task=self.call.task, parameters=self.call.parameters, task_run=run, context=context
             )
-            before = run.state
+            before, is_granted = run.state, False
             error = self._cause(engine, death, leash, is_over)
             try:
                 with engine.initialize_run():
                     if isinstance(error, RunCancelled):
                         engine.handle_crash(error)
-                        is_granted = False
                     else:
                         is_granted = engine.handle_loss(error)
                     if not is_granted and (run.state is not before or run.state.is_crashed()):
