@@ -22,15 +22,19 @@ from mainspring.annotations import NotSet
 from mainspring.cache_policies import CachePolicy
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.context.tagging import check_tags
+from mainspring.crash_hooks import call_crash_hooks
 from mainspring.futures import Future, FutureList
 from mainspring.hashing import source_of
 from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType
+from mainspring.supervision import on_deaths
 from mainspring.suspensions import leave_if_suspended
 from mainspring.task_engine import run_task
 
 __all__ = ["Task", "exponential_backoff", "task"]
+
+on_deaths(call_crash_hooks)  # in a process that has tasks or flows, wherever it finds others dead
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)

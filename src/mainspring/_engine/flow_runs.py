@@ -243,8 +243,11 @@ class BaseFlowRunEngine(PausableFlowRun):
         details.child_flow_run_id = self.flow_run.id if self.flow_run else None
         copy = State(state.type, state.name, state.message, NotSet, None, details, at=state.at)
         stand_in.claim(copy)
-        unless = (lambda _: bool(stand_in.state.is_final())) if unless_over else None
-        self._recorder.enter(stand_in, copy, wait=False, unless=unless)
+
+        def is_over(_: State) -> bool:
+            return stand_in.state.is_final()
+
+        self._recorder.enter(stand_in, copy, wait=False, unless=is_over if unless_over else None)
 
     def _enter_run(self) -> None:
         self._choose_store()

@@ -150,6 +150,10 @@ class Submission:
             self.promise.set_exception(problem)
         self.give_up()
 
+    def goes_on_elsewhere(self) -> bool:
+        """Whether the thread that has begun it was given up."""
+        return self.at_give_up is None
+
     def give_up(self, rest: Callable[[], Outcome] | None = None) -> None:
         """Do without the thread that makes the call, as it does not come back. Not called in that thread.
 
@@ -291,7 +295,7 @@ class SubmissionSeries:
         if not inputs:
             submission.at_give_up = partial(self._give_up, submission)
             submission()
-            if submission.at_give_up is not None:  # else it goes on elsewhere
+            if not submission.goes_on_elsewhere():
                 self._under_way.discard(submission)
         else:
             turn = active_turn.get()

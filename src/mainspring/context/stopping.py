@@ -46,12 +46,13 @@ def shielded() -> Generator[None]:
     if context is None or scope is None:
         yield
         return
+    kind: Any = TaskRunContext if isinstance(context, TaskRunContext) else FlowRunContext
     # A copy: what was submitted before, and has not begun, is in the same context, and stopped.
     apart = context.model_copy(update={"scope": CancelScope(None)})
     apart.outer = getattr(context, "outer", None)
     with scope.closed():
-        type(context).activate(apart)
+        kind.activate(apart)
         try:
             yield
         finally:
-            type(context).activate(context)
+            kind.activate(context)
