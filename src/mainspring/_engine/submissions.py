@@ -285,7 +285,8 @@ class SubmissionSeries:
         if not inputs:
             submission.at_give_up = partial(self._give_up, submission)
             submission()
-            if submission.at_give_up is not None:  # else it goes on elsewhere
+            turn = active_turn.get()
+            if turn is None or not turn.is_given_up:  # else it goes on elsewhere
                 self._under_way.discard(submission)
         else:
             turn = active_turn.get()
