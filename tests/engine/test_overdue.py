@@ -892,7 +892,6 @@ def test_a_generator_that_blocks(stuck: Stuck, submitted: bool) -> None:
 
 def test_nothing_is_left_of_given_up_attempts(stuck: Stuck) -> None:
     """When the late threads have ended, no scope is there any more."""
-
     before = set(live)
 
     @task(timeout_seconds=LIMIT)
