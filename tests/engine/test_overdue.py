@@ -150,6 +150,42 @@ def test_another_thread_makes_the_next_attempt(stuck: Stuck) -> None:
     assert sequence() == "Pending Running AwaitingRetry Retrying Completed"
 
 
+def test_a_delayed_retry_of_a_blocked_run(stuck: Stuck) -> None:
+    """The next attempt waits for its time, and the runner has room for others meanwhile."""
+    calls = []
+
+    @task(timeout_seconds=LIMIT, retries=1, retry_delay_seconds=0.3)
+    def work() -> str:
+        calls.append(time.monotonic())
+        if len(calls) == 1:
+            stuck.wait()
+        return "second"
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
+    def around() -> str:
+        return work.submit().result(timeout=PATIENCE)
+
+    assert around() == "second"
+    assert calls[1] - calls[0] >= 0.3
+    assert sequence() == "Pending Running AwaitingRetry Retrying Completed"
+
+
+def test_a_cancelled_flow_ends_what_awaits_its_retry(stuck: Stuck) -> None:
+    """A run whose attempt was given up and that waits for the next one ends with the flow around it."""
+
+    @task(timeout_seconds=LIMIT, retries=1, retry_delay_seconds=3 * PATIENCE)
+    def work() -> None:
+        stuck.wait()
+
+    @flow(timeout_seconds=5 * LIMIT)
+    def around() -> None:
+        work.submit().wait()
+
+    assert around(return_state=True).name == "TimedOut"
+    (run,) = task_runs()
+    assert run.state.is_final()
+
+
 def test_the_caller_of_a_blocked_run_goes_on_when_the_call_returns(stuck: Stuck) -> None:
     """In a thread that nobody can do without, the run is recorded at its deadline, and the caller gets it later."""
 
@@ -856,6 +892,7 @@ def test_a_generator_that_blocks(stuck: Stuck, submitted: bool) -> None:
 
 def test_nothing_is_left_of_given_up_attempts(stuck: Stuck) -> None:
     """When the late threads have ended, no scope is there any more."""
+    before = set(live)
 
     @task(timeout_seconds=LIMIT)
     def work() -> None:
@@ -869,4 +906,4 @@ def test_nothing_is_left_of_given_up_attempts(stuck: Stuck) -> None:
     with temporary_settings({"durability": "relaxed"}):
         around()
     stuck.release()
-    until(lambda: not live)
+    until(lambda: not set(live) - before)

@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -198,12 +199,11 @@ class Overdue:
         release_left_over(engine.run.key)
         _roll_back(engine)
         goes_on = engine.is_running()
-        hand_over: Any = engine.hand_over
+        hand_over: Callable[[bool, BaseException | None], object] | None = engine.hand_over
         is_handed_over = hand_over is not None and (engine.hands_on_attempts or not goes_on)
         if not goes_on and (is_handed_over or not self._is_alive):
             _end_run(engine)
-        if is_handed_over:
-            assert hand_over is not None
+        if hand_over is not None and is_handed_over:
             engine.is_given_up = True
             hand_over(goes_on, None)
         elif goes_on or self._is_alive:
@@ -302,7 +302,7 @@ def _end_run(engine: Any) -> None:
 
 def _place_in(thread: int) -> str:
     """Where the code of a user is that a thread is in."""
-    frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage] - it is documented
+    frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage]
     found: str | None = None
     for each, line in traceback.walk_stack(frame):
         code = each.f_code

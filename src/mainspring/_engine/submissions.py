@@ -150,10 +150,6 @@ class Submission:
             self.promise.set_exception(problem)
         self.give_up()
 
-    def goes_on_elsewhere(self) -> bool:
-        """Whether the thread that has begun it was given up."""
-        return self.at_give_up is None
-
     def give_up(self, rest: Callable[[], Outcome] | None = None) -> None:
         """Do without the thread that makes the call, as it does not come back. Not called in that thread.
 
@@ -295,7 +291,8 @@ class SubmissionSeries:
         if not inputs:
             submission.at_give_up = partial(self._give_up, submission)
             submission()
-            if not submission.goes_on_elsewhere():
+            turn = active_turn.get()
+            if turn is None or not turn.is_given_up:  # else it goes on elsewhere
                 self._under_way.discard(submission)
         else:
             turn = active_turn.get()
