@@ -49,6 +49,7 @@ class Stop:
 CLEAR_UP = 5.0
 """Seconds that code has to clear up after it was interrupted, until it is interrupted again."""
 
+_NEVER = float("-inf")
 _ARRIVED = threading.Event()
 _ARRIVED.set()
 
@@ -96,7 +97,7 @@ class CancelScope:
         self.is_suspended = False
         self._is_open = False
         self._interruption: threading.Event | None = None
-        self._interrupted_at = float("-inf")
+        self._interrupted_at = _NEVER
         self._cancellations = 0
         self._callbacks: list[Callback] | None = None
 
@@ -223,6 +224,8 @@ class CancelScope:
     def leave(self) -> None:
         """The run is over, with all its attempts, or the next attempt has a scope of its own."""
         self.close()
+        if self._interrupted_at is _NEVER:
+            return
         around = self.parent
         if around is not None and around.is_same_place(self):
             around._interrupted_at = max(around._interrupted_at, self._interrupted_at)
@@ -240,6 +243,7 @@ class CancelScope:
     def follow(self, before: CancelScope) -> None:
         """Take over from the scope of the attempt before."""
         self._cancellations, before._cancellations = before._cancellations, 0
+        self._interrupted_at = before._interrupted_at
         stop = before.stopped_by
         if stop is not None and stop.kind is not StopKind.GIVEN_UP:
             self.stop(stop)

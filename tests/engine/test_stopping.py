@@ -5,10 +5,13 @@ import contextvars
 import threading
 import time
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from mainspring import flow, get_client, task
+from mainspring._cancel_scopes import Stop, StopKind
+from mainspring._engine.stopping import stop_run
 from mainspring._portal import finish
 from mainspring.cancellation import is_cancelled, raise_if_cancelled
 from mainspring.concurrency.sync import concurrency
@@ -551,6 +554,86 @@ def test_a_value_that_is_returned_in_spite_of_it() -> None:
             value = "cancelled"
     assert value in {"done", "cancelled"}
     assert only_task_run().state.is_final()
+
+
+def stop_here() -> None:
+    """Tell the calling run to stop at this very moment, as the supervisor would."""
+    stop_run(UUID(str(task_run.id)).bytes, Stop(StopKind.CANCELLED, "right now"))
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_when_a_retry_is_being_granted(asynchronous: bool) -> None:
+    """A run that is shown as Cancelling in between is not attempted again, and nothing else is raised."""
+    attempts: list[int] = []
+
+    def condition(*_: Any) -> bool:
+        stop_here()
+        return True
+
+    def body() -> None:
+        attempts.append(1)
+        raise ValueError
+
+    @task(retries=2, retry_condition_fn=condition)
+    def work() -> None:
+        body()
+
+    @task(retries=2, retry_condition_fn=condition)
+    async def awork() -> None:
+        body()
+
+    with pytest.raises(CancelledRun, match="right now"):
+        finish(awork() if asynchronous else work())
+    assert len(attempts) == 1
+    assert sequence() == ENDED
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_when_the_next_attempt_is_about_to_begin(asynchronous: bool) -> None:
+    """A run that is shown as Cancelling between two attempts is cancelled, not left behind as it is."""
+    attempts: list[int] = []
+
+    def begins(_: Any, __: Any, state: Any) -> None:
+        if state.name == "Retrying":
+            stop_here()
+
+    def body() -> None:
+        attempts.append(1)
+        raise ValueError
+
+    @task(retries=2, on_running=[begins])
+    def work() -> None:
+        body()
+
+    @task(retries=2, on_running=[begins])
+    async def awork() -> None:
+        body()
+
+    with pytest.raises(CancelledRun, match="right now"):
+        finish(awork() if asynchronous else work())
+    assert len(attempts) == 1
+    assert sequence() == "Pending Running Retrying Cancelling Cancelled"
+
+
+def test_a_run_inside_that_is_about_to_begin() -> None:
+    """Code that swallows the interruption can begin no more runs: they are Cancelled before they are Running."""
+
+    @task
+    def inner() -> None:
+        raise AssertionError
+
+    @flow
+    def work() -> None:
+        try:
+            stop_run(UUID(str(flow_run.id)).bytes, Stop(StopKind.CANCELLED, "right now"))
+            linger()
+        except BaseException:
+            inner()
+
+    with pytest.raises(CancelledRun, match="right now"):
+        work()
+    assert sequence() == "Pending Cancelling Cancelled"
+    assert sequence(only_flow_run()) == ENDED
 
 
 # Hooks and transactions

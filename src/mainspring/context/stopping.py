@@ -41,9 +41,11 @@ def stoppable(wake: Callable[[], object]) -> Generator[None]:
 @contextmanager
 def shielded() -> Generator[None]:
     """Around what clears up after a run that was told to stop: nothing interrupts it, and it may call tasks."""
-    context: Any = TaskRunContext.get() or FlowRunContext.get()
+    task_context = TaskRunContext.get()
+    kind: Any = FlowRunContext if task_context is None else TaskRunContext
+    context = kind.get()
     scope = None if context is None else context.scope
-    if context is None or scope is None:
+    if scope is None:
         yield
         return
     kind: Any = TaskRunContext if isinstance(context, TaskRunContext) else FlowRunContext
