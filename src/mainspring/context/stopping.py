@@ -48,7 +48,6 @@ def shielded() -> Generator[None]:
     if scope is None:
         yield
         return
-    kind: Any = TaskRunContext if isinstance(context, TaskRunContext) else FlowRunContext
     # A copy: what was submitted before, and has not begun, is in the same context, and stopped.
     apart = context.model_copy(update={"scope": CancelScope(None)})
     apart.outer = getattr(context, "outer", None)
