@@ -16,7 +16,7 @@ PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: bench bench-peers check clean constraints demo docs format help test test-oldest
+.PHONY: bench bench-limits bench-peers check clean constraints demo docs format help test test-oldest
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ docs: $(VENV)/.docs ## build the documentation into build/docs
 
 bench: $(VENV)/.test $(VENV)/.demo ## measure what mainspring costs (BENCH_ARGS="--page docs/explanation/performance.md" keeps it)
 	@for name in overhead results hashing many; do $(BIN)/python benchmarks/$$name.py $(BENCH_ARGS) || exit 1; done
+
+bench-limits: $(VENV)/.test ## measure how soon calls that block are settled, and keep it in the documentation
+	@$(BIN)/python -m tests.acceptance.timeout_matrix --page docs/explanation/timeouts.md
 
 bench-peers: $(VENV)/.test $(PEERS:%=.venv-%/.made) ## measure it against joblib and DBOS in environments of their own
 	@for peer in $(PEERS); do .venv-$$peer/bin/python $(PIP) install --upgrade $$peer || \

@@ -49,6 +49,11 @@ def tagged() -> None:
     """A task whose tags have no limits."""
 
 
+@task(isolation="process")
+def isolated() -> None:
+    """`nothing` in a process of its own."""
+
+
 @flow
 def empty() -> None:
     """A flow run without tasks."""
@@ -70,6 +75,13 @@ async def inline_async(meter: Meter) -> float:
 def with_tags(meter: Meter) -> float:
     """Seconds per recorded call of a sync task with tags."""
     return meter.per_call(tagged)
+
+
+@flow
+def in_a_process(meter: Meter) -> float:
+    """Seconds per recorded call of a sync task whose function is called in a process that is there already."""
+    isolated()
+    return meter.per_call(isolated)
 
 
 def with_subscriber(meter: Meter) -> float:
@@ -133,6 +145,7 @@ def per_way(meter: Meter, home: Path, unit: float) -> list[Figure]:
         ("submitted task, process", lambda: submitted(meter), 5),
         ("tags without limits, process", lambda: with_tags(meter), None),
         ("event subscriber, process", lambda: with_subscriber(meter), None),
+        ("isolated task, process", lambda: in_a_process(few), None),
         ("empty flow run, process", lambda: few.per_call(empty), 25),
     ]
     with temporary_settings({"home": home / "process", "durability": "process"}):

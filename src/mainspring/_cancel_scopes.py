@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any
 
 from mainspring._interruption import interrupt_thread, is_leaving, take_back
+from mainspring.exceptions import RunCancelled
 
 __all__ = ["CancelScope", "Stop", "StopKind", "inside", "live"]
 
@@ -117,6 +118,24 @@ class CancelScope:
                 return scope.stopped_by
             scope = scope.parent
         return None
+
+    def is_given_up(self) -> bool:
+        """Whether what goes on in here counts no more, as somebody has settled it while it went on."""
+        if self.deadline is None:  # which is what it takes, here or around
+            return False
+        stop = self.stopped()
+        return stop is not None and stop.kind is StopKind.GIVEN_UP
+
+    def refuse_late(self) -> None:
+        """Do not begin anything in here that would count no more.
+
+        Raises:
+            RunCancelled: It would not.
+        """
+        if self.is_given_up():
+            stop = self.stopped()
+            assert stop is not None
+            raise RunCancelled(stop.reason)
 
     def is_same_place(self, other: CancelScope) -> bool:
         """Whether both go on in the same thread, and the same asyncio task, so that what ends one passes the other."""

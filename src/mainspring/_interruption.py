@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from typing import Any
+from typing import Any, cast
 
 from mainspring.exceptions import RunCancelled
 
@@ -40,8 +40,8 @@ def interrupt_thread(thread: int) -> None:
 
 def is_leaving(thread: int) -> bool:
     """Whether a thread is in an ``except`` or ``finally`` block that an interruption has brought it to."""
-    found: Any = sys._current_exceptions().get(thread)
-    error = found[1] if isinstance(found, tuple) else found  # Python 3.11 has a tuple
+    found: Any = sys._current_exceptions().get(thread)  # pyright: ignore[reportPrivateUsage] - it is documented
+    error: Any = cast(Any, found)[1] if isinstance(found, tuple) else found  # Python 3.11 has a tuple
     met: set[int] = set()
     while error is not None and id(error) not in met:
         if isinstance(error, RunCancelled | KeyboardInterrupt):

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from mainspring._core.policy import hook_name
 from mainspring._engine.drivers import SyncDriver
+from mainspring._engine.loading import AnySubject, find_subject
 from mainspring.context import FlowRunContext, TaskRunContext
-from mainspring.entrypoints import AnyFlow, find_subject
 from mainspring.exceptions import EntrypointError
 from mainspring.logging import flow_run_logger, task_run_logger
 from mainspring.recording import Recorder, use_recorder
@@ -74,7 +74,7 @@ def _call_all(recorder: Recorder, loads_files: bool) -> list[CalledHooks]:
     return called
 
 
-def _subject_of(note: CrashHooks, loads_files: bool) -> AnyFlow:
+def _subject_of(note: CrashHooks, loads_files: bool) -> AnySubject:
     """The task or flow of a run.
 
     Raises:
@@ -85,7 +85,7 @@ def _subject_of(note: CrashHooks, loads_files: bool) -> AnyFlow:
     return find_subject(note.entrypoint, note.file, loads_files)
 
 
-def _call(subject: AnyFlow, run: TaskRun | FlowRun) -> CalledHooks:
+def _call(subject: AnySubject, run: TaskRun | FlowRun) -> CalledHooks:
     driver = SyncDriver()
     driver.subject, driver.run = subject, run
     driver.logger = (

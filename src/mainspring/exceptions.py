@@ -293,7 +293,15 @@ class ForeignError(MainspringError):
 
 
 class WorkerNotStarted(MainspringError, RuntimeError):  # noqa: N818 - names a situation, like ObjectNotFound
-    """A worker process could not be started, or was not ready for work; the message says why, if that is known."""
+    """A worker process could not be started, or was not ready for work; the message says why, if that is known.
+
+    Attributes:
+        exit_code: That of a process that ended before it was ready, as in `WorkerDied`; else None.
+    """
+
+    def __init__(self, *args: object, exit_code: int | None = None) -> None:
+        super().__init__(*args)
+        self.exit_code = exit_code
 
 
 class UnguardedMainProgram(MainspringError, RuntimeError):  # noqa: N818 - names a situation, like ObjectNotFound

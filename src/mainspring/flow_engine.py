@@ -17,12 +17,12 @@ from mainspring._engine.background import background_runs
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.flow_runs import BaseFlowRunEngine, FlowRunTimeoutError
 from mainspring._engine.inputs import find_unfinished
-from mainspring._engine.main_program import refuse_while_imported
 from mainspring._engine.resumable import Answer
 from mainspring._engine.scopes import AsyncRunnerScope, AsyncRunScope, SyncRunnerScope, SyncRunScope
 from mainspring._engine.signals import SigtermCapture
 from mainspring._engine.submissions import Submission, unfinished_inputs
 from mainspring._engine.suspension import FlowSteps, FlowSuspension
+from mainspring._processes.main_program import refuse_while_imported
 from mainspring.entrypoints import load_flow_and_flow_run
 from mainspring.exceptions import MissingResult, Pause
 from mainspring.futures import FlowRunFuture, resolve_futures_to_states
@@ -436,14 +436,17 @@ def submit_flow(flow: Any, parameters: dict[str, Any], wait_for: Iterable[Any] |
 
     Raises:
         RuntimeError: The flow run around has ended.
+        RunCancelled: The run around was given up.
     """
     refuse_while_imported(f"Flow {flow.name!r}")
     missing = unfinished_inputs(parameters, wait_for)
     engine = new_engine(flow, parameters, wait_for=wait_for)
+    engine.look_around()
     reservation = engine.reserve(inputs_are_there=not missing)
     promise = Promise()
     label = partial("a run of flow {!r} ({})".format, flow.name, UUID(bytes=reservation.flow_run_key))
     submission = Submission(partial(run_to_end, engine, "state"), promise, label)
+    engine.hand_over = partial(submission.settle, engine)
     if not background_runs().add(submission, missing):
         raise RuntimeError(
             f"The flow {flow.name!r} was not submitted: what would wait for its run has ended. Submit it before the"

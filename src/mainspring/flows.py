@@ -14,15 +14,19 @@ from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Sub
 from mainspring._parameters import ParameterValidator, schema_of
 from mainspring._representation import name_of
 from mainspring.annotations import NotSet
+from mainspring.crash_hooks import call_crash_hooks
 from mainspring.exceptions import InvalidNameError
 from mainspring.flow_engine import run_flow, submit_flow
 from mainspring.futures import FlowRunFuture
 from mainspring.settings import get_current_settings
 from mainspring.states import State
 from mainspring.store.encoding import to_plain
+from mainspring.supervision import on_deaths
 from mainspring.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 __all__ = ["Flow", "flow"]
+
+on_deaths(call_crash_hooks)  # in a process that has tasks or flows, wherever it finds others dead
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)

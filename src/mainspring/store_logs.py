@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from mainspring import clock
+from mainspring.context import current_scope
 from mainspring.settings import get_current_settings
 from mainspring.store.protocol import LogEntry
 
@@ -16,7 +17,7 @@ class RunLogHandler(logging.Handler):
     """Keeps the lines of run loggers in the run store of the context that writes them.
 
     A line with the extra attribute ``send_to_api`` set to False is left out; the settings ``logging.to_api`` say
-    whether any are kept, and how much of each.
+    whether any are kept, and how much of each. What an attempt writes after it was given up is left out, too.
 
     Args:
         keep: What takes the lines.
@@ -29,6 +30,9 @@ class RunLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         settings = get_current_settings().logging.to_api
         if not settings.enabled or not getattr(record, "send_to_api", True):
+            return
+        scope = current_scope()
+        if scope is not None and scope.is_given_up():
             return
         try:
             message = self.format(record)

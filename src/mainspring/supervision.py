@@ -46,7 +46,8 @@ _looks: list[Look] = []
 
 def on_deaths(finder: Finder) -> None:
     """Have ``finder`` called where there are crash hooks to call: when a recorder is opened, and after deaths."""
-    _finders.append(finder)
+    if finder not in _finders:
+        _finders.append(finder)
 
 
 def on_beats(look: Look) -> None:

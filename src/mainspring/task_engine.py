@@ -81,7 +81,7 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
         if self._leftover is not None:  # this step has completed before, in a transaction that had no end
             return self.handle_success(self._take_over(transaction), transaction)
         self.check_cancelled()
-        result = self.task.arguments.call(self.parameters)
+        result = self.task.call(self.parameters)
         self.check_portable(result)
         return self.handle_success(result, transaction)
 
@@ -136,7 +136,7 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
         if self._leftover is not None:  # this step has completed before, in a transaction that had no end
             return await self.handle_success(self._take_over(transaction), transaction)
         self.check_cancelled()
-        result = await self.task.arguments.call(self.parameters)
+        result = await self.task.call(self.parameters)
         self.check_portable(result)
         return await self.handle_success(result, transaction)
 

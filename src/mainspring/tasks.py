@@ -13,22 +13,28 @@ from uuid import UUID
 from mainspring import clock, identifiers
 from mainspring._core.policy import MAX_RETRY_DELAYS, Hooks, RunPolicy
 from mainspring._engine.inputs import collect_inputs
+from mainspring._engine.isolation import AsyncIsolatedCall, IsolatedCall
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
+from mainspring._processes.main_program import refuse_while_imported
 from mainspring._representation import name_of
 from mainspring.annotations import NotSet
 from mainspring.cache_policies import CachePolicy
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.context.tagging import check_tags
+from mainspring.crash_hooks import call_crash_hooks
 from mainspring.futures import Future, FutureList
 from mainspring.hashing import source_of
 from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType
+from mainspring.supervision import on_deaths
 from mainspring.suspensions import leave_if_suspended
 from mainspring.task_engine import run_task
 
 __all__ = ["Task", "exponential_backoff", "task"]
+
+on_deaths(call_crash_hooks)  # in a process that has tasks or flows, wherever it finds others dead
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -36,6 +42,7 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
 KeyFunction = Callable[[TaskRunContext, dict[str, Any]], str | None]
 _MAX_IN_FLIGHT = "max_in_flight"
+Isolation = Literal["process"]
 Delays = float | Sequence[float] | Callable[[int], Sequence[float]]
 
 
@@ -83,6 +90,10 @@ class Task(Subject[P, R]):
             in an equal place finds the kept result. Without a cache policy given, nothing else is shared then.
         retry_timeout_seconds: How long all attempts together may take, with the waits between them. None begins that
             would begin later, and one that goes on is ended then.
+        isolation: "process" calls the function in a process of its own, which is killed at the deadline of the attempt
+            and when the run is cancelled. Arguments and result are pickled. Not for generators.
+        retry_on_crash: How many times a run is attempted again because the process of its function or its worker has
+            died, apart from ``retries``: a number, or True for 3.
 
     Raises:
         TypeError: ``fn`` is not callable, or an option is of a wrong type.
@@ -128,6 +139,8 @@ class Task(Subject[P, R]):
         on_cancellation: GivenHooks | None = None,
         step_key: str | None = None,
         retry_timeout_seconds: float | None = None,
+        isolation: Isolation | None = None,
+        retry_on_crash: bool | int = False,
     ) -> None:
         self.require_function(fn, "task")
         own_name = name_of(fn, "__name__") or type(fn).__name__
@@ -140,8 +153,7 @@ class Task(Subject[P, R]):
         results = ResultOptions(*keeping, result_storage_key, *caching, is_named=step_key is not None)
         super().__init__(fn, "task", name or own_name, description, task_run_name, log_prints, hooks, results)
         self.tags = check_tags(tags or ())
-        self.version = version
-        self.task_key = _task_key(self.fn)
+        self.version, self.task_key = version, _task_key(self.fn)
         defaults = get_current_settings().tasks
         self.policy = RunPolicy.resolve(
             "Task run",
@@ -152,7 +164,19 @@ class Task(Subject[P, R]):
             timeout_seconds,
             self._hooks_by_state(),
             retry_timeout_seconds,
+            retry_on_crash,
         )
+        self._isolate(_checked_isolation(isolation, self))
+
+    def _isolate(self, isolation: Isolation | None) -> None:
+        self.isolation = isolation
+        self.call = self._compiled_call()
+
+    def _compiled_call(self) -> Callable[[dict[str, Any]], Any]:
+        """What calls the function with parameters by name, wherever that is."""
+        if self.isolation is None:
+            return self.arguments.call
+        return AsyncIsolatedCall(self) if self.isasync else IsolatedCall(self)
 
     @property
     def source_code(self) -> str:
@@ -166,7 +190,13 @@ class Task(Subject[P, R]):
 
     def __getstate__(self) -> dict[str, Any]:
         self._source_code = self.source_code
-        return super().__getstate__()
+        state = super().__getstate__()
+        del state["call"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.call = self._compiled_call()
 
     @property
     def has_final_hooks(self) -> bool:
@@ -191,6 +221,11 @@ class Task(Subject[P, R]):
     def retry_condition_fn(self) -> Callable[..., Any] | None:
         """Decides whether a failure is retried."""
         return self.policy.retry_condition
+
+    @property
+    def retry_on_crash(self) -> int:
+        """How many times a run is attempted again because a process has died."""
+        return self.policy.crash_retries
 
     @property
     def task_run_name(self) -> Any:
@@ -225,6 +260,8 @@ class Task(Subject[P, R]):
     # Calling
 
     def _run(self, parameters: dict[str, Any], wait_for: Any, return_type: Literal["state", "result"]) -> Any:
+        if self.isolation is not None:
+            refuse_while_imported(f'Task {self.name!r} with isolation="process"')
         return run_task(self, parameters=parameters, wait_for=wait_for, return_type=return_type)
 
     @overload
@@ -395,6 +432,8 @@ class Task(Subject[P, R]):
         on_cancellation: GivenHooks | None = None,
         step_key: str | type[NotSet] | None = NotSet,
         retry_timeout_seconds: float | None = None,
+        isolation: Isolation | type[NotSet] | None = NotSet,
+        retry_on_crash: bool | int | type[NotSet] = NotSet,
     ) -> Task[P, R]:
         """A copy of this task with some options changed; the others are kept, hook lists copied.
 
@@ -460,6 +499,8 @@ def task(
     on_cancellation: GivenHooks | None = None,
     step_key: str | None = None,
     retry_timeout_seconds: float | None = None,
+    isolation: Isolation | None = None,
+    retry_on_crash: bool | int = False,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -516,6 +557,24 @@ def _checked_step_key(key: Any) -> str | None:
     if key == "":
         raise ValueError("Invalid `step_key`: an empty text names nothing.")
     return key
+
+
+def _checked_isolation(isolation: Any, task: Task[..., Any]) -> Isolation | None:
+    """The option.
+
+    Raises:
+        ValueError: There is no such isolation, or none for what the function is.
+    """
+    if isolation is None:
+        return None
+    if isolation != "process":
+        raise ValueError(f'Invalid `isolation`: expected "process" or None; got {isolation!r}.')
+    if task.isgenerator:
+        raise ValueError(
+            f"Invalid `isolation`: {task.name!r} is a generator, and its consumer is in this process. Let it return a"
+            " list, or yield from what isolated tasks return."
+        )
+    return "process"
 
 
 def _task_key(fn: Callable[..., Any]) -> str:

@@ -33,6 +33,7 @@ LAYERS = {
     ],
     5: [
         "_parameters",
+        "_processes",
         "cache_policies",
         "cancellation",
         "client",

@@ -12,7 +12,7 @@ from mainspring.client import Client, get_client
 from mainspring.concurrency import _left_over, _waiting
 from tests.concurrency.usage import rows_of
 
-KEPT = ("mainspring-recorder", "mainspring-slots", "mainspring-supervisor", "mainspring-deadlines")
+KEPT = ("mainspring-recorder", "mainspring-slots", "mainspring-deadlines", "mainspring-supervisor")
 
 
 @pytest.fixture(autouse=True)

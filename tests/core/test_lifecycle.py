@@ -446,12 +446,19 @@ def test_phases_keep_nothing() -> None:
 # The death of the process
 
 
-def lost(script: Script) -> bool:
-    return bool(
-        script.drive(
-            lifecycle.lose(script.policy, script.run, WorkerDied("it was killed"), script.now, script.random)
-        )
+def lost(
+    script: Script,
+    error: BaseException | None = None,
+    retries: int | None = None,
+    losses: int = 0,
+    limit: str | None = None,
+    is_last: bool = False,
+) -> bool:
+    error = WorkerDied("it was killed") if error is None else error
+    phase = lifecycle.lose(
+        script.policy, script.run, error, script.now, script.random, retries, losses, limit, is_last
     )
+    return bool(script.drive(phase))
 
 
 @pytest.mark.parametrize(
@@ -510,3 +517,49 @@ def test_the_next_attempt_is_begun_by_another_process() -> None:
     script.drive(lifecycle.begin(script.policy, script.run, script.now))
     assert script.effects[0] == "prepare"
     assert script.effects[-1] == "enter Retrying"
+
+
+def test_a_loss_is_made_good_apart_from_retries() -> None:
+    """As long as losses have attempts of their own they cost no retry, and no condition is asked."""
+    policy = RunPolicy("Task run", retries=1, retry_condition=condition, crash_retries=2)
+    script = Script(policy, State(StateType.RUNNING, at=0))
+    script.answer = False
+    assert lost(script, losses=1)
+    assert script.effects == ["enter AwaitingRetry"]
+
+
+def test_a_loss_beyond_its_limit_costs_a_retry() -> None:
+    """When the attempts for losses are used up, one of the retries is, and then there is none."""
+    policy = RunPolicy("Task run", retries=1, crash_retries=2)
+    assert lost(Script(policy, State(StateType.RUNNING, at=0)), losses=2, retries=0)
+    script = Script(policy, State(StateType.RUNNING, at=0))
+    assert not lost(script, losses=2, retries=1)
+    assert script.effects == ["enter Crashed"]
+
+
+def test_losses_are_no_retries() -> None:
+    """Where only the number of attempts is known, those that made losses good are not counted as retries."""
+    script = Script(RunPolicy("Task run", retries=1, crash_retries=2), State(StateType.RUNNING, at=0))
+    script.run.run_count = 3
+    assert lost(script, losses=2)
+
+
+@pytest.mark.parametrize("kind", [StateType.RUNNING, StateType.CRASHED])
+def test_a_process_that_was_ended_at_a_deadline(kind: StateType) -> None:
+    """The attempt has timed out, whoever was quicker to find its process dead, and has words of its own."""
+    script = Script(RunPolicy("Task run", timeout=2, crash_retries=2), State(kind, at=0))
+    assert not lost(script, TimeoutError("late"), limit="timeout of 2 second(s)")
+    assert script.effects == ["enter TimedOut"]
+    assert script.run.state.message == "Task run exceeded timeout of 2 second(s)"
+
+
+def test_a_process_that_was_ended_at_a_deadline_costs_a_retry() -> None:
+    """It is a failure of the attempt, and no loss."""
+    policy = RunPolicy("Task run", retries=1, timeout=2, crash_retries=2)
+    script = Script(policy, State(StateType.RUNNING, at=0))
+    assert lost(script, TimeoutError("late"), retries=0, limit="timeout of 2 second(s)")
+    assert not lost(
+        Script(policy, State(StateType.RUNNING, at=0)), TimeoutError("late"), retries=0, is_last=True
+    )
+    assert script.effects == ["enter AwaitingRetry"]
+    assert not lost(Script(policy, State(StateType.RUNNING, at=0)), TimeoutError("late"), retries=1)

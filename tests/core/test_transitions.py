@@ -20,7 +20,7 @@ LEGAL = {
     Move.SUCCEED: ({StateType.RUNNING, StateType.CANCELLING}, "COMPLETED", "Completed"),
     Move.REUSE: ({StateType.RUNNING, StateType.CANCELLING}, "COMPLETED", "Cached"),
     Move.FAIL: (UNFINISHED | {StateType.PAUSED}, "FAILED", "Failed"),
-    Move.TIME_OUT: ({StateType.RUNNING, StateType.PAUSED}, "FAILED", "TimedOut"),
+    Move.TIME_OUT: ({StateType.RUNNING, StateType.PAUSED, StateType.CRASHED}, "FAILED", "TimedOut"),
     Move.RETRY: ({StateType.RUNNING, StateType.SCHEDULED, StateType.PAUSED}, "RUNNING", "Retrying"),
     Move.AWAIT_RETRY: (
         {StateType.RUNNING, StateType.CRASHED, StateType.PAUSED},

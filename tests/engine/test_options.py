@@ -41,17 +41,22 @@ def test_a_decorator_shows_its_options(decorator: Any, made: Any) -> None:
 
 @pytest.mark.contract("T-1", "T-2", "N-10")
 def test_the_options_of_a_task() -> None:
-    """Names, order and defaults are those of the contract; the last five came later."""
+    """Names, order and defaults are those of the contract; the last seven came later."""
     function, *options = inspect.signature(Task).parameters.values()
     assert (function.name, function.default) == ("fn", function.empty)
-    given = {"cache_policy": NotSet, "cache_result_in_memory": True, "log_prints": False}
+    given = {
+        "cache_policy": NotSet,
+        "cache_result_in_memory": True,
+        "log_prints": False,
+        "retry_on_crash": False,
+    }
     names = [
         *("name", "description", "tags", "version", "cache_policy", "cache_key_fn", "cache_expiration"),
         *("task_run_name", "retries", "retry_delay_seconds", "retry_jitter_factor", "persist_result"),
         *("result_storage", "result_serializer", "result_storage_key", "cache_result_in_memory"),
         *("timeout_seconds", "log_prints", "refresh_cache", "on_completion", "on_failure", "on_rollback"),
         *("on_commit", "retry_condition_fn", "on_running", "on_crashed", "on_cancellation", "step_key"),
-        "retry_timeout_seconds",
+        *("retry_timeout_seconds", "isolation", "retry_on_crash"),
     ]
     assert [option.name for option in options] == names
     assert {option.name: option.default for option in options} == dict.fromkeys(names) | given

@@ -1,6 +1,7 @@
 """Time limits: in the main thread, in other threads, in event loops, nested, and told from other timeouts."""
 
 import asyncio
+import ctypes
 import gc
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from mainspring import flow, task
 from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout
 from mainspring.task_engine import TaskRunTimeoutError
 from mainspring.timeouts import timeout, timeout_async
+from mainspring.transactions import Transaction, get_transaction
 from tests.engine.history import only_task_run, sequence, task_runs
 from tests.engine.scenarios import BoomError
 
@@ -679,10 +681,47 @@ def test_an_async_task_that_blocks_is_not_interrupted() -> None:
     @task(timeout_seconds=LIMIT)
     async def blocking() -> str:
         busy(LIMIT * 2)
+        ended.append(1)
         return "done"
 
+    ended: list[int] = []
     state = asyncio.run(blocking(return_state=True))
-    assert state.is_final()
+    assert ended == [1]
+    assert state.name == "TimedOut"
+
+
+@PLACES
+def test_a_block_that_keeps_the_interpreter(run: Any) -> None:
+    """It has taken too long even if nobody could notice that before it has ended."""
+    kept = ctypes.PyDLL(None)
+
+    def body() -> None:
+        with SyncTimeout(LIMIT, OwnTimeoutError):
+            for _ in range(10):
+                kept.usleep(20_000)
+
+    with pytest.raises(OwnTimeoutError):
+        run(body)
+
+
+def test_a_transaction_that_a_limit_strikes_while_it_is_entered() -> None:
+    """It is not left active in the code around the run."""
+
+    @task(timeout_seconds=LIMIT)
+    def work() -> None:
+        transaction = Transaction()
+        transaction.activate(transaction)  # as far as it may have come
+        time.sleep(LONG)
+
+    assert work(return_state=True).name == "TimedOut"
+    assert get_transaction() is None
+
+
+def test_what_follows_a_function_takes_its_own_time() -> None:
+    """A function that ends in time is in time, whatever its end takes."""
+    with SyncTimeout(LIMIT, OwnTimeoutError) as limit:
+        limit.end()
+        busy(3 * LIMIT)
 
 
 # Warnings

@@ -12,7 +12,7 @@ from typing import Any
 
 from mainspring import flow, get_run_logger, runtime, tags, task
 from mainspring.cache_policies import INPUTS
-from mainspring.cancellation import is_cancelled
+from mainspring.cancellation import is_cancelled, remaining_time
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.events import emit_event
 from mainspring.settings import get_current_settings
@@ -294,3 +294,8 @@ def raise_by(kind: str) -> None:
         raise KeyError("inner")
     except KeyError as error:
         raise ValueError("outer") from error
+
+
+@task
+def time_left() -> float | None:
+    return remaining_time()

@@ -151,9 +151,9 @@ def test_what_ran_inside_is_settled_too(pool: ProcessPoolTaskRunner) -> None:
 def test_others_may_settle_first(pool: ProcessPoolTaskRunner, tmp_path: Path, monkeypatch: Any) -> None:
     """A run that somebody else has found dead already is retried all the same."""
     found: list[int] = []
-    death = "mainspring.task_runners.children.Child.death"
+    death = "mainspring._processes.children.Child.death"
+    from mainspring._processes.children import Child
     from mainspring.recording import current_recorder
-    from mainspring.task_runners.children import Child
 
     original = Child.death
 

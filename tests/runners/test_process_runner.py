@@ -400,7 +400,7 @@ def test_a_task_that_is_cancelled_before_its_body(tmp_path: Path) -> None:
 
 def test_a_worker_that_does_not_end_is_killed(caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
     """A thread that a task left running delays the end, but not for ever."""
-    monkeypatch.setattr("mainspring.task_runners.children.PATIENCE", 0.3)
+    monkeypatch.setattr("mainspring._processes.children.PATIENCE", 0.3)
     began = time.monotonic()
     with ProcessPoolTaskRunner(1) as runner:
         result(runner.submit(remote.leave_a_thread, {"seconds": 60}))

@@ -115,6 +115,8 @@ assert_type(counter.aadd.submit(1), Future[str])
 
 copied_function: Callable[[int, str], float] = plain.with_options(retries=3)
 assert_type(plain.with_options(name="other")(1), float)
+assert_type(plain.with_options(isolation="process", retry_on_crash=True)(1), float)
+plain.with_options(isolation="thread")  # type: ignore[arg-type]
 plain.with_options(version="2")  # type: ignore[call-arg]
 plain.with_options(retries="2")  # type: ignore[arg-type]
 
@@ -132,6 +134,7 @@ assert_type(note(1, 2, plain(1, return_state=True)), int)
 Task(plain.fn)
 task(5)  # type: ignore[call-overload]
 task(retries="2")  # type: ignore[call-overload]
+task(isolation="thread")  # type: ignore[call-overload]
 task(no_such_option=1)  # type: ignore[call-overload]
 
 

@@ -8,7 +8,8 @@ A life has four phases, each a generator that yields effects and is sent what ca
     finish   the hooks that follow the final state
     crash    from anywhere -> Crashed, instead of all that was still to come
     cancel   from anywhere -> Cancelling, Cancelled, because somebody has asked for it
-    lose     from wherever its process died -> AwaitingRetry, to be gone on with by another process, or Crashed
+    lose     from wherever its process died -> AwaitingRetry, to be gone on with by another process, or Crashed, or
+             TimedOut
 
 ``finish`` has one effect at most and waits for no answer, so it is a function that gives this effect.
 
@@ -203,11 +204,23 @@ def cancel(policy: RunPolicy, run: Run, reason: str, now: Now) -> Phase:
     return True
 
 
-def lose(policy: RunPolicy, run: Run, error: BaseException, now: Now, random: Callable[[], float]) -> Phase:
-    """From the death of the process that made an attempt to the next state; the attempt counts as a failed one.
+def lose(
+    policy: RunPolicy,
+    run: Run,
+    error: BaseException,
+    now: Now,
+    random: Callable[[], float],
+    retries: int | None = None,
+    losses: int = 0,
+    limit: str | None = None,
+    is_last: bool = False,
+) -> Phase:
+    """From the death of the process that made an attempt to the next state.
 
-    A process that dies while it waits for the next attempt has cost none. Another process goes on with a run that is to
-    be attempted again, so it waits for its time, even if that is now. Returns True in that case.
+    A loss is made good by ``crash_retries`` as long as there are some left. Otherwise the attempt counts as a failed
+    one, and so it does if the process was ended because the time of the attempt was over: ``error`` is a TimeoutError
+    then. A process that dies while it waits for the next attempt has cost none. Whoever goes on with a run that is to
+    be attempted again waits for its time, even if that is now. Returns True in that case.
 
     Args:
         policy: The options of the task or flow.
@@ -215,6 +228,11 @@ def lose(policy: RunPolicy, run: Run, error: BaseException, now: Now, random: Ca
         error: How the process died.
         now: Reads the wall clock.
         random: Draws a number in [0, 1), for jitter.
+        retries: How many retries were granted before; None if only the process knew: all attempts but the first, and
+            those that made a loss good.
+        losses: How many losses were made good before.
+        limit: If the process was ended because of a limit on time that the run has to keep to: what people call it.
+        is_last: No further attempt can be made, because the time for all of them is over.
     """
     if run.state.is_scheduled() and now() < (run.state.scheduled_at or 0):
         return True
@@ -225,16 +243,26 @@ def lose(policy: RunPolicy, run: Run, error: BaseException, now: Now, random: Ca
         yield Enter(next_state(run, Move.BEGIN, now()))
     elif run.state.is_scheduled():
         yield Enter(next_state(run, Move.RETRY, now()))
-    failure = exception_to_crashed_state(error)
-    retries = max(run.run_count - 1, 0)
-    granted = retries < policy.retries
-    if granted and policy.retry_condition is not None:
+    if retries is None:
+        retries = max(run.run_count - 1 - losses, 0)
+    if isinstance(error, TimeoutError):
+        made_good = False
+        failure = failure_state(policy, run, error, limit, now())
+    else:
+        made_good = losses < policy.crash_retries
+        failure = exception_to_crashed_state(error)
+    at = now()
+    delay = retry_delay(policy, losses if made_good else retries, random())
+    due = at + round(delay * MICROSECONDS)
+    granted = (made_good or retries < policy.retries) and not is_last and is_in_time(policy, run, due)
+    if granted and not made_good and policy.retry_condition is not None:
         granted = bool((yield Ask(policy.retry_condition, failure)))
     if not granted:
-        yield from crash(policy, run, error, now)
+        if isinstance(error, TimeoutError):
+            yield Enter(failure)
+        else:
+            yield from crash(policy, run, error, now)
         return False
-    at = now()
-    due = at + round(retry_delay(policy, retries, random()) * MICROSECONDS)
     yield Enter(next_state(run, Move.AWAIT_RETRY, at, failure.message, scheduled_at=due))
     return True
 

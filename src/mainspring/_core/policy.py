@@ -10,9 +10,20 @@ from typing import Any
 from mainspring._representation import name_of
 from mainspring.states import State, StateType
 
-__all__ = ["MAX_RETRY_DELAYS", "Hooks", "RunPolicy", "check_hooks", "hook_name", "resolve_delays"]
+__all__ = [
+    "DEFAULT_CRASH_RETRIES",
+    "MAX_RETRY_DELAYS",
+    "Hooks",
+    "RunPolicy",
+    "check_hooks",
+    "hook_name",
+    "resolve_delays",
+]
 
 MAX_RETRY_DELAYS = 50
+
+DEFAULT_CRASH_RETRIES = 3
+"""How often a run is attempted again after a loss if an option only says that it is to be."""
 
 LONGEST_SECONDS = 1_000_000_000
 """The longest time that an option may name: some thirty years, which any clock can add to now."""
@@ -35,10 +46,13 @@ class RunPolicy:
         timeout: Seconds an attempt may take, or None.
         retry_timeout: Seconds that all attempts together may take, waits between them included, or None.
         hooks: The hook lists by the type of the state they follow.
+        crash_retries: How many times a run may be attempted again because the process of an attempt has died, apart
+            from ``retries``.
     """
 
     __slots__ = (
         "__weakref__",
+        "crash_retries",
         "hooks",
         "is_limited",
         "noun",
@@ -62,8 +76,10 @@ class RunPolicy:
         timeout: float | None = None,
         hooks: Mapping[StateType, Hooks] | None = None,
         retry_timeout: float | None = None,
+        crash_retries: int = 0,
     ) -> None:
         self.noun = noun
+        self.crash_retries = crash_retries
         self.retries = retries
         self.retry_delays = tuple(retry_delays)
         self.retry_jitter_factor = retry_jitter_factor
@@ -82,6 +98,8 @@ class RunPolicy:
             self.recorded["retry_jitter_factor"] = retry_jitter_factor
         if retry_timeout is not None:
             self.recorded["retry_timeout"] = retry_timeout
+        if crash_retries:
+            self.recorded["retry_on_crash"] = crash_retries
 
     @classmethod
     def resolve(
@@ -94,6 +112,7 @@ class RunPolicy:
         timeout_seconds: Any,
         hooks: Mapping[StateType, Hooks],
         retry_timeout_seconds: Any = None,
+        retry_on_crash: Any = False,
     ) -> RunPolicy:
         """A policy from options as users give them.
 
@@ -114,13 +133,26 @@ class RunPolicy:
         timeout = _limit("timeout_seconds", timeout_seconds)
         total = _limit("retry_timeout_seconds", retry_timeout_seconds)
         delays = resolve_delays(retry_delay_seconds, retries)
-        return cls(noun, retries, delays, retry_jitter_factor, retry_condition, timeout, hooks, total)
+        crashes = _crash_retries(retry_on_crash)
+        return cls(
+            noun, retries, delays, retry_jitter_factor, retry_condition, timeout, hooks, total, crashes
+        )
 
     def hooks_for(self, state: State) -> Hooks:
         """The hooks that follow a run's end in ``state``; none for a state that is no end."""
         if state.type is StateType.RUNNING:
             return []
         return self.hooks.get(state.type, [])
+
+
+def _crash_retries(given: Any) -> int:
+    if isinstance(given, bool):
+        return DEFAULT_CRASH_RETRIES if given else 0
+    if not isinstance(given, int):
+        raise TypeError(f"Invalid `retry_on_crash`: expected True, False or a whole number; got {given!r}.")
+    if given < 0:
+        raise ValueError(f"Invalid `retry_on_crash`: {given} must be >= 0; 0 means not at all.")
+    return given
 
 
 def _limit(option: str, value: Any) -> float | None:

@@ -110,8 +110,13 @@ MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
     _S.COMPLETED: {Move.BEGIN: _BEGIN, Move.ROLL_BACK: (_S.COMPLETED, _ROLLED_BACK)},
     _S.FAILED: {Move.BEGIN: _BEGIN},
     _S.CANCELLED: {Move.BEGIN: _BEGIN},
-    # Whoever finds that a process is dead may be quicker than the one who grants its run another attempt.
-    _S.CRASHED: {Move.BEGIN: _BEGIN, Move.AWAIT_RETRY: (_S.SCHEDULED, "AwaitingRetry")},
+    # Whoever finds that a process is dead may be quicker than the one who grants its run another attempt, or has
+    # ended it because its time was over.
+    _S.CRASHED: {
+        Move.BEGIN: _BEGIN,
+        Move.AWAIT_RETRY: (_S.SCHEDULED, "AwaitingRetry"),
+        Move.TIME_OUT: (_S.FAILED, "TimedOut"),
+    },
 }
 
 

@@ -13,6 +13,7 @@
 - ``bounded``: a run and what bounds it; ``deadlines``: the thread that knows what is due
 - ``overdue``: attempts that do not end at their deadline; ``stopping``: telling runs to stop
 - ``timeouts``, ``watchers``, ``signals``: time limits, and what ends a block at its deadline; SIGTERM while a flow runs
+- ``loading``: finding a task or flow where it was defined
 - ``tracebacks``: exceptions that show the user's code and not ours
-- ``main_program``: a worker process that imports the main program
+- ``isolation``: calling the function of a task in a process that can be killed
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -9,17 +10,30 @@ from typing import Any, ClassVar, TypeVar
 
 from mainspring import clock
 from mainspring._cancel_scopes import CancelScope, Stop, live
+from mainspring._core.transitions import is_rolled_back
 from mainspring.annotations import NotSet
 from mainspring.context import current_scope
-from mainspring.exceptions import RunCancelled, TerminationSignal
+from mainspring.exceptions import RunCancelled, SupersededRun, TerminationSignal
+from mainspring.states import State
 
 __all__ = ["BoundedRun"]
 
 T = TypeVar("T")
 
+_whose = threading.Lock()  # held for moments, when a run with a limit ends or is given up
+
 
 def _read_clock() -> int:
     return clock.current().now()
+
+
+def _renew_lock() -> None:
+    """In a forked child: whoever held the lock is not there."""
+    global _whose
+    _whose = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class BoundedRun:
@@ -29,11 +43,13 @@ class BoundedRun:
 
     subject: Any
     run: Any
+    _context: Any
 
     timeout_error: ClassVar[type[TimeoutError]]
     asyncio_task: Callable[[], Any]  # the one that carries the run out
 
     _now: Callable[[], int] = staticmethod(_read_clock)
+    _recorder: Any
     _limit: Any = None  # of the attempt, while there is one
     _around_scope: Any = NotSet  # what bounds the run from outside, once that is known
     _cancel_scope: CancelScope | None = None  # of the attempt
@@ -42,15 +58,66 @@ class BoundedRun:
     settler: int | None = None  # the only thread that may still enter states
     hands_on = False  # whoever makes the next attempt, it is not the one who grants it
     is_given_up = False  # somebody else goes on with the run, or has ended it
-    hand_over: Any = None  # lets whoever started the thread of the run have another one go on
+    tell_limit: Any = None  # tells a process that ends this one if the attempt does not end at its deadline
+    hand_over: Any = None  # lets whoever started the thread of the run do without it
+    hands_on_attempts = False  # it has another thread make the next attempt, too
+    _ends = False  # the thread of the run does what follows its end
 
     def is_running(self) -> bool:
         """True as long as attempts are to be made."""
         raise NotImplementedError
 
+    def look_around(self) -> None:
+        """Note what bounds the run from outside. Nothing begins any more inside of what was given up.
+
+        Raises:
+            RunCancelled: It was.
+        """
+        scope = self._around_scope = current_scope()
+        if scope is not None:
+            scope.refuse_late()
+
+    # Whose the run is. A thread that settles takes it, unless its own thread has begun to do what follows its end.
+
+    def take(self) -> bool:
+        """Let no other thread than the calling one enter states any more; False if somebody else sees to the end."""
+        with _whose:
+            if self._ends or self.settler is not None:
+                return False
+            self.settler = threading.get_ident()
+        return True
+
+    def return_to_thread(self) -> None:
+        """Leave the run to its own thread again."""
+        with _whose:
+            self.settler, self.hands_on = None, False
+
+    def claim_end(self) -> bool:
+        """Whether what follows the end of the run is for the calling thread to do, which is that of the run."""
+        scope = self._cancel_scope
+        if scope is None or scope.deadline is None:  # nobody can have taken it
+            return True
+        with _whose:
+            self._ends = self.settler is None
+        return self._ends
+
+    def _is_refused(self, state: State) -> bool:
+        """Whether a state comes too late, as another thread has settled the run, or its own one was quicker."""
+        if self.settler is None:
+            return False
+        return self.settler != threading.get_ident() or (
+            self.run.state.is_final() and not is_rolled_back(state)
+        )
+
+    def _refuse_late(self, state: State) -> None:
+        if self.settler is not None and self.settler != threading.get_ident():
+            raise SupersededRun(
+                f"{self.run!r} was settled by another thread, and {state} is refused: it comes too late."
+            )
+
     def _new_scope(self) -> CancelScope:
         """What bounds the attempt that begins."""
-        if self._around_scope is NotSet:
+        if self._around_scope is NotSet:  # in an engine that is driven by hand
             self._around_scope = current_scope()
         key = self.run.key
         before = self._cancel_scope
@@ -115,9 +182,12 @@ class BoundedRun:
 
         Raises:
             TimeoutError: It has taken too long, and has swallowed that.
+            RunCancelled: Somebody else has ended the run, with one around it.
         """
         if self._limit is not None:
             self._limit.end()
+        if self.settler is not None:
+            self.raise_if_stopped()
         scope = self._cancel_scope
         assert scope is not None
         if scope.close():
@@ -136,8 +206,8 @@ class BoundedRun:
 
     def accept_settlement(self) -> None:
         """Another thread has settled the attempt that ends here; go on with what it has decided."""
-        if self.is_running():
-            self._new_scope()
+        scope = self._new_scope() if self.is_running() else self._around_scope
+        self._context.scope = scope  # what follows is not in the attempt
 
     def raise_if_stopped(self) -> None:
         """Leave the run at once if it was told to stop.
@@ -170,5 +240,15 @@ class BoundedRun:
                 seconds, is_last = left, True
         if seconds is None:
             return None
-        scope.bound(time.monotonic() + seconds)
+        if self.tell_limit is not None:
+            self._recorder.flush()  # the call may let no thread write any more
+        deadline = time.monotonic() + seconds
+        scope.bound(deadline)
+        if self.tell_limit is not None:
+            self.tell_limit(deadline, (seconds, words, is_last))
         return kind(seconds, self.timeout_error, self, words, is_last)
+
+    def end_limit(self) -> None:
+        """The attempt that had a limit is over."""
+        if self.tell_limit is not None:
+            self.tell_limit(None)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable
 from itertools import count
+
+_logger = logging.getLogger("mainspring.deadlines")
 
 __all__ = ["DueCall", "call_at"]
 
@@ -28,7 +31,8 @@ class DueCall:
         """See to it that the call is not made, if it has not begun. May be called twice, from any thread."""
         if self.call is not None:
             self.call = None
-            self._queue.forget_one()
+            if self._queue is _queue:  # else we are in a forked child, and the lock may be held for ever
+                self._queue.forget_one()
 
 
 class _Queue:
@@ -65,7 +69,11 @@ class _Queue:
             with self._due:
                 call = self._next()
             if call is not None:
-                call()
+                try:
+                    call()
+                except Exception:  # the deadlines of everybody else depend on this thread
+                    _logger.exception("What was due could not be done")
+                del call  # it leads to an engine and all that its run was given
 
     def _next(self) -> Callable[[], object] | None:
         """The call that is due now, after waiting for a change if there is none."""

@@ -98,6 +98,8 @@ class BaseFlowRunEngine(PausableFlowRun):
             NotResumable: The run was to be gone on with, and is no longer as it was.
         """
         run = self._require_run()
+        if self.settler is not None:
+            self._refuse_late(state)
         begins_to_resume = self.resumes and state.type is StateType.RUNNING
         if state.type is StateType.RUNNING and not transitions.goes_on(run.state, state):
             self._begin_steps(begins_to_resume)
@@ -155,6 +157,7 @@ class BaseFlowRunEngine(PausableFlowRun):
     # What the scopes call
 
     def _create(self, run_id: UUID | None, dependencies: object) -> None:
+        self.look_around()
         self._recorder = current_recorder()
         flow = self.flow
         run = self.flow_run
@@ -240,7 +243,11 @@ class BaseFlowRunEngine(PausableFlowRun):
         details.child_flow_run_id = self.flow_run.id if self.flow_run else None
         copy = State(state.type, state.name, state.message, NotSet, None, details, at=state.at)
         stand_in.claim(copy)
-        self._recorder.enter(stand_in, copy, wait=False, unless_over=unless_over)
+
+        def is_over(_: State) -> bool:
+            return stand_in.state.is_final()
+
+        self._recorder.enter(stand_in, copy, wait=False, unless=is_over if unless_over else None)
 
     def _enter_run(self) -> None:
         self._choose_store()

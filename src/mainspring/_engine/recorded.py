@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import threading
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
@@ -32,7 +31,6 @@ from mainspring.exceptions import (
     Pause,
     RunCancelled,
     SerializationError,
-    SupersededRun,
     TerminationSignal,
     UpstreamTaskError,
 )
@@ -102,6 +100,8 @@ class RecordedRun(BoundedRun):
     _context_is_fresh = False  # no attempt was made in it
     _outer: Any = None  # the scope in which that context is active
     _hydrated: Any = None  # the contexts of the submitter, if they had to be made again
+    losses = 0  # attempts whose process died, and that were made good
+    _loss: BaseException | None = None  # how the process that the function was called in has died
     closing = False  # a generator is being closed: whatever comes of it, nobody wants another attempt
     _failure_told = False  # a line has said why the run failed
     _result_store: Any = None
@@ -139,26 +139,28 @@ class RecordedRun(BoundedRun):
         With ``confirm``, the store has accepted it on return, whatever it is.
         """
         run = self.run or self._require_run()
-        if self.settler is not None and self.settler != threading.get_ident():
-            raise SupersededRun(
-                f"{run!r} was settled by another thread, and {state} is refused: it comes too late."
-            )
+        if self.settler is not None:
+            self._refuse_late(state)
         run.claim(state)
         attachments, self._attachments = self._attachments, ()
         is_final = state.type in TERMINAL_STATES
         if is_final and self.subject.on_crashed_hooks:
             attachments = (*attachments, CrashHooks(run.key, is_over=True))
+        scope = self._cancel_scope
         try:
-            self._recorder.enter(
+            is_entered = self._recorder.enter(
                 run,
                 state,
                 wait=is_final and (bool(attachments) or not self._trails()),
                 confirm=confirm or self._confirms,
                 attachments=attachments,
+                unless=None if scope is None or scope.deadline is None else self._is_refused,
             )
         except BaseException as error:  # an interrupt too: what is not on disk is told to nobody
             self._unrecorded, self._is_lost = True, isinstance(error, OwnershipLost)
             raise
+        if not is_entered:
+            self._refuse_late(state)
         return state
 
     def _trails(self) -> bool:
@@ -412,24 +414,40 @@ class RecordedRun(BoundedRun):
     def show(self, state: State) -> None:
         """Enter a state from another thread, for all to see; nothing if the run is over."""
         self.run.claim(state)
-        self._recorder.enter(self.run, state, wait=False, unless_over=True)
+        self._recorder.enter(self.run, state, wait=False, unless=lambda _: bool(self.run.state.is_final()))
 
     def _lose(self, error: BaseException) -> lifecycle.Phase:
         """The core's decision about the death of the process that ran this, and the line that reports it."""
         policy, run = self.subject.policy, self.run
         before, self._confirms = run.state, True
-        granted = yield from lifecycle.lose(policy, run, error, self._now, self._random)
+        retries = self.retries if self._loss is not None else None  # else whoever died knew how many
+        outcome = self._timed_out(error) if isinstance(error, TimeoutError) else None
+        limit, is_last = (None, False) if outcome is None else (outcome.limit, outcome.is_last)
+        granted = yield from lifecycle.lose(
+            policy, run, error, self._now, self._random, retries, self.losses, limit, is_last
+        )
         if run.state is before:
             return granted
         self._raised = error
-        if granted and engine_logs(logging.WARNING):
-            wait = max((run.state.scheduled_at or 0) - run.state.at, 0) / 1e6
-            when = "immediately" if not wait else f"{wait:g} second(s) from now"
-            facts = policy.noun, shown(str(error)), run.run_count, policy.retries, when
-            self.logger.warning("%s was lost: %s - Retry %s/%s will start %s", *facts)
-        elif engine_logs(logging.ERROR) and not granted:
+        if granted:
+            is_made_good = not isinstance(error, TimeoutError) and self.losses < policy.crash_retries
+            if is_made_good:
+                self.losses += 1
+            else:
+                self.retries += 1
+            used, limit = (self.losses, policy.crash_retries) if is_made_good else (None, policy.retries)
+            if engine_logs(logging.WARNING):
+                wait = max((run.state.scheduled_at or 0) - run.state.at, 0) / 1e6
+                when = "immediately" if not wait else f"{wait:g} second(s) from now"
+                count = used or (run.run_count - self.losses)
+                facts = policy.noun, shown(str(error)), count, limit, when
+                self.logger.warning("%s was lost: %s - Retry %s/%s will start %s", *facts)
+        elif engine_logs(logging.ERROR):
             self._failure_told = True
-            self.logger.error("Crash detected! %s", run.state.message, extra=TELLS_FAILURE)
+            told = run.state.message
+            if run.state.is_crashed():
+                told = f"Crash detected! {told}"
+            self.logger.error("%s", told, extra=TELLS_FAILURE)
         return granted
 
     # Bookkeeping and lines about it
@@ -455,7 +473,8 @@ class RecordedRun(BoundedRun):
         if isinstance(outcome, Raised):
             if final:
                 self._raised = outcome.error
-            if (self.closing or self.retries >= policy.retries) and engine_logs(logging.ERROR):
+            is_last = self.closing or outcome.is_last or self.retries >= policy.retries
+            if is_last and engine_logs(logging.ERROR):
                 self._log_failure(outcome)
 
     def _log_failure(self, outcome: Raised) -> None:

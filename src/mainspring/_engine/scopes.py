@@ -17,6 +17,7 @@ from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import Pause
 from mainspring.futures.turns import by_thread
 from mainspring.logging import enter_context
+from mainspring.transactions import BaseTransaction
 
 __all__ = [
     "AsyncAttemptScope",
@@ -66,9 +67,10 @@ class SyncRunScope:
             try:
                 if error is None:
                     error = engine.unended()
-                if engine._must_crash(error):
+                is_ours = engine.run is not None and engine.claim_end()
+                if is_ours and engine._must_crash(error):
                     engine.handle_crash(error)
-                if engine.run is not None and engine.settler is None:
+                if is_ours:
                     if noted:
                         engine.release_slots()
                     if self.begins and not engine._unrecorded:
@@ -89,10 +91,11 @@ class SyncRunScope:
 class SyncAttemptScope:
     """Around one attempt: inside the run's context and time limit; an exception becomes an outcome."""
 
-    __slots__ = ("context", "engine", "limit")
+    __slots__ = ("context", "engine", "is_bounded", "limit", "transaction")
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
+        self.is_bounded = False
         self.limit: SyncTimeout | None = None
 
     def __enter__(self) -> Any:
@@ -102,6 +105,7 @@ class SyncAttemptScope:
         self.context = engine._enter_attempt()
         policy = engine.subject.policy
         if policy.is_limited or engine._cancel_scope.deadline is not None:
+            self.is_bounded, self.transaction = True, BaseTransaction.current()
             engine._limit = self.limit = engine.new_limit(SyncTimeout)
         if self.limit is not None:
             try:
@@ -121,8 +125,11 @@ class SyncAttemptScope:
                     self.limit.__exit__(kind, error, trace)
                 except TimeoutError as expiry:
                     error = expiry
+                engine.end_limit()
                 if self.limit.is_settled and isinstance(error, Exception | None):
                     engine.accept_settlement()
+                    if error is not None and comes_from_outside(error, self.limit):
+                        raise error
                     return True
             engine._cancel_scope.close()
             if error is None or not isinstance(error, Exception):
@@ -131,12 +138,17 @@ class SyncAttemptScope:
                 return False
             if engine.run.state.is_final() or comes_from_outside(error, self.limit):
                 return self.limit is not None and error is self.limit.error
-            if isinstance(error, TimeoutError):
+            if error is engine._loss:
+                engine.handle_loss(error)
+            elif isinstance(error, TimeoutError):
                 engine.handle_timeout(error)
             else:
                 engine.handle_exception(error)
             return True
         finally:
+            if self.is_bounded and not engine.subject.isgenerator:
+                # What a limit strikes while it is entered is not left.
+                BaseTransaction.activate(self.transaction)
             self.context.__exit__(kind, error, trace)
 
 
@@ -177,9 +189,10 @@ class AsyncRunScope:
             try:
                 if error is None:
                     error = engine.unended()
-                if engine._must_crash(error):
+                is_ours = engine.run is not None and engine.claim_end()
+                if is_ours and engine._must_crash(error):
                     await engine.handle_crash(error)
-                if engine.run is not None and engine.settler is None:
+                if is_ours:
                     if noted:
                         await engine.release_slots()
                     if self.begins and not engine._unrecorded:
@@ -200,10 +213,11 @@ class AsyncRunScope:
 class AsyncAttemptScope:
     """Around one attempt: inside the run's context and time limit; an exception becomes an outcome."""
 
-    __slots__ = ("context", "engine", "limit")
+    __slots__ = ("context", "engine", "is_bounded", "limit", "transaction")
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
+        self.is_bounded = False
         self.limit: AsyncTimeout | None = None
 
     async def __aenter__(self) -> Any:
@@ -213,6 +227,7 @@ class AsyncAttemptScope:
         self.context = engine._enter_attempt()
         policy = engine.subject.policy
         if policy.is_limited or engine._cancel_scope.deadline is not None:
+            self.is_bounded, self.transaction = True, BaseTransaction.current()
             engine._limit = self.limit = engine.new_limit(AsyncTimeout)
         if self.limit is not None:
             try:
@@ -232,8 +247,11 @@ class AsyncAttemptScope:
                     await self.limit.__aexit__(kind, error, trace)
                 except TimeoutError as expiry:
                     error = expiry
+                engine.end_limit()
                 if self.limit.is_settled and isinstance(error, Exception | None):
                     engine.accept_settlement()
+                    if error is not None and comes_from_outside(error, self.limit):
+                        raise error
                     return True
             engine._cancel_scope.close()
             if error is None or not isinstance(error, Exception):
@@ -242,12 +260,17 @@ class AsyncAttemptScope:
                 return False
             if engine.run.state.is_final() or comes_from_outside(error, self.limit):
                 return self.limit is not None and error is self.limit.error
-            if isinstance(error, TimeoutError):
+            if error is engine._loss:
+                await engine.handle_loss(error)
+            elif isinstance(error, TimeoutError):
                 await engine.handle_timeout(error)
             else:
                 await engine.handle_exception(error)
             return True
         finally:
+            if self.is_bounded and not engine.subject.isgenerator:
+                # What a limit strikes while it is entered is not left.
+                BaseTransaction.activate(self.transaction)
             self.context.__exit__(kind, error, trace)
 
 

@@ -8,7 +8,6 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence, Sized
 from functools import update_wrapper
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
@@ -20,7 +19,6 @@ from mainspring.annotations import NotSet
 from mainspring.filesystems import WritableFileSystem
 from mainspring.serializers import Serializer
 from mainspring.states import State, StateType
-from mainspring.supervision import on_deaths
 
 __all__ = ["GivenHooks", "GivenSerializer", "Storage", "Subject"]
 
@@ -331,12 +329,3 @@ class Subject(Portable, ABC, Generic[P, R]):
             name: getattr(self, f"{name}_hooks" if name in self._hook_options else name) for name in names
         }
         return {**options, "persist_result": self.result_options.given_persist_result}
-
-
-def _call_crash_hooks(recorder: object) -> None:
-    """Call what is to be called in a process that has tasks or flows, wherever it finds others dead."""
-    # Loaded on use, which is rare, and takes longer than a short script does as a whole.
-    import_module("mainspring.crash_hooks").call_crash_hooks(recorder)
-
-
-on_deaths(_call_crash_hooks)

@@ -142,6 +142,14 @@ class Submission:
             else:
                 outcome.settle_later(promise, began, turn)
 
+    def settle(self, engine: Any, goes_on: bool, problem: BaseException | None) -> None:
+        """Do without the thread whose run another thread has settled for good; see `BoundedRun.hand_over`."""
+        if problem is None:
+            self.promise.set_result(engine.run.state)
+        else:
+            self.promise.set_exception(problem)
+        self.give_up()
+
     def give_up(self, rest: Callable[[], Outcome] | None = None) -> None:
         """Do without the thread that makes the call, as it does not come back. Not called in that thread.
 
@@ -283,7 +291,9 @@ class SubmissionSeries:
         if not inputs:
             submission.at_give_up = partial(self._give_up, submission)
             submission()
-            self._under_way.discard(submission)
+            turn = active_turn.get()
+            if turn is None or not turn.is_given_up:  # else it goes on elsewhere
+                self._under_way.discard(submission)
         else:
             turn = active_turn.get()
             assert turn is not None

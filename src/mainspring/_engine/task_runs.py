@@ -50,7 +50,7 @@ _STAY = nullcontext()
 _SHIPPED = frozenset({"flow_run_context", "task_run_context", "tags_context", "settings_context"})
 
 
-HandOver = Callable[[TaskRun, "int | None", "BaseException | None"], object]
+HandOver = Callable[[TaskRun, "dict[str, Any] | None", "BaseException | None"], object]
 
 
 class Trail:
@@ -58,8 +58,8 @@ class Trail:
 
     Args:
         hand_over: Called by the thread that has settled an attempt, in the context that the run was submitted in, in
-            place of the thread that carries the run and does not come back in time. Gets the run, how many retries were
-            granted if one is to go on with it, and what has kept the attempt from being settled, if something has.
+            place of the thread that carries the run and does not come back in time. Gets the run, what the engine that
+            goes on with it is to be told if one is, and what has kept the attempt from being settled, if something has.
 
     ``run`` and ``recorder`` are set by the engine if the run is over and not durable yet. The runner is to tell nobody
     before it is.
@@ -92,8 +92,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         context: What a task runner hands over: a ``threading.Event`` that cancels as ``cancel_event``, what
             `mainspring.context.serialize_context` gave where the run was submitted, as ``step`` which step of
             its flow run this is, if that was known there, as ``trail`` a `Trail`, as ``retries`` how many were
-            granted elsewhere, as ``refusal`` an exception for which the run cannot begin, and as ``check`` a function
-            that raises if it cannot take a result to whoever waits for it.
+            granted elsewhere, as ``losses`` how many lost attempts were made good there, as ``limit`` a function that
+            is told until when an attempt may go on, as ``refusal`` an exception for which the run cannot begin, and as
+            ``check`` a function that raises if it cannot take a result to whoever waits for it.
     """
 
     task: Any
@@ -107,6 +108,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     run_option: ClassVar[str] = "task_run_name"
     timeout_error: ClassVar[type[TimeoutError]] = TaskRunTimeoutError
     _is_limited: ClassVar[bool] = True
+    hands_on_attempts = True
     _looks_up = False  # whether a result under the key would be used
     _cache_key: CacheKey | None = None  # what is told of how the run looks for a result
     _is_step = False  # whether the same call of a resumed flow run has the same key
@@ -122,19 +124,26 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self.parameters = {}
         if self.context:
             self.retries = self.context.get("retries", self.retries)
+            self.losses = self.context.get("losses", 0)
+            self.tell_limit = self.context.get("limit")
 
     @property
-    def hand_over(self) -> Callable[[int | None, BaseException | None], object] | None:
-        """See `RecordedRun.hand_over`."""
+    def hand_over(self) -> Callable[[bool, BaseException | None], object] | None:
+        """See `BoundedRun.hand_over`."""
         trail: Trail | None = self.context.get("trail") if self.context else None
         return None if trail is None or trail.hand_over is None else self._hand_over
 
-    def _hand_over(self, retries: int | None, problem: BaseException | None) -> None:
+    def _hand_over(self, goes_on: bool, problem: BaseException | None) -> None:
         TaskRunContext.activate(self._context.outer)
         if self._transaction is not None:
             BaseTransaction.activate(self._transaction.outer)
         assert self.context is not None
-        self.context["trail"].hand_over(self.run, retries, problem)
+        told: dict[str, Any] = {"retries": self.retries}
+        if (
+            self._is_step and not self._is_shared
+        ):  # equal calls are told apart by their order, and this one is not made again
+            told["step"] = (self._result_key, self._looks_up)
+        self.context["trail"].hand_over(self.run, told if goes_on else None, problem)
 
     def is_cancelled(self) -> bool:
         """True if whoever runs the task has set the cancel event it handed over (E-11)."""
@@ -222,6 +231,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         trail: Trail | None = self.context.get("trail") if self.context else None
         if (
             trail is None
+            or self.settler is not None  # who hands the outcome over, and does not wait
             or not self._recorder.waits
             or self._keeps_result
             or self._slots is not None
@@ -278,6 +288,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         if self.context and not _SHIPPED.isdisjoint(self.context):
             self._hydrated = hydrated_context(self.context)
             self._hydrated.__enter__()
+        self.look_around()
         self._recorder = current_recorder()
         run = self.task_run
         if run is None:
@@ -292,6 +303,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             run.claim(run.state)
             note = crash_note(run.key, self.task) if self.task.on_crashed_hooks else ()
             self._recorder.enter(run, run.state, wait=False, attachments=note)
+        if self.retries:  # it was told of, and has its name, since its first attempt
+            self._is_announced = self._named = True
         self.logger = task_run_logger(run, self.task)
 
     def _enter_run(self) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
@@ -25,7 +26,14 @@ from mainspring._engine.overdue import Overdue
 from mainspring._engine.watchers import Alarm, Injector
 from mainspring.logging import engine_logs
 
-__all__ = ["AsyncBlockTimeout", "AsyncTimeout", "SyncTimeout", "comes_from_outside", "limit_of"]
+__all__ = [
+    "AsyncBlockTimeout",
+    "AsyncTimeout",
+    "SyncTimeout",
+    "come_from_elsewhere",
+    "comes_from_outside",
+    "limit_of",
+]
 
 
 def comes_from_outside(error: BaseException, own: object) -> bool:
@@ -42,6 +50,13 @@ def limit_of(error: BaseException) -> _Timeout | None:
     return limit if isinstance(limit, _Timeout) else None
 
 
+def come_from_elsewhere(error: BaseException) -> BaseException:
+    """An exception of another process; if it is a timeout, it comes from none of the limits here."""
+    if isinstance(error, TimeoutError) and limit_of(error) is None:
+        BaseException.__setattr__(error, "limit", _elsewhere)
+    return error
+
+
 class _Timeout:
     """A limit of ``seconds`` for one block; expiry leaves the block as a ``kind`` of error.
 
@@ -53,7 +68,18 @@ class _Timeout:
         is_last: No further attempt of the run can be made after it.
     """
 
-    __slots__ = ("_deadline", "_engine", "_overdue", "active", "error", "is_last", "kind", "seconds", "words")
+    __slots__ = (
+        "_deadline",
+        "_engine",
+        "_has_ended",
+        "_overdue",
+        "active",
+        "error",
+        "is_last",
+        "kind",
+        "seconds",
+        "words",
+    )
     is_async = False
 
     def __init__(
@@ -72,12 +98,18 @@ class _Timeout:
         self.error: TimeoutError | None = None
         self.active = False
         self._deadline = 0.0
+        self._has_ended = False  # and what follows takes its own time
         self._overdue: Overdue | None = None
 
     @property
     def is_settled(self) -> bool:
         """Whether another thread has settled the attempt, as its function did not end in time."""
         return self._overdue is not None and self._overdue.is_taken
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.monotonic() >= self._deadline
 
     def check(self) -> None:
         """Do not begin what has no time left.
@@ -88,6 +120,9 @@ class _Timeout:
         if self.seconds <= 0:
             raise self.error or self.expire()
 
+    def __reduce__(self) -> tuple[Callable[[], _Timeout], tuple[()]]:
+        return _get_elsewhere, ()
+
     def expire(self) -> TimeoutError:
         """Note that the limit has expired and return the error that says so."""
         block = "block" if self._engine is None else "run"
@@ -95,10 +130,24 @@ class _Timeout:
         BaseException.__setattr__(error, "limit", self)  # past what a class of the user's may do instead
         return error
 
+    def _is_late(self) -> bool:
+        """Whether the block ends after its deadline, which nobody may have noticed: a call kept the interpreter."""
+        is_late = not self._has_ended and time.monotonic() >= self._deadline
+        self._has_ended = True
+        return is_late
+
     def _watch(self) -> None:
         """See to it that the attempt is settled at its deadline even if its function does not end."""
-        if self._engine is not None:
+        if self._engine is not None and self._engine.tell_limit is None:
             self._overdue = Overdue(self._engine, self, self._deadline)
+
+
+_elsewhere = _Timeout(0.0, TimeoutError)
+"""Stands for any limit of another process."""
+
+
+def _get_elsewhere() -> _Timeout:
+    return _elsewhere
 
 
 class SyncTimeout(_Timeout):
@@ -128,14 +177,18 @@ class SyncTimeout(_Timeout):
         try:
             self.end()
         except self.kind as expiry:
-            raise expiry from None
+            if error is None or isinstance(
+                error, Exception
+            ):  # else an interrupt is on its way, and counts more
+                raise expiry from None
 
     def end(self) -> None:
         """Stop watching for good: what follows is not the user's code. An expiry that it swallowed counts."""
+        is_late = self._is_late()
         self._guard.disarm()
         if self._overdue is not None:
             self._overdue.end()
-        if self._guard.fired or self.is_settled:
+        if self._guard.fired or self.is_settled or is_late:
             raise self.error or self.expire()
 
     def suspend(self) -> None:
@@ -181,14 +234,16 @@ class AsyncTimeout(_Timeout):
         except TimeoutError:
             self._end_overdue()
             raise (self.error if self.is_settled else None) or self.expire() from None
+        is_late = self._is_late()
         self._end_overdue()
-        if self.is_settled:
+        if (self.is_settled or is_late) and (error is None or isinstance(error, Exception)):
             raise self.error or self.expire()
 
     def end(self) -> None:
         """Stop watching for good: what follows is not the user's code. An expiry that it swallowed counts."""
-        is_expired = self._limit.expired()
-        if not is_expired:
+        is_expired = self._limit.expired() or self._is_late()
+        self._has_ended = True
+        if not self._limit.expired():
             self._limit.reschedule(None)
         self._end_overdue()
         if is_expired or self.is_settled:
@@ -260,6 +315,8 @@ def _warn_of_delays(engine: Any, limit: _Timeout) -> None:
     if threading.current_thread() is threading.main_thread() or not engine_logs(logging.WARNING):
         return
     subject = engine.subject
+    if getattr(subject, "isolation", None) is not None:  # what blocks is in another process, and is killed
+        return
     with _warned_lock:
         if subject.policy in _warned:
             return

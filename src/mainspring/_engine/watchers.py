@@ -20,6 +20,13 @@ _SOON = 0.001
 """Seconds until an alarm that came at the wrong moment rings again."""
 
 
+AGAIN = 0.01
+"""Seconds until an alarm that nobody has answered rings again.
+
+One that comes in the moment before a call blocks does not wake it, and its handler would run at the end of the call.
+"""
+
+
 class Limit(Protocol):
     """The limit that a watcher is there for."""
 
@@ -87,7 +94,7 @@ class Alarm:
     def _set_timer() -> None:
         deadlines = [alarm.deadline for alarm in Alarm._armed]
         left = max(min(deadlines) - time.monotonic(), 1e-6) if deadlines else 0
-        signal.setitimer(signal.ITIMER_REAL, left)
+        signal.setitimer(signal.ITIMER_REAL, left, AGAIN)
 
     @staticmethod
     def _end_of_change(armed: Alarm | None) -> None:
@@ -97,7 +104,7 @@ class Alarm:
             Alarm._missed = False
             Alarm._end_overdue(armed)
             if Alarm._armed:
-                signal.setitimer(signal.ITIMER_REAL, _SOON)
+                signal.setitimer(signal.ITIMER_REAL, _SOON, AGAIN)
 
     @staticmethod
     def _end_overdue(exempt: Alarm | None) -> None:

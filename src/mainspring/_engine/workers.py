@@ -200,6 +200,8 @@ class WorkerPool:
             RuntimeError: The system does not give another thread; the rest is done by those there are.
         """
         with self._lock:
+            if turn.is_given_up:
+                return
             turn.is_given_up = True
             self._end(turn)
             self._threads = {each for each in self._threads if each.ident != turn.thread}

@@ -9,6 +9,7 @@ from typing import Any
 from mainspring.concurrency._interrupts import TaskInterrupt, ThreadInterrupt, interrupt_here
 from mainspring.concurrency._slots import Slots
 from mainspring.concurrency._terms import LeaseHolder, Names, Terms, active_run, understood_holder
+from mainspring.context import current_scope
 from mainspring.exceptions import ConcurrencySlotAcquisitionError, ConfigurationError, StoreError
 from mainspring.recording import current_recorder
 from mainspring.store.protocol import RunStore
@@ -28,11 +29,19 @@ class _Block:
         self._interrupt: ThreadInterrupt | TaskInterrupt | None = None
 
     def _request(self) -> Slots | None:
-        """The slots to acquire; None if no limits were named."""
+        """The slots to acquire; None if no limits were named.
+
+        Raises:
+            RuntimeError: The block was entered before.
+            RunCancelled: The attempt around was given up, and nobody would give them back in time.
+        """
         if self._slots is not None:
             raise RuntimeError("This block is entered already. Call concurrency() anew for another one.")
         if not self._terms.names:
             return None
+        scope = current_scope()
+        if scope is not None:
+            scope.refuse_late()
         self._slots = _request(self._terms, self._holder)
         return self._slots
 

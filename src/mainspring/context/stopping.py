@@ -43,9 +43,9 @@ def shielded() -> Generator[None]:
     """Around what clears up after a run that was told to stop: nothing interrupts it, and it may call tasks."""
     task_context = TaskRunContext.get()
     kind: Any = FlowRunContext if task_context is None else TaskRunContext
-    context = kind.get()
+    context: Any = kind.get()
     scope = None if context is None else context.scope
-    if scope is None:
+    if context is None or scope is None:
         yield
         return
     # A copy: what was submitted before, and has not begun, is in the same context, and stopped.

@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from mainspring._core.outcomes import is_limit
+from mainspring.context import current_scope
 from mainspring.events import subscriptions
 from mainspring.events.records import Event, RelatedResource, Resource
 from mainspring.events.related import with_context
@@ -49,14 +50,17 @@ def emit_event(
         follows: The event that came before. It is left out unless less than five minutes are between the two.
 
     Returns:
-        The event as subscribers got it. None if nobody is subscribed, or if something unexpected was in the way,
-        which is logged.
+        The event as subscribers got it. None if nobody is subscribed, if the attempt around was given up, or if
+        something unexpected was in the way, which is logged.
 
     Raises:
         ValueError: A resource does not work, see `Resource`.
         EventTooLarge: The event is longer than the setting ``events.maximum_size_bytes`` allows.
     """
     if not subscriptions.active:
+        return None
+    scope = current_scope()
+    if scope is not None and scope.is_given_up():
         return None
     try:
         about = resource if isinstance(resource, Resource) else Resource(resource)

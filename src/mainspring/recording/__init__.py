@@ -12,7 +12,7 @@ that has grown full, ``flush()``, and the end of the process.
 ``current``   the recorders of this process, and which one holds where
 """
 
-from mainspring.recording.current import close_recorders, current_recorder, use_recorder
+from mainspring.recording.current import close_recorders, current_recorder, keep_run_lines, use_recorder
 from mainspring.recording.recorder import Listener, Recorder
 
-__all__ = ["Listener", "Recorder", "close_recorders", "current_recorder", "use_recorder"]
+__all__ = ["Listener", "Recorder", "close_recorders", "current_recorder", "keep_run_lines", "use_recorder"]

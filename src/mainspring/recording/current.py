@@ -19,7 +19,7 @@ from mainspring.store.protocol import Durability, LogEntry
 from mainspring.store_logs import RunLogHandler
 from mainspring.supervision import tell_finders
 
-__all__ = ["close_recorders", "current_recorder", "use_recorder"]
+__all__ = ["close_recorders", "current_recorder", "keep_run_lines", "use_recorder"]
 
 
 def _keep_line(entry: LogEntry) -> None:
@@ -82,6 +82,12 @@ def close_recorders() -> None:
         raise errors[0]
 
 
+def keep_run_lines() -> None:
+    """Have the lines of run loggers kept from now on, also if nothing has opened the run store before them."""
+    for name in RUN_LOGGERS:
+        logging.getLogger(name).addHandler(_log_handler)  # a second time does nothing
+
+
 def _open_recorder(settings: Settings) -> Recorder:
     global _latest
     url, durability = settings.run_store_url, settings.durability
@@ -93,8 +99,7 @@ def _open_recorder(settings: Settings) -> Recorder:
             is_new = True
             store = open_store(url, durability, True, settings.host_id, settings.lease_seconds)
             recorder = _recorders[key] = Recorder(store, durability)
-            for name in RUN_LOGGERS:
-                logging.getLogger(name).addHandler(_log_handler)  # a second time does nothing
+            keep_run_lines()
         _latest = (settings, recorder)
     if is_new:
         tell_finders(recorder)  # with no lock held, as they may call code of users

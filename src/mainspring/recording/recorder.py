@@ -97,7 +97,7 @@ class Recorder:
         wait: bool,
         confirm: bool = False,
         attachments: Sequence[Attachment] = (),
-        unless_over: bool = False,
+        unless: Callable[[State], bool] | None = None,
     ) -> bool:
         """Make ``state`` the state of ``run``, record it, and tell the subscribers of events.
 
@@ -107,7 +107,7 @@ class Recorder:
             wait: Return only when it is durable, as a final state must be before anybody sees the result.
             confirm: Return only when the store has accepted it, whatever the durability.
             attachments: What is to be written in the same commit, if the state is accepted.
-            unless_over: The caller is not the engine of the run, which may be about to end it: then nothing is done.
+            unless: Asked at a moment when nobody else can enter a state; with yes as its answer nothing is done.
 
         Returns:
             False if nothing was done.
@@ -120,7 +120,7 @@ class Recorder:
         with self._buffer_lock:
             before = None if run.state is state else run.state
             if before is not None:
-                if unless_over and before.is_final():
+                if unless is not None and unless(state):
                     return False
                 transitions.enter(run, state)
             if self._losses.any and (refusal := self._losses.refusal(run)) is not None:

@@ -36,6 +36,8 @@ class TaskRunnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
             when unset, there is no limit.
         process_pool_max_workers: The most worker processes of a process runner that does not say it itself; when
             unset, as many as there are processors for this process.
+        isolation_max_workers: The most processes for tasks with ``isolation="process"``; when unset, as many as there
+            are processors for this process. Read when the first one is started.
         max_in_flight: How many runs of one map are under way at a time, unless the map says.
         warn_of_dropped_futures: Whether it is a warning, and not only a line for debugging, when nobody holds the
             future of a run any more that is not over.
@@ -43,11 +45,18 @@ class TaskRunnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     thread_pool_max_workers: int | None = None
     process_pool_max_workers: int | None = None
+    isolation_max_workers: int | None = None
     max_in_flight: int = 1_000
     warn_of_dropped_futures: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("thread_pool_max_workers", "process_pool_max_workers", "max_in_flight"):
+        limits = (
+            "thread_pool_max_workers",
+            "process_pool_max_workers",
+            "isolation_max_workers",
+            "max_in_flight",
+        )
+        for name in limits:
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise ConfigurationError(f"tasks.runner.{name} must be at least 1; got {number}.")

@@ -63,9 +63,9 @@ class SQLiteRequests(ABC):
         """See `PauseRows.read_pause`."""
         return self._read(waiting.pause, run_key, key)
 
-    def read_open_pauses(self, root_key: bytes) -> list[PauseRecord]:
+    def read_open_pauses(self, run_key: bytes) -> list[PauseRecord]:
         """See `PauseRows.read_open_pauses`."""
-        return self._read(waiting.open_pauses, root_key)
+        return self._read(waiting.open_pauses, run_key)
 
     def request_suspension(self, request: SuspensionRequest) -> None:
         """See `PauseRows.request_suspension`."""

@@ -5,8 +5,8 @@
 - ``pooled``: what the runners with a pool have in common
 - ``threads``: tasks on threads of this process
 - ``inline``: tasks where they are submitted, for debugging
-- ``processes``: tasks in other processes; ``children`` is these as the runner sees them, ``serving`` what they do,
-  ``channel`` and ``portability`` what goes between them, ``relays`` how others hear of what happens there
+- ``processes``: tasks in other processes; ``orders`` is what goes to these about a run, ``working`` what they do with
+  it, ``losses`` what becomes of a run whose process has died
 """
 
 from mainspring.task_runners.base import TaskRunner

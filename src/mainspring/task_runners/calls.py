@@ -28,7 +28,6 @@ class Call(NamedTuple):
         wait_for: Futures and states that must be there first.
         dependencies: Further inputs of the run, for tracking.
         context: What the engine is told by the runner.
-        record: The run, if it was made already.
         record: The record of the run, if it was made before.
     """
 

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping
-from copy import copy
-from operator import is_ as _is
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
 from mainspring import _portal
+from mainspring._cancel_scopes import CancelScope
 from mainspring._engine.inputs import resolve_parameters, resolve_wait_for
-from mainspring._engine.main_program import refuse_while_imported
 from mainspring._engine.steps import submitted_step
+from mainspring._processes.channel import Frame, Kind, Packed, pack, unpack
+from mainspring._processes.children import Child
+from mainspring._processes.contexts import PackedContexts
+from mainspring._processes.crews import Crew, kill_at_exit, processors
+from mainspring._processes.leashes import SLACK, Leash, WaitOver
+from mainspring._processes.main_program import refuse_while_imported
+from mainspring._processes.portability import (
+    RemoteTraceback,
+    pack_arguments,
+    require_shared_store,
+    unpack_error,
+)
+from mainspring._processes.relays import Inbox, Processor, audience
+from mainspring._processes.serving import Setup
 from mainspring.context import (
     FlowRunContext,
     TagsContext,
     TaskRunContext,
+    current_scope,
     get_settings_context,
     serialize_context,
 )
-from mainspring.exceptions import (
-    ConfigurationError,
-    SerializationError,
-    SupersededRun,
-    WorkerDied,
-    WorkerNotStarted,
-)
-from mainspring.recording import current_recorder
+from mainspring.exceptions import ConfigurationError, SerializationError, WorkerNotStarted
 from mainspring.runs import TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State
@@ -36,13 +42,11 @@ from mainspring.states.conversion import describe_exception
 from mainspring.task_engine import SyncTaskRunEngine
 from mainspring.task_runners.base import TaskRunner
 from mainspring.task_runners.calls import Call
-from mainspring.task_runners.channel import Frame, Kind, Packed, pack, pack_flat, unpack
-from mainspring.task_runners.children import Child, Crew, kill_at_exit
+from mainspring.task_runners.losses import Losses, refuse
+from mainspring.task_runners.orders import Order
 from mainspring.task_runners.pooled import PooledTaskRunner
-from mainspring.task_runners.portability import RemoteTraceback, pack_arguments, unpack_error
-from mainspring.task_runners.relays import Inbox, Processor, audience
-from mainspring.task_runners.serving import Order, Setup
 from mainspring.task_runners.threads import ThreadPoolTaskRunner
+from mainspring.task_runners.working import run_order
 from mainspring.transactions import get_transaction
 
 __all__ = ["ProcessPoolTaskRunner"]
@@ -87,14 +91,13 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
         self._initargs = tuple(initargs)
         self._processors = tuple(message_processors)
         self._crew: Crew | None = None
-        self._latest_context: tuple[tuple[Any, ...], int, bytes] | None = None
-        self._context_numbers = itertools.count(1)
+        self._contexts = PackedContexts()
         self._has_told_transaction = False
 
     @property
     def max_workers(self) -> int:
         """The most workers at a time."""
-        return self._given or get_current_settings().tasks.runner.process_pool_max_workers or _processors()
+        return self._given or get_current_settings().tasks.runner.process_pool_max_workers or processors()
 
     def duplicate(self) -> Self:
         """See `TaskRunner.duplicate`."""
@@ -120,11 +123,11 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
     __hash__ = None  # type: ignore[assignment]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_crew": None, "_latest_context": None, "_context_numbers": None}
+        return {**super().__getstate__(), "_crew": None, "_contexts": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._context_numbers = itertools.count(1)
+        self._contexts = PackedContexts()
 
     def __repr__(self) -> str:
         options = {"max_workers": self._given, "initializer": self._initializer}
@@ -152,7 +155,7 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
                 crew.kill()
             raise
         finally:
-            self._crew = self._latest_context = None
+            self._crew, self._contexts = None, PackedContexts()
         if crew is not None:
             crew.end()
 
@@ -192,65 +195,61 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
         call = call._replace(record=run, context={**call.context, "step": step})
         self._tell_transaction(call)
         try:
-            _require_shared_store()
+            require_shared_store("ProcessPoolTaskRunner")
             packed = pack_arguments(call.task, parameters)
         except (ConfigurationError, SerializationError) as error:
-            return _refuse(call, run, error)
+            return refuse(call, run, error)
         return self._run_elsewhere(call, run, packed)
 
     def _run_elsewhere(self, call: Call, run: TaskRun, packed: Packed) -> State:
-        """Have a run made in a worker, and in another one if that dies and there is a retry left."""
+        """Have a run made in a worker, and in another one if that dies and the run is to be attempted again."""
         crew = self._crew
         assert crew is not None
-        retries = 0
+        lost = Losses(call, run)
         while True:
+            scope = current_scope()
+            leash = Leash(None if scope is None or scope.deadline is None else scope.deadline + SLACK)
+            child: Child | None = None
+            frame: Frame | None = None
             try:
-                child = crew.take()
-            except WorkerNotStarted as error:
-                return _refuse(call, run, error)
-            try:
-                order = self._order(child, run, call, retries)
-                frame = child.call(Kind.CALL, order, packed, crew.inbox)
-            except SerializationError as error:
-                crew.give_back(child)
-                return _refuse(call, run, error)
-            except EOFError:
-                crew.drop(child)
-                run, is_granted = _settle_loss(call, run, child.death())
-                if not is_granted:
-                    return run.state
-                retries = run.run_count
+                with _told_to_stop(scope, leash):
+                    child = crew.take(leash)
+                    order = self._order(child, lost)
+                    frame = child.call(Kind.CALL, (run_order, order), packed, crew.inbox, leash)
+            except (WorkerNotStarted, SerializationError) as error:
+                if child is not None:
+                    crew.give_back(child)
+                return refuse(call, run, error)
+            except (EOFError, WaitOver) as end:
+                is_over, death = isinstance(end, WaitOver), None
+                if child is not None:
+                    crew.drop(child)
+                    if is_over:
+                        child.kill()
+                    else:
+                        death = child.death()
+                if not lost.settle(death, leash, is_over):
+                    return lost.run.state
                 continue
             except BaseException:  # nobody knows what it will answer, and to which call
-                crew.drop(child)
-                child.kill()
+                if child is not None:
+                    crew.drop(child)
+                    child.kill()
                 raise
             if frame.kind is Kind.REFUSED:
                 child.context_number = 0  # perhaps it was the context that could not be read
             crew.give_back(child)
-            return _open(frame, call, run)
+            return _open(frame, call, lost.run)
 
-    def _order(self, child: Child, run: TaskRun, call: Call, retries: int) -> Order:
-        """What a worker has to know besides the task and its parameters."""
-        number, context = self._packed_context()
-        is_known, child.context_number = child.context_number == number, number
-        packed = None if is_known else context
-        return Order(run, packed, call.context["step"], retries, audience())
-
-    def _packed_context(self) -> tuple[int, bytes]:
-        """The context of the submitter as bytes, and a number that tells it from others.
-
-        It is the same for most runs of a flow run, so each worker gets it once.
+    def _order(self, child: Child, lost: Losses) -> Order:
+        """What a worker has to know besides the task and its parameters.
 
         Raises:
-            SerializationError: It cannot be pickled.
+            SerializationError: The context of the submitter cannot be pickled.
         """
-        key = FlowRunContext.get(), TaskRunContext.get(), TagsContext.get(), get_settings_context()
-        latest = self._latest_context
-        if latest is None or not all(map(_is, latest[0], key)):
-            packed = _pack_context(serialize_context())
-            self._latest_context = latest = key, next(self._context_numbers), packed
-        return latest[1:]
+        active = FlowRunContext.get(), TaskRunContext.get(), TagsContext.get(), get_settings_context()
+        context = self._contexts.news_for(child, active, serialize_context)
+        return Order(lost.run, context, lost.call.context["step"], lost.retries, lost.count, audience())
 
     def _tell_transaction(self, call: Call) -> None:
         """Say, once, that a transaction does not reach into other processes."""
@@ -264,69 +263,9 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
         )
 
 
-def _processors() -> int:
-    """How many processors this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-
-
-def _require_shared_store() -> None:
-    """Refuse a run store that workers cannot open.
-
-    Raises:
-        ConfigurationError: It is in the memory of this process.
-    """
-    url = current_recorder().store.url
-    if url == "sqlite://":
-        raise ConfigurationError(
-            "ProcessPoolTaskRunner needs a run store that other processes can open, and this one is in memory. Set"
-            " MAINSPRING_DATABASE_URL to the path of a file, or use threads."
-        )
-
-
-def _pack_context(context: dict[str, Any]) -> bytes:
-    """A context as bytes; arguments of the runs around that cannot be pickled are left out.
-
-    Raises:
-        SerializationError: Something else cannot be pickled.
-    """
-    try:
-        return pack_flat(context)
-    except Exception as error:  # whatever a value raises that cannot be pickled
-        try:
-            return pack_flat(_without_unportable(context))
-        except Exception:  # as above
-            raise SerializationError(
-                f"The flow run around the task cannot be taken to another process: {describe_exception(error)}"
-            ) from error
-
-
-def _without_unportable(context: Mapping[str, Any]) -> dict[str, Any]:
-    fields = dict(context)
-    for name in ("flow_run_context", "task_run_context"):
-        known = dict(fields[name])
-        given: dict[str, Any] = known.get("parameters") or {}
-        parameters = {key: each for key, each in given.items() if _travels(each)}
-        if "parameters" in known:
-            known["parameters"] = parameters
-        if "flow_run" in known:
-            known["flow_run"] = copied = copy(known["flow_run"])
-            copied.parameters = parameters
-        fields[name] = known
-    return fields
-
-
-def _travels(value: Any) -> bool:
-    try:
-        pack(value)
-    except Exception:  # as above
-        return False
-    return True
-
-
-def _refuse(call: Call, run: TaskRun, error: Exception) -> State:
-    """Record here that a run cannot begin."""
-    return call._replace(record=run, context={**call.context, "refusal": error}).run()
+def _told_to_stop(scope: CancelScope | None, leash: Leash) -> AbstractContextManager[None]:
+    """The block in which a call ends if what is around it is told to stop."""
+    return nullcontext() if scope is None else scope.calling(leash.pull)
 
 
 def _open(frame: Frame, call: Call, run: TaskRun) -> State:
@@ -344,7 +283,7 @@ def _open(frame: Frame, call: Call, run: TaskRun) -> State:
             f" {describe_exception(cause)}. Workers need the same packages and modules as this process."
         )
         error.__cause__ = cause
-        return _refuse(call, run, error)
+        return refuse(call, run, error)
     state: State
     state, form, words = frame.head
     if form == "error":
@@ -363,28 +302,3 @@ def _open(frame: Frame, call: Call, run: TaskRun) -> State:
     if state.is_completed():
         SyncTaskRunEngine(task=call.task, task_run=run).trace(state.data)
     return state
-
-
-def _settle_loss(call: Call, run: TaskRun, death: WorkerDied) -> tuple[TaskRun, bool]:
-    """Record that a worker died with a run, and whether the run is to be attempted again.
-
-    Returns:
-        The run as it is now, which is as the worker has left it if that had ended it, and whether there is a retry.
-    """
-    recorder = current_recorder()
-    while True:
-        found = recorder.store.read_run(run.key)
-        current = found if isinstance(found, TaskRun) else run
-        engine = SyncTaskRunEngine[Any, Any](task=call.task, parameters=call.parameters, task_run=current)
-        try:
-            with engine.initialize_run():
-                is_granted = engine.handle_loss(death)
-                if not is_granted and current.state.is_crashed():
-                    engine.call_hooks()
-        except (
-            SupersededRun
-        ):  # somebody has found the worker dead at the same time: see what that has come to
-            continue
-        break
-    recorder.store.settle_dead_owners()  # what ran inside of the run
-    return current, is_granted

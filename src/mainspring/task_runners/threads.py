@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 from mainspring import _portal
 from mainspring._engine.submissions import Outcome, Trailing
@@ -63,7 +63,7 @@ class ThreadPoolTaskRunner(PooledTaskRunner):
         return Trailing(state, trail.run, trail.recorder)
 
     def _hand_over(
-        self, call: Call, run: TaskRun, retries: int | None, problem: BaseException | None
+        self, call: Call, run: TaskRun, told: dict[str, Any] | None, problem: BaseException | None
     ) -> None:
         """Have another thread go on with a run whose thread is blocked, or tell what it has come to."""
         turn = active_turn.get()
@@ -72,11 +72,11 @@ class ThreadPoolTaskRunner(PooledTaskRunner):
         if problem is not None:
             submission.promise.set_exception(problem)
             submission.give_up()
-        elif retries is None:
+        elif told is None:
             submission.promise.set_result(run.state)
             submission.give_up()
         else:
-            again = call._replace(record=run, context={**call.context, "retries": retries})
+            again = call._replace(record=run, context={**call.context, **told})
             submission.give_up(partial(self._carry, again))
 
     def _leave_thread(self) -> None:

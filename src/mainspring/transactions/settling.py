@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator
 from typing import Any
 
+from mainspring.context import current_scope
 from mainspring.exceptions import ConfigurationError, LockTimeout, SupersededRun
 from mainspring.locking.protocol import IsolationLevel
 from mainspring.store.results import Decision, StagedStep
@@ -114,7 +115,9 @@ def leave(txn: BaseTransaction, error: BaseException | None) -> Steps:
     elif error is not None or txn.is_discarded:
         yield from rollback(txn)
     elif txn.commit_mode is CommitMode.EAGER:
-        yield from commit(txn)
+        scope = current_scope()
+        is_late = scope is not None and scope.is_given_up()  # what is written then counts no more
+        yield from rollback(txn) if is_late else commit(txn)
     elif parent is None:
         yield from commit(txn) if txn.commit_mode is CommitMode.LAZY else rollback(txn)
     elif parent.state is _COMMITTED:  # by hand, or its block ended while this one went on in a thread

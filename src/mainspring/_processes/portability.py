@@ -8,13 +8,22 @@ from itertools import islice
 from typing import Any, cast
 
 from mainspring._core.traverse import is_atomic
+from mainspring._processes.channel import Packed, pack, unpack
 from mainspring._representation import shown
 from mainspring.annotations import quote
-from mainspring.exceptions import ForeignError, SerializationError
+from mainspring.exceptions import ConfigurationError, ForeignError, SerializationError
+from mainspring.recording import current_recorder
 from mainspring.states.conversion import describe_exception
-from mainspring.task_runners.channel import Packed, pack, unpack
 
-__all__ = ["RemoteTraceback", "pack_arguments", "pack_error", "require_portable", "unpack_error"]
+__all__ = [
+    "RemoteTraceback",
+    "pack_arguments",
+    "pack_error",
+    "refuse_arguments",
+    "require_portable",
+    "require_shared_store",
+    "unpack_error",
+]
 
 _DEPTH = 6  # how deep the part that is to blame is looked for
 _WIDTH = 1_000  # how many members of a collection are tried
@@ -44,17 +53,38 @@ def pack_arguments(task: Any, parameters: Mapping[str, Any]) -> Packed:
         quoted = {name: each if is_atomic((each,)) else quote(each) for name, each in parameters.items()}
         return pack((task, quoted))
     except Exception as error:  # whatever a value raises that cannot be pickled
-        for name, value in parameters.items():
-            found = _blame(value, name)
-            if found is not None:
-                raise SerializationError(
-                    f"Parameter {name!r} of task {task.name!r} cannot be taken to another process: {found}. Pass what"
-                    " can be pickled, and make the rest in the task."
-                ) from error
-        raise SerializationError(
-            f"Task {task.name!r} cannot be taken to another process: {describe_exception(error)}. It and its hooks go"
-            " along by value, with all that they refer to, unless they can be imported."
-        ) from error
+        raise refuse_arguments(task, parameters, error) from error
+
+
+def refuse_arguments(task: Any, parameters: Mapping[str, Any], error: Exception) -> SerializationError:
+    """What says why a task cannot be pickled with its arguments, as ``error`` has shown."""
+    for name, value in parameters.items():
+        found = _blame(value, name)
+        if found is not None:
+            return SerializationError(
+                f"Parameter {name!r} of task {task.name!r} cannot be taken to another process: {found}. Pass what"
+                " can be pickled, and make the rest in the task."
+            )
+    return SerializationError(
+        f"Task {task.name!r} cannot be taken to another process: {describe_exception(error)}. It and its hooks go"
+        " along by value, with all that they refer to, unless they can be imported."
+    )
+
+
+def require_shared_store(who: str) -> None:
+    """Refuse a run store that other processes cannot open.
+
+    Args:
+        who: What needs one, for the message.
+
+    Raises:
+        ConfigurationError: It is in the memory of this process.
+    """
+    if current_recorder().store.url == "sqlite://":
+        raise ConfigurationError(
+            f"{who} needs a run store that other processes can open, and this one is in memory. Set"
+            " MAINSPRING_DATABASE_URL to the path of a file, or use threads."
+        )
 
 
 def require_portable(value: Any) -> Packed:

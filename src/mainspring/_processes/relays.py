@@ -17,12 +17,12 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from mainspring._processes.channel import Channel, Frame, Kind, Packed
 from mainspring.events import Event, publish_event, subscribe, subscriptions
 from mainspring.logging import RUN_LOGGERS, ensure_output, get_logger
 from mainspring.recording import current_recorder
 from mainspring.runs import Run
 from mainspring.states import State
-from mainspring.task_runners.channel import Channel, Frame, Kind, Packed
 
 __all__ = ["Audience", "Inbox", "Outbox", "Processor", "Relay", "audience", "bare"]
 
@@ -78,12 +78,15 @@ class Inbox:
 
     Args:
         processors: Are given each log record and event in turn.
+        logger_name: Who reports what cannot be told.
     """
 
-    def __init__(self, processors: Sequence[Processor]) -> None:
+    def __init__(
+        self, processors: Sequence[Processor] = (), logger_name: str = "task_runner.processpool"
+    ) -> None:
         self._processors = processors
         self._reported: set[int] = set()
-        self._logger = get_logger("task_runner.processpool")
+        self._logger = get_logger(logger_name)
 
     def take(self, frame: Frame) -> None:
         """Tell everybody whom it concerns; whatever they raise is theirs."""

@@ -7,6 +7,7 @@ buffers of arrays in it, which are neither copied into the pickle nor out of it.
 from __future__ import annotations
 
 import pickle
+import select
 import socket
 import struct
 import threading
@@ -14,9 +15,9 @@ from collections.abc import Sequence
 from enum import IntEnum
 from importlib import import_module
 from io import BytesIO
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
-__all__ = ["Channel", "Frame", "Kind", "Packed", "pack", "pack_flat", "unpack"]
+__all__ = ["Channel", "Frame", "Kind", "Packed", "Patience", "pack", "pack_flat", "unpack"]
 
 Packed = Sequence[Any]
 """The pickle of a value, then its buffers."""
@@ -28,9 +29,10 @@ _JOINED = 65_536  # bytes up to which a frame is sent in one piece
 class Kind(IntEnum):
     """What a frame says.
 
-    To the worker: SETUP (what holds for all calls), CALL, CANCEL (nothing is to begin any more), EXIT. From the worker:
-    READY or UNREADY (the end of the setup), DONE (a run came to a state), RAISED (an exception that ends more than
-    the run), REFUSED (the call could not be read), LOG, EVENT, STATE (what happened meanwhile).
+    To the worker: SETUP (what holds for all calls), CALL, INTERRUPT (the call is to end), CANCEL (nothing is to begin
+    any more), EXIT. From the worker: READY or UNREADY (the end of the setup), DONE (what the call came to), RAISED
+    (the exception that came out), REFUSED (the call could not be read), LOG, EVENT, STATE (what happened meanwhile),
+    LIMIT (until when what goes on now may take, or that it is over).
     """
 
     SETUP = 1
@@ -45,6 +47,8 @@ class Kind(IntEnum):
     LOG = 10
     EVENT = 11
     STATE = 12
+    INTERRUPT = 13
+    LIMIT = 14
 
 
 class Frame(NamedTuple):
@@ -84,8 +88,16 @@ def unpack(packed: Packed) -> Any:
     return pickle.loads(content, buffers=buffers)
 
 
+class Patience(Protocol):
+    """How long somebody is ready to wait for the other side."""
+
+    def wait(self, channel: Channel, events: int) -> None:
+        """Wait until the channel is ready for events of ``select.poll``; raises when that is enough."""
+        ...
+
+
 class Channel:
-    """One end of the connection between a runner and a worker. Frames are sent by any thread, received by one."""
+    """One end of the connection between a process and its worker. Frames are sent by any thread, received by one."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
@@ -95,8 +107,10 @@ class Channel:
         """The descriptor, for polling."""
         return self._socket.fileno()
 
-    def send(self, kind: Kind, head: Any = None, packed: Packed = ()) -> None:
-        """Send a frame; blocks until it is on its way.
+    def send(
+        self, kind: Kind, head: Any = None, packed: Packed = (), patience: Patience | None = None
+    ) -> None:
+        """Send a frame; blocks until it is on its way, or for as long as there is patience.
 
         Raises:
             OSError: Nobody is there to receive it.
@@ -106,20 +120,20 @@ class Channel:
         start = _START.pack(kind, len(parts)) + struct.pack(f"!{len(sizes)}Q", *sizes)
         with self._sending:
             if sum(sizes) <= _JOINED:
-                self._socket.sendall(b"".join([start, *parts]))
+                self._write(b"".join([start, *parts]), patience)
                 return
             for part in (start, *parts):
-                self._socket.sendall(part)
+                self._write(part, patience)
 
-    def receive(self) -> Frame:
-        """Wait for a frame.
+    def receive(self, patience: Patience | None = None) -> Frame:
+        """Wait for a frame, or for as long as there is patience.
 
         Raises:
             EOFError: There will be no more: the other side is gone.
         """
-        kind, count = _START.unpack(self._read(_START.size))
-        sizes = struct.unpack(f"!{count}Q", self._read(8 * count))
-        head, *packed = [self._read(size) for size in sizes]
+        kind, count = _START.unpack(self._read(_START.size, patience))
+        sizes = struct.unpack(f"!{count}Q", self._read(8 * count, patience))
+        head, *packed = [self._read(size, patience) for size in sizes]
         return Frame(Kind(kind), pickle.loads(head), packed)
 
     def give_up_after(self, seconds: float) -> None:
@@ -130,16 +144,33 @@ class Channel:
         """Close this end, which ends the worker. May be called twice."""
         self._socket.close()
 
-    def _read(self, size: int) -> bytearray:
+    def _write(self, part: Any, patience: Patience | None) -> None:
+        if patience is None:
+            self._socket.sendall(part)
+            return
+        with memoryview(part) as view:
+            done = 0
+            while done < len(view):
+                try:
+                    done += self._socket.send(view[done:], socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    patience.wait(self, select.POLLOUT)
+
+    def _read(self, size: int, patience: Patience | None) -> bytearray:
         """So many bytes, in memory of its own that may be written to, as arrays made of it may be."""
         content = bytearray(size)
+        flags = socket.MSG_WAITALL if patience is None else socket.MSG_DONTWAIT
         with memoryview(content) as view:
             done = 0
             while done < size:
                 try:
-                    read = self._socket.recv_into(view[done:], 0, socket.MSG_WAITALL)
+                    read = self._socket.recv_into(view[done:], 0, flags)
                 except TimeoutError:
                     raise
+                except BlockingIOError:
+                    assert patience is not None
+                    patience.wait(self, select.POLLIN)
+                    continue
                 except OSError as error:
                     raise EOFError from error
                 if not read:
