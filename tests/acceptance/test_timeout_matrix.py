@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.acceptance.blocking import CALLS, PLACES
-from tests.acceptance.timeout_matrix import has_isolation, measure
+from tests.acceptance.timeout_matrix import measure
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.contract("X-4", "X-5", "X-7", "X-9", "X-10")]
 
@@ -37,7 +37,6 @@ def test_a_call_that_keeps_the_interpreter(place: str) -> None:
     assert cell.is_alive == (place in ("main thread", "process runner"))
 
 
-@pytest.mark.skipif(not has_isolation(), reason="tasks have no option `isolation` yet")
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_in_a_process_of_its_own(call: str) -> None:
     """Whatever it is, its process is killed at the deadline, and others go on."""

@@ -7,7 +7,6 @@ page. Each cell is a process of its own, watched from outside: what does not rea
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
 import platform
 import signal
@@ -22,10 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from mainspring import task
 from tests.acceptance.blocking import CALLS, PLACES
 
-__all__ = ["Cell", "has_isolation", "measure"]
+__all__ = ["Cell", "measure"]
 
 ROOT = Path(__file__).parents[2]
 STATE = "SELECT state_name FROM task_runs WHERE name LIKE 'blocked%'"
@@ -54,11 +52,6 @@ class Cell(NamedTuple):
         later = max(self.recorded, self.freed, 0.0)
         text = f"{later * 1000:,.0f} ms" if later < self.blocked / 2 else "when it returns"
         return text if self.is_alive else f"{text} (stops others)"
-
-
-def has_isolation() -> bool:
-    """Whether tasks have the option."""
-    return "isolation" in inspect.signature(task).parameters
 
 
 def measure(call: str, place: str, limit: float = 0.5, blocked: float = 4.0) -> Cell:
@@ -149,7 +142,7 @@ def _slots_taken(connection: sqlite3.Connection) -> bool:
 
 
 def _table() -> str:
-    places = [place for place in PLACES if has_isolation() or not place.startswith("isolation")]
+    places = list(PLACES)
     rows = [f"| call that blocks | {' | '.join(places)} |", f"|---{'|--:' * len(places)}|"]
     for call in CALLS:
         cells = []

@@ -1,7 +1,7 @@
 """A flow run with hundreds of runs inside, of all kinds, that go on until somebody cancels it.
 
-Run as ``python -m tests.acceptance.trees THREADS COROUTINES PROCESSES``, in an empty folder. Each task writes the time
-to a file of its own, over and over; hooks write a line each.
+Run as ``python -m tests.acceptance.trees THREADS COROUTINES PROCESSES ISOLATED``, in an empty folder. Each task writes
+the time to a file of its own, over and over; hooks write a line each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from mainspring import flow, task
-from mainspring.cancellation import raise_if_cancelled
 from mainspring.exceptions import CancelledRun
 from mainspring.runtime import flow_run, task_run
 from mainspring.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
@@ -54,12 +53,22 @@ async def coroutine_task() -> None:
         await asyncio.sleep(PERIOD)
 
 
-@task
+@task(on_cancellation=[hook])
 def process_task(_: int) -> None:
     while True:
         live_on()
         time.sleep(PERIOD)
-        raise_if_cancelled()
+
+
+@task(isolation="process", on_cancellation=[hook])
+def isolated_task(_: int) -> None:
+    """Does not let itself be stopped."""
+    while True:
+        try:
+            live_on()
+            time.sleep(PERIOD)
+        except BaseException:
+            pass
 
 
 @flow(on_cancellation=[hook])
@@ -75,16 +84,23 @@ def processes(count: int) -> None:
 
 
 @flow(task_runner=ThreadPoolTaskRunner(), on_cancellation=[hook])
+def isolated(count: int) -> None:
+    isolated_task.map(range(count)).wait()
+
+
+@flow(task_runner=ThreadPoolTaskRunner(), on_cancellation=[hook])
 def threads(count: int) -> None:
     thread_task.map(range(count)).wait()
 
 
 @flow(on_cancellation=[hook])
-def tree(thread_count: int, coroutine_count: int, process_count: int) -> None:
+def tree(thread_count: int, coroutine_count: int, process_count: int, isolated_count: int) -> None:
     print("begun", flow_run.id, flush=True)
     inside = [coroutines.submit(coroutine_count)]
     if process_count:
         inside.append(processes.submit(process_count))
+    if isolated_count:
+        inside.append(isolated.submit(isolated_count))
     threads(thread_count)
     for future in inside:
         future.wait()
