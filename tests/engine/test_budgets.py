@@ -14,7 +14,7 @@ from mainspring.cancellation import remaining_time
 from mainspring.task_engine import TaskRunTimeoutError
 from mainspring.task_runners import ProcessPoolTaskRunner
 from tests.engine.clocks import JumpingClock
-from tests.engine.history import only_task_run, sequence, task_runs
+from tests.engine.history import messages, only_task_run, sequence, task_runs
 from tests.engine.scenarios import BoomError
 from tests.runners.remote import time_left
 
@@ -78,6 +78,8 @@ def test_the_budget_of_all_attempts(is_async: bool) -> None:
         asyncio.run(work()) if is_async else work()
     assert at == pytest.approx([0, 10, 20, 30], abs=0.01)
     assert only_task_run().state.name == "Failed"
+    (line,) = [each for each in messages() if each.startswith("Task run failed with exception")]
+    assert line.splitlines()[0].endswith("No time is left for a retry")
 
 
 def test_an_attempt_gets_what_is_left_of_the_budget() -> None:

@@ -52,6 +52,7 @@ __all__ = [
     "resume",
     "retry",
     "settle",
+    "why_no_retry",
 ]
 
 Phase = Generator[Effect, Any, Any]
@@ -156,6 +157,21 @@ def is_in_time(policy: RunPolicy, run: Run, due: int) -> bool:
     if policy.retry_timeout is None or run.started_at is None:
         return True
     return due < run.started_at + round(policy.retry_timeout * MICROSECONDS)
+
+
+def why_no_retry(policy: RunPolicy, run: Run, retries: int, at: int) -> str:
+    """What the policy has run out of for a run that fails after so many retries; empty if it has not.
+
+    Args:
+        policy: The options of the task or flow.
+        run: The run.
+        retries: How many retries were granted before.
+        at: The time of the failure.
+    """
+    if policy.retries <= retries:
+        return "Retries are exhausted" if policy.retries else ""
+    due = at + round(retry_delay(policy, retries, 0.5) * MICROSECONDS)
+    return "" if is_in_time(policy, run, due) else "No time is left for a retry"
 
 
 def resume(policy: RunPolicy, run: Run, now: Now) -> Phase:

@@ -473,22 +473,20 @@ class RecordedRun(BoundedRun):
         if isinstance(outcome, Raised):
             if final:
                 self._raised = outcome.error
-            is_last = self.closing or outcome.is_last or self.retries >= policy.retries
+            reason = lifecycle.why_no_retry(policy, self.run, self.retries, state.at)
+            is_last = self.closing or outcome.is_last or self.retries >= policy.retries or reason
             if is_last and engine_logs(logging.ERROR):
-                self._log_failure(outcome)
+                self._log_failure(outcome, reason)
 
-    def _log_failure(self, outcome: Raised) -> None:
+    def _log_failure(self, outcome: Raised, reason: str) -> None:
         policy, error = self.subject.policy, outcome.error
         self._failure_told = True
         if outcome.limit is not None:
             self.logger.error("%s exceeded %s", policy.noun, outcome.limit, extra=TELLS_FAILURE)
             return
-        exhausted = " - Retries are exhausted" if 0 < policy.retries <= self.retries else ""
-        message = "%s failed with exception: %s%s"
+        message, end = "%s failed with exception: %s%s", reason and f" - {reason}"
         details = traceback_of(error) if first_report(error) else None
-        self.logger.error(
-            message, policy.noun, shown(error), exhausted, exc_info=details, extra=TELLS_FAILURE
-        )
+        self.logger.error(message, policy.noun, shown(error), end, exc_info=details, extra=TELLS_FAILURE)
 
     def log_finished_message(self) -> None:
         """Log the state in which the run was left: INFO if completed or paused, else ERROR (E-17, E-18)."""
