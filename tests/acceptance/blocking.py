@@ -175,10 +175,16 @@ def on_runner(runner: Any) -> Callable[[str], None]:
     return place
 
 
+@task(isolation="process")
+def make_ready() -> None:
+    """Have a process started."""
+
+
 def isolated(call: str) -> None:
-    """In a process of its own, which is killed."""
+    """In a process of its own, which is killed; it is there before the time begins."""
+    make_ready()
     in_thread(beat)
-    blocked.with_options(isolation="process")(call, return_state=True)  # type: ignore[call-arg]
+    blocked.with_options(isolation="process")(call, return_state=True)
 
 
 PLACES: dict[str, Callable[[str], None]] = {

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from mainspring._cancel_scopes import StopKind
 from mainspring._engine.timeouts import SyncTimeout
 from mainspring._processes.leashes import SLACK, Leash
+from mainspring.context import current_scope
+from mainspring.context.stopping import shielded
 from mainspring.exceptions import RunCancelled, SupersededRun, WorkerDied
 from mainspring.recording import current_recorder
 from mainspring.runs import TaskRun
@@ -56,7 +60,7 @@ class Losses:
             before, is_granted = run.state, False
             error = self._cause(engine, death, leash, is_over)
             try:
-                with engine.initialize_run():
+                with _begun_in_time(), engine.initialize_run():
                     if isinstance(error, RunCancelled):
                         engine.handle_crash(error)
                     else:
@@ -88,6 +92,14 @@ class Losses:
         if leash.deadline is not None and now >= leash.deadline - SLACK:
             return TimeoutError("The run around it had no more time.")
         return RunCancelled("" if stop is None else stop.reason)
+
+
+@contextmanager
+def _begun_in_time() -> Generator[None]:
+    """Around the record of what had begun before the run around it was given up: that it is over is no late news."""
+    scope = current_scope()
+    with shielded() if scope is not None and scope.is_given_up() else nullcontext():
+        yield
 
 
 def refuse(call: Call, run: TaskRun, error: Exception) -> State:
