@@ -4,11 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
+from mainspring._cancel_scopes import live
 from mainspring._engine.isolation import _shared
 from mainspring.settings import temporary_settings
 from tests.engine.conftest import nothing_left
 
 __all__ = ["nothing_left"]
+
+
+@pytest.fixture(autouse=True)
+def no_scopes() -> None:
+    """What tests of other folders have left by force does not count here."""
+    live.clear()
 
 
 @pytest.fixture
