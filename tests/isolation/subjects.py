@@ -32,6 +32,11 @@ def process_id() -> int:
 
 
 @task(isolation="process")
+def working_directory() -> str:
+    return str(Path.cwd())
+
+
+@task(isolation="process")
 def add(x: int, y: int = 1) -> int:
     return x + y
 

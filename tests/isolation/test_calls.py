@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -219,3 +220,14 @@ def test_the_number_of_processes_is_limited(one_worker: None) -> None:
         return {future.result() for future in [subjects.process_id.submit() for _ in range(6)]}
 
     assert len(pipeline()) == 1
+
+
+def test_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is kept works where its caller is, and not where that was when the process was started."""
+    (first := tmp_path / "first").mkdir()
+    (second := tmp_path / "second").mkdir()
+    monkeypatch.chdir(first)
+    assert subjects.working_directory() == str(first)
+    monkeypatch.chdir(second)
+    first.rmdir()
+    assert subjects.working_directory() == str(second)

@@ -10,8 +10,9 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mainspring import _portal
@@ -263,18 +264,27 @@ class Order(NamedTuple):
         context: The context around the run, packed; None if it is the one that was sent last.
         deadline: Until when the attempt may go on, by ``time.monotonic()``, which all processes of a host share.
         audience: Who listens.
+        folder: The working directory of the caller; None if that is gone.
     """
 
     context: bytes | None
     deadline: float | None
     audience: Audience
+    folder: str | None
 
 
 def _order(child: Child, leash: Leash) -> Order:
     active = FlowRunContext.get(), TagsContext.get(), get_settings_context()
     news = _shared.contexts.news_for(child, active, _describe_context)
     deadline = None if leash.deadline is None else leash.deadline - _SLACK
-    return Order(news, deadline, audience())
+    return Order(news, deadline, audience(), _folder())
+
+
+def _folder() -> str | None:
+    try:
+        return str(Path.cwd())
+    except OSError:  # somebody has removed it
+        return None
 
 
 def _describe_context() -> dict[str, Any]:
@@ -300,6 +310,9 @@ def call_function(station: Station, order: Order, packed: Packed) -> tuple[Kind,
     except BaseException as error:  # whatever importing a module of the user's does
         return Kind.REFUSED, *pack_error(error)
     keep_run_lines()
+    if order.folder is not None:
+        with suppress(OSError):  # it has been removed since
+            os.chdir(order.folder)
     scope = CancelScope(None)
     if order.deadline is not None:
         scope.bound(order.deadline)
