@@ -62,7 +62,7 @@ class Crew:
         self._all: set[Child] = set()
         self._free: list[Child] = []
         self._newborn: set[Child] = set()
-        self._starting = 0
+        self._starts: set[Start] = set()  # those under way
         self._started = 0
         self._is_left = False
         self._problem: WorkerNotStarted | None = None
@@ -156,7 +156,7 @@ class Crew:
         _crews.discard(self)
         with self._changed:
             self._is_left = True
-            self._changed.wait_for(lambda: self._starting <= len(self._newborn), PATIENCE)
+            self._changed.wait_for(lambda: len(self._starts) <= len(self._newborn), PATIENCE)
             children, newborn = list(self._all), list(self._newborn)
             self._all.clear()
             self._free.clear()
@@ -165,7 +165,7 @@ class Crew:
         for child in newborn:
             child.strike()  # whoever starts it notices
         with self._changed:
-            self._changed.wait_for(lambda: not self._starting, PATIENCE)
+            self._changed.wait_for(lambda: not self._starts, PATIENCE)
         return children
 
     def _bury(self, child: Child) -> None:
@@ -183,18 +183,28 @@ class Crew:
 
     def _start_soon(self) -> Start | None:
         """Have a thread start a worker, if there may be another one; whoever waits may give up, and another use it."""
-        if len(self._all) + self._starting >= self._limit:
+        if len(self._all) + len(self._starts) >= self._limit:
             return None
         start = Start()
-        self._starting += 1
         self._started += 1
         run = contextvars.copy_context().run
-        threading.Thread(
+        thread = threading.Thread(
             target=run, args=(self._start, self._started, start), name="mainspring-starter", daemon=True
-        ).start()
+        )
+        try:
+            self._starts.add(start)
+            thread.start()
+        except (
+            BaseException
+        ):  # also a time limit that expires here, which must not leave a start that is none
+            self._starts.discard(start)
+            raise
         return start
 
     def _start(self, number: int, start: Start) -> None:
+        with self._changed:
+            if start not in self._starts:  # whoever has asked for it was interrupted, and it does not count
+                return
         child = None
         try:
             with self._changed:
@@ -224,7 +234,7 @@ class Crew:
     def _arrive(self, newborn: Child | None, child: Child | None, start: Start) -> Child | None:
         """Let a worker be used, or whoever waits for it know that there is none; what is returned is not needed."""
         with self._changed:
-            self._starting -= 1
+            self._starts.discard(start)
             if newborn is not None:
                 self._newborn.discard(newborn)
             start.is_over = True
