@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from mainspring._interruption import interrupt_thread, is_leaving, take_back
 from mainspring.exceptions import RunCancelled
 
-__all__ = ["CancelScope", "Stop", "StopKind", "inside", "live"]
+__all__ = ["CancelScope", "Stop", "StopKind", "innermost_first", "inside", "live"]
 
 Callback = Callable[["Stop"], object]
 
@@ -306,6 +306,11 @@ live: dict[bytes, CancelScope] = {}
 def inside(scope: CancelScope) -> list[CancelScope]:
     """The live scopes inside of a scope, itself included."""
     return [each for each in tuple(live.values()) if any(around is scope for around in each.around())]
+
+
+def innermost_first(scopes: Iterable[CancelScope]) -> list[CancelScope]:
+    """The same scopes, each before those around it."""
+    return sorted(scopes, key=lambda scope: -sum(1 for _ in scope.around()))
 
 
 os.register_at_fork(after_in_child=live.clear)  # what the parent does goes on there

@@ -167,13 +167,10 @@ class BoundedRun:
 
     def unended(self) -> RunCancelled | None:
         """What to leave a run by that was shown as Cancelling just when it would have made its next attempt."""
-        if self.run is None or not self.run.state.is_cancelling():
-            return None
-        stop = self._stop()
-        return None if stop is None else RunCancelled(stop.reason)
+        return self.told_to_stop() if self.run is not None and self.run.state.is_cancelling() else None
 
     def told_to_stop(self) -> RunCancelled | None:
-        """What to throw into a generator that goes on, if it was told to stop meanwhile."""
+        """What ends the run where it goes on, if it was told to stop; generators are thrown it."""
         stop = self._stop()
         return None if stop is None else RunCancelled(stop.reason)
 
@@ -215,9 +212,9 @@ class BoundedRun:
         Raises:
             RunCancelled: It was.
         """
-        stop = self._stop()
-        if stop is not None:
-            raise RunCancelled(stop.reason)
+        end = self.told_to_stop()
+        if end is not None:
+            raise end
 
     def new_limit(self, kind: Callable[..., T]) -> T | None:
         """The limit on the time of the attempt that begins: the nearest of all that it has to keep to.

@@ -10,7 +10,7 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,7 +84,7 @@ class IsolatedCall:
         """
         scope = current_scope()
         leash = _leash_of(scope)
-        with _told_to_stop(scope, leash):
+        with leash.pulled_by(scope):
             return self._call(parameters, scope, leash)
 
     def _call(self, parameters: Mapping[str, Any], scope: CancelScope | None, leash: Leash) -> Any:
@@ -176,7 +176,7 @@ class AsyncIsolatedCall(IsolatedCall):
         answer: asyncio.Future[Any] = loop.create_future()
         context = contextvars.copy_context()
         work = partial(self._call, parameters, scope, leash)
-        with _told_to_stop(scope, leash):
+        with leash.pulled_by(scope):
             threading.Thread(
                 target=context.run, args=(_answer, work, loop, answer), name="mainspring-isolation"
             ).start()
@@ -215,12 +215,7 @@ def _leash_of(scope: CancelScope | None) -> Leash:
     """What ends the wait: not an interruption by whoever stops the run, as the function may end in order."""
     if scope is not None:
         scope.close()
-    return Leash(None if scope is None or scope.deadline is None else scope.deadline + _SLACK)
-
-
-def _told_to_stop(scope: CancelScope | None, leash: Leash) -> AbstractContextManager[None]:
-    """The block in which the call ends if what is around it is told to stop."""
-    return nullcontext() if scope is None else scope.calling(leash.pull)
+    return Leash.of(scope, _SLACK)
 
 
 def _timeout_of(scope: CancelScope | None) -> TimeoutError:

@@ -28,7 +28,7 @@ from functools import partial
 from typing import Any
 
 from mainspring import _portal
-from mainspring._cancel_scopes import CancelScope, Stop, StopKind, inside, live
+from mainspring._cancel_scopes import CancelScope, Stop, StopKind, innermost_first, inside, live
 from mainspring._engine.deadlines import call_at
 from mainspring._engine.stopping import interrupt_all
 from mainspring._engine.tracebacks import is_own
@@ -93,9 +93,8 @@ class Overdue:
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._back: threading.Event | None = None  # set when the function has ended
-        self._is_alive = (
-            False  # an event loop that turns: its function hears of its end, and may do as it likes
-        )
+        # An event loop that turns: its function hears of its end, and may do as it likes.
+        self._is_alive = False
         self._is_over = False
         self._problem: BaseException | None = None
         self.is_taken = False
@@ -130,9 +129,8 @@ class Overdue:
             threading.Thread(
                 target=self._context.run, args=(self._work,), name="mainspring-settler", daemon=True
             ).start()
-        except (
-            RuntimeError
-        ):  # the system has no more threads to give, and this is the most urgent work there is
+        except RuntimeError:
+            # The system has no more threads to give, and this is the most urgent work there is.
             self._context.run(self._work)
 
     def _work(self) -> None:
@@ -187,7 +185,7 @@ class Overdue:
         else:
             stuck = [each for each in inner if each.thread == self.thread]
             interrupt_all([each for each in inner if each.thread != self.thread])
-        for each in sorted(stuck, key=lambda each: -sum(1 for _ in each.around())):
+        for each in innermost_first(stuck):
             end_inner(each.engine, stop)
         self._end_attempt(error, stop)
 
@@ -242,12 +240,12 @@ class Overdue:
         logger.warning("%s: its event loop was blocked for %.3g second(s) after the limit.", name, late)
 
 
-def end_inner(engine: Any, stop: Stop) -> None:
-    """Settle a run that goes on in a blocked thread: it ends with what is around it."""
-    if engine is None or not engine.take():  # it has ended, or somebody else sees to that
-        return
-    context = contextvars.copy_context()
-    context.run(_end_taken, engine, stop)
+def end_inner(engine: Any, stop: Stop) -> bool:
+    """Settle a run that cannot do so itself: it ends with what is around it. False if somebody else sees to that."""
+    if engine is None or not engine.take():
+        return False
+    contextvars.copy_context().run(_end_taken, engine, stop)
+    return True
 
 
 def _end_taken(engine: Any, stop: Stop) -> None:
@@ -276,10 +274,9 @@ def end_suspended(scope: CancelScope) -> None:
     stop = scope.stopped()
     assert stop is not None
     suspended = [each for each in inside(scope) if each.is_suspended and each is not scope]
-    for each in sorted(suspended, key=lambda each: -sum(1 for _ in each.around())):
+    for each in innermost_first(suspended):
         engine = each.engine
-        if engine is not None and engine.take():
-            contextvars.copy_context().run(_end_taken, engine, stop)
+        if end_inner(engine, stop):
             engine.settler = _NOBODY  # whoever resumes or closes it learns of it
             live.pop(engine.run.key, None)
 

@@ -6,9 +6,10 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
-from mainspring._cancel_scopes import Stop, StopKind
+from mainspring._cancel_scopes import CancelScope, Stop, StopKind
 from mainspring._processes.channel import Channel
 
 __all__ = ["GRACE", "SLACK", "Leash", "WaitOver"]
@@ -74,6 +75,11 @@ class Leash:
         self._lock = threading.Lock()
         self._wake: Callable[[], object] | None = None
 
+    @classmethod
+    def of(cls, scope: CancelScope | None, slack: float) -> Leash:
+        """The leash of a call in a scope; it ends the call ``slack`` seconds after the deadline of that."""
+        return cls(None if scope is None or scope.deadline is None else scope.deadline + slack)
+
     # For other threads
 
     def pull(self, stop: Stop) -> None:
@@ -92,6 +98,10 @@ class Leash:
         self.pull(Stop(StopKind.GIVEN_UP, "Nobody waits for the call any more."))
 
     # For the thread that waits
+
+    def pulled_by(self, scope: CancelScope | None) -> AbstractContextManager[None]:
+        """The block in which the call ends if a scope, or one around it, is told to stop."""
+        return nullcontext() if scope is None else scope.calling(self.pull)
 
     def held_by(self, wake: Callable[[], object] | None, worker: Worker | None = None) -> None:
         """Say what wakes this thread where it waits now, None if it does not; and which worker works for it."""

@@ -39,6 +39,15 @@ RunId = Annotated[
         autocompletion=_complete_id,
     ),
 ]
+FlowRunId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="The id of a flow run, or the beginning or end of it.",
+        show_default=False,
+        autocompletion=_complete_id,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -93,15 +102,7 @@ def show_logs(run_id: RunId, as_json: AsJson = False) -> None:
 
 @runs.command("resume")
 def resume_run(
-    run_id: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID",
-            help="The id of a flow run, or the beginning or end of it.",
-            show_default=False,
-            autocompletion=_complete_id,
-        ),
-    ],
+    run_id: FlowRunId,
     plain: Annotated[
         bool, typer.Option("--plain", help="Report progress line by line, as in a pipe.")
     ] = False,
@@ -133,15 +134,7 @@ def resume_run(
 
 @runs.command("suspend")
 def suspend_run(
-    run_id: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID",
-            help="The id of a flow run, or the beginning or end of it.",
-            show_default=False,
-            autocompletion=_complete_id,
-        ),
-    ],
+    run_id: FlowRunId,
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", help="How long there is to resume it.")
     ] = 3600.0,

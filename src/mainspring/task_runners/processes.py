@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
 from mainspring import _portal
-from mainspring._cancel_scopes import CancelScope
 from mainspring._engine.inputs import resolve_parameters, resolve_wait_for
 from mainspring._engine.steps import submitted_step
 from mainspring._processes.channel import Frame, Kind, Packed, pack, unpack
@@ -208,11 +206,11 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
         lost = Losses(call, run)
         while True:
             scope = current_scope()
-            leash = Leash(None if scope is None or scope.deadline is None else scope.deadline + SLACK)
+            leash = Leash.of(scope, SLACK)
             child: Child | None = None
             frame: Frame | None = None
             try:
-                with _told_to_stop(scope, leash):
+                with leash.pulled_by(scope):
                     child = crew.take(leash)
                     order = self._order(child, lost)
                     frame = child.call(Kind.CALL, (run_order, order), packed, crew.inbox, leash)
@@ -261,11 +259,6 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
             " themselves, so they are not rolled back with it. Call the task directly to have it take part.",
             call.task.name,
         )
-
-
-def _told_to_stop(scope: CancelScope | None, leash: Leash) -> AbstractContextManager[None]:
-    """The block in which a call ends if what is around it is told to stop."""
-    return nullcontext() if scope is None else scope.calling(leash.pull)
 
 
 def _open(frame: Frame, call: Call, run: TaskRun) -> State:
