@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,3 +32,7 @@ def mainspring_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     reset_process_state()
     yield home
     reset_process_state()
+    left = [each for each in threading.enumerate() if each.name == "mainspring-supervisor"]
+    assert not left, (
+        "a recorder of this test was not closed, and its supervisor looks after a closed store for ever"
+    )

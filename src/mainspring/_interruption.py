@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from types import FrameType
 from typing import Any, cast
 
 from mainspring.exceptions import RunCancelled
 
-__all__ = ["Interruption", "interrupt", "interrupt_thread", "is_leaving", "take_back"]
+__all__ = ["Interruption", "interrupt", "interrupt_thread", "is_leaving", "loses_exceptions", "take_back"]
 
 
 class Interruption(RunCancelled):
@@ -48,6 +49,18 @@ def is_leaving(thread: int) -> bool:
             return True
         met.add(id(error))
         error = BaseException.__getattribute__(error, "__context__")
+    return False
+
+
+def loses_exceptions(frame: FrameType | None) -> bool:
+    """Whether the interpreter prints and forgets what is raised in a frame: finalizers and callbacks of weak references.
+
+    They run in the middle of any code, so a signal may strike there. Code of ours that they call counts for itself.
+    """
+    while frame is not None and not frame.f_globals.get("__name__", "").startswith("mainspring._engine"):
+        if frame.f_code.co_name == "__del__" or frame.f_globals.get("__name__") in ("weakref", "_weakrefset"):
+            return True
+        frame = frame.f_back
     return False
 
 

@@ -17,6 +17,7 @@ from mainspring.concurrency import (
     take_tag_slots,
 )
 from mainspring.identifiers import new_id, to_uuid
+from mainspring.recording import current_recorder, use_recorder
 from tests.concurrency.usage import FORMS, CountingStore, counting, running, wait_for
 from tests.engine.clocks import JumpingClock
 
@@ -155,9 +156,10 @@ def test_full_limit_is_waited_for(store: CountingStore, client: Client, form: st
     first = take_tag_slots(["a"], new_id())
     assert first is not None
     order: list[str] = []
+    recorder = current_recorder()
 
     def second() -> None:
-        with counting_context(store):
+        with use_recorder(recorder):
             slots = take(form, ["a"])
             order.append("taken")
             assert slots is not None
@@ -168,10 +170,3 @@ def test_full_limit_is_waited_for(store: CountingStore, client: Client, form: st
         order.append("released")
         first.release()
     assert order == ["released", "taken"]
-
-
-def counting_context(store: CountingStore) -> Any:
-    """Use the store in another thread, too."""
-    from mainspring.recording import Recorder, use_recorder
-
-    return use_recorder(Recorder(store))

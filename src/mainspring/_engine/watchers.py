@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, ClassVar, Protocol
 
 from mainspring._engine.deadlines import DueCall, call_at
-from mainspring._interruption import interrupt, take_back
+from mainspring._interruption import interrupt, loses_exceptions, take_back
 
 __all__ = ["Alarm", "Injector"]
 
@@ -116,9 +116,12 @@ class Alarm:
                 raise alarm._limit.expire()
 
     @staticmethod
-    def _ring(_: int, __: FrameType | None) -> None:
+    def _ring(_: int, frame: FrameType | None) -> None:
         if Alarm._changing:
             Alarm._missed = True
+            return
+        if loses_exceptions(frame):
+            signal.setitimer(signal.ITIMER_REAL, _SOON, AGAIN)
             return
         Alarm._end_overdue(None)
         Alarm._set_timer()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from mainspring._core.circles import Needs
-from mainspring.exceptions import Pause
+from mainspring.exceptions import Pause, RunCancelled
 from mainspring.futures.base import Future, RunFuture
 from mainspring.futures.promises import Promise
 from mainspring.futures.waiting import Watch
@@ -141,14 +141,17 @@ class ConcurrentFuture(LocalFuture[R], Future[R]):
     def __del__(self) -> None:
         wrapped = getattr(self, "wrapped_future", None)  # missing if somebody's __init__ failed
         if wrapped is not None and not wrapped.done() and not sys.is_finalizing():
-            warns = get_current_settings().tasks.runner.warn_of_dropped_futures
-            # Not a run's logger: this may happen anywhere, also while its lines are being stored.
-            _logger.log(
-                logging.WARNING if warns else logging.DEBUG,
-                "The future of task run %s was garbage collected before it resolved. The run goes on, but is"
-                " cancelled if it has not begun when the flow ends: keep the future and wait for it.",
-                self.task_run_id,
-            )
+            try:
+                warns = get_current_settings().tasks.runner.warn_of_dropped_futures
+                # Not a run's logger: this may happen anywhere, also while its lines are being stored.
+                _logger.log(
+                    logging.WARNING if warns else logging.DEBUG,
+                    "The future of task run %s was garbage collected before it resolved. The run goes on, but is"
+                    " cancelled if it has not begun when the flow ends: keep the future and wait for it.",
+                    self.task_run_id,
+                )
+            except (KeyboardInterrupt, RunCancelled):
+                pass  # for the code around, which this would not reach; whoever interrupts it does so again
 
     def __repr__(self) -> str:
         return f"ConcurrentFuture(task_run_id={str(self.task_run_id)!r}, done={self.is_done()})"
