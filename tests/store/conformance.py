@@ -69,12 +69,6 @@ class RunStoreConformance(CancellationRowsConformance, ResultRowsConformance, Pa
             assert store.take_slots(request, NOON, None).granted is granted
         assert told == ["held", "held"]
 
-    def test_own_writes_are_no_news(self, store: RunStore) -> None:
-        """The version of the store changes with the writes of others only."""
-        version = store.read_version()
-        finished_task_run(store)
-        assert store.read_version() == version
-
     def test_crash_hooks_of_runs_that_go_on(self, store: RunStore) -> None:
         """A note of crash hooks is of no interest while its run goes on, and is gone with its end."""
         run = new_task_run()

@@ -86,9 +86,10 @@ class SlotAnswer:
         missing: The names that no limit has.
         refusal: Why the request can never be granted as things are, or None.
         retry_after: Seconds until decay may have made room, or None if that is up to the holders.
+        next_waiters: The keys of the owners whose turn it may be now, by the names of the limits.
     """
 
-    __slots__ = ("granted", "limits", "missing", "refusal", "retry_after")
+    __slots__ = ("granted", "limits", "missing", "next_waiters", "refusal", "retry_after")
 
     def __init__(self, limits: list[ConcurrencyLimit], missing: list[str]) -> None:
         self.granted = False
@@ -96,6 +97,7 @@ class SlotAnswer:
         self.missing = missing
         self.refusal: str | None = None
         self.retry_after: float | None = None
+        self.next_waiters: dict[str, str] = {}
 
 
 class LimitStore(Protocol):

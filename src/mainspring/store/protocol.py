@@ -16,6 +16,7 @@ import msgspec
 
 from mainspring.runs import FlowRun, Resumption, Run, TaskRun
 from mainspring.states import State
+from mainspring.store.bells import Bell
 from mainspring.store.cancellations import CancellationRows
 from mainspring.store.limits import LimitStore
 from mainspring.store.losses import Losses
@@ -131,6 +132,9 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
     has_settled: bool
     """Whether dead owners were settled here. Whoever looks after their hooks sets it back."""
 
+    bell: Bell
+    """Wakes those who wait in other processes, and those here whom others wake."""
+
     on_holding: Callable[[], object] | None
     """Called when this process has taken slots or a lock: somebody has to renew its lease from then on."""
 
@@ -182,10 +186,6 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
         Raises:
             OwnershipLost: It is too late: see `losses`.
         """
-        ...
-
-    def read_version(self) -> int:
-        """A number that changes when another process has written something. It costs next to nothing."""
         ...
 
     def read_crash_hooks(self) -> list[CrashHooks]:

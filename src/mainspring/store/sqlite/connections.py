@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mainspring import clock
 from mainspring.exceptions import StoreCorrupt, StoreError, StoreMissing, StoreUnavailable
-from mainspring.store import schema
 from mainspring.store.protocol import Durability
+from mainspring.store.sqlite import schema
 
 __all__ = ["Database", "Link", "translated"]
 
