@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 from mainspring import clock
 from mainspring.exceptions import OwnershipLost, StoreError
@@ -27,6 +27,8 @@ from mainspring.store.writing import Writing, write_cache_keys, write_changes, w
 __all__ = ["RowExists", "SQLRunStore"]
 
 P = ParamSpec("P")
+_TRIES = 3
+
 R = TypeVar("R", TaskRun, FlowRun, TaskRun | FlowRun)
 T = TypeVar("T")
 
@@ -76,6 +78,26 @@ class SQLRunStore(Requests, ABC):
     # What a database has to do
 
     @abstractmethod
+    def _transact_once(
+        self, work: Callable[Concatenate[Cursor, int | None, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`_transact`, for work that may meet what it has done before.
+
+        Raises:
+            RowExists: It has, or it cannot be told whether it was done, as the connection broke. It had asked nothing.
+        """
+
+    def _transact(
+        self, work: Callable[Concatenate[Cursor, int | None, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        for _ in range(_TRIES):
+            try:
+                return self._transact_once(work, *args, **kwargs)
+            except RowExists:
+                continue
+        return self._transact_once(work, *args, **kwargs)
+
+    @abstractmethod
     def _change(self, work: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``work`` with a cursor and the arguments in one transaction, in nobody's name.
 
@@ -93,8 +115,11 @@ class SQLRunStore(Requests, ABC):
         Raises:
             OwnershipLost: It is too late.
         """
-        if owner.renew(cursor, self._clock.now() + self._identity.lease):
-            return
+        if not owner.renew(cursor, self._clock.now() + self._identity.lease):
+            self._be_lost(cursor, owner)
+
+    def _be_lost(self, cursor: Cursor, owner: Owner) -> NoReturn:
+        """Note that this process was found dead, and be a new one from now on."""
         loss = Loss(*owner.end_in(cursor), self.url, self._clock.now())
         self._owner = None
         owner.discard()
@@ -148,7 +173,7 @@ class SQLRunStore(Requests, ABC):
         tidy = careful = False
         while True:
             try:
-                return self._transact(_write_history, self.losses, writing, tidy, careful)
+                return self._transact_once(_write_history, self.losses, writing, tidy, careful)
             except OwnershipLost:  # has been told; what is not lost is still to be written
                 continue
             except UnicodeError:  # a text with lone surrogates, which nobody should pay to look for
