@@ -9,6 +9,7 @@
 ``postgres``     the backend for many machines: likewise
 ``bells``        waking those who wait in other processes
 ``writing``      appending states and logs inside a transaction
+``deleting``     deleting runs with all that belongs to them
 ``queries``      everything that is read about runs
 ``slots``        concurrency limits, and who holds or waits for their slots
 ``locks``        locks on keys, and who holds them

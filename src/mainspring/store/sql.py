@@ -11,7 +11,7 @@ from mainspring import clock
 from mainspring.exceptions import OwnershipLost, StoreError
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import keeping, locks, queries, slots
+from mainspring.store import deleting, keeping, locks, queries, slots
 from mainspring.store.bells import LOCKS, SLOTS, Bell
 from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
 from mainspring.store.losses import Loss, Losses
@@ -159,6 +159,13 @@ class SQLRunStore(Requests, ABC):
                 if careful:
                     raise
                 careful = True
+
+    def delete_runs(self, keys: Sequence[bytes], cached_results: bool = False) -> int:
+        """See `RunStore.delete_runs`."""
+        return sum(
+            deleting.delete_trees(self._change, self._read(deleting.plan, some), cached_results)
+            for some in deleting.batches(keys)
+        )
 
     # Life and death
 
