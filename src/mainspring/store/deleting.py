@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -28,7 +28,7 @@ from mainspring.store.statements import Cursor
 __all__ = ["BATCH", "Tree", "batches", "delete_trees", "plan"]
 
 T = TypeVar("T")
-Transact = Callable[..., int]
+P = ParamSpec("P")
 
 BATCH = 500
 """So many runs are deleted in one transaction, and so many looked at together."""
@@ -81,6 +81,14 @@ class _KeptAt(msgspec.Struct):
 
 _decode_place = msgspec.json.Decoder(_KeptAt).decode
 _decode_components = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Transact(Protocol):
+    """Calls a function with a cursor and the arguments, in one transaction."""
+
+    def __call__(
+        self, work: Callable[Concatenate[Cursor, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
 
 
 class Doomed(NamedTuple):
@@ -163,12 +171,13 @@ def _inside(db: Cursor, roots: Sequence[Doomed]) -> tuple[dict[bytes, list[Doome
     busy: set[bytes] = set()
     within: list[tuple[bytes, bytes]] = []  # roots that are inside of others, each looked into once
     root_of = {root.key: root.key for root in roots}
-    flows = [root.key for root in roots if root.is_flow]
-    tasks = [root.key for root in roots if not root.is_flow]
+    flows: list[bytes] = [root.key for root in roots if root.is_flow]
+    tasks: list[bytes] = [root.key for root in roots if not root.is_flow]
     while flows or tasks:
         found_tasks = [(row, False) for row in _select(db, _TASK_RUNS_INSIDE, flows)]
         found_flows = [(row, True) for row in _select(db, _SUBFLOW_RUNS, tasks)]
-        flows, tasks = [], []
+        flows.clear()
+        tasks.clear()
         for (key, around, is_over), is_flow in [*found_tasks, *found_flows]:
             root = root_of[around]
             inside[root].append(Doomed(key, is_flow, None if is_flow else around))
@@ -208,7 +217,7 @@ def delete_trees(transact: Transact, trees: Sequence[Tree], cached_results: bool
     """Delete what was planned, unless it has moved on since.
 
     Args:
-        transact: Calls a function with a cursor and arguments, in one transaction.
+        transact: What makes transactions.
         trees: What is to go.
         cached_results: Also delete results under cache keys that others may use.
 
