@@ -126,10 +126,10 @@ class DeletingConformance:
         store.write([], [line("flow", flow_run)])
         delete_runs, calls = module._delete_runs, iter(range(9))
 
-        def fail(*args: Any) -> int:
+        def fail(*args: Any, **kwargs: Any) -> int:
             if next(calls) == 1:
                 raise KeyboardInterrupt
-            return delete_runs(*args)
+            return delete_runs(*args, **kwargs)
 
         with monkeypatch.context() as patch:
             patch.setattr(module, "_delete_runs", fail)

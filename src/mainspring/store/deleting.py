@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import islice
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -28,7 +29,7 @@ from mainspring.store.statements import Cursor
 __all__ = ["BATCH", "Tree", "batches", "delete_trees", "plan"]
 
 T = TypeVar("T")
-P = ParamSpec("P")
+Transact = Callable[[Callable[[Cursor], int]], int]
 
 BATCH = 500
 """So many runs are deleted in one transaction, and so many looked at together."""
@@ -81,14 +82,6 @@ class _KeptAt(msgspec.Struct):
 
 _decode_place = msgspec.json.Decoder(_KeptAt).decode
 _decode_components = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-class Transact(Protocol):
-    """Calls a function with a cursor and the arguments, in one transaction."""
-
-    def __call__(
-        self, work: Callable[Concatenate[Cursor, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
 
 
 class Doomed(NamedTuple):
@@ -217,7 +210,7 @@ def delete_trees(transact: Transact, trees: Sequence[Tree], cached_results: bool
     """Delete what was planned, unless it has moved on since.
 
     Args:
-        transact: What makes transactions.
+        transact: Calls a function with a cursor, in one transaction.
         trees: What is to go.
         cached_results: Also delete results under cache keys that others may use.
 
@@ -233,19 +226,21 @@ def delete_trees(transact: Transact, trees: Sequence[Tree], cached_results: bool
             deleted += _delete_large(transact, tree, cached_results)
             continue
         if size + own_size > BATCH:
-            deleted += transact(_delete_small, together, cached_results)
+            deleted += transact(partial(_delete_small, trees=together, cached_results=cached_results))
             together, size = [], 0
         together.append(tree)
         size += own_size
-    return deleted + (transact(_delete_small, together, cached_results) if together else 0)
+    return deleted + (
+        transact(partial(_delete_small, trees=together, cached_results=cached_results)) if together else 0
+    )
 
 
 def _delete_large(transact: Transact, tree: Tree, cached_results: bool) -> int:
-    if not transact(_behead, tree):
+    if not transact(partial(_behead, tree=tree)):
         return 0
     deleted = int(tree.state is not None)  # else it was counted before
     for runs in batches([*tree.inside, tree.root]):
-        deleted += transact(_delete_runs, runs, cached_results)
+        deleted += transact(partial(_delete_runs, runs=runs, cached_results=cached_results))
     return deleted
 
 
