@@ -25,7 +25,7 @@
 """
 
 from mainspring.store.addresses import open_store
-from mainspring.store.limits import ConcurrencyLimit, LimitStore, SlotAnswer, SlotRequest
+from mainspring.store.limits import ConcurrencyLimit, LimitStore, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.protocol import CacheKey, Change, Durability, HeldLock, LogEntry, RunFilter, RunStore
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "RunFilter",
     "RunStore",
     "SlotAnswer",
+    "SlotHolder",
     "SlotRequest",
     "open_store",
 ]

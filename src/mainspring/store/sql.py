@@ -13,7 +13,7 @@ from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
 from mainspring.store import deleting, keeping, locks, queries, slots
 from mainspring.store.bells import LOCKS, SLOTS, Bell
-from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
+from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.losses import Loss, Losses
 from mainspring.store.owners import Identity, Owner, holding_dead, suspects
 from mainspring.store.protocol import CacheKey, Change, HeldLock, LogEntry, RunFilter
@@ -217,6 +217,10 @@ class SQLRunStore(Requests, ABC):
     def read_limits(self, names: Sequence[str] | None = None) -> list[ConcurrencyLimit]:
         """See `LimitStore.read_limits`."""
         return self._read(slots.read_limits, names, clock.current().now())
+
+    def read_slot_holders(self, name: str) -> list[SlotHolder]:
+        """See `LimitStore.read_slot_holders`."""
+        return self._read(slots.read_holders, name, clock.current().now())
 
     def delete_limit(self, name: str) -> bool:
         """See `LimitStore.delete_limit`."""
