@@ -16,6 +16,7 @@ import msgspec
 
 from mainspring.runs import FlowRun, Resumption, Run, TaskRun
 from mainspring.states import State
+from mainspring.store.aging import AgingRows
 from mainspring.store.bells import Bell
 from mainspring.store.cancellations import CancellationRows
 from mainspring.store.limits import LimitStore
@@ -117,7 +118,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
-class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
+class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, AgingRows, Protocol):
     """A durable history of runs, what their results, transactions and pauses have left, and the limits that they share.
 
     Every method that reads or writes raises `StoreError` if the database does not let it.
@@ -216,6 +217,10 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
         Returns:
             How many runs were deleted, those inside included.
         """
+        ...
+
+    def count_deletable_runs(self, keys: Sequence[bytes]) -> int:
+        """How many runs `delete_runs` would delete."""
         ...
 
     def read_flow_runs(self, where: RunFilter) -> list[FlowRun]:

@@ -11,7 +11,8 @@ from mainspring import clock
 from mainspring.exceptions import OwnershipLost, StoreError
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import deleting, keeping, locks, queries, slots
+from mainspring.store import aging, deleting, keeping, locks, queries, slots
+from mainspring.store.aging import Ended, OldResult
 from mainspring.store.bells import LOCKS, SLOTS, Bell
 from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.losses import Loss, Losses
@@ -166,6 +167,37 @@ class SQLRunStore(Requests, ABC):
             deleting.delete_trees(self._change, self._read(deleting.plan, some), cached_results)
             for some in deleting.batches(keys)
         )
+
+    def count_deletable_runs(self, keys: Sequence[bytes]) -> int:
+        """See `RunStore.count_deletable_runs`."""
+        trees = (tree for some in deleting.batches(keys) for tree in self._read(deleting.plan, some))
+        return sum(1 + len(tree.inside) for tree in trees)
+
+    # What is old
+
+    def find_ended_runs(self, which: Ended) -> list[bytes]:
+        """See `AgingRows.find_ended_runs`."""
+        return self._read(aging.ended_runs, which)
+
+    def read_results_without_runs(self, before: int, after: str, limit: int) -> list[OldResult]:
+        """See `AgingRows.read_results_without_runs`."""
+        return self._read(aging.results_without_runs, before, after, limit)
+
+    def delete_old_results(self, results: Sequence[OldResult]) -> int:
+        """See `AgingRows.delete_old_results`."""
+        return self._change(aging.delete_results, results)
+
+    def read_files(self) -> set[str]:
+        """See `AgingRows.read_files`."""
+        return self._read(aging.files)
+
+    def read_places_elsewhere(self) -> list[str]:
+        """See `AgingRows.read_places_elsewhere`."""
+        return self._read(aging.places_elsewhere)
+
+    def delete_remains(self, before: int) -> None:
+        """See `AgingRows.delete_remains`."""
+        self._change(aging.delete_remains, before)
 
     # Life and death
 
