@@ -12,6 +12,7 @@ from mainspring.runs import Constant, FlowRun, Parameter, Resumption, TaskRun, T
 from mainspring.states import AwaitingRetry, State, StateDetails
 from mainspring.store import CacheKey, Change, LogEntry, RunFilter, RunStore, SlotRequest
 from mainspring.store.results import CrashHooks
+from tests.store.aging import AgingConformance
 from tests.store.cancellations import CancellationRowsConformance
 from tests.store.deleting import DeletingConformance
 from tests.store.histories import (
@@ -39,7 +40,11 @@ EVERYTHING = RunFilter()
 
 
 class RunStoreConformance(
-    CancellationRowsConformance, ResultRowsConformance, PauseRowsConformance, DeletingConformance
+    CancellationRowsConformance,
+    ResultRowsConformance,
+    PauseRowsConformance,
+    DeletingConformance,
+    AgingConformance,
 ):
     """Subclasses define the fixture ``store``."""
 
