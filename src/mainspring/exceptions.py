@@ -23,6 +23,7 @@
     │   ├── UnfinishedRun
     │   └── MissingResult
     ├── ObjectNotFound                  no such run in the store
+    ├── ObjectAlreadyExists             what was to be created is there already
     ├── AmbiguousId                     a shortened id fits several runs
     ├── NotResumable                    a flow run cannot be gone on with
     │   └── NotPausedError              it was given an input, and waits for none
@@ -105,6 +106,7 @@ __all__ = [
     "NotPausedError",
     "NotResumable",
     "NotSuspendable",
+    "ObjectAlreadyExists",
     "ObjectNotFound",
     "OwnershipLost",
     "ParameterBindError",
@@ -247,6 +249,10 @@ class MissingResult(RunError):  # noqa: N818 - the name is part of the contract
 
 class ObjectNotFound(MainspringError):  # noqa: N818 - the name is part of the contract
     """The run store holds no object with the given id."""
+
+
+class ObjectAlreadyExists(MainspringError):  # noqa: N818 - the name is part of the contract
+    """A run or limit that was to be created is there already; nothing was changed."""
 
 
 class AmbiguousId(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
