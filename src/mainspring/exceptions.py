@@ -28,6 +28,7 @@
     ├── NotResumable                    a flow run cannot be gone on with
     │   └── NotPausedError              it was given an input, and waits for none
     ├── NotCancellable                  a run is over
+    ├── NotDeletable                    a run goes on, or one around it does
     ├── NotSuspendable                  a flow run cannot be suspended
     ├── FlowPauseTimeout                nobody has resumed a paused flow run in time
     ├── ForeignError                    stands for an exception of another process that cannot be had here
@@ -103,6 +104,7 @@ __all__ = [
     "MissingContextError",
     "MissingResult",
     "NotCancellable",
+    "NotDeletable",
     "NotPausedError",
     "NotResumable",
     "NotSuspendable",
@@ -280,6 +282,10 @@ class FlowPauseTimeout(MainspringError):  # noqa: N818 - the name is part of the
 
 class NotCancellable(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
     """A run cannot be cancelled, because it is over. Nothing was changed."""
+
+
+class NotDeletable(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
+    """A run is not deleted: it, something inside of it, or a flow run around it goes on; nothing was changed."""
 
 
 class ForeignError(MainspringError):

@@ -1,8 +1,8 @@
 """Which runs, flows and log lines to read, and in which order.
 
-A filter is an immutable record. Its members that are None do not restrict; all others have to fit, and so has everything
-inside of a member. Lists mean "any of these", but for ``all_`` and ``not_any_``. Wherever a filter or a member of one is
-expected, a mapping with the same members will do::
+A filter is an immutable record. Its members that are None do not restrict; all others have to fit, and so has
+everything inside of a member. Lists mean "any of these", but for ``all_`` and ``not_any_``. Wherever a filter or a
+member of one is expected, a mapping with the same members will do::
 
     FlowRunFilter(name=TextFilter(like_="nightly"), state=StateFilter(type=StateTypeFilter(any_=["FAILED"])))
     {"name": {"like_": "nightly"}, "state": {"type": {"any_": ["FAILED"]}}}
@@ -49,8 +49,8 @@ __all__ = [
     "TextFilter",
     "TimeFilter",
     "VersionFilter",
-    "filter_of",
     "page_of",
+    "record_of",
     "sort_of",
 ]
 
@@ -65,7 +65,7 @@ Texts = Sequence[str] | None
 Types = Sequence[StateType | str] | None
 Moment = datetime | None
 
-F = TypeVar("F", bound="Filter")
+F = TypeVar("F", bound=msgspec.Struct)
 S = TypeVar("S", bound=Enum)
 
 
@@ -306,13 +306,13 @@ class LogSort(str, Enum):
 # From what callers give
 
 
-def filter_of(kind: type[F], given: F | Mapping[str, Any] | None, where: str | None = None) -> F | None:
-    """A filter from one, or from a mapping with its members; None for None.
+def record_of(kind: type[F], given: F | Mapping[str, Any] | None, where: str | None = None) -> F | None:
+    """A filter, or another record, from one or from a mapping with its members; None for None.
 
     Args:
-        kind: The kind of filter.
+        kind: What it is to be.
         given: What the caller has given.
-        where: What it was given for, for the error; the name of the filter when omitted.
+        where: What it was given for, for the error; the name of the kind when omitted.
 
     Raises:
         ConfigurationError: It is neither, names an unknown member, or has a value that cannot be one.
@@ -356,7 +356,7 @@ def page_of(limit: int | None, offset: int | None, default: int = DEFAULT_LIMIT)
         ConfigurationError: One of them is no whole number, or less than 0.
     """
     for name, value in (("limit", limit), ("offset", offset)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        if value is not None and (type(value) is not int or value < 0):
             raise ConfigurationError(f"{name}={value!r} cannot work: give a whole number, 0 or more.")
     return default if limit is None else min(limit, ALL), min(offset or 0, ALL)
 
@@ -375,7 +375,7 @@ def _reader(hint: Any) -> Reader:
     if known is not None:
         return known
     member: type[Filter] = next(each for each in hint.__args__ if each is not type(None))
-    return lambda given, where: filter_of(member, given, where)
+    return lambda given, where: record_of(member, given, where)
 
 
 def _refused(where: str, given: object, wanted: str) -> ConfigurationError:

@@ -72,7 +72,6 @@ _TAGS = "replace(replace({0}.tags, {1}, {2}), {3}, {4})"
 _ESCAPES = ("\\\\", "\x02", '\\"', "\x03")  # control characters are in no JSON
 _BETWEEN = '","'
 _MARK = "\x01"
-_NOTHING = "''"
 _HIGHEST = 2**31 - 1
 
 _encode = msgspec.json.encode
@@ -180,7 +179,9 @@ class Conditions:
     def _tags_of_runs(self, where: TagsFilter, column: str) -> None:
         """A flow with a run that has tags, or with none that has any."""
         if where.is_null_ is not None:
-            tagged = f"EXISTS (SELECT 1 FROM flow_runs AS w WHERE w.flow_name = {column} AND w.tags IS NOT NULL)"  # noqa: S608
+            tagged = (
+                f"EXISTS (SELECT 1 FROM flow_runs AS w WHERE w.flow_name = {column} AND w.tags IS NOT NULL)"  # noqa: S608
+            )
             self.add(f"NOT {tagged}" if where.is_null_ else tagged)
         if where.all_ is not None or where.any_ is not None:
             inner = self.nested()
@@ -292,13 +293,14 @@ class Conditions:
         searched = _TAGS.format(alias, *map(self.bind, _ESCAPES))
         if tag == ",":  # looks like what is between two others
             searched = f"replace({searched}, {self.bind(_BETWEEN)}, {self.bind(_MARK)})"
-            places = (f"[{_MARK}", f"{_MARK},{_MARK}", f'{_MARK},"]')
+            places = [f"[{_MARK}", f"{_MARK},{_MARK}", f'{_MARK},"]']
         else:
             text = _encode(well_formed(tag)).decode()
             for escaped, instead in zip(_ESCAPES[::2], _ESCAPES[1::2], strict=True):
                 text = text.replace(escaped, instead)
-            places = (text,)
-        return f"({' OR '.join(f'replace({searched}, {self.bind(place)}, {_NOTHING}) <> {searched}' for place in places)})"
+            places = [text]
+        found = [f"replace({searched}, {self.bind(place)}, '') <> {searched}" for place in places]
+        return f"({' OR '.join(found)})"
 
     def _state(self, where: StateFilter | None, alias: str) -> None:
         if where is None:

@@ -10,10 +10,13 @@ All methods may be called from any thread. They block the caller for as long as 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, Protocol
+from uuid import UUID
 
 import msgspec
 
+from mainspring import clock, identifiers
 from mainspring.filters import (
     FlowFilter,
     FlowRunFilter,
@@ -82,6 +85,21 @@ class LogEntry(msgspec.Struct, frozen=True):
     message: str
     flow_run_key: bytes | None = None
     task_run_key: bytes | None = None
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was written."""
+        return clock.to_datetime(self.at)
+
+    @property
+    def flow_run_id(self) -> UUID | None:
+        """The id of the flow run, if there is one."""
+        return identifiers.to_uuid(self.flow_run_key)
+
+    @property
+    def task_run_id(self) -> UUID | None:
+        """The id of the task run, if there is one."""
+        return identifiers.to_uuid(self.task_run_key)
 
 
 class CacheKey(msgspec.Struct, frozen=True):

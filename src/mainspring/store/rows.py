@@ -155,8 +155,8 @@ _NEWEST = (
 )
 _UPDATE = (
     "UPDATE {} SET name = CASE WHEN renamed IS NULL THEN ? ELSE name END, state_id = ?, state_type = ?,"
-    " state_name = ?, run_count = ?, updated = ?, expected_start_time = ?, start_time = ?, end_time = ?, total_run_time = ?,"
-    " owner_id = coalesce(?, owner_id), next_scheduled_start_time = ? WHERE id = ?"
+    " state_name = ?, run_count = ?, updated = ?, expected_start_time = ?, start_time = ?, end_time = ?,"
+    " total_run_time = ?, owner_id = coalesce(?, owner_id), next_scheduled_start_time = ? WHERE id = ?"
 )
 
 

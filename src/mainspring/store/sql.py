@@ -281,9 +281,7 @@ class SQLRunStore(Requests, ABC):
         self, names: Sequence[str], slots: int, holder_type: str, now: int, occupancy_seconds: float
     ) -> list[ConcurrencyLimit]:
         """See `LimitStore.release_some_slots`."""
-        limits, waiters = self._transact(
-            release_some, names, slots, holder_type, now, occupancy_seconds
-        )
+        limits, waiters = self._transact(release_some, names, slots, holder_type, now, occupancy_seconds)
         self._ring_for_slots(waiters)
         return limits
 
