@@ -19,7 +19,7 @@ from mainspring.client._logs import LogCreate
 from mainspring.client._proposals import OrchestrationResult
 from mainspring.client._runs import Id
 from mainspring.client._sync import Client
-from mainspring.concurrency import ConcurrencyLimit
+from mainspring.concurrency import ConcurrencyLimit, SlotHolder
 from mainspring.filters import (
     FlowFilter,
     FlowRunFilter,
@@ -317,6 +317,10 @@ class AsyncClient:
     async def read_concurrency_limits(self) -> list[ConcurrencyLimit]:
         """See `Client.read_concurrency_limits`."""
         return await _in_thread(self._client.read_concurrency_limits)
+
+    async def read_slot_holders(self, name: str) -> list[SlotHolder]:
+        """See `Client.read_slot_holders`."""
+        return await _in_thread(self._client.read_slot_holders, name)
 
     async def delete_concurrency_limit(self, name: str) -> None:
         """See `Client.delete_concurrency_limit`."""

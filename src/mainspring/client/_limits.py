@@ -15,6 +15,7 @@ from mainspring.concurrency import (
     DAY,
     ConcurrencyLimit,
     LeaseHolder,
+    SlotHolder,
     Terms,
     check_limit,
     limits_changed,
@@ -134,6 +135,15 @@ class LimitMethods(Enterable):
     def read_concurrency_limits(self) -> list[ConcurrencyLimit]:
         """All concurrency limits, by name."""
         return self._read_limits(None)
+
+    def read_slot_holders(self, name: str) -> list[SlotHolder]:
+        """Who holds slots of a concurrency limit, then who waits for some: which run, in which process, since when.
+
+        Raises:
+            ObjectNotFound: There is no limit of that name.
+        """
+        self.read_concurrency_limit(name)
+        return self.store.read_slot_holders(name)
 
     def delete_concurrency_limit(self, name: str) -> None:
         """Delete a concurrency limit. Whoever waits for slots of it goes on.

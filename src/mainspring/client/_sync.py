@@ -28,15 +28,18 @@ class Client(RunMethods, LogMethods, LimitMethods):
 
 
 @contextmanager
-def open_client() -> Generator[Client]:
-    """A client of a run store opened for the block; nothing is created if there is none.
+def open_client(create: bool = False) -> Generator[Client]:
+    """A client of a run store that is open in the block.
+
+    Args:
+        create: Make the run store if there is none.
 
     Raises:
         StoreError: There is no such store, or it cannot be read.
     """
     settings = get_current_settings()
     store = open_store(
-        settings.run_store_url, settings.durability, False, settings.host_id, settings.lease_seconds
+        settings.run_store_url, settings.durability, create, settings.host_id, settings.lease_seconds
     )
     try:
         with Client(store) as client:

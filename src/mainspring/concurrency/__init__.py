@@ -26,7 +26,7 @@ from mainspring.exceptions import (
     ConcurrencyLeaseLost,
     ConcurrencySlotAcquisitionError,
 )
-from mainspring.store.limits import ConcurrencyLimit
+from mainspring.store.limits import ConcurrencyLimit, SlotHolder
 
 __all__ = [
     "DAY",
@@ -35,6 +35,7 @@ __all__ = [
     "ConcurrencyLimit",
     "ConcurrencySlotAcquisitionError",
     "LeaseHolder",
+    "SlotHolder",
     "Slots",
     "Terms",
     "arelease_left_over",

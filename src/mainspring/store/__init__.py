@@ -9,6 +9,7 @@
 ``postgres``     the backend for many machines: likewise
 ``bells``        waking those who wait in other processes
 ``writing``      appending states and logs inside a transaction
+``deleting``     deleting runs with all that belongs to them
 ``queries``      everything that is read about runs
 ``slots``        concurrency limits, and who holds or waits for their slots
 ``locks``        locks on keys, and who holds them
@@ -24,7 +25,7 @@
 """
 
 from mainspring.store.addresses import open_store
-from mainspring.store.limits import ConcurrencyLimit, LimitStore, SlotAnswer, SlotRequest
+from mainspring.store.limits import ConcurrencyLimit, LimitStore, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.protocol import CacheKey, Change, Durability, HeldLock, LogEntry, RunFilter, RunStore
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "RunFilter",
     "RunStore",
     "SlotAnswer",
+    "SlotHolder",
     "SlotRequest",
     "open_store",
 ]

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from mainspring.exceptions import ObjectAlreadyExists
 from mainspring.identifiers import new_id
-from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotRequest
+from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.statements import Cursor
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "delete_limit",
     "drop_slots_of_owner",
     "may_take",
+    "read_holders",
     "read_limits",
     "release",
     "release_some",
@@ -85,6 +86,12 @@ _CONCERNED = (
 _NEXT = (
     "SELECT o.key FROM slots AS s JOIN owners AS o ON o.id = s.owner_id"
     " WHERE s.limit_id = ? AND s.acquired IS NULL ORDER BY s.id LIMIT 1"
+)
+_HOLDERS = (
+    "SELECT s.slots, s.requested, s.acquired, s.lease_expires, s.holder_type, s.holder_id,"
+    " coalesce(t.name, f.name), o.host, o.pid FROM concurrency_limits AS l JOIN slots AS s ON s.limit_id = l.id"
+    " LEFT JOIN owners AS o ON o.id = s.owner_id LEFT JOIN task_runs AS t ON t.id = s.holder_id"
+    " LEFT JOIN flow_runs AS f ON f.id = s.holder_id WHERE l.name = ? AND s.lease_expires > ? ORDER BY s.id"
 )
 _LAST = 2**62  # the place of a request that is not in the queue: behind everybody
 
@@ -211,6 +218,36 @@ def read_limits(db: Cursor, names: Sequence[str] | None, now: int) -> list[Concu
         waiting = db.execute(_FIRST + _ALIVE, (limit.key, _LAST, now)).fetchone()
         records.append(limit.record(held, waiting[0]))
     return records
+
+
+def read_holders(db: Cursor, name: str, now: int) -> list[SlotHolder]:
+    """See `LimitStore.read_slot_holders`."""
+    found = [_holder(*row) for row in db.execute(_HOLDERS, (name, now)).fetchall()]
+    return sorted(found, key=lambda holder: holder.acquired is None)
+
+
+def _holder(
+    slots: int,
+    requested: int,
+    acquired: int | None,
+    expires: int,
+    kind: str | None,
+    key: bytes | None,
+    run_name: str | None,
+    host: str | None,
+    pid: int | None,
+) -> SlotHolder:
+    return SlotHolder(
+        slots=slots,
+        requested=requested,
+        acquired=acquired,
+        lease_expires=expires,
+        holder_type=kind,
+        holder_id=None if key is None else UUID(bytes=key),
+        run_name=run_name,
+        host=host,
+        pid=pid,
+    )
 
 
 def delete_limit(db: Cursor, owner: int | None, name: str) -> bool:

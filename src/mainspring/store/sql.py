@@ -12,9 +12,7 @@ from mainspring.exceptions import OwnershipLost, StoreError
 from mainspring.filters import LogFilter, LogSort
 from mainspring.runs import FlowRun, RecordedFlow, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import amending, keeping, locks, queries, slots
-from mainspring.store.bells import LOCKS, SLOTS, Bell
-from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotRequest
+from mainspring.store import amending, deleting, keeping, locks, queries, slots
 from mainspring.store.losses import Loss, Losses
 from mainspring.store.owners import Identity, Owner, holding_dead, suspects
 from mainspring.store.protocol import (
@@ -182,6 +180,13 @@ class SQLRunStore(Requests, ABC):
         """See `RunStore.write_flow`."""
         return self._change(amending.write_flow, name, now)
 
+    def delete_runs(self, keys: Sequence[bytes], cached_results: bool = False) -> int:
+        """See `RunStore.delete_runs`."""
+        return sum(
+            deleting.delete_trees(self._change, self._read(deleting.plan, some), cached_results)
+            for some in deleting.batches(keys)
+        )
+
     # Life and death
 
     def renew_lease(self) -> bool:
@@ -248,6 +253,10 @@ class SQLRunStore(Requests, ABC):
     def read_limits(self, names: Sequence[str] | None = None) -> list[ConcurrencyLimit]:
         """See `LimitStore.read_limits`."""
         return self._read(slots.read_limits, names, clock.current().now())
+
+    def read_slot_holders(self, name: str) -> list[SlotHolder]:
+        """See `LimitStore.read_slot_holders`."""
+        return self._read(slots.read_holders, name, clock.current().now())
 
     def delete_limit(self, name: str) -> bool:
         """See `LimitStore.delete_limit`."""
