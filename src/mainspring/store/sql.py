@@ -13,6 +13,8 @@ from mainspring.filters import LogFilter, LogSort
 from mainspring.runs import FlowRun, RecordedFlow, Resumption, TaskRun
 from mainspring.states import State
 from mainspring.store import amending, deleting, keeping, locks, queries, slots
+from mainspring.store.bells import LOCKS, SLOTS, Bell
+from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.losses import Loss, Losses
 from mainspring.store.owners import Identity, Owner, holding_dead, suspects
 from mainspring.store.protocol import (
