@@ -14,6 +14,7 @@ from mainspring.store import CacheKey, Change, LogEntry, RunFilter, RunStore, Sl
 from mainspring.store.results import CrashHooks
 from tests.store.cancellations import CancellationRowsConformance
 from tests.store.deleting import DeletingConformance
+from tests.store.filters import FilterConformance
 from tests.store.histories import (
     CANCELLING,
     COMPLETED,
@@ -39,7 +40,11 @@ EVERYTHING = RunFilter()
 
 
 class RunStoreConformance(
-    CancellationRowsConformance, ResultRowsConformance, PauseRowsConformance, DeletingConformance
+    CancellationRowsConformance,
+    ResultRowsConformance,
+    PauseRowsConformance,
+    DeletingConformance,
+    FilterConformance,
 ):
     """Subclasses define the fixture ``store``."""
 

@@ -36,8 +36,8 @@ class LogCreate(msgspec.Struct, frozen=True, kw_only=True):
     level: int = logging.INFO
     name: str = "mainspring"
     timestamp: datetime | None = None
-    flow_run_id: UUID | str | None = None
-    task_run_id: UUID | str | None = None
+    flow_run_id: UUID | None = None
+    task_run_id: UUID | None = None
 
 
 class LogMethods(Enterable):
@@ -89,14 +89,17 @@ def _line(given: LogCreate | LogEntry | Mapping[str, Any]) -> LogEntry:
         return given
     try:
         line = record_of(LogCreate, given)
-        checked = None if line is None else msgspec.convert(msgspec.structs.asdict(line), LogCreate)
-        if checked is None:
+        if line is None:
             raise ConfigurationError("None is no log line.")
-        at = clock.current().now() if checked.timestamp is None else clock.from_datetime(checked.timestamp)
-        flow_run = None if checked.flow_run_id is None else key_of(checked.flow_run_id)
-        task_run = None if checked.task_run_id is None else key_of(checked.task_run_id)
-    except ConfigurationError:
-        raise
-    except (TypeError, ValueError) as error:  # msgspec's refusals are ValueErrors
+        checked = msgspec.convert(msgspec.structs.asdict(line), LogCreate)
+    except (TypeError, msgspec.ValidationError) as error:  # a member is missing, or of another type
         raise ConfigurationError(f"{given!r} is no log line: {error}.") from error
-    return LogEntry(at, checked.level, checked.name, checked.message, flow_run, task_run)
+    moment, flow_run, task_run = checked.timestamp, checked.flow_run_id, checked.task_run_id
+    return LogEntry(
+        clock.current().now() if moment is None else clock.from_datetime(moment),
+        checked.level,
+        checked.name,
+        checked.message,
+        None if flow_run is None else flow_run.bytes,
+        None if task_run is None else task_run.bytes,
+    )

@@ -276,7 +276,7 @@ class Conditions:
             upper = character.upper()
             if not character.isascii() and len(upper) == 1 and upper != character:
                 searched = f"replace({searched}, {self.bind(upper)}, {self.bind(character)})"
-        self.add(f"replace({searched}, {self.bind(wanted)}, '') <> {searched}")
+        self.add(self._contains(searched, wanted))
 
     def _tags(self, where: TagsFilter | None, alias: str) -> None:
         if where is None:
@@ -293,14 +293,16 @@ class Conditions:
         searched = _TAGS.format(alias, *map(self.bind, _ESCAPES))
         if tag == ",":  # looks like what is between two others
             searched = f"replace({searched}, {self.bind(_BETWEEN)}, {self.bind(_MARK)})"
-            places = [f"[{_MARK}", f"{_MARK},{_MARK}", f'{_MARK},"]']
-        else:
-            text = _encode(well_formed(tag)).decode()
-            for escaped, instead in zip(_ESCAPES[::2], _ESCAPES[1::2], strict=True):
-                text = text.replace(escaped, instead)
-            places = [text]
-        found = [f"replace({searched}, {self.bind(place)}, '') <> {searched}" for place in places]
-        return f"({' OR '.join(found)})"
+            is_first = f"substr({searched}, 1, 2) = {self.bind(f'[{_MARK}')}"
+            places = [f"{_MARK},{_MARK}", f'{_MARK},"]']
+            return f"({' OR '.join([is_first, *(self._contains(searched, place) for place in places)])})"
+        text = _encode(well_formed(tag)).decode()
+        for escaped, instead in zip(_ESCAPES[::2], _ESCAPES[1::2], strict=True):
+            text = text.replace(escaped, instead)
+        return self._contains(searched, text)
+
+    def _contains(self, expression: str, part: str) -> str:
+        return f"replace({expression}, {self.bind(part)}, '') <> {expression}"
 
     def _state(self, where: StateFilter | None, alias: str) -> None:
         if where is None:
