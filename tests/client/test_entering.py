@@ -78,7 +78,7 @@ def test_async_blocks() -> None:
 
 @pytest.mark.contract("CL-1")
 def test_client_of_a_context() -> None:
-    """Inside of a client context its client is got, which a block inside does not close; outside a new one each time."""
+    """Inside of a client context its client is got, which a block inside does not close; outside a new one."""
     with SyncClientContext() as around:
         with get_client() as client:
             assert client is around.client

@@ -162,7 +162,7 @@ def test_lines_are_created() -> None:
     client.create_logs(
         [
             {"message": "by hand", "flow_run_id": str(run.id), "level": 30, "name": "me"},
-            {"message": "at noon", "timestamp": datetime(2026, 1, 1, 12)},
+            {"message": "at noon", "timestamp": datetime(2026, 1, 1, 12, tzinfo=UTC)},
         ]
     )
     (line,) = [line for line in client.read_logs(run.id) if line.logger == "me"]
