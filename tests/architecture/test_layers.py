@@ -17,7 +17,7 @@ LAYERS = {
         "exceptions",
         "identifiers",
     ],
-    2: ["runs", "states"],
+    2: ["filters", "runs", "states"],
     3: ["_core"],
     4: [
         "_holder",

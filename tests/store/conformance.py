@@ -15,6 +15,7 @@ from mainspring.store.results import CrashHooks
 from tests.store.aging import AgingConformance
 from tests.store.cancellations import CancellationRowsConformance
 from tests.store.deleting import DeletingConformance
+from tests.store.filters import FilterConformance
 from tests.store.histories import (
     CANCELLING,
     COMPLETED,
@@ -45,6 +46,7 @@ class RunStoreConformance(
     PauseRowsConformance,
     DeletingConformance,
     AgingConformance,
+    FilterConformance,
 ):
     """Subclasses define the fixture ``store``."""
 

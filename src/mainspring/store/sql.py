@@ -9,20 +9,30 @@ from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 from mainspring import clock
 from mainspring.exceptions import OwnershipLost, StoreError
+from mainspring.filters import LogFilter, LogSort
 from mainspring.locking.processes import boot_id
-from mainspring.runs import FlowRun, Resumption, TaskRun
+from mainspring.runs import FlowRun, RecordedFlow, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import aging, deleting, keeping, locks, queries, slots
+from mainspring.store import aging, amending, deleting, keeping, locks, queries, slots
 from mainspring.store.aging import Ended, OldResult
 from mainspring.store.bells import LOCKS, SLOTS, Bell
-from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotRequest
+from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.losses import Loss, Losses
 from mainspring.store.owners import Identity, Owner, holding_dead, suspects
-from mainspring.store.protocol import CacheKey, Change, HeldLock, LogEntry, RunFilter
+from mainspring.store.protocol import (
+    Amendment,
+    CacheKey,
+    Change,
+    FlowQuery,
+    HeldLock,
+    LogEntry,
+    RunFilter,
+)
 from mainspring.store.reading import StoredResults
 from mainspring.store.requests import Requests
 from mainspring.store.results import CrashHooks, KeptResult, Leftovers, Settlement
 from mainspring.store.settling import settle
+from mainspring.store.slots import release_some
 from mainspring.store.statements import Cursor
 from mainspring.store.writing import Writing, write_cache_keys, write_changes, write_logs
 
@@ -191,6 +201,18 @@ class SQLRunStore(Requests, ABC):
                     raise
                 careful = True
 
+    def write_unowned(self, changes: Sequence[Change]) -> list[Change]:
+        """See `RunStore.write_unowned`."""
+        return self._change(amending.write_unowned, changes)
+
+    def amend_run(self, key: bytes, amendment: Amendment) -> bool:
+        """See `RunStore.amend_run`."""
+        return self._change(amending.amend, key, amendment)
+
+    def write_flow(self, name: str, now: int) -> RecordedFlow:
+        """See `RunStore.write_flow`."""
+        return self._change(amending.write_flow, name, now)
+
     def delete_runs(self, keys: Sequence[bytes], cached_results: bool = False) -> int:
         """See `RunStore.delete_runs`."""
         return sum(
@@ -276,6 +298,22 @@ class SQLRunStore(Requests, ABC):
         self.bell.ring(SLOTS, name)
         return written
 
+    def add_limit(
+        self, name: str, limit: int, active: bool, slot_decay_per_second: float
+    ) -> ConcurrencyLimit | None:
+        """See `LimitStore.add_limit`."""
+        now = clock.current().now()
+        added = self._transact(slots.add_limit, name, limit, active, slot_decay_per_second, now)
+        self.bell.ring(SLOTS, name)
+        return added
+
+    def change_limit(self, name: str, change: LimitChange) -> ConcurrencyLimit | None:
+        """See `LimitStore.change_limit`."""
+        changed = self._transact(slots.change_limit, name, change, clock.current().now())
+        for each in {name, change.name or name}:
+            self.bell.ring(SLOTS, each)
+        return changed
+
     def read_limits(self, names: Sequence[str] | None = None) -> list[ConcurrencyLimit]:
         """See `LimitStore.read_limits`."""
         return self._read(slots.read_limits, names, clock.current().now())
@@ -311,9 +349,19 @@ class SQLRunStore(Requests, ABC):
         """See `LimitStore.renew_slots`."""
         return self._transact(slots.renew, leases)
 
-    def release_slots(self, lease_key: bytes, now: int, occupancy_seconds: float) -> None:
+    def release_slots(self, lease_key: bytes, now: int, occupancy_seconds: float | None) -> bool:
         """See `LimitStore.release_slots`."""
-        self._ring_for_slots(self._transact(slots.release, lease_key, now, occupancy_seconds))
+        is_released, waiters = self._transact(slots.release, lease_key, now, occupancy_seconds)
+        self._ring_for_slots(waiters)
+        return is_released
+
+    def release_some_slots(
+        self, names: Sequence[str], slots: int, holder_type: str, now: int, occupancy_seconds: float
+    ) -> list[ConcurrencyLimit]:
+        """See `LimitStore.release_some_slots`."""
+        limits, waiters = self._transact(release_some, names, slots, holder_type, now, occupancy_seconds)
+        self._ring_for_slots(waiters)
+        return limits
 
     def _ring_for_slots(self, owners: dict[str, str]) -> None:
         ours = None if self._owner is None else self._owner.key
@@ -416,6 +464,16 @@ class SQLRunStore(Requests, ABC):
     def read_logs(self, key: bytes) -> list[LogEntry]:
         """See `RunStore.read_logs`."""
         return self._read(queries.logs, key)
+
+    def search_logs(
+        self, where: LogFilter | None, sort: LogSort, limit: int | None, offset: int
+    ) -> list[LogEntry]:
+        """See `RunStore.search_logs`."""
+        return self._read(queries.search_logs, where, sort, limit, offset)
+
+    def read_flows(self, where: FlowQuery) -> list[RecordedFlow]:
+        """See `RunStore.read_flows`."""
+        return self._read(queries.flows, where)
 
     def find_runs(self, text: str, limit: int = 5) -> list[TaskRun | FlowRun]:
         """See `RunStore.find_runs`."""
