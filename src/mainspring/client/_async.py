@@ -7,8 +7,10 @@ from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 from mainspring.client._caching import CacheExplanation
+from mainspring.client._following import EventStream, Since, filtered
 from mainspring.client._sync import Client, Id
 from mainspring.concurrency import ConcurrencyLimit
+from mainspring.events.records import Event
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.states import State
 from mainspring.store.protocol import LogEntry, RunStore
@@ -67,6 +69,21 @@ class AsyncClient:
     async def read_logs(self, run_id: Id) -> list[LogEntry]:
         """See `Client.read_logs`."""
         return await _in_thread(self._client.read_logs, run_id)
+
+    async def read_events(self, prefix: str | Iterable[str] = "", **where: Any) -> list[Event]:
+        """See `Client.read_events`."""
+        return await _in_thread(self._client.read_events, prefix, **where)
+
+    async def follow_events(
+        self,
+        prefix: str | Iterable[str] = "",
+        run_id: Id | None = None,
+        since: Since | None = None,
+        follow: bool = True,
+    ) -> EventStream:
+        """See `Client.follow_events`: for ``async with`` and ``async for``."""
+        where = await _in_thread(filtered, self._client.store, prefix, run_id, since)
+        return EventStream(self._client.store, where, follow)
 
     async def count_task_runs(self, flow_run_ids: Iterable[Id]) -> dict[UUID, dict[str, int]]:
         """See `Client.count_task_runs`."""

@@ -16,6 +16,8 @@ from uuid import UUID
 
 import msgspec
 
+from mainspring.store.events import StoredEvent
+
 __all__ = ["ConcurrencyLimit", "LimitStore", "SlotAnswer", "SlotRequest"]
 
 
@@ -143,12 +145,15 @@ class LimitStore(Protocol):
         """
         ...
 
-    def release_slots(self, lease_key: bytes, now: int, occupancy_seconds: float) -> None:
+    def release_slots(
+        self, lease_key: bytes, now: int, occupancy_seconds: float, events: Sequence[StoredEvent] = ()
+    ) -> None:
         """Give back what is held or queued under a key. Does nothing if there is nothing.
 
         Args:
             lease_key: The key of the request.
             now: The time.
             occupancy_seconds: For how long the slots were held, for the average.
+            events: What is to be kept in the same commit.
         """
         ...
