@@ -17,6 +17,7 @@ that the command answers at once; what it does is in the modules below them, loa
                 mainspring runs suspend  execution
                 mainspring runs reap     burying
     cache       mainspring cache why     caching
+    events      mainspring events        eventlog, on top of moments
     version     mainspring version
 
     histories   the run store as reading commands open it: nothing is made
@@ -34,6 +35,7 @@ import typer
 
 from mainspring.cli.cache import cache
 from mainspring.cli.errors import catch_errors
+from mainspring.cli.events import events
 from mainspring.cli.run import run
 from mainspring.cli.runs import runs
 from mainspring.cli.version import version
@@ -51,6 +53,7 @@ app = typer.Typer(
 app.command()(run)
 app.add_typer(runs, name="runs")
 app.add_typer(cache, name="cache")
+app.add_typer(events, name="events")
 app.command()(version)
 
 
