@@ -13,6 +13,7 @@ from mainspring.states import AwaitingRetry, State, StateDetails
 from mainspring.store import CacheKey, Change, LogEntry, RunFilter, RunStore, SlotRequest
 from mainspring.store.results import CrashHooks
 from tests.store.cancellations import CancellationRowsConformance
+from tests.store.events import EventRowsConformance
 from tests.store.histories import (
     CANCELLING,
     COMPLETED,
@@ -37,7 +38,9 @@ from tests.store.results import ResultRowsConformance
 EVERYTHING = RunFilter()
 
 
-class RunStoreConformance(CancellationRowsConformance, ResultRowsConformance, PauseRowsConformance):
+class RunStoreConformance(
+    CancellationRowsConformance, EventRowsConformance, ResultRowsConformance, PauseRowsConformance
+):
     """Subclasses define the fixture ``store``."""
 
     @pytest.fixture

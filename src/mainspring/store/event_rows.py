@@ -74,11 +74,10 @@ _INSIDE = (
     "WITH RECURSIVE inside(id) AS (SELECT :run AS id UNION ALL SELECT f.id FROM inside AS i"
     " JOIN task_runs AS t ON t.flow_run_id = i.id JOIN flow_runs AS f ON f.parent_task_run_id = t.id)"
 )
-_STATES_INSIDE = (
-    "s.run_id IN (SELECT id FROM inside UNION ALL"
-    " SELECT t.id FROM inside AS i JOIN task_runs AS t ON t.flow_run_id = i.id)"
-)
-_EVENTS_INSIDE = "(e.flow_run_id IN (SELECT id FROM inside) OR e.task_run_id = :run)"
+_TASK_RUNS_INSIDE = "SELECT t.id FROM inside AS i JOIN task_runs AS t ON t.flow_run_id = i.id"
+_RUNS_INSIDE = f"(SELECT id FROM inside UNION ALL {_TASK_RUNS_INSIDE})"  # noqa: S608
+_STATES_INSIDE = f"s.run_id IN {_RUNS_INSIDE}"
+_EVENTS_INSIDE = f"(e.flow_run_id IN (SELECT id FROM inside) OR e.task_run_id IN {_RUNS_INSIDE})"  # noqa: S608
 
 _logger = get_logger("events")
 
