@@ -20,7 +20,7 @@ from mainspring.runs import FlowRun, TaskRun
 from mainspring.store import queries
 from mainspring.store.events import EventFilter, EventKey, Follower, StoredEvent
 from mainspring.store.rows import Row, tidied
-from mainspring.store.statements import Cursor
+from mainspring.store.statements import Cursor, is_pipelined
 
 __all__ = [
     "changes",
@@ -28,8 +28,7 @@ __all__ = [
     "events",
     "flow_runs_inside",
     "followers",
-    "note_changes",
-    "packed",
+    "note_states",
     "renew",
     "start",
     "stop",
@@ -42,7 +41,7 @@ _KINDS = (("task_runs", "mainspring.task-run."), ("flow_runs", "mainspring.flow-
 _KEY_BYTES = 16
 _PLACE_BYTES = 20
 
-# One statement, whether or not there is anybody, and no answer that a writer has to wait for.
+# No answer that a writer has to wait for. Where answers are at hand, it is cheaper to look first.
 _NOTE = (
     "INSERT INTO changes (states, events) SELECT ?, ?"
     " WHERE EXISTS (SELECT 1 FROM followers WHERE expires > ?)"
@@ -100,24 +99,25 @@ def write_events(db: Cursor, given: Sequence[StoredEvent], now: int, tidy: bool 
         for each in given
     ]
     db.executemany(_INSERT, [tidied(row) for row in rows] if tidy else rows)
-    note_changes(db, b"", b"".join(each.key for each in given), now)
+    if _may_be_followed(db, now):
+        db.execute(_NOTE, (b"", b"".join([each.key for each in given]), now))
 
 
-def note_changes(db: Cursor, states: bytes, events: bytes, now: int) -> None:
-    """Let those who follow know, when this transaction is committed, what it has written.
+def note_states(db: Cursor, rows: Sequence[Row], now: int) -> None:
+    """Let those who follow know, when this transaction is committed, of the states that it has written.
 
     Args:
         db: The cursor.
-        states: Where the states are, each as by `packed`.
-        events: The ids of the events.
+        rows: The rows of the states, which begin with the run and the position there.
         now: The time.
     """
-    db.execute(_NOTE, (states, events, now))
+    if _may_be_followed(db, now):
+        places = b"".join([row[0] + row[1].to_bytes(4) for row in rows])
+        db.execute(_NOTE, (places, b"", now))
 
 
-def packed(rows: Sequence[Row]) -> bytes:
-    """Where the states of these rows are, which begin with their run and position there."""
-    return b"".join([row[0] + row[1].to_bytes(4) for row in rows])
+def _may_be_followed(db: Cursor, now: int) -> bool:
+    return is_pipelined(db) or db.execute(_FOLLOWERS, (now,)).fetchone() is not None
 
 
 # Reading

@@ -51,7 +51,7 @@ _UNPUBLISHED_FILE = "INSERT INTO unused_files SELECT file FROM staged WHERE run_
 _SPOOLED_FILE = f"{_UNPUBLISHED_FILE} AND storage IS NOT NULL{_ONCE}"
 _ABANDON = (  # unless a call that was interrupted after its commit has written them before
     "INSERT INTO unused_files SELECT CAST(? AS TEXT) WHERE NOT EXISTS (SELECT 1 FROM results WHERE file = ?)"
-    f" AND NOT EXISTS (SELECT 1 FROM staged WHERE file = ?){_ONCE}"
+    " AND NOT EXISTS (SELECT 1 FROM staged WHERE file = ?) ON CONFLICT (file) DO NOTHING"
 )
 _UNSTAGE = "DELETE FROM staged WHERE run_id = ?"
 _SETTLE = (
@@ -259,10 +259,10 @@ def forget_unused_files(db: Cursor, owner: int | None, files: Sequence[str]) -> 
 def read_result(db: Cursor, key: str) -> KeptResult | None:
     """See `ResultRows.read_result`."""
     try:
-        rows = db.execute("SELECT key, content, file, run_id FROM results WHERE key = ?", (key,)).fetchall()
+        rows = db.execute("SELECT content, file, run_id FROM results WHERE key = ?", (key,)).fetchall()
     except UnicodeError:  # as above
         return None
-    return KeptResult(*rows[0]) if rows else None
+    return KeptResult(key, *rows[0]) if rows else None
 
 
 def read_leftovers(db: Cursor, root_key: bytes) -> Leftovers:

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-__all__ = ["Cursor", "Found", "Untidy"]
-
-
-class Untidy(UnicodeError):  # noqa: N818 - names a situation
-    """A text holds what the database has no text for, which nobody should pay to look for beforehand."""
+__all__ = ["Cursor", "Found", "is_pipelined"]
 
 
 class Found(Protocol):
@@ -43,3 +39,8 @@ class Cursor(Protocol):
     def executemany(self, statement: str, rows: Any, /) -> object:
         """Run a statement once for each row of values."""
         ...
+
+
+def is_pipelined(cursor: Cursor) -> bool:
+    """Whether it is the answer to a statement that costs time, so that one more without an answer costs little."""
+    return getattr(cursor, "is_pipelined", False)

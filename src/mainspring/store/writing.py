@@ -10,7 +10,7 @@ from mainspring import clock
 from mainspring._core.transitions import enter, goes_on
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
-from mainspring.store.event_rows import note_changes, packed
+from mainspring.store.event_rows import note_states
 from mainspring.store.events import StoredEvent
 from mainspring.store.keeping import abandon_files, attach
 from mainspring.store.losses import Losses
@@ -90,7 +90,7 @@ def write_changes(
     """
     refused: list[Change] = []
     pending: list[Row] = []  # rows of states; one call for all of them saves time
-    places = b""
+    written: list[Row] = []
     for change in changes:
         if change.attachments and _is_late(db, change):
             refused.append(change)
@@ -100,19 +100,19 @@ def write_changes(
             _insert(db, change, owner, tidy, pending)
         else:
             # its position counts what is in the table
-            places += _flush(db, tidy, pending)
-            written = _append(db, change, owner, tidy, pending)
-            if written is None:
+            _flush(db, tidy, pending, written)
+            appended = _append(db, change, owner, tidy, pending)
+            if appended is None:
                 refused.append(change)
                 abandon_files(db, change.attachments, tidy)
                 continue
-            if not written:
+            if not appended:
                 continue  # what is attached was written with the states
         if change.attachments:
             attach(db, owner, change.attachments, clock.current().now(), tidy)
-    places += _flush(db, tidy, pending)
-    if places:
-        note_changes(db, places, b"", now)
+    _flush(db, tidy, pending, written)
+    if written:
+        note_states(db, written, now)
     return refused
 
 
@@ -150,14 +150,11 @@ def write_cache_keys(db: Cursor, keys: Sequence[CacheKey], tidy: bool = False) -
     db.executemany(INSERT_CACHE_KEY, [tidied(row) for row in rows] if tidy else rows)
 
 
-def _flush(db: Cursor, tidy: bool, pending: list[Row]) -> bytes:
-    """Write the rows of states, and say where they are."""
-    if not pending:
-        return b""
-    db.executemany(INSERT_STATE, [tidied(row) for row in pending] if tidy else pending)
-    places = packed(pending)
-    pending.clear()
-    return places
+def _flush(db: Cursor, tidy: bool, pending: list[Row], written: list[Row]) -> None:
+    if pending:
+        db.executemany(INSERT_STATE, [tidied(row) for row in pending] if tidy else pending)
+        written += pending
+        pending.clear()
 
 
 def _is_there(db: Cursor, run: Run) -> bool:
