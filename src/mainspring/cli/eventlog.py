@@ -131,6 +131,9 @@ def _opened(follow: bool) -> Generator[tuple[Client | None, bool]]:
                 client = scopes.enter_context(open_client())
                 break
             except StoreMissing:
+                if not is_new:
+                    sys.stderr.write("Nothing has run yet; waiting for the first run.\n")
+                    sys.stderr.flush()
                 is_new = True
                 time.sleep(_LOOK_SECONDS)
         yield client, is_new
