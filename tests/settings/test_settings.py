@@ -14,7 +14,7 @@ from mainspring.settings import (
     reload_settings,
     temporary_settings,
 )
-from mainspring.settings.sources import setting_names
+from mainspring.settings.values import setting_names
 
 
 def test_defaults() -> None:
@@ -153,6 +153,6 @@ def test_the_address_of_the_run_store() -> None:
 
 def test_every_setting_has_a_dotted_name() -> None:
     """The list of names is complete and goes one level into groups."""
-    names = dict(setting_names())
+    names = dict(setting_names(Settings))
     assert {"home", "durability", "tasks.default_retries", "logging.level"} <= set(names)
     assert not {"tasks", "logging", "flows"} & set(names)
