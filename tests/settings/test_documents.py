@@ -93,6 +93,8 @@ def test_a_table_of_a_tool_is_kept_together() -> None:
             WRITTEN.replace("[tasks.runner]\nmax_in_flight = 10\n\n", ""),
         ),
         ("a = 1\n\n[t]\nx = 1\n", "t.x", "a = 1\n"),
+        ("a = 1\n\n[t]\nx = 1\n", "a", "[t]\nx = 1\n"),
+        ("a = 1\n\nb = 2\n\nc = 3\n", "b", "a = 1\n\nc = 3\n"),
         ("[t]\nx = 1\n", "t.x", ""),
         ("[t]\n# why\nx = 1\n", "t.x", "[t]\n# why\n"),
         ("[t]\nx = 1\ny = 2\n", "t.x", "[t]\ny = 2\n"),

@@ -17,6 +17,9 @@ that the command answers at once; what it does is in the modules below them, loa
                 mainspring runs suspend  execution
                 mainspring runs reap     burying
     cache       mainspring cache why     caching
+    config      mainspring config view   viewing
+                mainspring config set    editing
+                mainspring config unset  editing
     version     mainspring version
 
     histories   the run store as reading commands open it: nothing is made
@@ -33,6 +36,7 @@ import sys
 import typer
 
 from mainspring.cli.cache import cache
+from mainspring.cli.config import config
 from mainspring.cli.errors import catch_errors
 from mainspring.cli.run import run
 from mainspring.cli.runs import runs
@@ -51,6 +55,7 @@ app = typer.Typer(
 app.command()(run)
 app.add_typer(runs, name="runs")
 app.add_typer(cache, name="cache")
+app.add_typer(config, name="config")
 app.command()(version)
 
 

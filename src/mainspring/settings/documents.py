@@ -140,7 +140,11 @@ def without_value(text: str, key: Key) -> str | None:
     found = next((each for each in statements if each.key == key and each.value is not None), None)
     if found is None:
         raise _by_hand(text, key, "remove it there")
-    changed = _cut(text, _line_start(text, found.start), _next_line(text, found.end))
+    start, end = _line_start(text, found.start), _next_line(text, found.end)
+    follows_blank = start == 0 or not text[_line_start(text, start - 1) : start].strip()
+    while follows_blank and end < len(text) and not text[end : _next_line(text, end)].strip():
+        end = _next_line(text, end)  # of the blank lines around a lonely one, those above it are enough
+    changed = _cut(text, start, end)
     changed = _without_empty_table(changed, found.table)
     if not _says(changed, wanted, ignore_empty=True):
         raise _by_hand(text, key, "remove it there")

@@ -25,6 +25,7 @@ __all__ = [
     "SettingsFile",
     "anchored",
     "find_project_files",
+    "parse_file",
     "read_file",
     "read_text",
     "user_file",
@@ -110,7 +111,7 @@ def _has_tool_table(path: str, strangers: list[Path] | None) -> bool:
     # Most of them say nothing about mainspring, and are not worth to be parsed.
     if not _TOOL_TABLE.search(content) or not _is_ours(path, strangers):
         return False
-    tool = _parse(Path(path), read_text(Path(path))).get("tool")
+    tool = parse_file(Path(path), read_text(Path(path))).get("tool")
     return isinstance(tool, dict) and "mainspring" in tool
 
 
@@ -130,7 +131,12 @@ def read_text(path: Path) -> str:
         raise ConfigurationError(f"The settings file {str(path)!r} is not in UTF-8: {error}.") from None
 
 
-def _parse(path: Path, text: str) -> dict[str, Any]:
+def parse_file(path: Path, text: str) -> dict[str, Any]:
+    """What the text of a file says.
+
+    Raises:
+        ConfigurationError: It is no TOML; the message names the line.
+    """
     try:
         return parse_toml(text)
     except ValueError as error:
@@ -139,19 +145,18 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         ) from None
 
 
-def read_file(file: SettingsFile, text: str | None = None) -> dict[str, Given]:
+def read_file(file: SettingsFile) -> dict[str, Given]:
     """The settings in a file, by dotted name. Relative paths are relative to its folder.
 
     Args:
         file: The file.
-        text: What is to be taken for its content; it is read when omitted.
 
     Raises:
         ConfigurationError: It cannot be read, is no TOML, names a setting that does not exist, or gives one a value
             that does not fit. The message says where.
     """
-    text = read_text(file.path) if text is None else text
-    table: Any = _parse(file.path, text)
+    text = read_text(file.path)
+    table: Any = parse_file(file.path, text)
     for name in file.table:
         table = cast("dict[str, Any]", table).get(name, {}) if isinstance(table, dict) else {}
     given: dict[str, Given] = {}

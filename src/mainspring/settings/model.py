@@ -288,9 +288,8 @@ def kind_of(name: str) -> Any:
             raise ConfigurationError(
                 f"{name!r} is a group of settings. Name one in it: {', '.join(members)}."
             )
-        raise ConfigurationError(
-            f"There is no setting {name!r}.{suggestion(name, kinds)} Settings are: {', '.join(sorted(kinds))}."
-        )
+        meant = suggestion(name, kinds) or f" Settings are: {', '.join(sorted(kinds))}."
+        raise ConfigurationError(f"There is no setting {name!r}.{meant}")
     return kinds[name]
 
 

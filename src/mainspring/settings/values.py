@@ -60,9 +60,10 @@ def nearest(text: str, names: Iterable[str]) -> str | None:
     """The name that somebody who wrote ``text`` has most probably meant; None if it is like none."""
     from difflib import get_close_matches  # takes a millisecond, and only misspelt names need it
 
-    forms = {variable_of(name): name for name in names}
+    forms = {variable_of(name).removeprefix(PREFIX): name for name in names}
     bare = text.removeprefix(PREFIX).removeprefix(PREFIX.lower())
-    found = get_close_matches(variable_of(bare.replace("-", "_")), forms, n=1, cutoff=_LIKENESS)
+    written = variable_of(bare.replace("-", "_")).removeprefix(PREFIX)
+    found = get_close_matches(written, forms, n=1, cutoff=_LIKENESS)
     if found:
         return forms[found[0]]
     member = bare.rpartition(".")[2].lower()
