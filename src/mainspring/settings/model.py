@@ -112,7 +112,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         # Before anything is replaced: `build_settings` knows better, others mean what they have passed.
-        vars(self)["_given"] = {name: Given(value, CODE) for name, value in _differing(self)}
+        vars(self)["_given"] = _code(self)
         if self.database_url is not None and not self.database_url.strip():
             raise ConfigurationError(
                 "database_url must not be empty. Leave it unset, and runs are kept in the home folder."
@@ -154,6 +154,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __repr__(self) -> str:
         return secrets_of(self).mask(super().__repr__())
+
+    def __copy__(self) -> Settings:
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:  # copies and pickles know what was set, too
         return build_settings, (self._given,)
@@ -205,6 +208,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def _given(self) -> Mapping[str, Given]:
+        if "_given" not in vars(self):  # made by `msgspec.structs.replace`, which calls nothing of ours
+            vars(self)["_given"] = _code(self)
         return cast("Mapping[str, Given]", vars(self)["_given"])
 
     # Copies
@@ -323,6 +328,11 @@ def _made(model: Any, tree: Mapping[str, Any]) -> Any:
 
 def _remade(group: Any, **changes: Any) -> Any:
     return type(group)(**{**msgspec.structs.asdict(group), **changes})
+
+
+def _code(settings: Settings) -> Mapping[str, Given]:
+    """What whoever called the class has probably passed."""
+    return {name: Given(value, CODE) for name, value in _differing(settings)}
 
 
 def _differing(model: msgspec.Struct, prefix: str = "") -> Iterator[tuple[str, Any]]:
