@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +19,6 @@ from mainspring.exceptions import ConfigurationError
 from mainspring.settings import (
     Settings,
     TaskSettings,
-    current,
     get_current_settings,
     get_default_settings,
     get_settings_from_env,
@@ -222,7 +220,6 @@ def test_a_misspelt_variable_is_warned_about_once(
     monkeypatch: pytest.MonkeyPatch, variable: str, meant: str
 ) -> None:
     """One that resembles a setting has no effect, and the warning names what was probably meant."""
-    monkeypatch.setattr(current, "_told", set())
     monkeypatch.setenv(variable, "3")
     with pytest.warns(UserWarning, match=f"{variable} is no setting.*Did you mean {meant}"):
         settings = reload_settings()
@@ -240,7 +237,6 @@ def test_a_misspelt_variable_is_warned_about_once(
 )
 def test_variables_of_others(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     """Nothing is said about a variable that resembles no setting, or has another purpose."""
-    monkeypatch.setattr(current, "_told", set())
     monkeypatch.setenv(variable, "none")
     assert reload_settings().source_of("home").kind == "environment"
 
@@ -335,7 +331,6 @@ def test_copies() -> None:
     assert Settings().durability == "process"
     copies = [
         copy.copy(settings),
-        msgspec.structs.replace(settings),
         copy.deepcopy(settings),
         pickle.loads(pickle.dumps(settings)),
     ]
