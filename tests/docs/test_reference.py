@@ -64,15 +64,9 @@ def test_settings() -> None:
         value = defaults
         for part in name.split("."):
             value = value[part]
-        text = (
-            "~/.mainspring"
-            if value == home
-            else str(value).lower()
-            if isinstance(value, bool)
-            else str(value)
-        )
+        text = str(value).lower() if isinstance(value, bool) else str(value).replace(home, "~/.mainspring")
         variable = f"MAINSPRING_{name.replace('.', '_').upper()}"
-        expected[name] = (variable,) if value is None else (variable, text)
+        expected[name] = (variable,) if value in (None, ()) else (variable, text)
     assert told == expected
 
 
