@@ -395,3 +395,11 @@ def test_names_are_completed(project: Path) -> None:
         "logging.to_api.max_log_size=",
     ]
     assert completions("mainspring config unset dur", project) == ["durability"]
+
+
+def test_the_own_file_can_be_changed_beside_a_broken_one(project: Path, own_file: Path) -> None:
+    """A file of a project that nobody can read does not keep the user from changing another one; it is warned about."""
+    (project / "mainspring.toml").write_text("no TOML")
+    said = warned("set", "debug_mode=true", cwd=project)
+    assert said.startswith("The settings as a whole still cannot be used. The settings file ")
+    assert own_file.read_text() == "debug_mode = true\n"

@@ -119,7 +119,7 @@ def find_files(
 def find_home(environ: Mapping[str, str]) -> Path:
     """The home of mainspring, also where other settings cannot be used."""
     given = _from_environment(environ, only="home")
-    for file in find_files(environ) or []:
+    for file in [] if given else find_files(environ) or []:
         try:
             given = {**read_file(file), **given}
         except ConfigurationError:  # whoever wants to know is about to repair the settings
