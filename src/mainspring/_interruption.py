@@ -53,7 +53,7 @@ def is_leaving(thread: int) -> bool:
 
 
 def loses_exceptions(frame: FrameType | None) -> bool:
-    """Whether the interpreter prints and forgets what is raised in a frame: finalizers and callbacks of weak references.
+    """Whether what is raised in a frame is printed and forgotten: in finalizers and callbacks of weak references.
 
     They run in the middle of any code, so a signal may strike there. Code of ours that they call counts for itself.
     """

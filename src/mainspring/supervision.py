@@ -16,10 +16,7 @@ from mainspring.exceptions import OwnershipLost
 from mainspring.logging import get_logger
 from mainspring.store.protocol import RunStore
 
-__all__ = ["BEAT", "Duty", "Finder", "Supervisor", "on_beats", "on_deaths", "tell_finders"]
-
-BEAT = 0.1
-"""Seconds between two looks."""
+__all__ = ["Finder", "Supervisor", "on_beats", "on_deaths", "tell_finders"]
 
 SETTLE_AFTER = 0.5
 """Seconds between two searches for the dead."""
@@ -29,9 +26,6 @@ IDLE_BEATS = 20
 
 CLOSE_SECONDS = 10.0
 """For so long the end of a process waits for hooks that have been begun."""
-
-Duty = Callable[[bool], object]
-"""Called with each beat, and told whether another process has written something since the last one."""
 
 Finder = Callable[[Any], object]
 """Called with a recorder in whose store are crash hooks that nobody has called yet."""
@@ -51,7 +45,7 @@ def on_deaths(finder: Finder) -> None:
 
 
 def on_beats(look: Look) -> None:
-    """Have ``look`` called with each beat of every supervisor; see `Supervisor.add_duty`."""
+    """Have ``look`` called with each beat of every supervisor. It should be quick; what it raises is logged."""
     _looks.append(look)
 
 
@@ -76,7 +70,6 @@ class Supervisor:
         self._has_live = has_live
         self._bury = bury
         self._clock = clock.current()
-        self._duties: tuple[Duty, ...] = ()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -85,19 +78,8 @@ class Supervisor:
         self._begin()
 
     def _begin(self) -> None:
-        self._version = -1
         self._idle_beats = 0
         self._renew_at = self._renew_at_monotonic = self._settle_at = 0.0
-
-    def add_duty(self, duty: Duty) -> None:
-        """Call ``duty`` with each beat. It should be quick; what it raises is logged, and it is called again."""
-        with self._lock:
-            self._duties = (*self._duties, duty)
-
-    def remove_duty(self, duty: Duty) -> None:
-        """Call it no more. May be called twice."""
-        with self._lock:
-            self._duties = tuple(known for known in self._duties if known != duty)
 
     @property
     def is_attending(self) -> bool:
@@ -117,7 +99,7 @@ class Supervisor:
                 self._thread.start()
 
     def beat(self) -> None:
-        """One look at everything; the thread does so every `BEAT` seconds.
+        """One look at everything; the thread does so every `RunStore.look_seconds`.
 
         Raises:
             StoreError: The store could not be read or written. The next beat tries again.
@@ -134,11 +116,6 @@ class Supervisor:
             self._start_burial()
         for look in _looks:
             look(self._store)
-        if self._duties:
-            version = self._store.read_version()
-            is_changed, self._version = version != self._version, version
-            for duty in self._duties:
-                duty(is_changed)
 
     def renew_lease(self) -> bool:
         """Let other hosts know that this process lives; whether it has anything to lose.
@@ -174,13 +151,13 @@ class Supervisor:
 
     def _watch(self) -> None:
         complained = False
-        while not self._closing.wait(BEAT):
+        while not self._closing.wait(self._store.look_seconds):
             try:
                 self.beat()
                 if self._is_idle():
                     return
                 complained = False
-            except Exception as error:  # of the store or of a duty: there is another beat
+            except Exception as error:  # of the store or of a look: there is another beat
                 if not complained:
                     _logger.warning("Runs cannot be supervised now; this will be tried again: %s", error)
                 complained = True

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mainspring import flow, get_client, task
+from mainspring import flow, get_client, supervision, task
 from mainspring.clock import use_clock
 from mainspring.concurrency.sync import concurrency
 from mainspring.exceptions import ConfigurationError, OwnershipLost, StoreUnavailable
@@ -17,7 +17,7 @@ from mainspring.recording import Recorder, current_recorder, use_recorder
 from mainspring.settings import get_settings_from_env, temporary_settings
 from mainspring.store import RunFilter, RunStore
 from mainspring.store.sqlite import SQLiteRunStore
-from mainspring.supervision import SETTLE_AFTER, Supervisor
+from mainspring.supervision import SETTLE_AFTER, Supervisor, on_beats
 from tests.deaths.processes import run, until
 from tests.engine.clocks import JumpingClock
 from tests.store.histories import RUNNING, advance, new_task_run, record
@@ -162,37 +162,22 @@ def test_the_lease_is_renewed_each_third(tmp_path: Path) -> None:
     assert [at - began for at in renewed] == [0, 10, 20]
 
 
-def test_duties_learn_of_the_writes_of_others(store: RunStore, tmp_path: Path) -> None:
-    """Duties are called with each beat, and told whether somebody else has written since the last one."""
-    told: list[bool] = []
-    supervisor = Supervisor(store, lambda: True, lambda: None)
-    supervisor.add_duty(told.append)
-    supervisor.beat()
-    supervisor.beat()
-    with closing(SQLiteRunStore(tmp_path / "runs.db", host_id="here")) as other:
-        record(other, advance(new_task_run()))
-        supervisor.beat()
-    record(store, advance(new_task_run()))
-    supervisor.beat()
-    supervisor.remove_duty(told.append)
-    supervisor.beat()
-    assert told[1:3] == [False, True]
-    assert len(told) == 4
-
-
-def test_trouble_is_told_once(store: RunStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_trouble_is_told_once(
+    store: RunStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What goes wrong in a beat is one line, and the next beats go on trying."""
     tries: list[int] = []
     done = threading.Event()
 
-    def duty(_: bool) -> None:
+    def look(_: RunStore) -> None:
         tries.append(1)
         if len(tries) < 4:
             raise StoreUnavailable("the disk is full")
         done.set()
 
     supervisor = Supervisor(store, lambda: True, lambda: None)
-    supervisor.add_duty(duty)
+    monkeypatch.setattr(supervision, "_looks", [])
+    on_beats(look)
     supervisor.attend()
     assert done.wait(30)
     supervisor.close()

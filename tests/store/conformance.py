@@ -12,7 +12,9 @@ from mainspring.runs import Constant, FlowRun, Parameter, Resumption, TaskRun, T
 from mainspring.states import AwaitingRetry, State, StateDetails
 from mainspring.store import CacheKey, Change, LogEntry, RunFilter, RunStore, SlotRequest
 from mainspring.store.results import CrashHooks
+from tests.store.aging import AgingConformance
 from tests.store.cancellations import CancellationRowsConformance
+from tests.store.deleting import DeletingConformance
 from tests.store.histories import (
     CANCELLING,
     COMPLETED,
@@ -37,7 +39,13 @@ from tests.store.results import ResultRowsConformance
 EVERYTHING = RunFilter()
 
 
-class RunStoreConformance(CancellationRowsConformance, ResultRowsConformance, PauseRowsConformance):
+class RunStoreConformance(
+    CancellationRowsConformance,
+    ResultRowsConformance,
+    PauseRowsConformance,
+    DeletingConformance,
+    AgingConformance,
+):
     """Subclasses define the fixture ``store``."""
 
     @pytest.fixture
@@ -68,12 +76,6 @@ class RunStoreConformance(CancellationRowsConformance, ResultRowsConformance, Pa
             request = SlotRequest(new_id(), ["db"], 1, 1_000_000)
             assert store.take_slots(request, NOON, None).granted is granted
         assert told == ["held", "held"]
-
-    def test_own_writes_are_no_news(self, store: RunStore) -> None:
-        """The version of the store changes with the writes of others only."""
-        version = store.read_version()
-        finished_task_run(store)
-        assert store.read_version() == version
 
     def test_crash_hooks_of_runs_that_go_on(self, store: RunStore) -> None:
         """A note of crash hooks is of no interest while its run goes on, and is gone with its end."""

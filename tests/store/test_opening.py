@@ -11,9 +11,10 @@ import pytest
 from mainspring.exceptions import StoreCorrupt, StoreError, StoreMissing, StoreTooNew, StoreUnavailable
 from mainspring.identifiers import to_uuid
 from mainspring.states import State
-from mainspring.store import LogEntry, RunFilter, open_store, schema
-from mainspring.store.connections import translated
+from mainspring.store import LogEntry, RunFilter, open_store
 from mainspring.store.results import KeptResult, StagedStep
+from mainspring.store.sqlite import schema
+from mainspring.store.sqlite.connections import translated
 from tests.store.children import children, run_child
 from tests.store.histories import (
     COMPLETED,

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mainspring.identifiers import new_id
-from mainspring.store import RunFilter, open_store, sqlite
+from mainspring.store import RunFilter, open_store
 from mainspring.store.results import Settlement
+from mainspring.store.sqlite import store as sqlite
 from tests.store.children import children, run_child
 from tests.store.histories import (
     COMPLETED,

@@ -20,10 +20,14 @@ that the command answers at once; what it does is in the modules below them, loa
     config      mainspring config view   viewing
                 mainspring config set    editing
                 mainspring config unset  editing
+    limits      mainspring limits        limiting
+    database    mainspring database      upkeep
     version     mainspring version
 
     histories   the run store as reading commands open it: nothing is made
     records     runs as JSON; its fields are a public format
+    durations   30d and 12h
+    confirming  asking before something is gone
     rendering   consoles, tables, times; plain text in a pipe
     failures    an exception without our frames
     errors      from an exception to a line and an exit code
@@ -37,7 +41,9 @@ import typer
 
 from mainspring.cli.cache import cache
 from mainspring.cli.config import config
+from mainspring.cli.database import database
 from mainspring.cli.errors import catch_errors
+from mainspring.cli.limits import limits
 from mainspring.cli.run import run
 from mainspring.cli.runs import runs
 from mainspring.cli.version import version
@@ -56,6 +62,8 @@ app.command()(run)
 app.add_typer(runs, name="runs")
 app.add_typer(cache, name="cache")
 app.add_typer(config, name="config")
+app.add_typer(limits, name="limits")
+app.add_typer(database, name="database")
 app.command()(version)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Protocol
 
 import msgspec
+
+from mainspring.store.statements import Cursor
 
 __all__ = ["CancellationRequest", "CancellationRows", "drop", "read", "request"]
 
@@ -56,15 +57,16 @@ _FORGET = (
     " AND NOT EXISTS (SELECT 1 FROM task_runs AS t WHERE t.id = cancellations.run_id"
     " AND t.state_type NOT IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED'))"
 )
-_ASK = "INSERT OR IGNORE INTO cancellations VALUES (?,?,?)"
+_ASK = "INSERT INTO cancellations VALUES (?,?,?) ON CONFLICT (run_id) DO NOTHING"
 _OURS = (
     "SELECT c.run_id, c.reason FROM cancellations AS c WHERE EXISTS (SELECT 1 FROM flow_runs AS f WHERE f.id = c.run_id"
-    " AND f.owner_id IS ?) OR EXISTS (SELECT 1 FROM task_runs AS t WHERE t.id = c.run_id AND t.owner_id IS ?)"
+    " AND f.owner_id = ?) OR EXISTS (SELECT 1 FROM task_runs AS t WHERE t.id = c.run_id AND t.owner_id = ?)"
     " ORDER BY c.requested"
 )
+_ALL = "SELECT run_id, reason FROM cancellations ORDER BY requested"
 
 
-def request(db: sqlite3.Cursor, owner: int | None, asked: CancellationRequest, now: int) -> bool:
+def request(db: Cursor, owner: int | None, asked: CancellationRequest, now: int) -> bool:
     """See `CancellationRows.request_cancellation`."""
     db.execute(_FORGET)
     for table in ("flow_runs", "task_runs"):
@@ -75,11 +77,12 @@ def request(db: sqlite3.Cursor, owner: int | None, asked: CancellationRequest, n
     return False
 
 
-def read(db: sqlite3.Connection | sqlite3.Cursor, owner: int | None) -> list[CancellationRequest]:
+def read(db: Cursor, owner: int | None) -> list[CancellationRequest]:
     """See `CancellationRows.read_cancellations`."""
-    return [CancellationRequest(*row) for row in db.execute(_OURS, (owner, owner)).fetchall()]
+    found = db.execute(_ALL) if owner is None else db.execute(_OURS, (owner, owner))
+    return [CancellationRequest(*row) for row in found.fetchall()]
 
 
-def drop(db: sqlite3.Cursor, owner: int | None, run_key: bytes) -> None:
+def drop(db: Cursor, owner: int | None, run_key: bytes) -> None:
     """See `CancellationRows.drop_cancellation`."""
     db.execute("DELETE FROM cancellations WHERE run_id = ?", (run_key,))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 
 from mainspring.store.results import (
@@ -15,6 +14,7 @@ from mainspring.store.results import (
     Withdrawal,
 )
 from mainspring.store.rows import Row, tidied
+from mainspring.store.statements import Cursor
 
 __all__ = [
     "abandon_files",
@@ -23,6 +23,7 @@ __all__ = [
     "claim_settlement",
     "close_settlement",
     "delete_result",
+    "drop_staged",
     "forget_unused_files",
     "keep",
     "open_settlement",
@@ -46,13 +47,12 @@ _PUBLISH = (
     "INSERT INTO results SELECT key, run_id, ?, file, content FROM staged"  # noqa: S608 - a constant
     f" WHERE run_id = ? AND key IS NOT NULL AND storage IS NULL{_REPLACE}"
 )
-_UNPUBLISHED_FILE = (
-    "INSERT OR IGNORE INTO unused_files SELECT file FROM staged WHERE run_id = ? AND file IS NOT NULL"
-)
-_SPOOLED_FILE = f"{_UNPUBLISHED_FILE} AND storage IS NOT NULL"
+_ONCE = " ON CONFLICT (file) DO NOTHING"
+_UNPUBLISHED_FILE = "INSERT INTO unused_files SELECT file FROM staged WHERE run_id = ? AND file IS NOT NULL"
+_SPOOLED_FILE = f"{_UNPUBLISHED_FILE} AND storage IS NOT NULL{_ONCE}"
 _ABANDON = (  # unless a call that was interrupted after its commit has written them before
-    "INSERT OR IGNORE INTO unused_files SELECT ? WHERE NOT EXISTS (SELECT 1 FROM results WHERE file = ?)"
-    " AND NOT EXISTS (SELECT 1 FROM staged WHERE file = ?)"
+    "INSERT INTO unused_files SELECT CAST(? AS TEXT) WHERE NOT EXISTS (SELECT 1 FROM results WHERE file = ?)"
+    " AND NOT EXISTS (SELECT 1 FROM staged WHERE file = ?) ON CONFLICT (file) DO NOTHING"
 )
 _UNSTAGE = "DELETE FROM staged WHERE run_id = ?"
 _SETTLE = (
@@ -61,8 +61,14 @@ _SETTLE = (
 )
 _IS_TAKEN = (
     "SELECT 1 FROM flow_runs r LEFT JOIN owners o ON o.id = r.owner_id LEFT JOIN owners own ON own.id = ?"
-    " WHERE r.id = ? AND ((o.host, o.boot, o.pid) IS NOT (own.host, own.boot, own.pid)"
+    " WHERE r.id = ? AND (coalesce(o.host, '') <> coalesce(own.host, '')"
+    " OR coalesce(o.boot, '') <> coalesce(own.boot, '') OR coalesce(o.pid, 0) <> coalesce(own.pid, 0)"
     " OR o.ended_by IS NOT NULL)"  # we ourselves, and somebody has found us dead
+    " /*postgres: FOR SHARE OF r */"
+)
+_NOTE_HOOKS = (
+    "INSERT INTO crash_hooks VALUES (?,?,?) ON CONFLICT (run_id) DO UPDATE SET"
+    " entrypoint = excluded.entrypoint, file = excluded.file"
 )
 _SELECT_STEPS = (
     "SELECT run_id, around_id, root_id, key, is_step, storage, content, file,"
@@ -78,7 +84,7 @@ _SELECT_SETTLEMENTS = (
 
 
 def attach(
-    db: sqlite3.Cursor,
+    db: Cursor,
     owner: int | None,
     attachments: Sequence[Attachment],
     now: int,
@@ -103,29 +109,28 @@ def attach(
             row = _staged_row(each)
             db.execute(_STAGE, tidied(row) if tidy else row)
         elif isinstance(each, Withdrawal):
-            _drop(db, [each.run_key])
+            drop_staged(db, [each.run_key])
             row = each.key, each.run_key
             db.execute("DELETE FROM results WHERE key = ? AND run_id = ?", tidied(row) if tidy else row)
         elif isinstance(each, CrashHooks):
             _note_crash_hooks(db, each)
 
 
-def _note_crash_hooks(db: sqlite3.Cursor, note: CrashHooks) -> None:
+def _note_crash_hooks(db: Cursor, note: CrashHooks) -> None:
     if note.is_over:
         db.execute("DELETE FROM crash_hooks WHERE run_id = ?", (note.run_key,))
     else:
-        row = note.run_key, note.entrypoint, note.file
-        db.execute("INSERT OR REPLACE INTO crash_hooks VALUES (?,?,?)", row)
+        db.execute(_NOTE_HOOKS, (note.run_key, note.entrypoint, note.file))
 
 
-def keep(db: sqlite3.Cursor, results: Iterable[KeptResult], now: int, tidy: bool = False) -> None:
+def keep(db: Cursor, results: Iterable[KeptResult], now: int, tidy: bool = False) -> None:
     """Write results that come with no run; the arguments are those of `attach`."""
     for each in results:
         row = each.key, each.run_key, now, each.file, each.content
         db.execute(_KEEP, tidied(row) if tidy else row)
 
 
-def abandon_files(db: sqlite3.Cursor, attachments: Sequence[Attachment], tidy: bool = False) -> None:
+def abandon_files(db: Cursor, attachments: Sequence[Attachment], tidy: bool = False) -> None:
     """Note the files of what is not attached, as nothing leads to them; arguments as for `attach`."""
     for each in attachments:
         file = each.file if isinstance(each, KeptResult | StagedStep) else None
@@ -141,7 +146,7 @@ def _staged_row(step: StagedStep) -> Row:
         step.root_key,
         b"".join(step.earlier_keys) or None,
         step.key,
-        step.is_step,
+        int(step.is_step),
         step.storage,
         step.file,
         step.content,
@@ -153,9 +158,7 @@ def _staged_row(step: StagedStep) -> Row:
 # By themselves
 
 
-def open_settlement(
-    db: sqlite3.Cursor, owner: int | None, settlement: Settlement, run_keys: Sequence[bytes]
-) -> bool:
+def open_settlement(db: Cursor, owner: int | None, settlement: Settlement, run_keys: Sequence[bytes]) -> bool:
     """See `ResultRows.open_settlement`."""
     if not _is_ours(db, owner, settlement.root_key) or not _are_staged(db, run_keys, settlement.key):
         return False
@@ -166,7 +169,7 @@ def open_settlement(
     return True
 
 
-def advance_settlement(db: sqlite3.Cursor, owner: int | None, key: bytes, begun: int) -> bool:
+def advance_settlement(db: Cursor, owner: int | None, key: bytes, begun: int) -> bool:
     """See `ResultRows.advance_settlement`."""
     if not _has_settlement(db, owner, key):
         return False
@@ -174,7 +177,7 @@ def advance_settlement(db: sqlite3.Cursor, owner: int | None, key: bytes, begun:
     return True
 
 
-def claim_settlement(db: sqlite3.Cursor, owner: int | None, key: bytes, new_key: bytes) -> bool:
+def claim_settlement(db: Cursor, owner: int | None, key: bytes, new_key: bytes) -> bool:
     """See `ResultRows.claim_settlement`."""
     if not _has_settlement(db, owner, key):
         return False
@@ -184,7 +187,7 @@ def claim_settlement(db: sqlite3.Cursor, owner: int | None, key: bytes, new_key:
 
 
 def close_settlement(
-    db: sqlite3.Cursor,
+    db: Cursor,
     owner: int | None,
     key: bytes | None,
     publish: Sequence[bytes],
@@ -205,48 +208,49 @@ def close_settlement(
         db.execute(_PUBLISH, (now, run_key))
         db.execute(_SPOOLED_FILE, (run_key,))
         db.execute(_UNSTAGE, (run_key,))
-    _drop(db, drop)
+    drop_staged(db, drop)
     keep(db, results, now)
     return True
 
 
-def _is_ours(db: sqlite3.Cursor, owner: int | None, root_key: bytes) -> bool:
+def _is_ours(db: Cursor, owner: int | None, root_key: bytes) -> bool:
     """Whether no other process than this one has written the newest state of a flow run: it goes on with it then."""
     return db.execute(_IS_TAKEN, (owner, root_key)).fetchone() is None
 
 
-def _has_settlement(db: sqlite3.Cursor, owner: int | None, key: bytes) -> bool:
+def _has_settlement(db: Cursor, owner: int | None, key: bytes) -> bool:
     """Whether there is a settlement, of a flow run that is ours."""
     found = db.execute("SELECT root_id FROM settlements WHERE id = ?", (key,)).fetchone()
     return found is not None and _is_ours(db, owner, *found)
 
 
-def _roots_of(db: sqlite3.Cursor, run_keys: Sequence[bytes]) -> set[bytes]:
+def _roots_of(db: Cursor, run_keys: Sequence[bytes]) -> set[bytes]:
     query = "SELECT root_id FROM staged WHERE run_id = ?"
     return {root_key for key in run_keys for (root_key,) in db.execute(query, (key,)).fetchall()}
 
 
-def _are_staged(db: sqlite3.Cursor, run_keys: Sequence[bytes], settlement_key: bytes | None) -> bool:
+def _are_staged(db: Cursor, run_keys: Sequence[bytes], settlement_key: bytes | None) -> bool:
     """Whether runs are staged, and nobody but a settlement is about to decide about them."""
     query = "SELECT 1 FROM staged WHERE run_id = ? AND (settlement_id IS NULL OR settlement_id = ?)"
     return all(db.execute(query, (key, settlement_key)).fetchone() is not None for key in run_keys)
 
 
-def _drop(db: sqlite3.Cursor, run_keys: Sequence[bytes]) -> None:
+def drop_staged(db: Cursor, run_keys: Sequence[bytes]) -> None:
+    """Forget staged runs; the files of their results are unused from then on."""
     rows = [(key,) for key in run_keys]
-    db.executemany(_UNPUBLISHED_FILE, rows)
+    db.executemany(_UNPUBLISHED_FILE + _ONCE, rows)
     db.executemany(_UNSTAGE, rows)
 
 
-def delete_result(db: sqlite3.Cursor, owner: int | None, key: str) -> bool:
+def delete_result(db: Cursor, owner: int | None, key: str) -> bool:
     """See `ResultRows.delete_result`."""
     try:
         return db.execute("DELETE FROM results WHERE key = ?", (key,)).rowcount > 0
-    except UnicodeEncodeError:  # nothing is kept under a key that UTF-8 cannot hold
+    except UnicodeError:  # nothing is kept under a key that is no text to the database
         return False
 
 
-def forget_unused_files(db: sqlite3.Cursor, owner: int | None, files: Sequence[str]) -> None:
+def forget_unused_files(db: Cursor, owner: int | None, files: Sequence[str]) -> None:
     """See `ResultRows.forget_unused_files`."""
     db.executemany("DELETE FROM unused_files WHERE file = ?", [(file,) for file in files])
 
@@ -254,16 +258,16 @@ def forget_unused_files(db: sqlite3.Cursor, owner: int | None, files: Sequence[s
 # Reading
 
 
-def read_result(db: sqlite3.Cursor, key: str) -> KeptResult | None:
+def read_result(db: Cursor, key: str) -> KeptResult | None:
     """See `ResultRows.read_result`."""
     try:
-        rows = db.execute("SELECT key, content, file, run_id FROM results WHERE key = ?", (key,)).fetchall()
-    except UnicodeEncodeError:  # as above
+        rows = db.execute("SELECT content, file, run_id FROM results WHERE key = ?", (key,)).fetchall()
+    except UnicodeError:  # as above
         return None
-    return KeptResult(*rows[0]) if rows else None
+    return KeptResult(key, *rows[0]) if rows else None
 
 
-def read_leftovers(db: sqlite3.Connection, root_key: bytes) -> Leftovers:
+def read_leftovers(db: Cursor, root_key: bytes) -> Leftovers:
     """See `ResultRows.read_leftovers`."""
     settlements = db.execute(_SELECT_SETTLEMENTS, (root_key,)).fetchall()
     steps = db.execute(_SELECT_STEPS, (root_key,)).fetchall()
@@ -277,6 +281,6 @@ def _step(row: Row) -> StagedStep:
     return StagedStep(*fields)
 
 
-def read_unused_files(db: sqlite3.Connection) -> list[str]:
+def read_unused_files(db: Cursor) -> list[str]:
     """See `ResultRows.read_unused_files`."""
     return [file for (file,) in db.execute("SELECT file FROM unused_files").fetchall()]

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 
-__all__ = ["ConcurrencyLimit", "LimitStore", "SlotAnswer", "SlotRequest"]
+__all__ = ["ConcurrencyLimit", "LimitStore", "SlotAnswer", "SlotHolder", "SlotRequest"]
 
 
 class ConcurrencyLimit(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +41,32 @@ class ConcurrencyLimit(msgspec.Struct, frozen=True, kw_only=True):
     denied_slots: int = 0
     slot_decay_per_second: float = 0.0
     avg_slot_occupancy_seconds: float = 0.1
+
+
+class SlotHolder(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds slots of a limit, or waits for some. Times are in microseconds since the epoch.
+
+    Attributes:
+        slots: How many.
+        requested: When they were asked for.
+        acquired: Since when they are held; None while they are waited for.
+        lease_expires: Until when that is so without a sign of life.
+        holder_type: ``flow_run``, ``task_run`` or ``deployment``; None outside of runs.
+        holder_id: The id of the run.
+        run_name: Its name, if it is in the same database.
+        host: The host of the process; None for a store in memory.
+        pid: Its process id there.
+    """
+
+    slots: int
+    requested: int
+    acquired: int | None
+    lease_expires: int
+    holder_type: str | None = None
+    holder_id: UUID | None = None
+    run_name: str | None = None
+    host: str | None = None
+    pid: int | None = None
 
 
 class SlotRequest:
@@ -86,9 +112,11 @@ class SlotAnswer:
         missing: The names that no limit has.
         refusal: Why the request can never be granted as things are, or None.
         retry_after: Seconds until decay may have made room, or None if that is up to the holders.
+        place: Where the request is in the queue, if it has to wait there: less than those who came later.
+        next_waiters: The keys of the owners whose turn it may be now, by the names of the limits.
     """
 
-    __slots__ = ("granted", "limits", "missing", "refusal", "retry_after")
+    __slots__ = ("granted", "limits", "missing", "next_waiters", "place", "refusal", "retry_after")
 
     def __init__(self, limits: list[ConcurrencyLimit], missing: list[str]) -> None:
         self.granted = False
@@ -96,6 +124,8 @@ class SlotAnswer:
         self.missing = missing
         self.refusal: str | None = None
         self.retry_after: float | None = None
+        self.place = 0
+        self.next_waiters: dict[str, str] = {}
 
 
 class LimitStore(Protocol):
@@ -115,6 +145,13 @@ class LimitStore(Protocol):
         """The limits with these names, or all of them, by name."""
         ...
 
+    def read_slot_holders(self, name: str) -> list[SlotHolder]:
+        """Who holds slots of a limit, then who waits for some, each in the order in which they are served.
+
+        Slots of limits with decay belong to nobody once they were given.
+        """
+        ...
+
     def delete_limit(self, name: str) -> bool:
         """Delete a limit with all that is held or waited for; False if there is none."""
         ...
@@ -132,6 +169,10 @@ class LimitStore(Protocol):
 
     def may_take_slots(self, request: SlotRequest, now: int) -> bool:
         """Whether `take_slots` would do something for a queued request. Changes nothing, and disturbs nobody."""
+        ...
+
+    def read_rivals(self, names: Sequence[str]) -> list[int]:
+        """The numbers of the processes of this host that hold or wait for slots of these limits."""
         ...
 
     def renew_slots(self, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:

@@ -6,52 +6,66 @@ is over counts as none, and is replaced by the next holder.
 
 from __future__ import annotations
 
-import sqlite3
-
 from mainspring.store.protocol import HeldLock
+from mainspring.store.statements import Cursor
 
 __all__ = ["drop_locks_of_owner", "read", "release", "take"]
 
-_FIND = "SELECT holder, expires, owner_id FROM locks WHERE key = ? AND (expires IS NULL OR expires > ?)"
-_TAKE = "INSERT OR REPLACE INTO locks (key, holder, acquired, expires, owner_id) VALUES (?,?,?,?,?)"
+_FIND = (
+    "SELECT k.holder, k.expires, k.owner_id, o.host, o.pid FROM locks AS k LEFT JOIN owners AS o ON o.id = k.owner_id"
+    " WHERE k.key = ? AND (k.expires IS NULL OR k.expires > ?)"
+)
+_TAKE = (  # in one statement, as others may do the same at this moment
+    "INSERT INTO locks (key, holder, acquired, expires, owner_id) VALUES (?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET"
+    " holder = excluded.holder, acquired = excluded.acquired, expires = excluded.expires, owner_id = excluded.owner_id"
+    " WHERE locks.holder = excluded.holder OR locks.expires <= excluded.acquired"
+)
 _RELEASE = "DELETE FROM locks WHERE key = ? AND holder = ? AND (expires IS NULL OR expires > ?)"
 
-_Db = sqlite3.Cursor | sqlite3.Connection
+_IN_DIGITS = "\x01"  # begins no text that is shown to people
 
 
-def take(db: _Db, owner: int | None, key: str, holder: str, now: int, expires: int | None) -> HeldLock | None:
+def take(
+    db: Cursor, owner: int | None, key: str, holder: str, now: int, expires: int | None
+) -> HeldLock | None:
     """See `RunStore.take_lock`."""
-    held = read(db, key, now, owner)
-    if held is not None and held.holder != holder:
-        return held
-    db.execute(_TAKE, (_column(key), _column(holder), now, expires, owner))
+    row = _column(key), _column(holder), now, expires, owner
+    while not db.execute(_TAKE, row).rowcount:
+        held = read(db, key, now, owner)
+        if held is not None:  # else it was released between the two
+            return held
     return None
 
 
-def release(db: _Db, owner: int | None, key: str, holder: str, now: int) -> bool:
+def release(db: Cursor, owner: int | None, key: str, holder: str, now: int) -> bool:
     """See `RunStore.release_lock`."""
     return db.execute(_RELEASE, (_column(key), _column(holder), now)).rowcount == 1
 
 
-def read(db: _Db, key: str, now: int, owner: int | None) -> HeldLock | None:
+def read(db: Cursor, key: str, now: int, owner: int | None) -> HeldLock | None:
     """See `RunStore.read_lock`; ``owner`` is the calling process."""
     row = db.execute(_FIND, (_column(key), now)).fetchone()
     if row is None:
         return None
-    holder, expires, owner_of_lock = row
-    text = holder if isinstance(holder, str) else holder.decode("utf-8", "surrogatepass")
-    return HeldLock(text, expires, owner_of_lock == owner)
+    holder, expires, owner_of_lock, host, pid = row
+    return HeldLock(_text(holder), expires, owner_of_lock == owner, host, pid)
 
 
-def drop_locks_of_owner(db: _Db, owner: int) -> None:
+def drop_locks_of_owner(db: Cursor, owner: int) -> None:
     """Free what a process held: it has ended, or is dead."""
     db.execute("DELETE FROM locks WHERE owner_id = ?", (owner,))
 
 
-def _column(text: str) -> str | bytes:
-    """The text; as bytes if it has code points that the database has no text for (lone surrogates)."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
-    return text
+def _column(text: str) -> str:
+    """The text; its bytes as digits if it has code points that databases have no text for (lone surrogates, NUL)."""
+    if text.isascii() and "\0" not in text:
+        return text
+    content = text.encode("utf-8", "surrogatepass")
+    is_text = "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
+    return text if is_text else _IN_DIGITS + content.hex()
+
+
+def _text(column: str) -> str:
+    if column.startswith(_IN_DIGITS):
+        return bytes.fromhex(column.removeprefix(_IN_DIGITS)).decode("utf-8", "surrogatepass")
+    return column

@@ -1,8 +1,8 @@
 """Which process a run belongs to, and whether that process is alive.
 
 Each process that writes to a database has a row in ``owners`` and holds an exclusive lock on a file of its
-own, ``<database>.owners/<key>.lock``. The operating system drops the lock at any death, ``kill -9``
-included, so whoever can take the lock of a row that has not ended knows that the process is dead.
+own, ``<key>.lock`` in a folder that goes with the database. The operating system drops the lock at any death,
+``kill -9`` included, so whoever can take the lock of a row that has not ended knows that the process is dead.
 
 Locks tell on one host only. So each owner has a lease, too, which it renews while it has something to lose, and which
 hosts with another id go by. A process that was stopped for longer than its lease may find that it counts as dead: see
@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sqlite3
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +21,9 @@ from typing import NamedTuple
 from mainspring import clock
 from mainspring.exceptions import StoreUnavailable
 from mainspring.locking.processes import boot_id, is_running
+from mainspring.store.statements import Cursor
 
-__all__ = ["DeadOwner", "Identity", "Owner", "dead_owners"]
+__all__ = ["DeadOwner", "Identity", "Owner", "holding_dead", "suspects"]
 
 DEFAULT_LEASE_SECONDS = 30.0
 
@@ -43,6 +43,8 @@ _HAS_LEFT = (  # takes the id four times
     " OR EXISTS (SELECT 1 FROM slots WHERE owner_id = ?) OR EXISTS (SELECT 1 FROM locks WHERE owner_id = ?)"
 )
 _END = "UPDATE owners SET ended = ?, ended_by = ? WHERE id = ? AND ended IS NULL"
+_END_EXPIRED = f"{_END} AND lease_expires <= ?"  # it may have been renewed since it was looked at
+_CLAIM = "INSERT INTO owners (key, host, boot, pid, started, lease_expires) VALUES (?,?,?,?,?,?)"
 _RENEW = "UPDATE owners SET lease_expires = ? WHERE id = ? AND ended IS NULL"
 _COLUMNS = "id, key, host, boot, pid, started, lease_expires"
 
@@ -73,80 +75,67 @@ class Owner:
     Not locked: used under the lock of the connection that writes.
     """
 
-    __slots__ = ("_fd", "_lock_file", "id", "lease_expires")
+    __slots__ = ("_fd", "_lock_file", "id", "key", "lease_expires")
 
-    def __init__(self, owner_id: int, fd: int, lock_file: Path, lease_expires: int) -> None:
+    def __init__(self, owner_id: int, key: str, fd: int, lock_file: Path, lease_expires: int) -> None:
         self.id = owner_id
+        self.key = key
         self.lease_expires = lease_expires
         self._fd = fd
         self._lock_file = lock_file
 
     @classmethod
-    def claim(cls, db: sqlite3.Connection, database: str, identity: Identity, now: int) -> Owner:
-        """Take a lock and write a row of our own, with a lease that begins now.
+    def claim(cls, db: Cursor, folder: Path, identity: Identity, now: int) -> Owner:
+        """Take a lock in a folder and write a row of our own, with a lease that begins now.
 
         Raises:
             StoreUnavailable: The lock file cannot be made or locked.
-            sqlite3.Error: The row cannot be written.
+            Exception: Of the database: the row cannot be written.
         """
         key = os.urandom(8).hex()
-        lock_file = _lock_file(database, key)
+        lock_file = _lock_file(folder, key)
         try:
-            lock_file.parent.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             fd = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)  # not inheritable
         except OSError as error:
-            raise _no_lock(database, lock_file, error) from error
+            raise _no_lock(lock_file, error) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             expires = now + identity.lease
-            cursor = db.execute(
-                "INSERT INTO owners (key, host, boot, pid, started, lease_expires) VALUES (?,?,?,?,?,?)",
-                (key, identity.host, boot_id(), os.getpid(), now, expires),
-            )
+            row = key, identity.host, boot_id(), os.getpid(), now, expires
+            db.execute(_CLAIM, row)
+            (owner_id,) = db.execute("SELECT id FROM owners WHERE key = ?", (key,)).fetchone()
         except BaseException as error:
             os.close(fd)
             lock_file.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                raise _no_lock(database, lock_file, error) from error
+                raise _no_lock(lock_file, error) from error
             raise
-        assert cursor.lastrowid is not None
-        return cls(cursor.lastrowid, fd, lock_file, expires)
+        return cls(owner_id, key, fd, lock_file, expires)
 
-    def renew(self, db: sqlite3.Cursor, expires: int) -> bool:
+    def renew(self, db: Cursor, expires: int) -> bool:
         """Move the end of the lease, in a transaction; False if somebody has found this process dead."""
         if not db.execute(_RENEW, (expires, self.id)).rowcount:
             return False
         self.lease_expires = expires
         return True
 
-    def is_holding(self, db: sqlite3.Cursor) -> bool:
+    def is_holding(self, db: Cursor) -> bool:
         """Whether others would miss something if this process was dead: unfinished runs, slots, or locks."""
         (found,) = db.execute(_HAS_LEFT, (self.id,) * 4).fetchone()
         return bool(found)
 
-    def end_in(self, db: sqlite3.Cursor) -> tuple[int, str]:
+    def end_in(self, db: Cursor) -> tuple[int, str]:
         """When this process was found dead, and by whom."""
         ended, by = db.execute("SELECT ended, ended_by FROM owners WHERE id = ?", (self.id,)).fetchone()
         return ended, by or "an unknown process"
 
-    def release(self, db: sqlite3.Connection) -> None:
-        """Declare the ownership ended, unless runs are left: those are for the next opener to find.
-
-        Raises:
-            sqlite3.Error: The row cannot be written; the lock is dropped all the same.
-        """
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            (unfinished,) = db.execute(_HAS_UNFINISHED, (self.id, self.id)).fetchone()
-            if not unfinished:
-                db.execute(_END, (clock.current().now(), None, self.id))
-            db.execute("COMMIT")
-            if not unfinished:
-                self._lock_file.unlink(missing_ok=True)
-        finally:
-            self.abandon()
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+    def end(self, db: Cursor, now: int) -> bool:
+        """Declare the ownership ended, in a transaction; False if runs are left, for the next opener to find."""
+        (unfinished,) = db.execute(_HAS_UNFINISHED, (self.id, self.id)).fetchone()
+        if not unfinished:
+            db.execute(_END, (now, None, self.id))
+        return not unfinished
 
     def discard(self) -> None:
         """Let go of an ownership that somebody else has ended."""
@@ -170,15 +159,11 @@ class DeadOwner(NamedTuple):
     lease_expires: int | None
     has_expired: int  # it is judged by its lease
 
-    def end(self, db: sqlite3.Connection, now: int, by: Identity) -> bool:
+    def end(self, db: Cursor, now: int, by: Identity) -> bool:
         """Mark the row as ended; False if somebody else has done so, or it lives. Called inside a transaction."""
-        if self.has_expired and not self._is_still_expired(db, now):
-            return False
-        return db.execute(_END, (now, str(by), self.id)).rowcount == 1
-
-    def _is_still_expired(self, db: sqlite3.Connection, now: int) -> bool:
-        query = "SELECT 1 FROM owners WHERE id = ? AND ended IS NULL AND lease_expires <= ?"
-        return db.execute(query, (self.id, now)).fetchone() is not None
+        row = now, str(by), self.id
+        ended = db.execute(_END_EXPIRED, (*row, now)) if self.has_expired else db.execute(_END, row)
+        return ended.rowcount == 1
 
     @property
     def message(self) -> str:
@@ -195,44 +180,41 @@ def _shown(moment: int) -> str:
     return clock.to_datetime(moment).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def dead_owners(db: sqlite3.Connection, database: str, here: Identity, now: int) -> Iterator[DeadOwner]:
-    """The dead owners that can be known from here. Those of this host are given while their lock is held.
+def suspects(db: Cursor, here: Identity, now: int) -> list[DeadOwner]:
+    """The owners that may be dead, as far as that can be known from here; `holding_dead` says whether they are.
 
     Owners of this host are judged by their locks alone: a process that was only slow, or slept with its machine, keeps
     its runs. Those of other hosts are judged by their leases alone, and left alone while they have nothing to lose.
-
-    Raises:
-        sqlite3.Error: The rows cannot be read.
     """
-    rows = db.execute(  # of a version without leases, by what it had: locks within one start of a machine
+    found = db.execute(  # of a version without leases, by what it had: locks within one start of a machine
         f"SELECT {_COLUMNS}, 0 FROM owners WHERE ended IS NULL"  # noqa: S608 - constants
         " AND (host = ? OR (lease_expires IS NULL AND boot = ?))",
         (here.host, boot_id()),
     ).fetchall()
-    for owner in map(DeadOwner._make, rows):
-        with _lock_of_dead(owner, database) as is_dead:
-            if is_dead:
-                yield owner
     expired = db.execute(
         f"SELECT {_COLUMNS}, 1 FROM owners WHERE ended IS NULL AND host <> ? AND lease_expires <= ?",  # noqa: S608
         (here.host, now),
     ).fetchall()
-    for row in expired:
-        owner = DeadOwner._make(row)
-        if db.execute(_HAS_LEFT, (owner.id,) * 4).fetchone()[0]:
-            yield owner
-            (ended,) = db.execute("SELECT ended FROM owners WHERE id = ?", (owner.id,)).fetchone()
-            if ended is not None:  # nobody looks at its lock any more
-                _lock_file(database, owner.key).unlink(missing_ok=True)
+    # `_COLUMNS` begins with the id
+    found += [row for row in expired if db.execute(_HAS_LEFT, (row[0],) * 4).fetchone()[0]]
+    return [DeadOwner(*row) for row in found]
 
 
 @contextmanager
-def _lock_of_dead(owner: DeadOwner, database: str) -> Generator[bool]:
+def holding_dead(owner: DeadOwner, folder: Path) -> Generator[bool]:
     """Hold the owner's lock; False if the owner is alive or somebody else is at work on it.
 
-    The lock file goes when the block is left without an error.
+    The lock file goes when the block is left without an error. An owner that is judged by its lease has none here.
+
+    Args:
+        owner: The suspect.
+        folder: Where the lock files are.
     """
-    lock_file = _lock_file(database, owner.key)
+    lock_file = _lock_file(folder, owner.key)
+    if owner.has_expired:
+        yield True
+        lock_file.unlink(missing_ok=True)  # on a disk that hosts share, say; nobody looks at it any more
+        return
     try:
         fd = os.open(lock_file, os.O_RDWR)
     except FileNotFoundError:
@@ -259,12 +241,12 @@ def _exists(owner: DeadOwner) -> bool:
     return owner.boot == boot_id() and is_running(owner.pid)
 
 
-def _lock_file(database: str, key: str) -> Path:
-    return Path(f"{database}.owners", f"{key}.lock")
+def _lock_file(folder: Path, key: str) -> Path:
+    return folder / f"{key}.lock"
 
 
-def _no_lock(database: str, lock_file: Path, error: OSError) -> StoreUnavailable:
+def _no_lock(lock_file: Path, error: OSError) -> StoreUnavailable:
     return StoreUnavailable(
-        f"The run store {database} cannot be used: its owner's lock {lock_file} cannot be taken"
-        f" ({error}). Check that files can be written beside the database, on a file system with locks."
+        f"The run store cannot be used: its owner's lock {lock_file} cannot be taken ({error}). Check that files can be"
+        f" written there, on a file system with locks."
     )

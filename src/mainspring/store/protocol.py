@@ -16,6 +16,8 @@ import msgspec
 
 from mainspring.runs import FlowRun, Resumption, Run, TaskRun
 from mainspring.states import State
+from mainspring.store.aging import AgingRows
+from mainspring.store.bells import Bell
 from mainspring.store.cancellations import CancellationRows
 from mainspring.store.limits import LimitStore
 from mainspring.store.losses import Losses
@@ -86,12 +88,15 @@ class CacheKey(msgspec.Struct, frozen=True):
 class HeldLock(msgspec.Struct, frozen=True):
     """A lock that is held: by whom, until when (wall time in microseconds; None for no end).
 
-    ``is_ours`` is true if the process that took it is the calling one.
+    ``is_ours`` is true if the process that took it is the calling one; ``host`` and ``pid`` say which one it is, where
+    the store is for several.
     """
 
     holder: str
     expires: int | None
     is_ours: bool
+    host: str | None = None
+    pid: int | None = None
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +121,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
-class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
+class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, AgingRows, Protocol):
     """A durable history of runs, what their results, transactions and pauses have left, and the limits that they share.
 
     Every method that reads or writes raises `StoreError` if the database does not let it.
@@ -125,11 +130,20 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
     losses: Losses
     """What this process has lost because others took it for dead."""
 
+    look_seconds: float
+    """How often a process may look here at what others have asked of it without being a burden."""
+
     lease_seconds: float
     """For how long this process counts as alive on other hosts without a sign of life."""
 
     has_settled: bool
     """Whether dead owners were settled here. Whoever looks after their hooks sets it back."""
+
+    host: str
+    """What this host is called, among those that share the store."""
+
+    bell: Bell
+    """Wakes those who wait in other processes, and those here whom others wake."""
 
     on_holding: Callable[[], object] | None
     """Called when this process has taken slots or a lock: somebody has to renew its lease from then on."""
@@ -184,16 +198,38 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
         """
         ...
 
-    def read_version(self) -> int:
-        """A number that changes when another process has written something. It costs next to nothing."""
-        ...
-
     def read_crash_hooks(self) -> list[CrashHooks]:
         """The runs whose process was found dead, and whose ``on_crashed`` hooks nobody has called yet."""
         ...
 
     def claim_crash_hooks(self, run_key: bytes) -> bool:
         """Take over the call of the hooks of such a run; False if somebody else has done so."""
+        ...
+
+    def delete_runs(self, keys: Sequence[bytes], cached_results: bool = False) -> int:
+        """Delete runs with all that is inside of them and all that belongs to them.
+
+        To be called after `settle_dead_owners`. A run is left alone if it is not there, if it or something inside of it
+        goes on in a process that is not known to be dead, if it is inside of a flow run that is not over, or if a
+        transaction of that is still to decide about it. Paused runs go on in their process; suspended ones, and those
+        whose process has ended, do not.
+
+        Each run is deleted with what is inside of it in one transaction, as long as that is not too much for one. Of a
+        larger flow run its own row goes first, and nobody sees or resumes it from then on; if the rest is interrupted,
+        it is deleted by another call with the same key.
+
+        Args:
+            keys: Flow runs and task runs.
+            cached_results: Delete also those of their results that later runs may be answered from, because they are
+                kept under cache keys that others may have. Without it those stay until they expire.
+
+        Returns:
+            How many runs were deleted, those inside included.
+        """
+        ...
+
+    def count_deletable_runs(self, keys: Sequence[bytes]) -> int:
+        """How many runs `delete_runs` would delete."""
         ...
 
     def read_flow_runs(self, where: RunFilter) -> list[FlowRun]:

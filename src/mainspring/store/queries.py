@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from mainspring.store.rows import (
     read_resumption,
     read_state,
 )
+from mainspring.store.statements import Cursor
 
 __all__ = [
     "cache_key",
@@ -43,6 +43,8 @@ __all__ = [
 Parameters = dict[str, Any]
 
 _ID_DIGITS = 32
+_ID_BYTES = 16
+_ALL = 2**62  # more rows than there can be
 
 # Keys go in joined into one value, so that there may be any number of them.
 _KEYS = (
@@ -61,7 +63,8 @@ _RUNS_OF_STATES = (
 )
 
 _FLOW_RUN_LOGS = f"{SELECT_LOGS} WHERE flow_run_id = ? ORDER BY timestamp, id"
-_TASK_RUN_LOGS = f"{SELECT_LOGS} WHERE flow_run_id IS ? AND task_run_id = ? ORDER BY timestamp, id"
+_TASK_RUN_LOGS = f"{SELECT_LOGS} WHERE flow_run_id = ? AND task_run_id = ? ORDER BY timestamp, id"
+_LONE_TASK_RUN_LOGS = f"{SELECT_LOGS} WHERE flow_run_id IS NULL AND task_run_id = ? ORDER BY timestamp, id"
 
 # Keys first (CROSS): there are fewer of them than task runs, and they come in the right order.
 _EARLIER_CACHE_KEYS = (
@@ -75,17 +78,17 @@ _RUNS_OF_CACHE_KEY = (
 )
 
 
-def flow_runs(db: sqlite3.Connection, where: RunFilter) -> list[FlowRun]:
+def flow_runs(db: Cursor, where: RunFilter) -> list[FlowRun]:
     """See `RunStore.read_flow_runs`."""
     return _runs(db, FLOW_RUNS, where)
 
 
-def task_runs(db: sqlite3.Connection, where: RunFilter) -> list[TaskRun]:
+def task_runs(db: Cursor, where: RunFilter) -> list[TaskRun]:
     """See `RunStore.read_task_runs`."""
     return _runs(db, TASK_RUNS, where)
 
 
-def run(db: sqlite3.Connection, key: bytes) -> TaskRun | FlowRun | None:
+def run(db: Cursor, key: bytes) -> TaskRun | FlowRun | None:
     """See `RunStore.read_run`."""
     for table in (TASK_RUNS, FLOW_RUNS):
         row = db.execute(f"{table.select} WHERE r.id = ?", (key,)).fetchone()
@@ -95,14 +98,14 @@ def run(db: sqlite3.Connection, key: bytes) -> TaskRun | FlowRun | None:
     return None
 
 
-def resumptions(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Resumption]:
+def resumptions(db: Cursor, keys: Sequence[bytes]) -> dict[bytes, Resumption]:
     """See `RunStore.read_resumptions`."""
     query = f"{SELECT_RESUMPTIONS} WHERE flow_run_id IN {_KEYS.format('runs')}"
     rows = db.execute(query, {"runs": b"".join(keys)}).fetchall()
     return {row[0]: read_resumption(row) for row in rows}
 
 
-def states(db: sqlite3.Connection, key: bytes) -> list[State]:
+def states(db: Cursor, key: bytes) -> list[State]:
     """See `RunStore.read_states`."""
     found = db.execute(_RUNS_OF_STATES, (key, key, key, key)).fetchone()
     task_run_key, flow_run_key = found or (None, None)
@@ -110,17 +113,19 @@ def states(db: sqlite3.Connection, key: bytes) -> list[State]:
     return [read_state(row, task_run_key, flow_run_key) for row in rows]
 
 
-def logs(db: sqlite3.Connection, key: bytes) -> list[LogEntry]:
+def logs(db: Cursor, key: bytes) -> list[LogEntry]:
     """See `RunStore.read_logs`."""
     found = db.execute("SELECT flow_run_id FROM task_runs WHERE id = ?", (key,)).fetchone()
     if found is None:
         rows = db.execute(_FLOW_RUN_LOGS, (key,)).fetchall()
+    elif found[0] is None:
+        rows = db.execute(_LONE_TASK_RUN_LOGS, (key,)).fetchall()
     else:
         rows = db.execute(_TASK_RUN_LOGS, (found[0], key)).fetchall()
     return [read_log(row) for row in rows]
 
 
-def unfinished_runs(db: sqlite3.Connection, owner: int) -> list[TaskRun | FlowRun]:
+def unfinished_runs(db: Cursor, owner: int) -> list[TaskRun | FlowRun]:
     """The runs that the death of their owner would end."""
     found: list[TaskRun | FlowRun] = []
     for table in (TASK_RUNS, FLOW_RUNS):
@@ -129,13 +134,13 @@ def unfinished_runs(db: sqlite3.Connection, owner: int) -> list[TaskRun | FlowRu
     return found
 
 
-def crash_hooks(db: sqlite3.Cursor) -> list[CrashHooks]:
+def crash_hooks(db: Cursor) -> list[CrashHooks]:
     """See `RunStore.read_crash_hooks`."""
     rows = db.execute("SELECT run_id, entrypoint, file FROM crash_hooks ORDER BY run_id").fetchall()
     return [CrashHooks(*row) for row in rows if _is_crashed(db, row[0])]
 
 
-def _is_crashed(db: sqlite3.Cursor, key: bytes) -> bool:
+def _is_crashed(db: Cursor, key: bytes) -> bool:
     return any(
         db.execute(
             f"SELECT 1 FROM {table.name} WHERE id = ? AND state_type = 'CRASHED'",  # noqa: S608 - constants
@@ -145,7 +150,7 @@ def _is_crashed(db: sqlite3.Cursor, key: bytes) -> bool:
     )
 
 
-def runs_by_id(db: sqlite3.Connection, text: str, limit: int) -> list[TaskRun | FlowRun]:
+def runs_by_id(db: Cursor, text: str, limit: int) -> list[TaskRun | FlowRun]:
     """See `RunStore.find_runs`.
 
     Beginnings are looked up. Ends are searched for in all ids, by way of the smallest index that has them;
@@ -160,9 +165,11 @@ def runs_by_id(db: sqlite3.Connection, text: str, limit: int) -> list[TaskRun | 
         "first": first,
         "last": last,
         "end": bytes.fromhex(digits[odd:]),
-        "digit": digits[:odd].upper(),
         "limit": limit,
     }
+    if odd:
+        low = int(digits[0], 16)
+        values |= {f"byte{high}": bytes([16 * high + low]) for high in range(16)}
     found: list[TaskRun | FlowRun] = []
     for table in (FLOW_RUNS, TASK_RUNS):
         ids = _ids(table, len(digits))
@@ -174,44 +181,45 @@ def runs_by_id(db: sqlite3.Connection, text: str, limit: int) -> list[TaskRun | 
 def _ids(table: RunTable, digits: int) -> str:
     """The ids that begin or end with so many digits: whole bytes, and half of the one before."""
     size, odd = divmod(digits, 2)
-    conditions = [f"substr(id, -{size}) = :end"] if size else []
+    conditions = [f"substr(id, {_ID_BYTES + 1 - size}) = :end"] if size else []
     if odd:
-        conditions.append(f"substr(hex(substr(id, -{size + 1}, 1)), 2) = :digit")
+        bytes_ = ", ".join(f":byte{high}" for high in range(16))
+        conditions.append(f"substr(id, {_ID_BYTES - size}, 1) IN ({bytes_})")
     query = f"SELECT id FROM {table.name} WHERE id BETWEEN :first AND :last"  # noqa: S608
     if digits < _ID_DIGITS:
         query += f" UNION SELECT id FROM {table.name} WHERE {' AND '.join(conditions)}"  # noqa: S608
     return f"{query} LIMIT :limit"
 
 
-def task_run_counts(db: sqlite3.Connection, flow_run_keys: Sequence[bytes]) -> dict[bytes, dict[str, int]]:
+def task_run_counts(db: Cursor, flow_run_keys: Sequence[bytes]) -> dict[bytes, dict[str, int]]:
     """See `RunStore.count_task_runs`."""
     counts: dict[bytes, dict[str, int]] = {key: {} for key in flow_run_keys}
-    for key, kind, count in db.execute(_COUNTS, {"flow_runs": b"".join(flow_run_keys)}):
+    for key, kind, count in db.execute(_COUNTS, {"flow_runs": b"".join(flow_run_keys)}).fetchall():
         counts[key][kind] = count
     return counts
 
 
-def cache_key(db: sqlite3.Connection, task_run_key: bytes) -> CacheKey | None:
+def cache_key(db: Cursor, task_run_key: bytes) -> CacheKey | None:
     """See `RunStore.read_cache_key`."""
     row = db.execute(f"{SELECT_CACHE_KEYS} WHERE c.task_run_id = ?", (task_run_key,)).fetchone()
     return None if row is None else read_cache_key(row)
 
 
-def earlier_cache_keys(db: sqlite3.Connection, run: TaskRun, limit: int) -> list[CacheKey]:
+def earlier_cache_keys(db: Cursor, run: TaskRun, limit: int) -> list[CacheKey]:
     """See `RunStore.read_earlier_cache_keys`. Searched for, as ends of ids are: who asks is a person."""
     function = run.task_key.rpartition("-")[0] + "-"
     rows = db.execute(_EARLIER_CACHE_KEYS, (run.key, function, function, limit))
     return [read_cache_key(row) for row in rows.fetchall()]
 
 
-def task_runs_of_cache_key(db: sqlite3.Connection, key: str, limit: int) -> list[TaskRun]:
+def task_runs_of_cache_key(db: Cursor, key: str, limit: int) -> list[TaskRun]:
     """See `RunStore.read_task_runs_of_cache_key`. Searched for, likewise."""
     return [TASK_RUNS.read(row) for row in db.execute(_RUNS_OF_CACHE_KEY, (key, limit)).fetchall()]
 
 
-def _runs(db: sqlite3.Connection, table: RunTable, where: RunFilter) -> list[Any]:
+def _runs(db: Cursor, table: RunTable, where: RunFilter) -> list[Any]:
     conditions: list[str] = []
-    values: Parameters = {"limit": -1 if where.limit is None else where.limit, "offset": where.offset}
+    values: Parameters = {"limit": _ALL if where.limit is None else where.limit, "offset": where.offset}
     if where.states is not None:
         conditions.append(_state_condition(where.states, values))
     if where.names is not None:
@@ -236,7 +244,9 @@ def _state_condition(wanted: Sequence[str], values: Parameters) -> str:
         if StateType.COMPLETED.value not in types:  # lets the index over the others serve
             of_type += " AND r.state_type <> 'COMPLETED'"
         return of_type
-    return f"({of_type} OR r.state_name COLLATE NOCASE IN ({_texts('state', names, values)}))"
+    return (
+        f"({of_type} OR lower(r.state_name) IN ({_texts('state', [text.lower() for text in names], values)}))"
+    )
 
 
 def _any_key(name: str, keys: Sequence[bytes], values: Parameters) -> str:
@@ -250,4 +260,4 @@ def _texts(prefix: str, texts: Sequence[str], values: Parameters) -> str:
     """The placeholders for some texts, which go into ``values``."""
     names = [f"{prefix}{index}" for index in range(len(texts))]
     values.update(zip(names, texts, strict=True))
-    return ", ".join(f":{name}" for name in names)
+    return ", ".join(f":{name}" for name in names) or "NULL"  # which nothing equals

@@ -12,7 +12,7 @@ from mainspring.records.locations import HISTORY, history_key, is_history_key
 from mainspring.settings import get_current_settings
 from mainspring.states import State
 from mainspring.store.protocol import RunStore
-from mainspring.store.results import KeptResult
+from mainspring.store.results import KeptResult, ResultRows
 
 __all__ = ["StoredResults", "content_of", "large_records", "read_file", "remove_unused_files"]
 
@@ -26,7 +26,7 @@ class StoredResults(ReadableFileSystem):
 
     __slots__ = ("_store",)
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: ResultRows) -> None:
         self._store = store
 
     def read_path(self, path: str) -> bytes:

@@ -1,45 +1,49 @@
-"""The part of the SQLite store that is about what people ask of runs: to wait for them, to leave, to stop."""
+"""The part of a store in a database that is about what people ask of runs: to wait for them, to leave, to stop."""
 
 from __future__ import annotations
 
-import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
 from mainspring.store import cancellations, waiting
+from mainspring.store.bells import ANSWERS, Bell
 from mainspring.store.cancellations import CancellationRequest
 from mainspring.store.owners import Owner
 from mainspring.store.pauses import Holder, PauseRecord, SuspensionRequest
+from mainspring.store.statements import Cursor
 
-__all__ = ["SQLiteRequests"]
+__all__ = ["Requests"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class SQLiteRequests(ABC):
+class Requests(ABC):
     """`PauseRows` and `CancellationRows`, for whoever has connections."""
 
+    bell: Bell
     _owner: Owner | None
 
     @abstractmethod
     def _transact(
-        self,
-        work: Callable[Concatenate[sqlite3.Cursor, int | None, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, work: Callable[Concatenate[Cursor, int | None, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call ``work`` with a cursor, this process as the owner, and the arguments, in one transaction."""
+        """Call ``work`` with a cursor, this process as the owner, and the arguments, in one transaction.
+
+        Raises:
+            OwnershipLost: This process counts as dead since it wrote last. Nothing was written; from now on it writes
+                as somebody new, and `losses` say what it must not write.
+            StoreError: The database has refused; nothing was written.
+        """
 
     @abstractmethod
-    def _read(
-        self,
-        query: Callable[Concatenate[sqlite3.Connection, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Call ``query`` with a connection that does not write, and the arguments."""
+    def _read(self, query: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call ``query`` with a cursor that does not write, and the arguments.
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
 
     # Pauses
 
@@ -49,7 +53,9 @@ class SQLiteRequests(ABC):
 
     def answer_pause(self, run_key: bytes, key: str, now: int, content: str | bytes | None) -> bool:
         """See `PauseRows.answer_pause`."""
-        return self._transact(waiting.answer, run_key, key, now, content)
+        is_answered = self._transact(waiting.answer, run_key, key, now, content)
+        self.bell.ring(ANSWERS, run_key.hex())
+        return is_answered
 
     def refuse_answer(self, run_key: bytes, key: str, problem: str) -> None:
         """See `PauseRows.refuse_answer`."""

@@ -151,6 +151,7 @@ def _flow_run_row(run: FlowRun, projection: Run, owner: int | None) -> Row:
 _NEWEST = (
     "SELECT state_id, (SELECT max(position) FROM states WHERE run_id = {0}.id),"
     " state_type, updated, run_count, total_run_time, start_time, end_time FROM {0} WHERE id = ?"
+    " /*postgres: FOR UPDATE */"
 )
 _UPDATE = (
     "UPDATE {} SET name = ?, state_id = ?, state_type = ?, state_name = ?, run_count = ?,"
@@ -256,7 +257,7 @@ TASK_RUNS = RunTable(
     ),
     read=_read_task_run,
     inside="r.flow_run_id {}",
-    started_by="0",
+    started_by="1 = 0",
     top_level="r.flow_run_id IS NULL",
 )
 
@@ -389,7 +390,10 @@ def read_log(row: Row) -> LogEntry:
 
 # Cache keys
 
-INSERT_CACHE_KEY = "INSERT OR REPLACE INTO cache_keys VALUES (?,?,?,?,?)"
+INSERT_CACHE_KEY = (
+    "INSERT INTO cache_keys VALUES (?,?,?,?,?) ON CONFLICT (task_run_id) DO UPDATE SET key = excluded.key,"
+    " components = excluded.components, skipped = excluded.skipped, message = excluded.message"
+)
 SELECT_CACHE_KEYS = "SELECT c.task_run_id, c.key, c.components, c.skipped, c.message FROM cache_keys AS c"
 
 

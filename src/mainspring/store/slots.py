@@ -9,21 +9,23 @@ them is one number and the time it was true.
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
 from mainspring.identifiers import new_id
-from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
+from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotRequest
+from mainspring.store.statements import Cursor
 
 __all__ = [
     "delete_limit",
     "drop_slots_of_owner",
     "may_take",
+    "read_holders",
     "read_limits",
     "release",
     "renew",
+    "rivals",
     "take",
     "write_limit",
 ]
@@ -36,8 +38,10 @@ _COLUMNS = (
     'id, name, "limit", active, slot_decay_per_second, avg_slot_occupancy_seconds,'
     " decaying_slots, decaying_since"
 )
-_FIND = f"SELECT {_COLUMNS} FROM concurrency_limits WHERE name = ?"  # noqa: S608 - constants
-_FIND_BY_ID = f"SELECT {_COLUMNS} FROM concurrency_limits WHERE id = ?"  # noqa: S608
+_FIND = f"SELECT {_COLUMNS} FROM concurrency_limits WHERE name IN ({{}}) ORDER BY name"  # noqa: S608 - constants
+_LOCK = (
+    " /*postgres: FOR UPDATE */"  # so that nobody else takes or gives back slots of these limits meanwhile
+)
 _FIND_ALL = f"SELECT {_COLUMNS} FROM concurrency_limits ORDER BY name"  # noqa: S608
 _WRITE = (
     'INSERT INTO concurrency_limits (id, name, "limit", active, slot_decay_per_second, decaying_slots,'
@@ -47,10 +51,9 @@ _WRITE = (
 )
 
 # Slots of a limit with decay belong to nobody, so of its rows only those count that wait.
-_HELD_OR_FIRST = (
-    "SELECT coalesce(sum(slots), 0) FROM slots WHERE limit_id = ? AND (acquired IS NOT NULL OR id < ?)"
-)
-_FIRST = "SELECT coalesce(sum(slots), 0) FROM slots WHERE limit_id = ? AND acquired IS NULL AND id < ?"
+_SUM = "SELECT CAST(coalesce(sum(slots), 0) AS BIGINT) FROM slots WHERE limit_id = ?"
+_HELD_OR_FIRST = f"{_SUM} AND (acquired IS NOT NULL OR id < ?)"
+_FIRST = f"{_SUM} AND acquired IS NULL AND id < ?"
 _ALIVE = " AND lease_expires > ?"
 _DROP_EXPIRED = "DELETE FROM slots WHERE limit_id = ? AND lease_expires <= ?"
 _PLACE = "SELECT min(id) FROM slots WHERE lease_id = ?"
@@ -60,9 +63,27 @@ _INSERT = (
 )
 _KEEP_PLACE = "UPDATE slots SET lease_expires = ? WHERE lease_id = ?"
 _DROP = "DELETE FROM slots WHERE lease_id = ?"
+_CONCERNED = (
+    f"SELECT s.slots, s.acquired, {', '.join('l.' + name for name in _COLUMNS.split(', '))}"  # noqa: S608 - constants
+    " FROM slots AS s JOIN concurrency_limits AS l ON l.id = s.limit_id WHERE s.lease_id = ? ORDER BY l.name"
+    " /*postgres: FOR UPDATE OF l */"
+)
+_NEXT = (
+    "SELECT o.key FROM slots AS s JOIN owners AS o ON o.id = s.owner_id"
+    " WHERE s.limit_id = ? AND s.acquired IS NULL ORDER BY s.id LIMIT 1"
+)
+_RIVALS = (
+    "SELECT DISTINCT o.pid FROM slots AS s JOIN owners AS o ON o.id = s.owner_id"
+    " JOIN concurrency_limits AS l ON l.id = s.limit_id"
+    " WHERE o.host = ? AND o.boot = ? AND o.ended IS NULL AND l.name IN ({})"
+)
+_HOLDERS = (
+    "SELECT s.slots, s.requested, s.acquired, s.lease_expires, s.holder_type, s.holder_id,"
+    " coalesce(t.name, f.name), o.host, o.pid FROM concurrency_limits AS l JOIN slots AS s ON s.limit_id = l.id"
+    " LEFT JOIN owners AS o ON o.id = s.owner_id LEFT JOIN task_runs AS t ON t.id = s.holder_id"
+    " LEFT JOIN flow_runs AS f ON f.id = s.holder_id WHERE l.name = ? AND s.lease_expires > ? ORDER BY s.id"
+)
 _LAST = 2**62  # the place of a request that is not in the queue: behind everybody
-
-_Db = sqlite3.Cursor | sqlite3.Connection
 
 
 class _Limit(NamedTuple):
@@ -81,7 +102,7 @@ class _Limit(NamedTuple):
         """How many slots have not decayed yet, with the fraction of the next one."""
         return max(0.0, self.decaying - self.decay * max(0, now - self.since) / 1e6)
 
-    def taken(self, db: _Db, now: int, place: int, only_alive: bool = False) -> int:
+    def taken(self, db: Cursor, now: int, place: int, only_alive: bool = False) -> int:
         """The slots that a request at this place in the queue cannot have."""
         query = _FIRST if self.decay else _HELD_OR_FIRST
         if only_alive:
@@ -105,10 +126,10 @@ class _Limit(NamedTuple):
 
 
 def write_limit(
-    db: _Db, owner: int | None, name: str, limit: int, active: bool, decay: float, now: int
+    db: Cursor, owner: int | None, name: str, limit: int, active: bool, decay: float, now: int
 ) -> ConcurrencyLimit:
     """See `LimitStore.write_limit`."""
-    known = _find(db, [name])
+    known = _find(db, [name], _LOCK)
     values = {
         "id": new_id(),
         "name": name,
@@ -123,7 +144,7 @@ def write_limit(
     return read_limits(db, [name], now)[0]
 
 
-def read_limits(db: _Db, names: Sequence[str] | None, now: int) -> list[ConcurrencyLimit]:
+def read_limits(db: Cursor, names: Sequence[str] | None, now: int) -> list[ConcurrencyLimit]:
     """See `LimitStore.read_limits`."""
     found = map(_Limit._make, db.execute(_FIND_ALL).fetchall()) if names is None else _find(db, sorted(names))
     records: list[ConcurrencyLimit] = []
@@ -134,7 +155,37 @@ def read_limits(db: _Db, names: Sequence[str] | None, now: int) -> list[Concurre
     return records
 
 
-def delete_limit(db: _Db, owner: int | None, name: str) -> bool:
+def read_holders(db: Cursor, name: str, now: int) -> list[SlotHolder]:
+    """See `LimitStore.read_slot_holders`."""
+    found = [_holder(*row) for row in db.execute(_HOLDERS, (name, now)).fetchall()]
+    return sorted(found, key=lambda holder: holder.acquired is None)
+
+
+def _holder(
+    slots: int,
+    requested: int,
+    acquired: int | None,
+    expires: int,
+    kind: str | None,
+    key: bytes | None,
+    run_name: str | None,
+    host: str | None,
+    pid: int | None,
+) -> SlotHolder:
+    return SlotHolder(
+        slots=slots,
+        requested=requested,
+        acquired=acquired,
+        lease_expires=expires,
+        holder_type=kind,
+        holder_id=None if key is None else UUID(bytes=key),
+        run_name=run_name,
+        host=host,
+        pid=pid,
+    )
+
+
+def delete_limit(db: Cursor, owner: int | None, name: str) -> bool:
     """See `LimitStore.delete_limit`."""
     for limit in _find(db, [name]):
         db.execute("DELETE FROM slots WHERE limit_id = ?", (limit.key,))
@@ -143,9 +194,9 @@ def delete_limit(db: _Db, owner: int | None, name: str) -> bool:
     return False
 
 
-def take(db: _Db, owner: int | None, request: SlotRequest, now: int, wait_until: int | None) -> SlotAnswer:
+def take(db: Cursor, owner: int | None, request: SlotRequest, now: int, wait_until: int | None) -> SlotAnswer:
     """See `LimitStore.take_slots`."""
-    limits, answer = _look_up(db, request)
+    limits, answer = _look_up(db, request, _LOCK)
     if answer.refusal is None:
         place = _place(db, request)
         for limit in limits:
@@ -158,15 +209,18 @@ def take(db: _Db, owner: int | None, request: SlotRequest, now: int, wait_until:
         else:
             _grant(db, owner, request, limits, place, now)
             answer.granted = True
+            if place != _LAST:  # there may be room for more than one
+                answer.next_waiters = _next_waiters(db, limits)
             return answer
         if wait_until is not None:
             _keep_place(db, owner, request, limits, place, now, wait_until)
+            answer.place = _place(db, request) if place == _LAST else place
             return answer
     db.execute(_DROP, (request.lease_key,))
     return answer
 
 
-def may_take(db: _Db, request: SlotRequest, now: int) -> bool:
+def may_take(db: Cursor, request: SlotRequest, now: int) -> bool:
     """See `LimitStore.may_take_slots`."""
     limits, answer = _look_up(db, request)
     if answer.refusal is not None:
@@ -177,44 +231,60 @@ def may_take(db: _Db, request: SlotRequest, now: int) -> bool:
     )
 
 
-def renew(db: _Db, owner: int | None, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:
+def renew(db: Cursor, owner: int | None, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:
     """See `LimitStore.renew_slots`."""
     return {key for key, until in leases if not db.execute(_KEEP_PLACE, (until, key)).rowcount}
 
 
-def release(db: _Db, owner: int | None, lease_key: bytes, now: int, occupancy_seconds: float) -> None:
-    """See `LimitStore.release_slots`."""
-    rows = db.execute(
-        "SELECT limit_id, slots FROM slots WHERE lease_id = ? AND acquired IS NOT NULL", (lease_key,)
-    ).fetchall()
+def release(
+    db: Cursor, owner: int | None, lease_key: bytes, now: int, occupancy_seconds: float
+) -> dict[str, str]:
+    """See `LimitStore.release_slots`. The owners whose turn it may be, by the names of the limits."""
+    rows = db.execute(_CONCERNED, (lease_key,)).fetchall()
     db.execute(_DROP, (lease_key,))
-    for limit_key, slots in rows:
-        row = db.execute(_FIND_BY_ID, (limit_key,)).fetchone()
-        if row is None:
+    limits: list[_Limit] = []
+    for slots, acquired, *columns in rows:
+        limit = _Limit(*columns)
+        limits.append(limit)
+        if acquired is None:
             continue
-        limit = _Limit._make(row)
         before = occupancy_seconds if limit.occupancy is None else limit.occupancy
         average = max(MINIMUM_OCCUPANCY_SECONDS, before + _WEIGHT * (occupancy_seconds - before))
         db.execute(
-            "UPDATE concurrency_limits SET avg_slot_occupancy_seconds = ? WHERE id = ?", (average, limit_key)
+            "UPDATE concurrency_limits SET avg_slot_occupancy_seconds = ? WHERE id = ?", (average, limit.key)
         )
         if limit.decay:
             _set_decaying(db, limit, max(0.0, limit.left(now) - slots), now)
+    return _next_waiters(db, limits)
 
 
-def drop_slots_of_owner(db: _Db, owner: int) -> None:
+def _next_waiters(db: Cursor, limits: Sequence[_Limit]) -> dict[str, str]:
+    """The keys of the owners that are first in the queues of some limits, by the names of the limits."""
+    found = ((limit.name, db.execute(_NEXT, (limit.key,)).fetchone()) for limit in limits)
+    return {name: row[0] for name, row in found if row is not None}
+
+
+def rivals(db: Cursor, names: Sequence[str], host: str, boot: str) -> list[int]:
+    """See `LimitStore.read_rivals`."""
+    query = _RIVALS.format(",".join("?" * len(names)))
+    return [pid for (pid,) in db.execute(query, (host, boot, *names)).fetchall()]
+
+
+def drop_slots_of_owner(db: Cursor, owner: int) -> None:
     """Free what a process held or waited for: it has ended, or is dead."""
     db.execute("DELETE FROM slots WHERE owner_id = ?", (owner,))
 
 
-def _find(db: _Db, names: Sequence[str]) -> list[_Limit]:
-    rows = (db.execute(_FIND, (name,)).fetchone() for name in names)
-    return [_Limit._make(row) for row in rows if row is not None]
+def _find(db: Cursor, names: Sequence[str], lock: str = "") -> list[_Limit]:
+    if not names:
+        return []
+    query = _FIND.format(",".join("?" * len(names))) + lock
+    return [_Limit(*row) for row in db.execute(query, tuple(names)).fetchall()]
 
 
-def _look_up(db: _Db, request: SlotRequest) -> tuple[list[_Limit], SlotAnswer]:
+def _look_up(db: Cursor, request: SlotRequest, lock: str = "") -> tuple[list[_Limit], SlotAnswer]:
     """The active limits of a request, and an answer that says so far only whether there is hope."""
-    found = _find(db, request.names)
+    found = _find(db, request.names, lock)
     names = {limit.name for limit in found}
     missing = [name for name in request.names if name not in names]
     limits = [limit for limit in found if limit.active]
@@ -233,13 +303,13 @@ def _look_up(db: _Db, request: SlotRequest) -> tuple[list[_Limit], SlotAnswer]:
     return limits, answer
 
 
-def _place(db: _Db, request: SlotRequest) -> int:
+def _place(db: Cursor, request: SlotRequest) -> int:
     (place,) = db.execute(_PLACE, (request.lease_key,)).fetchone()
     return _LAST if place is None else int(place)
 
 
 def _grant(
-    db: _Db, owner: int | None, request: SlotRequest, limits: list[_Limit], place: int, now: int
+    db: Cursor, owner: int | None, request: SlotRequest, limits: list[_Limit], place: int, now: int
 ) -> None:
     if place != _LAST:
         db.execute(_DROP, (request.lease_key,))
@@ -251,7 +321,7 @@ def _grant(
 
 
 def _keep_place(
-    db: _Db,
+    db: Cursor,
     owner: int | None,
     request: SlotRequest,
     limits: list[_Limit],
@@ -271,7 +341,7 @@ def _keep_place(
 
 
 def _insert(
-    db: _Db,
+    db: Cursor,
     owner: int | None,
     request: SlotRequest,
     limit: _Limit,
@@ -293,7 +363,7 @@ def _retry_after(limit: _Limit, request: SlotRequest, taken: int, now: int) -> f
     return max(0.0, (left - (limit.limit - request.slots - before_us)) / limit.decay)
 
 
-def _set_decaying(db: _Db, limit: _Limit, slots: float, now: int) -> None:
+def _set_decaying(db: Cursor, limit: _Limit, slots: float, now: int) -> None:
     db.execute(
         "UPDATE concurrency_limits SET decaying_slots = ?, decaying_since = ? WHERE id = ?",
         (slots, now, limit.key),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
+import base64
 
 from mainspring.store.pauses import Holder, PauseRecord, SuspensionRequest
 from mainspring.store.rows import Row, tidied
+from mainspring.store.statements import Cursor
 
 __all__ = [
     "answer",
@@ -20,12 +21,13 @@ __all__ = [
     "suspension",
 ]
 
+_PICKLED = "pickled:"
 _COLUMNS = 'flow_run_id, key, root_id, requested, expires, suspends, "schema", type, answered, input, problem, closed'
 _OPEN = (
     'INSERT INTO pauses (flow_run_id, key, root_id, requested, expires, suspends, "schema", type)'
     " VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (flow_run_id, key) DO UPDATE SET root_id = excluded.root_id,"
     " requested = excluded.requested, expires = excluded.expires, suspends = excluded.suspends,"
-    ' "schema" = excluded."schema", type = excluded.type, closed = NULL WHERE answered IS NULL'
+    ' "schema" = excluded."schema", type = excluded.type, closed = NULL WHERE pauses.answered IS NULL'
 )
 _ONE = " WHERE flow_run_id = ? AND key = ?"
 _ANSWER = (
@@ -39,10 +41,14 @@ _SELECT_OPEN = (
     f"{_SELECT} WHERE (root_id = ? OR flow_run_id = ?) AND answered IS NULL AND closed IS NULL"
     " ORDER BY requested, flow_run_id, key"
 )
+_SUSPEND = (
+    "INSERT INTO suspensions VALUES (?,?,?) ON CONFLICT (flow_run_id) DO UPDATE SET"
+    " requested = excluded.requested, expires = excluded.expires"
+)
 _HOLDER = "SELECT r.owner_id, o.ended FROM flow_runs r LEFT JOIN owners o ON o.id = r.owner_id WHERE r.id = ?"
 
 
-def open_pause(db: sqlite3.Cursor, owner: int | None, given: PauseRecord) -> PauseRecord:
+def open_pause(db: Cursor, owner: int | None, given: PauseRecord) -> PauseRecord:
     """See `PauseRows.open_pause`."""
     row = (
         given.flow_run_key,
@@ -50,7 +56,7 @@ def open_pause(db: sqlite3.Cursor, owner: int | None, given: PauseRecord) -> Pau
         given.root_key,
         given.requested,
         given.expires,
-        given.suspends,
+        int(given.suspends),
         given.schema,
         given.type,
     )
@@ -60,51 +66,51 @@ def open_pause(db: sqlite3.Cursor, owner: int | None, given: PauseRecord) -> Pau
 
 
 def answer(
-    db: sqlite3.Cursor, owner: int | None, run_key: bytes, key: str, now: int, content: str | bytes | None
+    db: Cursor, owner: int | None, run_key: bytes, key: str, now: int, content: str | bytes | None
 ) -> bool:
     """See `PauseRows.answer_pause`."""
-    return db.execute(_ANSWER, tidied((now, content, run_key, key))).rowcount == 1
+    return db.execute(_ANSWER, tidied((now, _as_text(content), run_key, key))).rowcount == 1
 
 
-def refuse(db: sqlite3.Cursor, owner: int | None, run_key: bytes, key: str, problem: str) -> None:
+def refuse(db: Cursor, owner: int | None, run_key: bytes, key: str, problem: str) -> None:
     """See `PauseRows.refuse_answer`."""
     db.execute(_REFUSE, tidied((problem, run_key, key)))
 
 
-def close(db: sqlite3.Cursor, owner: int | None, run_key: bytes, key: str, now: int) -> bool:
+def close(db: Cursor, owner: int | None, run_key: bytes, key: str, now: int) -> bool:
     """See `PauseRows.close_pause`."""
     return db.execute(_CLOSE, tidied((now, run_key, key))).rowcount == 1
 
 
-def pause(db: sqlite3.Connection, run_key: bytes, key: str) -> PauseRecord | None:
+def pause(db: Cursor, run_key: bytes, key: str) -> PauseRecord | None:
     """See `PauseRows.read_pause`."""
     row = db.execute(f"{_SELECT}{_ONE}", tidied((run_key, key))).fetchone()
     return None if row is None else _record(row)
 
 
-def open_pauses(db: sqlite3.Connection, run_key: bytes) -> list[PauseRecord]:
+def open_pauses(db: Cursor, run_key: bytes) -> list[PauseRecord]:
     """See `PauseRows.read_open_pauses`."""
     return [_record(row) for row in db.execute(_SELECT_OPEN, (run_key, run_key)).fetchall()]
 
 
-def request_suspension(db: sqlite3.Cursor, owner: int | None, request: SuspensionRequest) -> None:
+def request_suspension(db: Cursor, owner: int | None, request: SuspensionRequest) -> None:
     """See `PauseRows.request_suspension`."""
     row = request.flow_run_key, request.requested, request.expires
-    db.execute("INSERT OR REPLACE INTO suspensions VALUES (?,?,?)", row)
+    db.execute(_SUSPEND, row)
 
 
-def suspension(db: sqlite3.Connection, run_key: bytes) -> SuspensionRequest | None:
+def suspension(db: Cursor, run_key: bytes) -> SuspensionRequest | None:
     """See `PauseRows.read_suspension`."""
     row = db.execute("SELECT * FROM suspensions WHERE flow_run_id = ?", (run_key,)).fetchone()
     return None if row is None else SuspensionRequest(*row)
 
 
-def drop_suspension(db: sqlite3.Cursor, owner: int | None, run_key: bytes) -> None:
+def drop_suspension(db: Cursor, owner: int | None, run_key: bytes) -> None:
     """See `PauseRows.drop_suspension`."""
     db.execute("DELETE FROM suspensions WHERE flow_run_id = ?", (run_key,))
 
 
-def holder(db: sqlite3.Connection, owner: int | None, run_key: bytes) -> Holder:
+def holder(db: Cursor, owner: int | None, run_key: bytes) -> Holder:
     """See `PauseRows.read_holder`; what has no owner is in memory."""
     row = db.execute(_HOLDER, (run_key,)).fetchone()
     if row is None:
@@ -113,6 +119,17 @@ def holder(db: sqlite3.Connection, owner: int | None, run_key: bytes) -> Holder:
     if found is None or found == owner:
         return "us"
     return "others" if ended is None else "nobody"
+
+
+def _as_text(content: str | bytes | None) -> str | None:
+    """The answer for a column of texts: JSON as it is, which never begins like what is pickled."""
+    return _PICKLED + base64.b85encode(content).decode() if isinstance(content, bytes) else content
+
+
+def _from_column(content: str | bytes | None) -> str | bytes | None:
+    if isinstance(content, str) and content.startswith(_PICKLED):
+        return base64.b85decode(content.removeprefix(_PICKLED))
+    return content  # bytes: an earlier version has written it
 
 
 def _record(row: Row) -> PauseRecord:
@@ -128,7 +145,7 @@ def _record(row: Row) -> PauseRecord:
         schema=schema,
         type=kind,
         answered=answered,
-        input=content,
+        input=_from_column(content),
         problem=problem,
         closed=closed,
     )

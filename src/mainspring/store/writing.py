@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -30,8 +29,16 @@ from mainspring.store.rows import (
     tidied,
     update_row,
 )
+from mainspring.store.statements import Cursor
 
 __all__ = ["Writing", "write_cache_keys", "write_changes", "write_logs"]
+
+
+_ATTEMPT = "SELECT run_count FROM flow_runs WHERE id = ? /*postgres: FOR SHARE */"
+_KNOWN_LINE = (
+    "SELECT 1 FROM logs WHERE timestamp = ? AND message = ? AND logger = ?"
+    " AND coalesce(task_run_id, flow_run_id) = ?"
+)
 
 
 class Writing(NamedTuple):
@@ -57,7 +64,7 @@ class Writing(NamedTuple):
 
 
 def write_changes(
-    db: sqlite3.Cursor, changes: Sequence[Change], owner: int | None, tidy: bool = False
+    db: Cursor, changes: Sequence[Change], owner: int | None, tidy: bool = False, careful: bool = False
 ) -> list[Change]:
     """Write each change that follows what is there, and return the others.
 
@@ -65,10 +72,11 @@ def write_changes(
         db: A cursor, in a transaction; one for all statements, as each costs time to make.
         changes: What to write.
         owner: The id of the owner to note for the runs; None leaves it as it is.
-        tidy: Replace what UTF-8 cannot hold.
+        tidy: Replace what the database cannot hold.
+        careful: Do not take runs for new that look so: an interrupted call may have written them.
 
     Raises:
-        sqlite3.Error: The caller has to roll back.
+        Exception: Of the database; the caller has to roll back. Without ``careful``, also because a run is there.
     """
     refused: list[Change] = []
     pending: list[Row] = []  # rows of states; one call for all of them saves time
@@ -77,7 +85,9 @@ def write_changes(
             refused.append(change)
             abandon_files(db, change.attachments, tidy)
             continue
-        if change.follows is not None or not _insert(db, change, owner, tidy, pending):
+        if change.follows is None and not (careful and _is_there(db, change.run)):
+            _insert(db, change, owner, tidy, pending)
+        else:
             # its position counts what is in the table
             _flush(db, tidy, pending)
             written = _append(db, change, owner, tidy, pending)
@@ -93,37 +103,52 @@ def write_changes(
     return refused
 
 
-def _is_late(db: sqlite3.Cursor, change: Change) -> bool:
+def _is_late(db: Cursor, change: Change) -> bool:
     """Whether a task run brings a result of an attempt of its flow run that another one has followed since."""
     run = change.run
     if not isinstance(run, TaskRun) or run.flow_run_key is None or not run.flow_run_run_count:
         return False
     if all(isinstance(each, Withdrawal | CrashHooks) for each in change.attachments):
         return False
-    found = db.execute("SELECT run_count FROM flow_runs WHERE id = ?", (run.flow_run_key,)).fetchone()
+    found = db.execute(_ATTEMPT, (run.flow_run_key,)).fetchone()
     return found is not None and found[0] > run.flow_run_run_count
 
 
-def write_logs(db: sqlite3.Cursor, logs: Sequence[LogEntry], tidy: bool = False) -> None:
+def write_logs(db: Cursor, logs: Sequence[LogEntry], tidy: bool = False, careful: bool = False) -> None:
     """Write log lines; the arguments are those of `write_changes`."""
     rows = [log_row(entry) for entry in logs]
-    db.executemany(INSERT_LOG, [tidied(row) for row in rows] if tidy else rows)
+    if tidy:
+        rows = [tidied(row) for row in rows]
+    if careful:
+        rows = [row for row in rows if not _is_known(db, row)]
+    db.executemany(INSERT_LOG, rows)
 
 
-def write_cache_keys(db: sqlite3.Cursor, keys: Sequence[CacheKey], tidy: bool = False) -> None:
+def _is_known(db: Cursor, row: Row) -> bool:
+    """Whether a line of a run was written before: the same text at the same microsecond."""
+    flow_run_key, task_run_key, at, _, logger, message = row
+    key = task_run_key or flow_run_key
+    return key is not None and db.execute(_KNOWN_LINE, (at, message, logger, key)).fetchone() is not None
+
+
+def write_cache_keys(db: Cursor, keys: Sequence[CacheKey], tidy: bool = False) -> None:
     """Write cache keys; the arguments are those of `write_changes`."""
     rows = [cache_key_row(entry) for entry in keys]
     db.executemany(INSERT_CACHE_KEY, [tidied(row) for row in rows] if tidy else rows)
 
 
-def _flush(db: sqlite3.Cursor, tidy: bool, pending: list[Row]) -> None:
+def _flush(db: Cursor, tidy: bool, pending: list[Row]) -> None:
     if pending:
         db.executemany(INSERT_STATE, [tidied(row) for row in pending] if tidy else pending)
         pending.clear()
 
 
-def _insert(db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, pending: list[Row]) -> bool:
-    """Write a run that is new; False if it is there already."""
+def _is_there(db: Cursor, run: Run) -> bool:
+    return db.execute(table_of(run).newest, (run.key,)).fetchone() is not None
+
+
+def _insert(db: Cursor, change: Change, owner: int | None, tidy: bool, pending: list[Row]) -> None:
+    """Write a run that is new."""
     run = change.run
     states = change.states
     key = run.key
@@ -142,18 +167,14 @@ def _insert(db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, p
         rows.append(state_row(key, position, state, attempt))
     table = table_of(run)
     row = table.insert_row(run, projection, owner)
-    try:
-        db.execute(table.insert, tidied(row) if tidy else row)
-    except sqlite3.IntegrityError:
-        return False
+    db.execute(table.insert, tidied(row) if tidy else row)
     pending += rows
     if isinstance(run, FlowRun):
         _keep_resumption(db, run, tidy)
-    return True
 
 
 def _append(
-    db: sqlite3.Cursor, change: Change, owner: int | None, tidy: bool, pending: list[Row]
+    db: Cursor, change: Change, owner: int | None, tidy: bool, pending: list[Row]
 ) -> list[State] | None:
     """Write further states of a run, and return those that were not there yet.
 
@@ -179,7 +200,7 @@ def _append(
     return states
 
 
-def _keep_resumption(db: sqlite3.Cursor, run: FlowRun, tidy: bool) -> None:
+def _keep_resumption(db: Cursor, run: FlowRun, tidy: bool) -> None:
     """Write how to go on with the run, if that is known here."""
     if run.resumption is not None:
         row = resumption_row(run.key, run.resumption)

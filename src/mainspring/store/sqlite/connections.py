@@ -8,10 +8,10 @@ from pathlib import Path
 
 from mainspring import clock
 from mainspring.exceptions import StoreCorrupt, StoreError, StoreMissing, StoreUnavailable
-from mainspring.store import schema
 from mainspring.store.protocol import Durability
+from mainspring.store.sqlite import schema
 
-__all__ = ["Database", "Link", "translated"]
+__all__ = ["Database", "Link", "primary_code", "translated"]
 
 BUSY_SECONDS = 30.0
 MEMORY = ":memory:"

@@ -1,0 +1,499 @@
+"""The run store in an SQL database, whichever it is: everything but connections and transactions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Concatenate, NoReturn, ParamSpec, TypeVar
+
+from mainspring import clock
+from mainspring.exceptions import OwnershipLost, StoreError
+from mainspring.locking.processes import boot_id
+from mainspring.runs import FlowRun, Resumption, TaskRun
+from mainspring.states import State
+from mainspring.store import aging, deleting, keeping, locks, queries, slots
+from mainspring.store.aging import Ended, OldResult
+from mainspring.store.bells import LOCKS, SLOTS, Bell
+from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotRequest
+from mainspring.store.losses import Loss, Losses
+from mainspring.store.owners import Identity, Owner, holding_dead, suspects
+from mainspring.store.protocol import CacheKey, Change, HeldLock, LogEntry, RunFilter
+from mainspring.store.reading import StoredResults
+from mainspring.store.requests import Requests
+from mainspring.store.results import CrashHooks, KeptResult, Leftovers, Settlement
+from mainspring.store.settling import settle
+from mainspring.store.statements import Cursor
+from mainspring.store.writing import Writing, write_cache_keys, write_changes, write_logs
+
+__all__ = ["RowExists", "SQLRunStore"]
+
+P = ParamSpec("P")
+_TRIES = 3
+
+R = TypeVar("R", TaskRun, FlowRun, TaskRun | FlowRun)
+T = TypeVar("T")
+
+
+class RowExists(StoreError):  # noqa: N818 - names a situation
+    """A row that was to be inserted is there already."""
+
+
+class SQLRunStore(Requests, ABC):
+    """What the run stores in databases have in common. Safe to use from any thread.
+
+    Args:
+        host_id: What tells this host from others; its name when omitted.
+        lease_seconds: For how long other hosts wait for a sign of life of this process.
+        owners: The folder of the locks by which processes on this host know of one another; None if there are no
+            others.
+
+    Attributes:
+        losses: What this process has lost because others took it for dead.
+        lease_seconds: As given.
+        has_settled: Dead owners were settled here; for whoever looks after their hooks, who sets it back.
+        on_holding: Called when slots or a lock were taken: the lease has to be renewed from then on.
+        look_seconds: How often a process may look at what others have asked of it.
+        bell: Wakes those who wait in other processes.
+    """
+
+    look_seconds = 0.1
+
+    bell: Bell
+
+    def __init__(self, host_id: str | None, lease_seconds: float, owners: Path | None) -> None:
+        self.losses = Losses()
+        self.on_holding: Callable[[], object] | None = None
+        self.has_settled = False
+        self.lease_seconds = lease_seconds
+        self._identity = Identity.of(host_id, lease_seconds)
+        self.host = self._identity.host
+        self._owners = owners
+        self._owner: Owner | None = None
+        self._clock = clock.current()  # leases are of the process, whatever the context of a caller says
+        self._results = StoredResults(self)
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """See `RunStore.url`."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    # What a database has to do
+
+    @abstractmethod
+    def _transact_once(
+        self, work: Callable[Concatenate[Cursor, int | None, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`_transact`, for work that may meet what it has done before.
+
+        Raises:
+            RowExists: It has, or it cannot be told whether it was done, as the connection broke. It had asked nothing.
+        """
+
+    def _transact(
+        self, work: Callable[Concatenate[Cursor, int | None, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        for _ in range(_TRIES):
+            try:
+                return self._transact_once(work, *args, **kwargs)
+            except RowExists:
+                continue
+        return self._transact_once(work, *args, **kwargs)
+
+    @abstractmethod
+    def _change(self, work: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call ``work`` with a cursor and the arguments in one transaction, in nobody's name.
+
+        Raises:
+            StoreError: The database has refused; nothing was changed.
+        """
+
+    @abstractmethod
+    def _fetch(self, query: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`_read`, for what is asked for at every turn and should cost little where it is asked by a writer."""
+
+    def _renew(self, cursor: Cursor, owner: Owner) -> None:
+        """Renew the lease, inside of a transaction in which nobody can end it: what it says holds to the commit.
+
+        Raises:
+            OwnershipLost: It is too late.
+        """
+        if not owner.renew(cursor, self._clock.now() + self._identity.lease):
+            self._be_lost(cursor, owner)
+
+    def _be_lost(self, cursor: Cursor, owner: Owner) -> NoReturn:
+        """Note that this process was found dead, and be a new one from now on."""
+        loss = Loss(*owner.end_in(cursor), self.url, self._clock.now())
+        self._owner = None
+        owner.discard()
+        self.losses.note(loss)
+        raise loss.error("A write")
+
+    def _leave(self, cursor: Cursor | None) -> None:
+        """Give up what this process holds and, unless runs are left, its ownership; without a cursor only the lock."""
+        self.bell.close()
+        owner, self._owner = self._owner, None
+        if owner is None:
+            return
+        has_ended = False
+        try:
+            if cursor is not None:
+                slots.drop_slots_of_owner(cursor, owner.id)
+                locks.drop_locks_of_owner(cursor, owner.id)
+                has_ended = owner.end(cursor, clock.current().now())
+        finally:
+            owner.discard() if has_ended else owner.abandon()
+
+    def _forget_owner(self) -> None:
+        """In a forked child: ownership is the parent's."""
+        if self._owner is not None:
+            self._owner.abandon()
+            self._owner = None
+        self.bell.abandon()
+        self.losses.abandon()
+
+    def _own_key(self) -> str:
+        """The key of the owner that this process is."""
+        owner = self._owner
+        if owner is None:
+            self._transact(_do_nothing)
+            owner = self._owner
+        return "" if owner is None else owner.key
+
+    # Writing
+
+    def write(
+        self,
+        changes: Sequence[Change],
+        logs: Sequence[LogEntry] = (),
+        cache_keys: Sequence[CacheKey] = (),
+        results: Sequence[KeptResult] = (),
+    ) -> list[Change]:
+        """See `RunStore.write`."""
+        if not changes and not logs and not cache_keys and not results:
+            return []
+        writing = Writing(changes, logs, cache_keys, results)
+        tidy = careful = False
+        while True:
+            try:
+                return self._transact_once(_write_history, self.losses, writing, tidy, careful)
+            except OwnershipLost:  # has been told; what is not lost is still to be written
+                continue
+            except UnicodeError:  # a text with lone surrogates, which nobody should pay to look for
+                if tidy:
+                    raise
+                tidy = True
+            except RowExists:
+                if careful:
+                    raise
+                careful = True
+
+    def delete_runs(self, keys: Sequence[bytes], cached_results: bool = False) -> int:
+        """See `RunStore.delete_runs`."""
+        return sum(
+            deleting.delete_trees(self._change, self._read(deleting.plan, some), cached_results)
+            for some in deleting.batches(keys)
+        )
+
+    def count_deletable_runs(self, keys: Sequence[bytes]) -> int:
+        """See `RunStore.count_deletable_runs`."""
+        trees = (tree for some in deleting.batches(keys) for tree in self._read(deleting.plan, some))
+        return sum(1 + len(tree.inside) for tree in trees)
+
+    # What is old
+
+    def find_ended_runs(self, which: Ended) -> list[bytes]:
+        """See `AgingRows.find_ended_runs`."""
+        return self._read(aging.ended_runs, which)
+
+    def read_results_without_runs(self, before: int, after: str, limit: int) -> list[OldResult]:
+        """See `AgingRows.read_results_without_runs`."""
+        return self._read(aging.results_without_runs, before, after, limit)
+
+    def delete_old_results(self, results: Sequence[OldResult]) -> int:
+        """See `AgingRows.delete_old_results`."""
+        return self._change(aging.delete_results, results)
+
+    def read_files(self) -> set[str]:
+        """See `AgingRows.read_files`."""
+        return self._read(aging.files)
+
+    def read_places_elsewhere(self) -> list[str]:
+        """See `AgingRows.read_places_elsewhere`."""
+        return self._read(aging.places_elsewhere)
+
+    def delete_remains(self, before: int) -> None:
+        """See `AgingRows.delete_remains`."""
+        self._change(aging.delete_remains, before)
+
+    # Life and death
+
+    def renew_lease(self) -> bool:
+        """See `RunStore.renew_lease`."""
+        return False if self._owner is None else self._transact(self._renew_and_look)
+
+    def _renew_and_look(self, cursor: Cursor, _: int | None) -> bool:
+        owner = self._owner
+        if owner is None:
+            return False
+        self._renew(cursor, owner)
+        return owner.is_holding(cursor)
+
+    def settle_dead_owners(self) -> list[TaskRun | FlowRun]:
+        """See `RunStore.settle_dead_owners`."""
+        settled: list[TaskRun | FlowRun] = []
+        if self._owners is None:
+            return settled
+        now = self._clock.now()
+        for suspect in self._fetch(suspects, self._identity, now):
+            with holding_dead(suspect, self._owners) as is_dead:
+                if is_dead:
+                    settled += self._change(settle, suspect, now, self._identity)
+                    self.has_settled = True
+                    self.bell.ring(SLOTS, "")
+                    self.bell.ring(LOCKS, "")
+        return settled
+
+    def read_crash_hooks(self) -> list[CrashHooks]:
+        """See `RunStore.read_crash_hooks`."""
+        return self._fetch(queries.crash_hooks)
+
+    def claim_crash_hooks(self, run_key: bytes) -> bool:
+        """See `RunStore.claim_crash_hooks`."""
+        return self._transact(_claim_crash_hooks, run_key)
+
+    # Limits
+
+    def write_limit(
+        self, name: str, limit: int, active: bool, slot_decay_per_second: float
+    ) -> ConcurrencyLimit:
+        """See `LimitStore.write_limit`."""
+        now = clock.current().now()
+        written = self._transact(slots.write_limit, name, limit, active, slot_decay_per_second, now)
+        self.bell.ring(SLOTS, name)
+        return written
+
+    def read_limits(self, names: Sequence[str] | None = None) -> list[ConcurrencyLimit]:
+        """See `LimitStore.read_limits`."""
+        return self._read(slots.read_limits, names, clock.current().now())
+
+    def read_slot_holders(self, name: str) -> list[SlotHolder]:
+        """See `LimitStore.read_slot_holders`."""
+        return self._read(slots.read_holders, name, clock.current().now())
+
+    def delete_limit(self, name: str) -> bool:
+        """See `LimitStore.delete_limit`."""
+        is_deleted = self._transact(slots.delete_limit, name)
+        self.bell.ring(SLOTS, name)
+        return is_deleted
+
+    def take_slots(self, request: SlotRequest, now: int, wait_until: int | None) -> SlotAnswer:
+        """See `LimitStore.take_slots`."""
+        answer = self._transact(_take_slots, self.losses, request, now, wait_until)
+        self._ring_for_slots(answer.next_waiters)
+        if answer.granted and self.on_holding is not None:
+            self.on_holding()
+        return answer
+
+    def may_take_slots(self, request: SlotRequest, now: int) -> bool:
+        """See `LimitStore.may_take_slots`."""
+        return self._read(slots.may_take, request, now)
+
+    def read_rivals(self, names: Sequence[str]) -> list[int]:
+        """See `LimitStore.read_rivals`."""
+        boot = boot_id()
+        return [] if boot is None or not names else self._read(slots.rivals, names, self._identity.host, boot)
+
+    def renew_slots(self, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:
+        """See `LimitStore.renew_slots`."""
+        return self._transact(slots.renew, leases)
+
+    def release_slots(self, lease_key: bytes, now: int, occupancy_seconds: float) -> None:
+        """See `LimitStore.release_slots`."""
+        self._ring_for_slots(self._transact(slots.release, lease_key, now, occupancy_seconds))
+
+    def _ring_for_slots(self, owners: dict[str, str]) -> None:
+        ours = None if self._owner is None else self._owner.key
+        for name, key in owners.items():
+            if key != ours:  # who waits here is woken by whoever gives back
+                self.bell.ring(SLOTS, name, [key])
+
+    # Locks
+
+    def take_lock(self, key: str, holder: str, now: int, expires: int | None) -> HeldLock | None:
+        """See `RunStore.take_lock`."""
+        held = self._transact(_take_lock, self.losses, key, holder, now, expires)
+        if held is None and self.on_holding is not None:
+            self.on_holding()
+        return held
+
+    def release_lock(self, key: str, holder: str, now: int) -> bool:
+        """See `RunStore.release_lock`."""
+        is_released = self._transact(locks.release, key, holder, now)
+        if is_released:
+            self.bell.ring(LOCKS, key)
+        return is_released
+
+    def read_lock(self, key: str, now: int) -> HeldLock | None:
+        """See `RunStore.read_lock`."""
+        owner = self._owner
+        return self._read(locks.read, key, now, None if owner is None else owner.id)
+
+    # Results and transactions
+
+    def read_result(self, key: str) -> KeptResult | None:
+        """See `ResultRows.read_result`."""
+        return self._fetch(keeping.read_result, key)
+
+    def delete_result(self, key: str) -> bool:
+        """See `ResultRows.delete_result`."""
+        return self._transact(keeping.delete_result, key)
+
+    def open_settlement(self, settlement: Settlement, run_keys: Sequence[bytes]) -> bool:
+        """See `ResultRows.open_settlement`."""
+        return self._transact(keeping.open_settlement, settlement, run_keys)
+
+    def advance_settlement(self, key: bytes, begun: int) -> bool:
+        """See `ResultRows.advance_settlement`."""
+        return self._transact(keeping.advance_settlement, key, begun)
+
+    def claim_settlement(self, key: bytes, new_key: bytes) -> bool:
+        """See `ResultRows.claim_settlement`."""
+        return self._transact(keeping.claim_settlement, key, new_key)
+
+    def close_settlement(
+        self,
+        key: bytes | None,
+        publish: Sequence[bytes] = (),
+        drop: Sequence[bytes] = (),
+        results: Sequence[KeptResult] = (),
+    ) -> bool:
+        """See `ResultRows.close_settlement`."""
+        now = clock.current().now()
+        return self._transact(keeping.close_settlement, key, publish, drop, results, now)
+
+    def read_leftovers(self, root_key: bytes) -> Leftovers:
+        """See `ResultRows.read_leftovers`."""
+        return self._read(keeping.read_leftovers, root_key)
+
+    def read_unused_files(self) -> list[str]:
+        """See `ResultRows.read_unused_files`."""
+        return self._read(keeping.read_unused_files)
+
+    def forget_unused_files(self, files: Sequence[str]) -> None:
+        """See `ResultRows.forget_unused_files`."""
+        self._transact(keeping.forget_unused_files, files)
+
+    # Reading
+
+    def read_flow_runs(self, where: RunFilter) -> list[FlowRun]:
+        """See `RunStore.read_flow_runs`."""
+        return self._with_results(self._read(queries.flow_runs, where))
+
+    def read_task_runs(self, where: RunFilter) -> list[TaskRun]:
+        """See `RunStore.read_task_runs`."""
+        return self._with_results(self._read(queries.task_runs, where))
+
+    def read_run(self, key: bytes) -> TaskRun | FlowRun | None:
+        """See `RunStore.read_run`."""
+        found = self._read(queries.run, key)
+        return None if found is None else self._with_results([found])[0]
+
+    def read_resumptions(self, keys: Sequence[bytes]) -> dict[bytes, Resumption]:
+        """See `RunStore.read_resumptions`."""
+        return self._read(queries.resumptions, keys)
+
+    def read_states(self, key: bytes) -> list[State]:
+        """See `RunStore.read_states`."""
+        found = self._read(queries.states, key)
+        for state in found:
+            self._results.open_for(state)
+        return found
+
+    def read_logs(self, key: bytes) -> list[LogEntry]:
+        """See `RunStore.read_logs`."""
+        return self._read(queries.logs, key)
+
+    def find_runs(self, text: str, limit: int = 5) -> list[TaskRun | FlowRun]:
+        """See `RunStore.find_runs`."""
+        return self._with_results(self._read(queries.runs_by_id, text, limit))
+
+    def count_task_runs(self, flow_run_keys: Sequence[bytes]) -> dict[bytes, dict[str, int]]:
+        """See `RunStore.count_task_runs`."""
+        return self._read(queries.task_run_counts, flow_run_keys)
+
+    def read_cache_key(self, task_run_key: bytes) -> CacheKey | None:
+        """See `RunStore.read_cache_key`."""
+        return self._read(queries.cache_key, task_run_key)
+
+    def read_earlier_cache_keys(self, run: TaskRun, limit: int) -> list[CacheKey]:
+        """See `RunStore.read_earlier_cache_keys`."""
+        return self._read(queries.earlier_cache_keys, run, limit)
+
+    def read_task_runs_of_cache_key(self, key: str, limit: int) -> list[TaskRun]:
+        """See `RunStore.read_task_runs_of_cache_key`."""
+        return self._with_results(self._read(queries.task_runs_of_cache_key, key, limit))
+
+    def _with_results(self, runs: list[R]) -> list[R]:
+        """The same runs, with states that read their results here."""
+        for run in runs:
+            self._results.open_for(run.state)
+        return runs
+
+
+# What is lost is asked for inside of the transaction: another thread may find out until it begins.
+
+
+def _write_history(
+    db: Cursor, owner: int | None, losses: Losses, writing: Writing, tidy: bool, careful: bool
+) -> list[Change]:
+    lost: list[Change] = []
+    if losses.any:
+        writing, lost = writing.without(losses)
+    changes, logs, cache_keys, results = writing
+    refused = write_changes(db, changes, owner, tidy, careful) if changes else []
+    if logs:
+        write_logs(db, logs, tidy, careful)
+    if cache_keys:
+        write_cache_keys(db, cache_keys, tidy)
+    if results:
+        keeping.keep(db, results, clock.current().now(), tidy)
+    return [*lost, *refused] if lost else refused
+
+
+def _take_slots(
+    db: Cursor,
+    owner: int | None,
+    losses: Losses,
+    request: SlotRequest,
+    now: int,
+    wait_until: int | None,
+) -> SlotAnswer:
+    if losses.any:
+        losses.check("A request for slots", [request.holder[1] if request.holder else None])
+    return slots.take(db, owner, request, now, wait_until)
+
+
+def _take_lock(
+    db: Cursor,
+    owner: int | None,
+    losses: Losses,
+    key: str,
+    holder: str,
+    now: int,
+    expires: int | None,
+) -> HeldLock | None:
+    if losses.any:
+        losses.check(f"The lock on {key!r}")
+    return locks.take(db, owner, key, holder, now, expires)
+
+
+def _do_nothing(_: Cursor, __: int | None) -> None:
+    pass
+
+
+def _claim_crash_hooks(db: Cursor, _: int | None, run_key: bytes) -> bool:
+    return db.execute("DELETE FROM crash_hooks WHERE run_id = ?", (run_key,)).rowcount == 1

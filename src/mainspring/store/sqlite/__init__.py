@@ -1,0 +1,11 @@
+"""The default run store: one file, or memory.
+
+``store``        transactions, maintenance, forks
+``connections``  how connections are made and guarded, and what their errors mean
+``bells``        waking other processes that use the file
+``schema``       recognising a database and bringing it up to date with ``migrations/*.sql``
+"""
+
+from mainspring.store.sqlite.store import SQLiteRunStore
+
+__all__ = ["SQLiteRunStore"]

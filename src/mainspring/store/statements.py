@@ -1,0 +1,41 @@
+"""What runs statements: the little that the databases have in common.
+
+Statements are written once, in the SQL that SQLite and PostgreSQL share, with ``?`` or ``:name`` for values. A note
+like ``/*postgres: FOR UPDATE */`` is a comment to SQLite, which has but one writer at a time, and part of the statement
+in PostgreSQL, where others write meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+__all__ = ["Cursor", "Found"]
+
+
+class Found(Protocol):
+    """What a statement has found, or how many rows it has changed."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows were inserted, updated or deleted."""
+        ...
+
+    def fetchone(self) -> Any:
+        """The next row, None if there is no more."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """All rows that are left."""
+        ...
+
+
+class Cursor(Protocol):
+    """Runs one statement after the other, all in the transaction of whoever gave it away, if it is in one."""
+
+    def execute(self, statement: str, values: Any = ..., /) -> Found:
+        """Run a statement; ``values`` is a sequence for ``?``, a mapping for names."""
+        ...
+
+    def executemany(self, statement: str, rows: Any, /) -> object:
+        """Run a statement once for each row of values."""
+        ...
