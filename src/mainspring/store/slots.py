@@ -25,6 +25,7 @@ __all__ = [
     "read_limits",
     "release",
     "renew",
+    "rivals",
     "take",
     "write_limit",
 ]
@@ -76,6 +77,11 @@ _HOLDERS = (
     " coalesce(t.name, f.name), o.host, o.pid FROM concurrency_limits AS l JOIN slots AS s ON s.limit_id = l.id"
     " LEFT JOIN owners AS o ON o.id = s.owner_id LEFT JOIN task_runs AS t ON t.id = s.holder_id"
     " LEFT JOIN flow_runs AS f ON f.id = s.holder_id WHERE l.name = ? AND s.lease_expires > ? ORDER BY s.id"
+)
+_RIVALS = (
+    "SELECT DISTINCT o.pid FROM slots AS s JOIN owners AS o ON o.id = s.owner_id"
+    " JOIN concurrency_limits AS l ON l.id = s.limit_id"
+    " WHERE o.host = ? AND o.boot = ? AND o.ended IS NULL AND l.name IN ({})"
 )
 _LAST = 2**62  # the place of a request that is not in the queue: behind everybody
 
@@ -208,6 +214,7 @@ def take(db: Cursor, owner: int | None, request: SlotRequest, now: int, wait_unt
             return answer
         if wait_until is not None:
             _keep_place(db, owner, request, limits, place, now, wait_until)
+            answer.place = _place(db, request) if place == _LAST else place
             return answer
     db.execute(_DROP, (request.lease_key,))
     return answer
@@ -255,6 +262,12 @@ def _next_waiters(db: Cursor, limits: Sequence[_Limit]) -> dict[str, str]:
     """The keys of the owners that are first in the queues of some limits, by the names of the limits."""
     found = ((limit.name, db.execute(_NEXT, (limit.key,)).fetchone()) for limit in limits)
     return {name: row[0] for name, row in found if row is not None}
+
+
+def rivals(db: Cursor, names: Sequence[str], host: str, boot: str) -> list[int]:
+    """See `LimitStore.read_rivals`."""
+    query = _RIVALS.format(",".join("?" * len(names)))
+    return [pid for (pid,) in db.execute(query, (host, boot, *names)).fetchall()]
 
 
 def drop_slots_of_owner(db: Cursor, owner: int) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 from mainspring import clock
 from mainspring.exceptions import OwnershipLost, StoreError
+from mainspring.locking.processes import boot_id
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
 from mainspring.store import aging, deleting, keeping, locks, queries, slots
@@ -28,6 +29,8 @@ from mainspring.store.writing import Writing, write_cache_keys, write_changes, w
 __all__ = ["RowExists", "SQLRunStore"]
 
 P = ParamSpec("P")
+_TRIES = 3
+
 R = TypeVar("R", TaskRun, FlowRun, TaskRun | FlowRun)
 T = TypeVar("T")
 
@@ -61,6 +64,7 @@ class SQLRunStore(Requests, ABC):
         self.has_settled = False
         self.lease_seconds = lease_seconds
         self._identity = Identity.of(host_id, lease_seconds)
+        self.host = self._identity.host
         self._owners = owners
         self._owner: Owner | None = None
         self._clock = clock.current()  # leases are of the process, whatever the context of a caller says
@@ -75,6 +79,26 @@ class SQLRunStore(Requests, ABC):
         return f"{type(self).__name__}({self.url!r})"
 
     # What a database has to do
+
+    @abstractmethod
+    def _transact_once(
+        self, work: Callable[Concatenate[Cursor, int | None, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`_transact`, for work that may meet what it has done before.
+
+        Raises:
+            RowExists: It has, or it cannot be told whether it was done, as the connection broke. It had asked nothing.
+        """
+
+    def _transact(
+        self, work: Callable[Concatenate[Cursor, int | None, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        for _ in range(_TRIES):
+            try:
+                return self._transact_once(work, *args, **kwargs)
+            except RowExists:
+                continue
+        return self._transact_once(work, *args, **kwargs)
 
     @abstractmethod
     def _change(self, work: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -94,8 +118,11 @@ class SQLRunStore(Requests, ABC):
         Raises:
             OwnershipLost: It is too late.
         """
-        if owner.renew(cursor, self._clock.now() + self._identity.lease):
-            return
+        if not owner.renew(cursor, self._clock.now() + self._identity.lease):
+            self._be_lost(cursor, owner)
+
+    def _be_lost(self, cursor: Cursor, owner: Owner) -> NoReturn:
+        """Note that this process was found dead, and be a new one from now on."""
         loss = Loss(*owner.end_in(cursor), self.url, self._clock.now())
         self._owner = None
         owner.discard()
@@ -149,7 +176,7 @@ class SQLRunStore(Requests, ABC):
         tidy = careful = False
         while True:
             try:
-                return self._transact(_write_history, self.losses, writing, tidy, careful)
+                return self._transact_once(_write_history, self.losses, writing, tidy, careful)
             except OwnershipLost:  # has been told; what is not lost is still to be written
                 continue
             except UnicodeError:  # a text with lone surrogates, which nobody should pay to look for
@@ -271,6 +298,11 @@ class SQLRunStore(Requests, ABC):
     def may_take_slots(self, request: SlotRequest, now: int) -> bool:
         """See `LimitStore.may_take_slots`."""
         return self._read(slots.may_take, request, now)
+
+    def read_rivals(self, names: Sequence[str]) -> list[int]:
+        """See `LimitStore.read_rivals`."""
+        boot = boot_id()
+        return [] if boot is None or not names else self._read(slots.rivals, names, self._identity.host, boot)
 
     def renew_slots(self, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:
         """See `LimitStore.renew_slots`."""
