@@ -7,6 +7,7 @@ This package needs the extra ``postgres`` and is loaded when such a store is ope
 ``dialect``      statements as PostgreSQL wants them, sent without waiting for each answer
 ``schema``       recognising a database and bringing it up to date with ``migrations/*.sql``
 ``bells``        waking other processes by NOTIFY
+``administration``  the database as a whole: what it is, bringing it up to date, vacuuming it
 """
 
 from mainspring.store.postgres.store import PostgresRunStore
