@@ -19,6 +19,7 @@ __all__ = [
     "files",
     "places_elsewhere",
     "results_without_runs",
+    "unused_owners",
 ]
 
 
@@ -120,8 +121,8 @@ _FILES = (
 _ELSEWHERE = (
     'SELECT data FROM states WHERE data IS NOT NULL AND NOT data LIKE \'{"storage_key":"history://%\''
 )
-_DROP_OWNERS = (
-    "DELETE FROM owners WHERE ended < ?"
+_UNUSED_OWNERS = (
+    "SELECT id FROM owners WHERE ended < ?"
     " AND id NOT IN (SELECT owner_id FROM flow_runs WHERE owner_id IS NOT NULL)"
     " AND id NOT IN (SELECT owner_id FROM task_runs WHERE owner_id IS NOT NULL)"
     " AND id NOT IN (SELECT owner_id FROM slots WHERE owner_id IS NOT NULL)"
@@ -170,7 +171,12 @@ def places_elsewhere(db: Cursor) -> list[str]:
     return [data for (data,) in db.execute(_ELSEWHERE).fetchall()]
 
 
-def delete_remains(db: Cursor, before: int) -> None:
-    """See `AgingRows.delete_remains`."""
-    db.execute(_DROP_OWNERS, (before,))
+def unused_owners(db: Cursor, before: int) -> list[int]:
+    """The processes that ended before a time and that no row names. None will: they write nothing any more."""
+    return [owner for (owner,) in db.execute(_UNUSED_OWNERS, (before,)).fetchall()]
+
+
+def delete_remains(db: Cursor, before: int, owners: Sequence[int]) -> None:
+    """See `AgingRows.delete_remains`; ``owners`` are the processes, found before, as that takes a look at all runs."""
+    db.executemany("DELETE FROM owners WHERE id = ?", [(owner,) for owner in owners])
     db.execute(_DROP_LINES, (before,))
