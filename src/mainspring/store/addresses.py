@@ -6,7 +6,7 @@ import os
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 from mainspring.exceptions import ConfigurationError, StoreDriverMissing
 from mainspring.store.describing import DatabaseDescription, Migration, Vacuuming
@@ -63,6 +63,32 @@ def open_store(
     return store
 
 
+def _is_postgres(url: str) -> bool:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in ("postgres", "postgresql"):
+        return False
+    if "+" in scheme:
+        raise ConfigurationError(
+            f"The address of the run store begins with {scheme + separator!r}: leave out what follows the +, as"
+            f" there is no choice of drivers. {_ACCEPTED}"
+        )
+    if not rest:
+        raise ConfigurationError(f"{url!r} names no PostgreSQL database. {_ACCEPTED}")
+    return True
+
+
+def _postgres(name: str = "mainspring.store.postgres") -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        if not (error.name or "").startswith("psycopg") and "psycopg" not in str(error):
+            raise
+        raise StoreDriverMissing(
+            "A run store in PostgreSQL needs psycopg, which is not installed:"
+            f" pip install 'mainspring[postgres]'. ({error})"
+        ) from error
+
+
 def describe(url: str | os.PathLike[str]) -> DatabaseDescription:
     """What the database at an address is, whatever its version; nothing is made or changed.
 
@@ -96,39 +122,12 @@ def vacuum(url: str | os.PathLike[str]) -> Vacuuming:
     return cast(Vacuuming, module.vacuum(place))
 
 
-def _administration(url: str | os.PathLike[str]) -> tuple[ModuleType, str]:
+def _administration(url: str | os.PathLike[str]) -> tuple[Any, str]:
     """What looks after databases of the kind that an address is of, and what it knows the database by."""
     address = os.fspath(url)
     if _is_postgres(address):
-        _postgres()  # says what is missing
-        return import_module("mainspring.store.postgres.administration"), address
+        return _postgres("mainspring.store.postgres.administration"), address
     return import_module("mainspring.store.sqlite.administration"), _sqlite_path(address)
-
-
-def _is_postgres(url: str) -> bool:
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.partition("+")[0] not in ("postgres", "postgresql"):
-        return False
-    if "+" in scheme:
-        raise ConfigurationError(
-            f"The address of the run store begins with {scheme + separator!r}: leave out what follows the +, as"
-            f" there is no choice of drivers. {_ACCEPTED}"
-        )
-    if not rest:
-        raise ConfigurationError(f"{url!r} names no PostgreSQL database. {_ACCEPTED}")
-    return True
-
-
-def _postgres() -> ModuleType:
-    try:
-        return import_module("mainspring.store.postgres")
-    except ImportError as error:
-        if not (error.name or "").startswith("psycopg") and "psycopg" not in str(error):
-            raise
-        raise StoreDriverMissing(
-            "A run store in PostgreSQL needs psycopg, which is not installed:"
-            f" pip install 'mainspring[postgres]'. ({error})"
-        ) from error
 
 
 def _sqlite_path(url: str) -> str:

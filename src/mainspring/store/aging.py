@@ -89,7 +89,7 @@ class AgingRows(Protocol):
         ...
 
     def delete_remains(self, before: int) -> None:
-        """Delete what is of no run and no use: processes that ended before a time, and lines of no run from then."""
+        """Delete what is of no run: processes that ended before a time, and log lines and events from before it."""
         ...
 
 
@@ -128,6 +128,7 @@ _UNUSED_OWNERS = (
     " AND id NOT IN (SELECT owner_id FROM slots WHERE owner_id IS NOT NULL)"
     " AND id NOT IN (SELECT owner_id FROM locks WHERE owner_id IS NOT NULL)"
 )
+_DROP_EVENTS = "DELETE FROM events WHERE occurred < ? AND flow_run_id IS NULL AND task_run_id IS NULL"
 _DROP_LINES = "DELETE FROM logs WHERE flow_run_id IS NULL AND task_run_id IS NULL AND timestamp < ?"
 
 
@@ -180,3 +181,4 @@ def delete_remains(db: Cursor, before: int, owners: Sequence[int]) -> None:
     """See `AgingRows.delete_remains`; ``owners`` are the processes, found before, as that takes a look at all runs."""
     db.executemany("DELETE FROM owners WHERE id = ?", [(owner,) for owner in owners])
     db.execute(_DROP_LINES, (before,))
+    db.execute(_DROP_EVENTS, (before,))
