@@ -54,6 +54,7 @@
         │   └── StoreMissing            there is none yet, and none was to be made
         ├── StoreCorrupt                the file is no database, or a damaged one
         ├── StoreTooNew                 written by a newer version
+        ├── StoreTooOld                 written by an older version, and to be migrated by hand
         └── SupersededRun               a write came from an attempt that no longer counts
             └── OwnershipLost           this process was taken for dead, and its runs were settled
 
@@ -124,9 +125,11 @@ __all__ = [
     "StorageError",
     "StoragePathMissing",
     "StoreCorrupt",
+    "StoreDriverMissing",
     "StoreError",
     "StoreMissing",
     "StoreTooNew",
+    "StoreTooOld",
     "StoreUnavailable",
     "SupersededRun",
     "TerminationSignal",
@@ -406,6 +409,14 @@ class StoreCorrupt(StoreError):  # noqa: N818 - names a situation
 
 class StoreTooNew(StoreError):  # noqa: N818 - names a situation
     """The database was written by a newer version of mainspring than this one."""
+
+
+class StoreDriverMissing(StoreUnavailable):
+    """The run store needs a package that is not installed; the message says which."""
+
+
+class StoreTooOld(StoreError):  # noqa: N818 - names a situation
+    """The database was written by an older version, and is brought up to date only when somebody says so."""
 
 
 class SupersededRun(StoreError):  # noqa: N818 - names a situation

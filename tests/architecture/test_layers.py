@@ -38,6 +38,7 @@ LAYERS = {
         "cancellation",
         "client",
         "concurrency",
+        "pruning",
         "recording",
         "records",
         "results",
@@ -72,6 +73,9 @@ FUNCTION_IMPORTS: dict[tuple[str, str], str] = {}
 TYPING_IMPORTS: dict[tuple[str, str], str] = {}
 
 CHEAP_THIRD_PARTY = {"msgspec"}  # what `import mainspring` may load besides the standard library
+LOADED_ON_USE = {
+    "mainspring.store.postgres": {"psycopg"}
+}  # packages that are imported when an address asks for them
 MAY_IMPORT_ANYTHING = {"cli", "integrations", "server"}
 FRONT_ENDS = {"cli", "server"}
 SERVER_TOP_LAYER = 5  # the server reads and writes records; it runs nothing
@@ -148,6 +152,22 @@ def test_import_is_light() -> None:
         for module, found in foreign_imports("module")
         if module.unit not in MAY_IMPORT_ANYTHING
         and top(found.target) not in CHEAP_THIRD_PARTY | sys.stdlib_module_names
+        and top(found.target) not in LOADED_ON_USE.get(package(module.name), ())
+    ]
+    assert not offenders, told(offenders)
+
+
+def package(name: str) -> str:
+    """The package of `LOADED_ON_USE` that a module is in, if it is in one."""
+    return next((each for each in LOADED_ON_USE if name == each or name.startswith(f"{each}.")), "")
+
+
+def test_packages_for_use_are_loaded_on_use() -> None:
+    """No module outside of them imports a package that is loaded on use: their names are in texts only."""
+    offenders = [
+        (module, found)
+        for module, found in own_imports("module", "typing", "function")
+        if package(found.target) and not package(module.name)
     ]
     assert not offenders, told(offenders)
 

@@ -154,7 +154,7 @@ def test_what_is_not_given_stays() -> None:
         (["db", "1", "--decay", "fast"], "'--decay'"),
         (["db", "1", "--decya", "2"], "--decya"),
         (["", "1"], "cannot be the name"),
-        (["db"], "'{N}'"),
+        (["db"], "N"),
     ],
 )
 def test_what_cannot_be_a_limit(arguments: list[str], words: str) -> None:

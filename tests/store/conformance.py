@@ -12,6 +12,7 @@ from mainspring.runs import Constant, FlowRun, Parameter, Resumption, TaskRun, T
 from mainspring.states import AwaitingRetry, State, StateDetails
 from mainspring.store import CacheKey, Change, LogEntry, RunFilter, RunStore, SlotRequest
 from mainspring.store.results import CrashHooks
+from tests.store.aging import AgingConformance
 from tests.store.cancellations import CancellationRowsConformance
 from tests.store.deleting import DeletingConformance
 from tests.store.filters import FilterConformance
@@ -44,6 +45,7 @@ class RunStoreConformance(
     ResultRowsConformance,
     PauseRowsConformance,
     DeletingConformance,
+    AgingConformance,
     FilterConformance,
 ):
     """Subclasses define the fixture ``store``."""

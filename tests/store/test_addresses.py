@@ -58,9 +58,8 @@ def test_address_of_memory(address: str, tmp_path: Path) -> None:
     ("address", "says"),
     [
         ("mysql://me:secret@host/db", "'mysql://', which is not supported"),
-        ("postgresql://me:secret@host/db", "not in PostgreSQL"),
-        ("postgres://me:secret@host/db", "not in PostgreSQL"),
-        ("postgresql+psycopg://me:secret@host/db", "not in PostgreSQL"),
+        ("postgresql://", "names no PostgreSQL database"),
+        ("postgresql+psycopg://me:secret@host/db", "leave out what follows the +"),
         ("sqlite://runs.db", "two slashes where a path needs three"),
         ("sqlite:runs.db", "is not the address of a run store"),
         ("", "is not the address of a run store"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.store import RunStore, open_store
+from tests.postgres.server import fresh_schema
 from tests.store.conformance import RunStoreConformance
 
 
@@ -23,3 +24,12 @@ class TestSQLiteMemory(RunStoreConformance):
         store = open_store("sqlite://")
         yield store
         store.close()
+
+
+class TestPostgreSQL(RunStoreConformance):
+    @pytest.fixture
+    def store(self) -> Iterator[RunStore]:
+        with fresh_schema() as url:
+            store = open_store(url)
+            yield store
+            store.close()

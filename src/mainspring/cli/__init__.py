@@ -18,10 +18,12 @@ that the command answers at once; what it does is in the modules below them, loa
                 mainspring runs reap     burying
     cache       mainspring cache why     caching
     limits      mainspring limits        limiting
+    database    mainspring database      upkeep
     version     mainspring version
 
     histories   the run store as reading commands open it: nothing is made
     records     runs as JSON; its fields are a public format
+    durations   30d and 12h
     confirming  asking before something is gone
     rendering   consoles, tables, times; plain text in a pipe
     failures    an exception without our frames
@@ -35,6 +37,7 @@ import sys
 import typer
 
 from mainspring.cli.cache import cache
+from mainspring.cli.database import database
 from mainspring.cli.errors import catch_errors
 from mainspring.cli.limits import limits
 from mainspring.cli.run import run
@@ -55,6 +58,7 @@ app.command()(run)
 app.add_typer(runs, name="runs")
 app.add_typer(cache, name="cache")
 app.add_typer(limits, name="limits")
+app.add_typer(database, name="database")
 app.command()(version)
 
 

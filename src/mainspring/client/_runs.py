@@ -110,7 +110,7 @@ class RunMethods(Enterable):
         state: State | None = None,
         id: Id | None = None,  # noqa: A002 - the name of the field
     ) -> FlowRun:
-        """Record a flow run that nothing has begun. An engine goes on with it: ``run_flow(flow, flow_run=run, parameters=...)``.
+        """Record a flow run that nothing has begun. An engine goes on with it: ``run_flow(flow, flow_run=run)``.
 
         It belongs to no process until then, so it stays as it is for as long as that takes.
 

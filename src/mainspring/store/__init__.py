@@ -3,6 +3,7 @@
 ``protocol``     what a run store does; every backend keeps it, one conformance suite checks it
 ``limits``       the part of it for concurrency limits
 ``addresses``    from ``MAINSPRING_DATABASE_URL`` to an open store
+``describing``   what there is to know about a database as a whole
 ``sql``          the store in a database, whichever it is; the modules below are its parts
 ``statements``   what runs statements, and how one text serves both databases
 ``sqlite``       the default backend, one file: connections, transactions, migrations
@@ -10,6 +11,7 @@
 ``bells``        waking those who wait in other processes
 ``writing``      appending states and logs inside a transaction
 ``deleting``     deleting runs with all that belongs to them
+``aging``        what is old and may go, apart from runs
 ``queries``      everything that is read about runs
 ``slots``        concurrency limits, and who holds or waits for their slots
 ``locks``        locks on keys, and who holds them

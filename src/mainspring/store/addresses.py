@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from types import ModuleType
+from typing import Any, cast
 
-from mainspring.exceptions import ConfigurationError
+from mainspring.exceptions import ConfigurationError, StoreDriverMissing
+from mainspring.store.describing import DatabaseDescription, Migration, Vacuuming
 from mainspring.store.protocol import Durability, RunStore
 
-__all__ = ["open_store"]
+__all__ = ["describe", "migrate", "open_store", "vacuum"]
 
 _ACCEPTED = (
     "Set MAINSPRING_DATABASE_URL to sqlite:///relative/path.db, sqlite:////absolute/path.db, a plain"
-    " path, or sqlite:// for a store in memory."
+    " path, sqlite:// for a store in memory, or postgresql://user:password@host/database."
 )
 
 
@@ -30,8 +32,8 @@ def open_store(
     """Open the run store at an address, and settle what dead processes left unfinished there.
 
     Args:
-        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, the path of a file, or ``sqlite://`` for
-            one in memory. A leading ``~`` is the home directory.
+        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, the path of a file, ``sqlite://`` for
+            one in memory, or ``postgresql://user:password@host:port/database``. A leading ``~`` is the home directory.
         durability: What a commit survives.
         create: Make the database if there is none; with False its absence is an error.
         host_id: What tells this host from others that use the database; its name when omitted.
@@ -42,10 +44,16 @@ def open_store(
         ConfigurationError: The address is of no kind that is known.
         StoreError: The store cannot be opened; the message says why and what to do.
     """
-    path = _sqlite_path(os.fspath(url))
-    # Loaded on use, or `import mainspring` would pay for a database driver.
-    backend = import_module("mainspring.store.sqlite")
-    store = cast(RunStore, backend.SQLiteRunStore(path, durability, create, host_id, lease_seconds))
+    address = os.fspath(url)
+    # Backends are loaded on use, or `import mainspring` would pay for a database driver.
+    if _is_postgres(address):
+        store = cast(
+            RunStore, _postgres().PostgresRunStore(address, durability, create, host_id, lease_seconds)
+        )
+    else:
+        path = _sqlite_path(address)
+        backend = import_module("mainspring.store.sqlite")
+        store = cast(RunStore, backend.SQLiteRunStore(path, durability, create, host_id, lease_seconds))
     try:
         if settles:
             store.settle_dead_owners()
@@ -53,6 +61,73 @@ def open_store(
         store.close()
         raise
     return store
+
+
+def _is_postgres(url: str) -> bool:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in ("postgres", "postgresql"):
+        return False
+    if "+" in scheme:
+        raise ConfigurationError(
+            f"The address of the run store begins with {scheme + separator!r}: leave out what follows the +, as"
+            f" there is no choice of drivers. {_ACCEPTED}"
+        )
+    if not rest:
+        raise ConfigurationError(f"{url!r} names no PostgreSQL database. {_ACCEPTED}")
+    return True
+
+
+def _postgres(name: str = "mainspring.store.postgres") -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        if not (error.name or "").startswith("psycopg") and "psycopg" not in str(error):
+            raise
+        raise StoreDriverMissing(
+            "A run store in PostgreSQL needs psycopg, which is not installed:"
+            f" pip install 'mainspring[postgres]'. ({error})"
+        ) from error
+
+
+def describe(url: str | os.PathLike[str]) -> DatabaseDescription:
+    """What the database at an address is, whatever its version; nothing is made or changed.
+
+    Raises:
+        ConfigurationError: The address is of no kind that is known.
+        StoreError: The database cannot be read, or is no run store.
+    """
+    module, place = _administration(url)
+    return cast(DatabaseDescription, module.describe(place))
+
+
+def migrate(url: str | os.PathLike[str]) -> Migration:
+    """Bring the database at an address up to date, or make it. Several processes may do so at once.
+
+    Raises:
+        ConfigurationError: The address is of no kind that is known.
+        StoreError: The database cannot be written, is no run store, or was written by a newer version.
+    """
+    module, place = _administration(url)
+    return cast(Migration, module.migrate(place))
+
+
+def vacuum(url: str | os.PathLike[str]) -> Vacuuming:
+    """Give the room that deleted rows have left back to the disk. Others may have to wait meanwhile.
+
+    Raises:
+        ConfigurationError: The address is of no kind that is known.
+        StoreError: The database is not there, or is too busy; nothing was changed.
+    """
+    module, place = _administration(url)
+    return cast(Vacuuming, module.vacuum(place))
+
+
+def _administration(url: str | os.PathLike[str]) -> tuple[Any, str]:
+    """What looks after databases of the kind that an address is of, and what it knows the database by."""
+    address = os.fspath(url)
+    if _is_postgres(address):
+        return _postgres("mainspring.store.postgres.administration"), address
+    return import_module("mainspring.store.sqlite.administration"), _sqlite_path(address)
 
 
 def _sqlite_path(url: str) -> str:
@@ -65,10 +140,6 @@ def _sqlite_path(url: str) -> str:
                 f"The address of the run store {url!r} has two slashes where a path needs three. {_ACCEPTED}"
             )
         path = rest[1:] or ":memory:"
-    elif scheme.partition("+")[0] in ("postgres", "postgresql"):
-        raise ConfigurationError(
-            f"This version of mainspring keeps runs in SQLite only, not in PostgreSQL. {_ACCEPTED}"
-        )
     else:  # not shown in full, as it may hold a password
         raise ConfigurationError(
             f"The address of the run store begins with {scheme + separator!r}, which is not"

@@ -63,8 +63,8 @@ def facts_to_json(value: Mapping[str, Any]) -> str | None:
 
 
 def well_formed(text: str) -> str:
-    """The text with a question mark for each code point that databases cannot hold: lone surrogates, NUL."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "?")
+    """The text with a question mark for each code point that UTF-8 cannot hold (lone surrogates)."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _is(value: Any, *kinds: type) -> bool:

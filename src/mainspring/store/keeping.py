@@ -51,8 +51,8 @@ _ONCE = " ON CONFLICT (file) DO NOTHING"
 _UNPUBLISHED_FILE = "INSERT INTO unused_files SELECT file FROM staged WHERE run_id = ? AND file IS NOT NULL"
 _SPOOLED_FILE = f"{_UNPUBLISHED_FILE} AND storage IS NOT NULL{_ONCE}"
 _ABANDON = (  # unless a call that was interrupted after its commit has written them before
-    "INSERT INTO unused_files SELECT CAST(? AS TEXT) WHERE NOT EXISTS (SELECT 1 FROM results WHERE file = ?)"  # noqa: S608
-    f" AND NOT EXISTS (SELECT 1 FROM staged WHERE file = ?){_ONCE}"
+    "INSERT INTO unused_files SELECT CAST(? AS TEXT) WHERE NOT EXISTS (SELECT 1 FROM results WHERE file = ?)"
+    " AND NOT EXISTS (SELECT 1 FROM staged WHERE file = ?) ON CONFLICT (file) DO NOTHING"
 )
 _UNSTAGE = "DELETE FROM staged WHERE run_id = ?"
 _SETTLE = (
@@ -261,10 +261,10 @@ def forget_unused_files(db: Cursor, owner: int | None, files: Sequence[str]) -> 
 def read_result(db: Cursor, key: str) -> KeptResult | None:
     """See `ResultRows.read_result`."""
     try:
-        rows = db.execute("SELECT key, content, file, run_id FROM results WHERE key = ?", (key,)).fetchall()
+        rows = db.execute("SELECT content, file, run_id FROM results WHERE key = ?", (key,)).fetchall()
     except UnicodeError:  # as above
         return None
-    return KeptResult(*rows[0]) if rows else None
+    return KeptResult(key, *rows[0]) if rows else None
 
 
 def read_leftovers(db: Cursor, root_key: bytes) -> Leftovers:

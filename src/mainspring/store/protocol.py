@@ -29,6 +29,7 @@ from mainspring.filters import (
 )
 from mainspring.runs import FlowRun, RecordedFlow, Resumption, Run, TaskRun
 from mainspring.states import State
+from mainspring.store.aging import AgingRows
 from mainspring.store.bells import Bell
 from mainspring.store.cancellations import CancellationRows
 from mainspring.store.limits import LimitStore
@@ -125,12 +126,15 @@ class CacheKey(msgspec.Struct, frozen=True):
 class HeldLock(msgspec.Struct, frozen=True):
     """A lock that is held: by whom, until when (wall time in microseconds; None for no end).
 
-    ``is_ours`` is true if the process that took it is the calling one.
+    ``is_ours`` is true if the process that took it is the calling one; ``host`` and ``pid`` say which one it is, where
+    the store is for several.
     """
 
     holder: str
     expires: int | None
     is_ours: bool
+    host: str | None = None
+    pid: int | None = None
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,7 +203,7 @@ class Amendment(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Mapping[str, Any] | None = None
 
 
-class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
+class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, AgingRows, Protocol):
     """A durable history of runs, what their results, transactions and pauses have left, and the limits that they share.
 
     Every method that reads or writes raises `StoreError` if the database does not let it.
@@ -208,11 +212,17 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
     losses: Losses
     """What this process has lost because others took it for dead."""
 
+    look_seconds: float
+    """How often a process may look here at what others have asked of it without being a burden."""
+
     lease_seconds: float
     """For how long this process counts as alive on other hosts without a sign of life."""
 
     has_settled: bool
     """Whether dead owners were settled here. Whoever looks after their hooks sets it back."""
+
+    host: str
+    """What this host is called, among those that share the store."""
 
     bell: Bell
     """Wakes those who wait in other processes, and those here whom others wake."""
@@ -310,6 +320,10 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
         Returns:
             How many runs were deleted, those inside included.
         """
+        ...
+
+    def count_deletable_runs(self, keys: Sequence[bytes]) -> int:
+        """How many runs `delete_runs` would delete."""
         ...
 
     def read_flow_runs(self, where: RunFilter) -> list[FlowRun]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 from mainspring import clock
 from mainspring.exceptions import OwnershipLost, StoreError
 from mainspring.filters import LogFilter, LogSort
+from mainspring.locking.processes import boot_id
 from mainspring.runs import FlowRun, RecordedFlow, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import amending, deleting, keeping, locks, queries, slots
+from mainspring.store import aging, amending, deleting, keeping, locks, queries, slots
+from mainspring.store.aging import Ended, OldResult
 from mainspring.store.bells import LOCKS, SLOTS, Bell
 from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.losses import Loss, Losses
@@ -37,6 +39,8 @@ from mainspring.store.writing import Writing, write_cache_keys, write_changes, w
 __all__ = ["RowExists", "SQLRunStore"]
 
 P = ParamSpec("P")
+_TRIES = 3
+
 R = TypeVar("R", TaskRun, FlowRun, TaskRun | FlowRun)
 T = TypeVar("T")
 
@@ -59,8 +63,11 @@ class SQLRunStore(Requests, ABC):
         lease_seconds: As given.
         has_settled: Dead owners were settled here; for whoever looks after their hooks, who sets it back.
         on_holding: Called when slots or a lock were taken: the lease has to be renewed from then on.
+        look_seconds: How often a process may look at what others have asked of it.
         bell: Wakes those who wait in other processes.
     """
+
+    look_seconds = 0.1
 
     bell: Bell
 
@@ -70,6 +77,7 @@ class SQLRunStore(Requests, ABC):
         self.has_settled = False
         self.lease_seconds = lease_seconds
         self._identity = Identity.of(host_id, lease_seconds)
+        self.host = self._identity.host
         self._owners = owners
         self._owner: Owner | None = None
         self._clock = clock.current()  # leases are of the process, whatever the context of a caller says
@@ -84,6 +92,26 @@ class SQLRunStore(Requests, ABC):
         return f"{type(self).__name__}({self.url!r})"
 
     # What a database has to do
+
+    @abstractmethod
+    def _transact_once(
+        self, work: Callable[Concatenate[Cursor, int | None, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`_transact`, for work that may meet what it has done before.
+
+        Raises:
+            RowExists: It has, or it cannot be told whether it was done, as the connection broke. It had asked nothing.
+        """
+
+    def _transact(
+        self, work: Callable[Concatenate[Cursor, int | None, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        for _ in range(_TRIES):
+            try:
+                return self._transact_once(work, *args, **kwargs)
+            except RowExists:
+                continue
+        return self._transact_once(work, *args, **kwargs)
 
     @abstractmethod
     def _change(self, work: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -103,8 +131,11 @@ class SQLRunStore(Requests, ABC):
         Raises:
             OwnershipLost: It is too late.
         """
-        if owner.renew(cursor, self._clock.now() + self._identity.lease):
-            return
+        if not owner.renew(cursor, self._clock.now() + self._identity.lease):
+            self._be_lost(cursor, owner)
+
+    def _be_lost(self, cursor: Cursor, owner: Owner) -> NoReturn:
+        """Note that this process was found dead, and be a new one from now on."""
         loss = Loss(*owner.end_in(cursor), self.url, self._clock.now())
         self._owner = None
         owner.discard()
@@ -158,7 +189,7 @@ class SQLRunStore(Requests, ABC):
         tidy = careful = False
         while True:
             try:
-                return self._transact(_write_history, self.losses, writing, tidy, careful)
+                return self._transact_once(_write_history, self.losses, writing, tidy, careful)
             except OwnershipLost:  # has been told; what is not lost is still to be written
                 continue
             except UnicodeError:  # a text with lone surrogates, which nobody should pay to look for
@@ -188,6 +219,37 @@ class SQLRunStore(Requests, ABC):
             deleting.delete_trees(self._change, self._read(deleting.plan, some), cached_results)
             for some in deleting.batches(keys)
         )
+
+    def count_deletable_runs(self, keys: Sequence[bytes]) -> int:
+        """See `RunStore.count_deletable_runs`."""
+        trees = (tree for some in deleting.batches(keys) for tree in self._read(deleting.plan, some))
+        return sum(1 + len(tree.inside) for tree in trees)
+
+    # What is old
+
+    def find_ended_runs(self, which: Ended) -> list[bytes]:
+        """See `AgingRows.find_ended_runs`."""
+        return self._read(aging.ended_runs, which)
+
+    def read_results_without_runs(self, before: int, after: str, limit: int) -> list[OldResult]:
+        """See `AgingRows.read_results_without_runs`."""
+        return self._read(aging.results_without_runs, before, after, limit)
+
+    def delete_old_results(self, results: Sequence[OldResult]) -> int:
+        """See `AgingRows.delete_old_results`."""
+        return self._change(aging.delete_results, results)
+
+    def read_files(self) -> set[str]:
+        """See `AgingRows.read_files`."""
+        return self._read(aging.files)
+
+    def read_places_elsewhere(self) -> list[str]:
+        """See `AgingRows.read_places_elsewhere`."""
+        return self._read(aging.places_elsewhere)
+
+    def delete_remains(self, before: int) -> None:
+        """See `AgingRows.delete_remains`."""
+        self._change(aging.delete_remains, before)
 
     # Life and death
 
@@ -277,6 +339,11 @@ class SQLRunStore(Requests, ABC):
     def may_take_slots(self, request: SlotRequest, now: int) -> bool:
         """See `LimitStore.may_take_slots`."""
         return self._read(slots.may_take, request, now)
+
+    def read_rivals(self, names: Sequence[str]) -> list[int]:
+        """See `LimitStore.read_rivals`."""
+        boot = boot_id()
+        return [] if boot is None or not names else self._read(slots.rivals, names, self._identity.host, boot)
 
     def renew_slots(self, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:
         """See `LimitStore.renew_slots`."""

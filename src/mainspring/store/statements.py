@@ -9,11 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-__all__ = ["Cursor", "Found", "Untidy"]
-
-
-class Untidy(UnicodeError):  # noqa: N818 - names a situation
-    """A text holds what the database has no text for, which nobody should pay to look for beforehand."""
+__all__ = ["Cursor", "Found"]
 
 
 class Found(Protocol):

@@ -27,7 +27,7 @@ _OPEN = (
     'INSERT INTO pauses (flow_run_id, key, root_id, requested, expires, suspends, "schema", type)'
     " VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (flow_run_id, key) DO UPDATE SET root_id = excluded.root_id,"
     " requested = excluded.requested, expires = excluded.expires, suspends = excluded.suspends,"
-    ' "schema" = excluded."schema", type = excluded.type, closed = NULL WHERE answered IS NULL'
+    ' "schema" = excluded."schema", type = excluded.type, closed = NULL WHERE pauses.answered IS NULL'
 )
 _ONE = " WHERE flow_run_id = ? AND key = ?"
 _ANSWER = (

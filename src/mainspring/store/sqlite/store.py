@@ -98,7 +98,7 @@ class SQLiteRunStore(SQLRunStore):
 
     # Transactions
 
-    def _transact(
+    def _transact_once(
         self, work: Callable[Concatenate[Cursor, int | None, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         writer = self._writer
