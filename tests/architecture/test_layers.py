@@ -17,7 +17,7 @@ LAYERS = {
         "exceptions",
         "identifiers",
     ],
-    2: ["runs", "states"],
+    2: ["filters", "runs", "states"],
     3: ["_core"],
     4: [
         "_holder",
@@ -37,6 +37,7 @@ LAYERS = {
         "cancellation",
         "client",
         "concurrency",
+        "pruning",
         "events",
         "recording",
         "records",

@@ -12,8 +12,11 @@ from mainspring.runs import Constant, FlowRun, Parameter, Resumption, TaskRun, T
 from mainspring.states import AwaitingRetry, State, StateDetails
 from mainspring.store import CacheKey, Change, LogEntry, RunFilter, RunStore, SlotRequest
 from mainspring.store.results import CrashHooks
+from tests.store.aging import AgingConformance
 from tests.store.cancellations import CancellationRowsConformance
+from tests.store.deleting import DeletingConformance
 from tests.store.events import EventRowsConformance
+from tests.store.filters import FilterConformance
 from tests.store.histories import (
     CANCELLING,
     COMPLETED,
@@ -39,7 +42,13 @@ EVERYTHING = RunFilter()
 
 
 class RunStoreConformance(
-    CancellationRowsConformance, EventRowsConformance, ResultRowsConformance, PauseRowsConformance
+    CancellationRowsConformance,
+    EventRowsConformance,
+    ResultRowsConformance,
+    PauseRowsConformance,
+    DeletingConformance,
+    AgingConformance,
+    FilterConformance,
 ):
     """Subclasses define the fixture ``store``."""
 

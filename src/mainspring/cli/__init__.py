@@ -17,11 +17,15 @@ that the command answers at once; what it does is in the modules below them, loa
                 mainspring runs suspend  execution
                 mainspring runs reap     burying
     cache       mainspring cache why     caching
+    limits      mainspring limits        limiting
+    database    mainspring database      upkeep
     events      mainspring events        eventlog, on top of moments
     version     mainspring version
 
     histories   the run store as reading commands open it: nothing is made
     records     runs as JSON; its fields are a public format
+    durations   30d and 12h
+    confirming  asking before something is gone
     rendering   consoles, tables, times; plain text in a pipe
     failures    an exception without our frames
     errors      from an exception to a line and an exit code
@@ -34,8 +38,10 @@ import sys
 import typer
 
 from mainspring.cli.cache import cache
+from mainspring.cli.database import database
 from mainspring.cli.errors import catch_errors
 from mainspring.cli.events import events
+from mainspring.cli.limits import limits
 from mainspring.cli.run import run
 from mainspring.cli.runs import runs
 from mainspring.cli.version import version
@@ -53,6 +59,8 @@ app = typer.Typer(
 app.command()(run)
 app.add_typer(runs, name="runs")
 app.add_typer(cache, name="cache")
+app.add_typer(limits, name="limits")
+app.add_typer(database, name="database")
 app.add_typer(events, name="events")
 app.command()(version)
 

@@ -20,6 +20,7 @@ from mainspring.cli.records import iso_time, print_json
 from mainspring.cli.rendering import one_line, open_console, show
 from mainspring.cli.trees import RunTree, find_run
 from mainspring.client import Client
+from mainspring.filters import ALL
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.store.protocol import LogEntry
 
@@ -111,9 +112,9 @@ def _print_entry(console: Console, entry: LogEntry, names: Mapping[bytes, str], 
 def _read(client: Client, run: FlowRun | TaskRun) -> tuple[Mapping[bytes, str], list[LogEntry]]:
     """The log lines, and the names of the runs they are from by key."""
     if isinstance(run, TaskRun):
-        return {run.key: run.name}, client.read_logs(run.id)
+        return {run.key: run.name}, client.read_logs(run.id, ALL)
     tree = RunTree.read(client, run)
-    entries = [entry for flow in tree.flow_runs for entry in client.read_logs(flow.id)]
+    entries = [entry for flow in tree.flow_runs for entry in client.read_logs(flow.id, ALL)]
     names = {each.key: each.name for each in (*tree.flow_runs, *tree.task_runs)}
     return names, sorted(entries, key=lambda entry: entry.at)
 

@@ -9,13 +9,27 @@ All methods may be called from any thread. They block the caller for as long as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, Protocol
+from uuid import UUID
 
 import msgspec
 
-from mainspring.runs import FlowRun, Resumption, Run, TaskRun
+from mainspring import clock, identifiers
+from mainspring.filters import (
+    FlowFilter,
+    FlowRunFilter,
+    FlowRunSort,
+    FlowSort,
+    LogFilter,
+    LogSort,
+    TaskRunFilter,
+    TaskRunSort,
+)
+from mainspring.runs import FlowRun, RecordedFlow, Resumption, Run, TaskRun
 from mainspring.states import State
+from mainspring.store.aging import AgingRows
 from mainspring.store.bells import Bell
 from mainspring.store.cancellations import CancellationRows
 from mainspring.store.events import EventRows, StoredEvent
@@ -24,7 +38,17 @@ from mainspring.store.losses import Losses
 from mainspring.store.pauses import PauseRows
 from mainspring.store.results import Attachment, CrashHooks, KeptResult, ResultRows
 
-__all__ = ["CacheKey", "Change", "Durability", "HeldLock", "LogEntry", "RunFilter", "RunStore"]
+__all__ = [
+    "Amendment",
+    "CacheKey",
+    "Change",
+    "Durability",
+    "FlowQuery",
+    "HeldLock",
+    "LogEntry",
+    "RunFilter",
+    "RunStore",
+]
 
 Durability = Literal["process", "disk", "relaxed"]
 """What a commit survives: the death of the process; a power cut; neither for some milliseconds."""
@@ -63,6 +87,21 @@ class LogEntry(msgspec.Struct, frozen=True):
     message: str
     flow_run_key: bytes | None = None
     task_run_key: bytes | None = None
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was written."""
+        return clock.to_datetime(self.at)
+
+    @property
+    def flow_run_id(self) -> UUID | None:
+        """The id of the flow run, if there is one."""
+        return identifiers.to_uuid(self.flow_run_key)
+
+    @property
+    def task_run_id(self) -> UUID | None:
+        """The id of the task run, if there is one."""
+        return identifiers.to_uuid(self.task_run_key)
 
 
 class CacheKey(msgspec.Struct, frozen=True):
@@ -108,8 +147,12 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
         flow_run_keys: What ran inside of these flow runs: their task runs, or their subflows' runs.
         parents: Flow runs whose parent task run is one of these; no task run has such a parent.
         top_level: True for flow runs that are no subflows and task runs outside of flows.
-        limit: At most so many, newest first.
-        offset: Leave out so many of the newest.
+        flow: Runs of these flows; for task runs the flow run around.
+        flow_run: These flow runs; for task runs those inside of them.
+        task_run: These task runs; for flow runs those that have such a task run.
+        sort: In which order, newest first when omitted.
+        limit: At most so many.
+        offset: Leave out so many of the first.
     """
 
     states: Sequence[str] | None = None
@@ -117,11 +160,51 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     flow_run_keys: Sequence[bytes] | None = None
     parents: Sequence[bytes] | None = None
     top_level: bool = False
+    flow: FlowFilter | None = None
+    flow_run: FlowRunFilter | None = None
+    task_run: TaskRunFilter | None = None
+    sort: FlowRunSort | TaskRunSort = FlowRunSort.ID_DESC
     limit: int | None = None
     offset: int = 0
 
 
-class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, Protocol):
+class FlowQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which flows to read.
+
+    Args:
+        flow: These flows.
+        flow_run: Those that have such a run.
+        task_run: Those that have a run with such a task run.
+        sort: In which order.
+        limit: At most so many.
+        offset: Leave out so many of the first.
+    """
+
+    flow: FlowFilter | None = None
+    flow_run: FlowRunFilter | None = None
+    task_run: TaskRunFilter | None = None
+    sort: FlowSort = FlowSort.CREATED_DESC
+    limit: int | None = None
+    offset: int = 0
+
+
+class Amendment(msgspec.Struct, frozen=True, kw_only=True):
+    """What is changed about a recorded run from outside. Members that are None stay as they are.
+
+    Args:
+        name: Its name; its process does not name it any more.
+        tags: All of its tags.
+        flow_version: The version of its flow.
+        parameters: All of its parameters; only flow runs have them.
+    """
+
+    name: str | None = None
+    tags: Sequence[str] | None = None
+    flow_version: str | None = None
+    parameters: Mapping[str, Any] | None = None
+
+
+class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, AgingRows, Protocol):
     """A durable history of runs, what their results, transactions and pauses have left, and the limits that they share.
 
     Every method that reads or writes raises `StoreError` if the database does not let it.
@@ -129,6 +212,9 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, P
 
     losses: Losses
     """What this process has lost because others took it for dead."""
+
+    look_seconds: float
+    """How often a process may look here at what others have asked of it without being a burden."""
 
     lease_seconds: float
     """For how long this process counts as alive on other hosts without a sign of life."""
@@ -173,6 +259,18 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, P
         """
         ...
 
+    def write_unowned(self, changes: Sequence[Change]) -> list[Change]:
+        """`write` for states that come from outside of any run: the death of this process does not concern the runs.
+
+        A new run belongs to nobody until a process goes on with it. One that is there stays with its process, which is
+        refused its next state.
+        """
+        ...
+
+    def amend_run(self, key: bytes, amendment: Amendment) -> bool:
+        """Change what is recorded about a run, other than its states; False if it is not there."""
+        ...
+
     def settle_dead_owners(self) -> list[TaskRun | FlowRun]:
         """Crash the unfinished runs of processes that are dead, and return them as they are now.
 
@@ -204,12 +302,38 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, P
         """Take over the call of the hooks of such a run; False if somebody else has done so."""
         ...
 
+    def delete_runs(self, keys: Sequence[bytes], cached_results: bool = False) -> int:
+        """Delete runs with all that is inside of them and all that belongs to them.
+
+        To be called after `settle_dead_owners`. A run is left alone if it is not there, if it or something inside of it
+        goes on in a process that is not known to be dead, if it is inside of a flow run that is not over, or if a
+        transaction of that is still to decide about it. Paused runs go on in their process; suspended ones, and those
+        whose process has ended, do not.
+
+        Each run is deleted with what is inside of it in one transaction, as long as that is not too much for one. Of a
+        larger flow run its own row goes first, and nobody sees or resumes it from then on; if the rest is interrupted,
+        it is deleted by another call with the same key.
+
+        Args:
+            keys: Flow runs and task runs.
+            cached_results: Delete also those of their results that later runs may be answered from, because they are
+                kept under cache keys that others may have. Without it those stay until they expire.
+
+        Returns:
+            How many runs were deleted, those inside included.
+        """
+        ...
+
+    def count_deletable_runs(self, keys: Sequence[bytes]) -> int:
+        """How many runs `delete_runs` would delete."""
+        ...
+
     def read_flow_runs(self, where: RunFilter) -> list[FlowRun]:
-        """The flow runs that fit, newest first, each with its current state."""
+        """The flow runs that fit, each with its current state."""
         ...
 
     def read_task_runs(self, where: RunFilter) -> list[TaskRun]:
-        """The task runs that fit, newest first, each with its current state."""
+        """The task runs that fit, each with its current state."""
         ...
 
     def read_run(self, key: bytes) -> TaskRun | FlowRun | None:
@@ -226,6 +350,20 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, P
 
     def read_logs(self, key: bytes) -> list[LogEntry]:
         """The log lines of a task run, or of a flow run and all of its task runs, oldest first."""
+        ...
+
+    def search_logs(
+        self, where: LogFilter | None, sort: LogSort, limit: int | None, offset: int
+    ) -> list[LogEntry]:
+        """The log lines that fit; all of them if there is no filter."""
+        ...
+
+    def write_flow(self, name: str, now: int) -> RecordedFlow:
+        """Make a flow known before its first run; a known one stays as it is."""
+        ...
+
+    def read_flows(self, where: FlowQuery) -> list[RecordedFlow]:
+        """The flows that fit: those that have runs, and those that were made known before."""
         ...
 
     def find_runs(self, text: str, limit: int = 5) -> list[TaskRun | FlowRun]:

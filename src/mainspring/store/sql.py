@@ -9,20 +9,31 @@ from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 from mainspring import clock
 from mainspring.exceptions import OwnershipLost, StoreError
+from mainspring.filters import LogFilter, LogSort
 from mainspring.locking.processes import boot_id
-from mainspring.runs import FlowRun, Resumption, TaskRun
+from mainspring.runs import FlowRun, RecordedFlow, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import event_rows, keeping, locks, queries, slots
+from mainspring.store import aging, amending, deleting, event_rows, keeping, locks, queries, slots
+from mainspring.store.aging import Ended, OldResult
 from mainspring.store.bells import LOCKS, SLOTS, Bell
 from mainspring.store.event_log import EventLog
 from mainspring.store.events import StoredEvent
-from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
+from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.losses import Loss, Losses
 from mainspring.store.owners import Identity, Owner, holding_dead, suspects
-from mainspring.store.protocol import CacheKey, Change, HeldLock, LogEntry, RunFilter
+from mainspring.store.protocol import (
+    Amendment,
+    CacheKey,
+    Change,
+    FlowQuery,
+    HeldLock,
+    LogEntry,
+    RunFilter,
+)
 from mainspring.store.reading import StoredResults
 from mainspring.store.results import CrashHooks, KeptResult, Leftovers, Settlement
 from mainspring.store.settling import settle
+from mainspring.store.slots import release_some
 from mainspring.store.statements import Cursor
 from mainspring.store.writing import Writing, write_cache_keys, write_changes, write_logs
 
@@ -53,8 +64,11 @@ class SQLRunStore(EventLog, ABC):
         lease_seconds: As given.
         has_settled: Dead owners were settled here; for whoever looks after their hooks, who sets it back.
         on_holding: Called when slots or a lock were taken: the lease has to be renewed from then on.
+        look_seconds: How often a process may look at what others have asked of it.
         bell: Wakes those who wait in other processes.
     """
+
+    look_seconds = 0.1
 
     bell: Bell
 
@@ -112,9 +126,10 @@ class SQLRunStore(EventLog, ABC):
     def _be_lost(self, cursor: Cursor, owner: Owner) -> NoReturn:
         """Note that this process was found dead, and be a new one from now on."""
         loss = Loss(*owner.end_in(cursor), self.url, self._clock.now())
-        self._owner = None
-        owner.discard()
-        self.losses.note(loss)
+        if self._owner is owner:  # else another thread has noted it
+            self._owner = None
+            owner.discard()
+            self.losses.note(loss)
         raise loss.error("A write")
 
     def _leave(self, cursor: Cursor | None) -> None:
@@ -180,6 +195,56 @@ class SQLRunStore(EventLog, ABC):
                     raise
                 careful = True
 
+    def write_unowned(self, changes: Sequence[Change]) -> list[Change]:
+        """See `RunStore.write_unowned`."""
+        return self._change(amending.write_unowned, changes)
+
+    def amend_run(self, key: bytes, amendment: Amendment) -> bool:
+        """See `RunStore.amend_run`."""
+        return self._change(amending.amend, key, amendment)
+
+    def write_flow(self, name: str, now: int) -> RecordedFlow:
+        """See `RunStore.write_flow`."""
+        return self._change(amending.write_flow, name, now)
+
+    def delete_runs(self, keys: Sequence[bytes], cached_results: bool = False) -> int:
+        """See `RunStore.delete_runs`."""
+        return sum(
+            deleting.delete_trees(self._change, self._read(deleting.plan, some), cached_results)
+            for some in deleting.batches(keys)
+        )
+
+    def count_deletable_runs(self, keys: Sequence[bytes]) -> int:
+        """See `RunStore.count_deletable_runs`."""
+        trees = (tree for some in deleting.batches(keys) for tree in self._read(deleting.plan, some))
+        return sum(1 + len(tree.inside) for tree in trees)
+
+    # What is old
+
+    def find_ended_runs(self, which: Ended) -> list[bytes]:
+        """See `AgingRows.find_ended_runs`."""
+        return self._read(aging.ended_runs, which)
+
+    def read_results_without_runs(self, before: int, after: str, limit: int) -> list[OldResult]:
+        """See `AgingRows.read_results_without_runs`."""
+        return self._read(aging.results_without_runs, before, after, limit)
+
+    def delete_old_results(self, results: Sequence[OldResult]) -> int:
+        """See `AgingRows.delete_old_results`."""
+        return self._change(aging.delete_results, results)
+
+    def read_files(self) -> set[str]:
+        """See `AgingRows.read_files`."""
+        return self._read(aging.files)
+
+    def read_places_elsewhere(self) -> list[str]:
+        """See `AgingRows.read_places_elsewhere`."""
+        return self._read(aging.places_elsewhere)
+
+    def delete_remains(self, before: int) -> None:
+        """See `AgingRows.delete_remains`."""
+        self._change(aging.delete_remains, before)
+
     # Life and death
 
     def renew_lease(self) -> bool:
@@ -227,9 +292,29 @@ class SQLRunStore(EventLog, ABC):
         self.bell.ring(SLOTS, name)
         return written
 
+    def add_limit(
+        self, name: str, limit: int, active: bool, slot_decay_per_second: float
+    ) -> ConcurrencyLimit | None:
+        """See `LimitStore.add_limit`."""
+        now = clock.current().now()
+        added = self._transact(slots.add_limit, name, limit, active, slot_decay_per_second, now)
+        self.bell.ring(SLOTS, name)
+        return added
+
+    def change_limit(self, name: str, change: LimitChange) -> ConcurrencyLimit | None:
+        """See `LimitStore.change_limit`."""
+        changed = self._transact(slots.change_limit, name, change, clock.current().now())
+        for each in {name, change.name or name}:
+            self.bell.ring(SLOTS, each)
+        return changed
+
     def read_limits(self, names: Sequence[str] | None = None) -> list[ConcurrencyLimit]:
         """See `LimitStore.read_limits`."""
         return self._read(slots.read_limits, names, clock.current().now())
+
+    def read_slot_holders(self, name: str) -> list[SlotHolder]:
+        """See `LimitStore.read_slot_holders`."""
+        return self._read(slots.read_holders, name, clock.current().now())
 
     def delete_limit(self, name: str) -> bool:
         """See `LimitStore.delete_limit`."""
@@ -259,15 +344,28 @@ class SQLRunStore(EventLog, ABC):
         return self._transact(slots.renew, leases)
 
     def release_slots(
-        self, lease_key: bytes, now: int, occupancy_seconds: float, events: Sequence[StoredEvent] = ()
-    ) -> None:
+        self,
+        lease_key: bytes,
+        now: int,
+        occupancy_seconds: float | None,
+        events: Sequence[StoredEvent] = (),
+    ) -> bool:
         """See `LimitStore.release_slots`."""
-        next_waiters = self._transact(
+        is_released, waiters = self._transact(
             _release_slots, lease_key, now, occupancy_seconds, events, self._clock.now()
         )
-        self._ring_for_slots(next_waiters)
+        self._ring_for_slots(waiters)
         if events:
             self._wake_followers()
+        return is_released
+
+    def release_some_slots(
+        self, names: Sequence[str], slots: int, holder_type: str, now: int, occupancy_seconds: float
+    ) -> list[ConcurrencyLimit]:
+        """See `LimitStore.release_some_slots`."""
+        limits, waiters = self._transact(release_some, names, slots, holder_type, now, occupancy_seconds)
+        self._ring_for_slots(waiters)
+        return limits
 
     def _ring_for_slots(self, owners: dict[str, str]) -> None:
         ours = None if self._owner is None else self._owner.key
@@ -371,6 +469,16 @@ class SQLRunStore(EventLog, ABC):
         """See `RunStore.read_logs`."""
         return self._read(queries.logs, key)
 
+    def search_logs(
+        self, where: LogFilter | None, sort: LogSort, limit: int | None, offset: int
+    ) -> list[LogEntry]:
+        """See `RunStore.search_logs`."""
+        return self._read(queries.search_logs, where, sort, limit, offset)
+
+    def read_flows(self, where: FlowQuery) -> list[RecordedFlow]:
+        """See `RunStore.read_flows`."""
+        return self._read(queries.flows, where)
+
     def find_runs(self, text: str, limit: int = 5) -> list[TaskRun | FlowRun]:
         """See `RunStore.find_runs`."""
         return self._with_results(self._read(queries.runs_by_id, text, limit))
@@ -438,10 +546,10 @@ def _release_slots(
     owner: int | None,
     lease_key: bytes,
     given_back: int,
-    occupancy_seconds: float,
+    occupancy_seconds: float | None,
     events: Sequence[StoredEvent],
     now: int,
-) -> dict[str, str]:
+) -> tuple[bool, dict[str, str]]:
     if events:
         event_rows.write_events(db, events, now, tidy=True)
     return slots.release(db, owner, lease_key, given_back, occupancy_seconds)

@@ -68,6 +68,8 @@ class PostgresRunStore(SQLRunStore):
         StoreTooNew, StoreTooOld: It was written by another version.
     """
 
+    look_seconds = 0.5  # the server is asked by many
+
     def __init__(
         self,
         url: str,
@@ -226,9 +228,10 @@ class PostgresRunStore(SQLRunStore):
             if self._owner is None:
                 folder = self._owners or _folder_of_owners(self._url)
                 with connection.transaction():
-                    self._owner = Owner.claim(
+                    owner = Owner.claim(
                         PipelinedCursor(connection), folder, self._identity, self._clock.now()
                     )
+                self._owner = owner  # now that others can see it
             return self._owner
 
     # Maintenance
