@@ -54,9 +54,10 @@ _START = "INSERT INTO followers VALUES (?,?,?,0,0)"
 _BASE = "SELECT coalesce(max(position), 0) FROM changes"
 _RENEW = "UPDATE followers SET expires = ?, transaction_id = ?, position = ? WHERE id = ? AND expires > ?"
 _STOP = "DELETE FROM followers WHERE id = ? OR expires <= ?"
-_FORGET = (
-    "DELETE FROM changes WHERE NOT EXISTS (SELECT 1 FROM followers AS f WHERE"
-    " (f.transaction_id, f.position) < (changes.transaction_id, changes.position))"
+_FORGET = (  # but the last one, so that positions only grow
+    "DELETE FROM changes WHERE position < (SELECT max(position) FROM changes)"
+    " AND NOT EXISTS (SELECT 1 FROM followers AS f"
+    " WHERE (f.transaction_id, f.position) < (changes.transaction_id, changes.position))"
 )
 _ALL_CHANGES = (
     "SELECT states, events FROM changes WHERE (transaction_id, position) > (?, ?) AND position > ?"

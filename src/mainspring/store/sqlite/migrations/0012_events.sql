@@ -14,7 +14,7 @@ CREATE INDEX events_of_flow_run ON events (flow_run_id) WHERE flow_run_id IS NOT
 CREATE INDEX events_of_task_run ON events (task_run_id) WHERE task_run_id IS NOT NULL;
 
 -- Who reads along in what others write. While there is somebody, each transaction that writes states or events leaves a
--- row in `changes`, which is removed when everybody has seen it.
+-- row in `changes`, which is removed when everybody has seen it; the last one stays, so that positions only grow.
 CREATE TABLE followers (
     id BLOB PRIMARY KEY,
     owner_key TEXT NOT NULL,            -- whom to wake, in `owners`; empty if nobody
@@ -24,7 +24,7 @@ CREATE TABLE followers (
 ) WITHOUT ROWID;
 
 CREATE TABLE changes (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    position INTEGER PRIMARY KEY,
     transaction_id INTEGER NOT NULL DEFAULT 0, -- always 0: in SQLite positions are in the order of commits
     states BLOB NOT NULL,               -- for each state the 16 bytes of its run and 4 bytes of its position there
     events BLOB NOT NULL                -- for each event the 16 bytes of its id
