@@ -240,12 +240,12 @@ class Client:
         return found
 
     def _no_limit(self, name: str) -> ObjectNotFound:
-        return ObjectNotFound(f"There is no concurrency limit named {name!r} in {self.database_url}.")
+        return ObjectNotFound(f"There is no concurrency limit named {name!r} in {self.store.address}.")
 
     def _read(self, run_id: Id, kind: type[K]) -> K:
         run = self.store.read_run(identifiers.to_bytes(run_id))
         if not isinstance(run, kind):
-            raise ObjectNotFound(f"There is no {kind.__name__} with the id {run_id} in {self.database_url}.")
+            raise ObjectNotFound(f"There is no {kind.__name__} with the id {run_id} in {self.store.address}.")
         return run
 
 
