@@ -1,15 +1,33 @@
-"""A network between clients and a server that can be watched and cut."""
+"""A network between clients and a server that can be watched and cut, down to single messages."""
 
 import socket
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 from psycopg import conninfo
 
-__all__ = ["Proxy", "proxied"]
+__all__ = ["Message", "Proxy", "proxied"]
+
+_HEADER = 5  # the kind and the length
+
+
+class Message(NamedTuple):
+    """What one side says to the other, in the protocol of PostgreSQL; the first one of a client has no kind."""
+
+    of_client: bool
+    kind: bytes
+    content: bytes
+
+    @property
+    def is_answer_to_commit(self) -> bool:
+        return not self.of_client and self.kind == b"C" and self.content[_HEADER:] == b"COMMIT\0"
+
+
+Cut = Callable[[Message], bool]
 
 
 class Proxy:
@@ -23,7 +41,9 @@ class Proxy:
         self._upstream = upstream
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        self._cut: Cut | None = None
         self.round_trips = 0
+        self.connections = 0
         self.is_cut = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -34,18 +54,45 @@ class Proxy:
         """The address of the server by way of this."""
         facts = conninfo.conninfo_to_dict(self._upstream)
         options = parse_qs(urlsplit(self._upstream).query).get("options", [""])[0]
-        query = f"?options={options.replace('=', '%3D')}" if options else ""
+        query = "?sslmode=disable&gssencmode=disable"  # so that the messages can be read
+        if options:
+            query += f"&options={options.replace('=', '%3D')}"
         login = f"{facts['user']}:{facts.get('password', '')}@" if facts.get("user") else ""
         return f"postgresql://{login}127.0.0.1:{self.port}/{facts['dbname']}{query}"
 
     def cut(self) -> None:
         """Break all connections, and let nobody through until `mend`."""
         self.is_cut = True
+        self.drop()
+
+    def drop(self) -> None:
+        """Break all connections that there are now."""
         with self._lock:
             pairs, self._pairs = self._pairs, set()
         for pair in pairs:
             for end in pair:
                 _close(end)
+
+    def cut_once(self, wanted: Cut) -> None:
+        """Break the connection in which the next message of a kind comes, instead of handing it on."""
+        self._cut = wanted
+
+    def cut_at(self, index: int) -> None:
+        """Break the connection in which the message with this number comes, of all from now on."""
+        seen = 0
+
+        def is_due(_: Message) -> bool:
+            nonlocal seen
+            seen += 1
+            return seen > index
+
+        self._cut = is_due
+
+    def disarm(self) -> bool:
+        """Cut no message any more; whether one was cut."""
+        with self._lock:
+            was_cut, self._cut = self._cut is None, None
+        return was_cut
 
     def mend(self) -> None:
         """Let clients through again."""
@@ -53,7 +100,7 @@ class Proxy:
 
     def close(self) -> None:
         """Break everything for good."""
-        self._listener.close()
+        _close(self._listener)
         self.cut()
 
     def _accept(self) -> None:
@@ -69,6 +116,7 @@ class Proxy:
             pair = (client, self._connect())
             with self._lock:
                 self._pairs.add(pair)
+                self.connections += 1
             has_asked = [False]
             for source, target, is_client in ((client, pair[1], True), (pair[1], client, False)):
                 threading.Thread(
@@ -87,6 +135,7 @@ class Proxy:
     def _hand_on(
         self, source: socket.socket, target: socket.socket, is_client: bool, has_asked: list[bool]
     ) -> None:
+        messages = _Messages(is_client)
         try:
             while content := source.recv(65_536):
                 if is_client:
@@ -94,11 +143,50 @@ class Proxy:
                 elif has_asked[0]:
                     has_asked[0] = False
                     self.round_trips += 1
-                target.sendall(content)
+                whole, is_over = b"", False
+                for message in messages.feed(content):
+                    if self._is_due(message):
+                        is_over = True
+                        break
+                    whole += message.content
+                target.sendall(whole)
+                if is_over:
+                    break
         except OSError:
             pass
         _close(source)
         _close(target)
+
+    def _is_due(self, message: Message) -> bool:
+        if self._cut is None:
+            return False
+        with self._lock:
+            if self._cut is None or not self._cut(message):
+                return False
+            self._cut = None
+            return True
+
+
+class _Messages:
+    """Cuts a stream into messages."""
+
+    def __init__(self, of_client: bool) -> None:
+        self._of_client = of_client
+        self._has_begun = not of_client
+        self._left = b""
+
+    def feed(self, content: bytes) -> Iterator[Message]:
+        self._left += content
+        while True:
+            start = 1 if self._has_begun else 0
+            if len(self._left) < start + 4:
+                return
+            size = start + int.from_bytes(self._left[start : start + 4], "big")
+            if len(self._left) < size:
+                return
+            whole, self._left = self._left[:size], self._left[size:]
+            self._has_begun = True
+            yield Message(self._of_client, whole[:start], whole)
 
 
 def _close(end: socket.socket) -> None:

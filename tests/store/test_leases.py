@@ -4,10 +4,12 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
+import psycopg
 import pytest
 
 from mainspring.clock import use_clock
@@ -17,9 +19,12 @@ from mainspring.identifiers import new_id
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import StateType
 from mainspring.store import Change, LogEntry, RunStore, SlotRequest
+from mainspring.store.addresses import open_store
 from mainspring.store.results import KeptResult, Settlement, StagedStep
+from mainspring.store.sql import SQLRunStore
 from mainspring.store.sqlite import SQLiteRunStore
 from tests.engine.clocks import JumpingClock
+from tests.postgres.server import fresh_schema
 from tests.store.histories import (
     COMPLETED,
     CRASHED,
@@ -37,26 +42,40 @@ LEASE = 30.0
 class Hosts:
     """Stores of one database on different hosts, and their common clock."""
 
-    def __init__(self, path: Path, stack: ExitStack) -> None:
-        self.path = path
+    def __init__(self, url: str, stack: ExitStack) -> None:
+        self.url = url
         self.clock = JumpingClock()
         self._stack = stack
 
-    def open(self, host: str) -> SQLiteRunStore:
+    def open(self, host: str) -> SQLRunStore:
         with use_clock(self.clock):
-            store = SQLiteRunStore(self.path, host_id=host, lease_seconds=LEASE)
+            store = open_store(self.url, host_id=host, lease_seconds=LEASE, settles=False)
+        assert isinstance(store, SQLRunStore)
         self._stack.callback(store.close)
         return store
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
-        with closing(sqlite3.connect(self.path)) as db:
-            return db.execute(query).fetchall()
+        with closing(self._connect()) as db:
+            return list(db.execute(query).fetchall())
+
+    def change(self, statement: str) -> None:
+        with closing(self._connect()) as db, db:
+            db.execute(statement)
+
+    def _connect(self) -> Any:
+        if self.url.startswith("postgresql"):
+            return psycopg.connect(self.url)
+        return sqlite3.connect(self.url.removeprefix("sqlite:///"))
 
 
-@pytest.fixture
-def hosts(tmp_path: Path) -> Iterator[Hosts]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def hosts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hosts]:
     with ExitStack() as stack:
-        hosts = Hosts(tmp_path / "runs.db", stack)
+        if request.param == "postgresql":
+            url = stack.enter_context(fresh_schema())
+        else:
+            url = f"sqlite:///{tmp_path / 'runs.db'}"
+        hosts = Hosts(url, stack)
         with use_clock(hosts.clock):
             yield hosts
 
@@ -77,7 +96,7 @@ def begin(store: RunStore) -> tuple[FlowRun, TaskRun]:
     return flow_run, task_run
 
 
-def lose(hosts: Hosts) -> tuple[SQLiteRunStore, SQLiteRunStore, FlowRun, TaskRun]:
+def lose(hosts: Hosts) -> tuple[SQLRunStore, SQLRunStore, FlowRun, TaskRun]:
     """A process whose lease ran out while runs went on, and which was declared dead by another one."""
     here, there = hosts.open("a"), hosts.open("b")
     flow_run, task_run = begin(here)
@@ -157,8 +176,7 @@ def test_an_owner_of_an_older_version(hosts: Hosts) -> None:
     """Owners without a lease, of a version that had none, are left alone on other hosts."""
     here, there = hosts.open("a"), hosts.open("b")
     begin(here)
-    with closing(sqlite3.connect(hosts.path)) as db, db:
-        db.execute("UPDATE owners SET lease_expires = NULL, boot = 'another'")
+    hosts.change("UPDATE owners SET lease_expires = NULL, boot = 'another'")
     hosts.clock.advance(10 * LEASE)
     assert there.settle_dead_owners() == []
 
@@ -255,7 +273,7 @@ def test_another_thread_finds_out(hosts: Hosts) -> None:
         refused.extend(here.write([late]))
 
     threads = [Thread(target=renew), Thread(target=write)]
-    with here._writer.lock:  # for which both wait
+    with here._writer.lock if isinstance(here, SQLiteRunStore) else nullcontext():  # for which both wait
         for thread in threads:
             thread.start()
     for thread in threads:
@@ -401,7 +419,8 @@ def test_lost_twice(hosts: Hosts) -> None:
 def test_lock_files_of_the_lost_are_removed(hosts: Hosts) -> None:
     """A declaration of death leaves no file behind, neither by the finder nor by the one that comes back."""
     here, there, flow_run, _ = lose(hosts)
-    folder = Path(f"{hosts.path}.owners")
+    folder = here._owners
+    assert folder is not None
     there.renew_lease()
     here.write([advance(flow_run, COMPLETED)])
     here.close()

@@ -309,5 +309,5 @@ def read_flow_run(store: RunStore, flow_run_id: UUID | str) -> FlowRun:
     """
     run = store.read_run(identifiers.to_bytes(flow_run_id))
     if not isinstance(run, FlowRun):
-        raise ObjectNotFound(f"There is no flow run with the id {flow_run_id} in {store.url}.")
+        raise ObjectNotFound(f"There is no flow run with the id {flow_run_id} in {store.address}.")
     return run

@@ -20,14 +20,13 @@ def version(
     import sqlite3  # only this command needs it: start-up
 
     from mainspring.settings import get_current_settings  # start-up
-    from mainspring.settings.secrets import without_secrets  # start-up
+    from mainspring.store.addresses import shown_address
 
-    settings = get_current_settings()
     facts = {
         "mainspring": mainspring.__version__,
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
-        "database": without_secrets(settings, settings.run_store_url).removeprefix("sqlite:///"),
+        "database": shown_address(get_current_settings().run_store_url).removeprefix("sqlite:///"),
     }
     if as_json:
         import msgspec  # start-up

@@ -40,7 +40,7 @@ def ask_to_cancel(store: RunStore, run_id: UUID | str, reason: str | None) -> Ta
     while True:
         run = store.read_run(key)
         if run is None:
-            raise ObjectNotFound(f"There is no run with the id {run_id} in {store.url}.")
+            raise ObjectNotFound(f"There is no run with the id {run_id} in {store.address}.")
         if run.state.is_final():
             kind = "flow" if isinstance(run, FlowRun) else "task"
             raise NotCancellable(

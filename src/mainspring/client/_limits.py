@@ -177,7 +177,7 @@ class LimitMethods(Enterable):
         added = self.store.add_limit(new.name, new.limit, bool(new.active), new.slot_decay_per_second)
         if added is None:
             raise ObjectAlreadyExists(
-                f"There is a concurrency limit named {new.name!r} in {self.database_url} already."
+                f"There is a concurrency limit named {new.name!r} in {self.store.address} already."
             )
         if holders:
             self.store.change_limit(new.name, LimitChange(holders=holders, lease_microseconds=_LONGEST))
@@ -341,7 +341,7 @@ class LimitMethods(Enterable):
         """
         until = clock.current().now() + round(Terms(None, lease_seconds=lease_duration).lease_seconds * 1e6)
         if self.store.renew_slots([(key_of(lease_id), until)]):
-            raise ObjectNotFound(f"There is no lease with the id {lease_id} in {self.database_url}.")
+            raise ObjectNotFound(f"There is no lease with the id {lease_id} in {self.store.address}.")
 
     def release_concurrency_slots_with_lease(self, lease_id: Id) -> bool:
         """Give back what is held on a lease; False if there is nothing."""
@@ -400,7 +400,7 @@ class LimitMethods(Enterable):
         return found
 
     def _no_limit(self, name: str) -> ObjectNotFound:
-        return ObjectNotFound(f"There is no concurrency limit named {name!r} in {self.database_url}.")
+        return ObjectNotFound(f"There is no concurrency limit named {name!r} in {self.store.address}.")
 
 
 _LONGEST = round(DAY * 1e6)

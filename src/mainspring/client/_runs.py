@@ -410,14 +410,14 @@ class RunMethods(Enterable):
         """
         found = self.read_flows(flow_filter={"id": {"any_": [flow_id]}})
         if not found:
-            raise ObjectNotFound(f"There is no flow with the id {flow_id} in {self.database_url}.")
+            raise ObjectNotFound(f"There is no flow with the id {flow_id} in {self.store.address}.")
         return found[0]
 
     def read_flow_by_name(self, name: str) -> RecordedFlow:
         """One flow by its name; raises as `read_flow` does."""
         found = self.read_flows(flow_filter=FlowFilter(name=TextFilter(any_=[name])))
         if not found:
-            raise ObjectNotFound(f"There is no flow named {name!r} in {self.database_url}.")
+            raise ObjectNotFound(f"There is no flow named {name!r} in {self.store.address}.")
         return found[0]
 
     def read_flows(
@@ -464,11 +464,11 @@ class RunMethods(Enterable):
         return run
 
     def _no_run(self, run_id: Id, kind: type[Run]) -> ObjectNotFound:
-        return ObjectNotFound(f"There is no {kind.__name__} with the id {run_id} in {self.database_url}.")
+        return ObjectNotFound(f"There is no {kind.__name__} with the id {run_id} in {self.store.address}.")
 
     def _created(self, run: R, state: State | None) -> R:
         if not record_new(self.store, run, state):
-            raise ObjectAlreadyExists(f"There is a run with the id {run.id} in {self.database_url} already.")
+            raise ObjectAlreadyExists(f"There is a run with the id {run.id} in {self.store.address} already.")
         return run
 
     def _amend(self, run: Run, amendment: Amendment) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,11 @@ from mainspring.exceptions import ConfigurationError, StoreDriverMissing
 from mainspring.store.describing import DatabaseDescription, Migration, Vacuuming
 from mainspring.store.protocol import Durability, RunStore
 
-__all__ = ["describe", "migrate", "open_store", "vacuum"]
+__all__ = ["describe", "migrate", "open_store", "shown_address", "vacuum"]
+
+# Up to the last @ that can end a login, whatever is before it: who forgets to escape it has still a secret there.
+_LOGIN = re.compile(r"^(?P<scheme>\w+://)(?P<login>[^?]*|.*)@")
+_SECRET_OPTION = re.compile(r"(?P<name>[?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 
 _ACCEPTED = (
     "Set MAINSPRING_DATABASE_URL to sqlite:///relative/path.db, sqlite:////absolute/path.db, a plain"
@@ -61,6 +66,16 @@ def open_store(
         store.close()
         raise
     return store
+
+
+def shown_address(url: str) -> str:
+    """The address of a run store without the passwords in it, for messages and logs."""
+
+    def hidden(match: re.Match[str]) -> str:
+        user, separator, _ = match["login"].partition(":")
+        return f"{match['scheme']}{user}{':***' if separator else ''}@"
+
+    return _SECRET_OPTION.sub(r"\g<name>***", _LOGIN.sub(hidden, url, count=1))
 
 
 def _is_postgres(url: str) -> bool:

@@ -35,7 +35,7 @@ EVENTS = "events"
 Heard = Callable[[str], object]
 """Gets the name of what a ring is about; an empty one if that is not known, since rings may have been missed."""
 
-_NAME_LENGTH = 1_000  # of names that are too long nothing is said but that it is some name
+_LONGEST = 1_000  # bytes; of names that are too long nothing is said but that it is some name
 
 _logger = get_logger("store")
 
@@ -82,7 +82,11 @@ class Bell(ABC):
 
     def _tell(self, message: str) -> None:
         """Tell the listeners of what has come."""
-        topic, name = decoded(message)
+        try:
+            topic, name = decoded(message)
+        except UnicodeError:  # not of ours, or not whole
+            self._tell_of_gap()
+            return
         for heard in self._listeners.get(topic, ()):
             heard(name)
 
@@ -125,9 +129,8 @@ class SilentBell(Bell):
 
 def encoded(topic: str, name: str) -> str:
     """A message of one line about something."""
-    if len(name) > _NAME_LENGTH:
-        return topic
-    return f"{topic} {name.encode('unicode_escape').decode('ascii')}"
+    escaped = name.encode("unicode_escape")
+    return topic if len(escaped) > _LONGEST else f"{topic} {escaped.decode('ascii')}"
 
 
 def decoded(message: str) -> tuple[str, str]:

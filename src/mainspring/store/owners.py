@@ -127,8 +127,9 @@ class Owner:
 
     def end_in(self, db: Cursor) -> tuple[int, str]:
         """When this process was found dead, and by whom."""
-        ended, by = db.execute("SELECT ended, ended_by FROM owners WHERE id = ?", (self.id,)).fetchone()
-        return ended, by or "an unknown process"
+        found = db.execute("SELECT ended, ended_by FROM owners WHERE id = ?", (self.id,)).fetchone()
+        ended, by = found or (self.lease_expires, None)  # the row may be gone by now
+        return ended or 0, by or "an unknown process"
 
     def end(self, db: Cursor, now: int) -> bool:
         """Declare the ownership ended, in a transaction; False if runs are left, for the next opener to find."""

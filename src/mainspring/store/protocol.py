@@ -236,6 +236,11 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, A
         """Where the history is, as in ``MAINSPRING_DATABASE_URL``."""
         ...
 
+    @property
+    def address(self) -> str:
+        """The same for people to read: without a password."""
+        ...
+
     def write(
         self,
         changes: Sequence[Change],

@@ -258,7 +258,7 @@ def _holder(
 
 def delete_limit(db: Cursor, owner: int | None, name: str) -> bool:
     """See `LimitStore.delete_limit`."""
-    for limit in _find(db, [name]):
+    for limit in _find(db, [name], _LOCK):
         db.execute("DELETE FROM slots WHERE limit_id = ?", (limit.key,))
         db.execute("DELETE FROM concurrency_limits WHERE id = ?", (limit.key,))
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ T = TypeVar("T")
 
 
 class RowExists(StoreError):  # noqa: N818 - names a situation
-    """A row that was to be inserted is there already."""
+    """A row that was to be inserted is there already, or something else is not as it was taken for granted."""
 
 
 class SQLRunStore(EventLog, ABC):
@@ -72,6 +73,9 @@ class SQLRunStore(EventLog, ABC):
 
     bell: Bell
 
+    _refuses_late = False
+    """Whether the database can end a transaction that brings a result which comes too late."""
+
     def __init__(self, host_id: str | None, lease_seconds: float, owners: Path | None) -> None:
         self.losses = Losses()
         self.on_holding: Callable[[], object] | None = None
@@ -83,14 +87,21 @@ class SQLRunStore(EventLog, ABC):
         self._owner: Owner | None = None
         self._clock = clock.current()  # leases are of the process, whatever the context of a caller says
         self._results = StoredResults(self)
+        self._losing = threading.Lock()
+        self._is_doubtful = False  # what a write was left with may be there, and will be written again
 
     @property
     @abstractmethod
     def url(self) -> str:
         """See `RunStore.url`."""
 
+    @property
+    def address(self) -> str:
+        """See `RunStore.address`."""
+        return self.url
+
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.url!r})"
+        return f"{type(self).__name__}({self.address!r})"
 
     # What a database has to do
 
@@ -125,11 +136,14 @@ class SQLRunStore(EventLog, ABC):
 
     def _be_lost(self, cursor: Cursor, owner: Owner) -> NoReturn:
         """Note that this process was found dead, and be a new one from now on."""
-        loss = Loss(*owner.end_in(cursor), self.url, self._clock.now())
-        if self._owner is owner:  # else another thread has noted it
-            self._owner = None
-            owner.discard()
-            self.losses.note(loss)
+        loss = Loss(*owner.end_in(cursor), self.address, self._clock.now())
+        with self._losing:
+            if (
+                self._owner is owner
+            ):  # else another thread has found out, and what goes on now is of a new owner
+                self.losses.note(loss)
+                self._owner = None
+                owner.discard()
         raise loss.error("A write")
 
     def _leave(self, cursor: Cursor | None) -> None:
@@ -152,6 +166,7 @@ class SQLRunStore(EventLog, ABC):
         if self._owner is not None:
             self._owner.abandon()
             self._owner = None
+        self._losing = threading.Lock()
         self.bell.abandon()
         self.losses.abandon()
 
@@ -177,13 +192,23 @@ class SQLRunStore(EventLog, ABC):
         if not changes and not logs and not cache_keys and not results and not events:
             return []
         writing = Writing(changes, logs, cache_keys, results, events)
-        tidy = careful = False
+        try:
+            refused = self._write(writing, self._is_doubtful)
+        except BaseException:
+            self._is_doubtful = True
+            raise
+        self._is_doubtful = False
+        self._wake_followers()
+        return refused
+
+    def _write(self, writing: Writing, careful: bool) -> list[Change]:
+        tidy = False
+        tries = 0
         while True:
+            trusting = self._refuses_late and not careful
             try:
                 now = self._clock.now()
-                refused = self._transact_once(_write_history, self.losses, writing, now, tidy, careful)
-                self._wake_followers()
-                return refused
+                return self._transact_once(_write_history, self.losses, writing, now, tidy, careful, trusting)
             except OwnershipLost:  # has been told; what is not lost is still to be written
                 continue
             except UnicodeError:  # a text with lone surrogates, which nobody should pay to look for
@@ -191,8 +216,9 @@ class SQLRunStore(EventLog, ABC):
                     raise
                 tidy = True
             except RowExists:
-                if careful:
+                if tries >= _TRIES:
                     raise
+                tries += 1
                 careful = True
 
     def write_unowned(self, changes: Sequence[Change]) -> list[Change]:
@@ -249,14 +275,15 @@ class SQLRunStore(EventLog, ABC):
 
     def renew_lease(self) -> bool:
         """See `RunStore.renew_lease`."""
-        return False if self._owner is None else self._transact(self._renew_and_look)
-
-    def _renew_and_look(self, cursor: Cursor, _: int | None) -> bool:
         owner = self._owner
         if owner is None:
             return False
-        self._renew(cursor, owner)
-        return owner.is_holding(cursor)
+        owner.lease_expires = 0  # so the next transaction renews it, whoever is first
+        return self._transact(self._is_holding)
+
+    def _is_holding(self, cursor: Cursor, _: int | None) -> bool:
+        owner = self._owner
+        return owner is not None and owner.is_holding(cursor)
 
     def settle_dead_owners(self) -> list[TaskRun | FlowRun]:
         """See `RunStore.settle_dead_owners`."""
@@ -510,13 +537,20 @@ class SQLRunStore(EventLog, ABC):
 
 
 def _write_history(
-    db: Cursor, owner: int | None, losses: Losses, writing: Writing, now: int, tidy: bool, careful: bool
+    db: Cursor,
+    owner: int | None,
+    losses: Losses,
+    writing: Writing,
+    now: int,
+    tidy: bool,
+    careful: bool,
+    trusting: bool,
 ) -> list[Change]:
     lost: list[Change] = []
     if losses.any:
         writing, lost = writing.without(losses)
     changes, logs, cache_keys, results, events = writing
-    refused = write_changes(db, changes, owner, now, tidy, careful) if changes else []
+    refused = write_changes(db, changes, owner, now, tidy, careful, trusting) if changes else []
     if logs:
         write_logs(db, logs, tidy, careful)
     if cache_keys:

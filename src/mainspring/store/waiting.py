@@ -74,7 +74,9 @@ def answer(
 
 def refuse(db: Cursor, owner: int | None, run_key: bytes, key: str, problem: str) -> None:
     """See `PauseRows.refuse_answer`."""
-    db.execute(_REFUSE, tidied((problem, run_key, key)))
+    _ = db.execute(
+        _REFUSE, tidied((problem, run_key, key))
+    ).rowcount  # asked, so that this is never done twice
 
 
 def close(db: Cursor, owner: int | None, run_key: bytes, key: str, now: int) -> bool:
@@ -107,7 +109,7 @@ def suspension(db: Cursor, run_key: bytes) -> SuspensionRequest | None:
 
 def drop_suspension(db: Cursor, owner: int | None, run_key: bytes) -> None:
     """See `PauseRows.drop_suspension`."""
-    db.execute("DELETE FROM suspensions WHERE flow_run_id = ?", (run_key,))
+    _ = db.execute("DELETE FROM suspensions WHERE flow_run_id = ?", (run_key,)).rowcount  # as above
 
 
 def holder(db: Cursor, owner: int | None, run_key: bytes) -> Holder:

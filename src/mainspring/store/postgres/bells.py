@@ -10,6 +10,7 @@ from collections.abc import Callable
 import psycopg
 from psycopg import sql
 
+from mainspring.exceptions import StoreError
 from mainspring.store.bells import Bell
 from mainspring.store.postgres.connections import Connection, Connections
 
@@ -24,7 +25,7 @@ class NotifyBell(Bell):
 
     Args:
         connections: Where to get connections.
-        own_key: Gives the key of the owner that this process is.
+        own_key: Gives the key of the owner that this process is, empty if it is none.
     """
 
     def __init__(self, connections: Connections, own_key: Callable[[], str]) -> None:
@@ -35,22 +36,27 @@ class NotifyBell(Bell):
         self._thread: threading.Thread | None = None
         self._wake: tuple[int, int] | None = None
         self._listens = threading.Event()
+        self._is_closed = False
 
     def _send(self, message: str, to: list[str] | None) -> None:
         with self._connections.borrowed() as connection:
             channel = self._channel_of(connection)
-            for key in to or [_EVERYBODY]:
-                connection.execute("SELECT pg_notify(%s, %s)", [channel, f"{key} {message}"])
+            connection.execute(
+                "SELECT pg_notify(%s, key || ' ' || %s) FROM unnest(%s::text[]) AS key",
+                [channel, message, to or [_EVERYBODY]],
+            )
 
     def _channel_of(self, connection: Connection) -> str:
-        """One for each schema, since channels are for the whole database."""
+        """One for each run store in the database; a number, as there is little room for names."""
         if self._channel is None:
-            row = connection.execute("SELECT current_schema()").fetchone()
-            self._channel = f"mainspring {row[0] if row else ''}"[:63]
+            row = connection.execute("SELECT to_regclass('mainspring_schema')::oid").fetchone()
+            self._channel = f"mainspring {row[0] if row else ''}"
         return self._channel
 
     def _attend(self) -> None:
         with self._lock:
+            if self._is_closed:
+                return
             if self._thread is None:
                 self._wake = os.pipe()
                 self._listens = threading.Event()
@@ -74,7 +80,7 @@ class NotifyBell(Bell):
                     pause = 0.05
                     if self._is_done(connection, wake[0]):
                         return
-            except psycopg.Error:
+            except (psycopg.Error, StoreError):
                 self._listens.set()
                 if select.select([wake[0]], [], [], pause)[0]:
                     return
@@ -99,6 +105,7 @@ class NotifyBell(Bell):
     def close(self) -> None:
         """See `Bell.close`."""
         with self._lock:
+            self._is_closed = True
             thread, self._thread = self._thread, None
             wake, self._wake = self._wake, None
         if thread is None or wake is None:

@@ -5,19 +5,29 @@ A pool of our own, as that of psycopg opens connections in threads of its own an
 
 from __future__ import annotations
 
-import os
+import logging
+import re
 import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, cast
+from weakref import WeakSet
 
 import psycopg
 from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import Int8Dumper
+from psycopg.waiting import wait_poll
 
-from mainspring.exceptions import StoreCorrupt, StoreError, StoreMissing, StoreUnavailable
+from mainspring.exceptions import (
+    ConfigurationError,
+    StoreCorrupt,
+    StoreError,
+    StoreMissing,
+    StoreUnavailable,
+)
+from mainspring.store.addresses import shown_address
 from mainspring.store.protocol import Durability
 
 __all__ = [
@@ -26,7 +36,7 @@ __all__ = [
     "Connections",
     "is_lost",
     "is_passing",
-    "shown_address",
+    "pipelined",
     "translated_error",
     "wait_a_little",
 ]
@@ -37,14 +47,59 @@ BUSY_SECONDS = 30.0
 MOST_CONNECTIONS = 4
 """Of a process; servers allow a hundred in all by default. Most processes need one or two."""
 
-CONNECT_SECONDS = 10
+_LOOK_SECONDS = 1.0
+"""Between two looks at the pool of who waits for a connection."""
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+OLDEST_SERVER = 130000
+
+_DEFAULTS = {  # for what the address does not say
+    "application_name": "mainspring",
+    "client_encoding": "utf8",
+    "connect_timeout": "10",
+    # a network that is gone without a word is found out about in a minute
+    "keepalives_idle": "20",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "40000",
+}
+# A process that stands still in the middle of a transaction must not keep others from settling what it has left, nor
+# somebody who holds a table keep us for ever. That others are seen once they are committed is what our statements need.
+_SESSION = (
+    "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '30s';"
+    " SET default_transaction_isolation = 'read committed'"
+)
+
+_INTERVAL = 0.1
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection whose waits are ended by what a signal raises: psycopg's own go on until there is an answer.
+
+    It is closed then, since nobody knows which answers are still to come.
+    """
+
+    def wait(self, gen: Any, *_: Any, **__: Any) -> Any:
+        """See `psycopg.Connection`."""
+        try:
+            return wait_poll(gen, self.pgconn.socket, _INTERVAL)
+        except psycopg.Error:
+            raise
+        except BaseException:
+            _close(self)
+            try:
+                gen.close()
+            except Exception:  # noqa: S110
+                pass  # it wanted to go on with the connection
+            raise
+
+    def __del__(self, *_: Any) -> None:
+        """Without the warning of psycopg: an exception of a signal may lose a connection anywhere."""
+
 
 # What a commit survives is up to the server's own settings, unless more or less is asked for.
 _SYNCHRONOUS: dict[Durability, str | None] = {"process": None, "disk": "on", "relaxed": "off"}
 
-_abandoned: list[Connection] = []
+_abandoned: list[object] = []
 
 
 class Connections:
@@ -53,19 +108,29 @@ class Connections:
     Args:
         url: The address, as libpq reads it.
         durability: What a commit survives.
+
+    Raises:
+        ConfigurationError: It cannot be read as one.
     """
 
     def __init__(self, url: str, durability: Durability) -> None:
-        self.url = url
         self.address = shown_address(url)
+        try:
+            self._options: dict[str, Any] = {**_DEFAULTS, **conninfo_to_dict(url)}
+        except psycopg.Error:
+            raise ConfigurationError(
+                f"{self.address} cannot be read as the address of a PostgreSQL database: write"
+                f" postgresql://user:password@host:port/database, and special characters in it as %40 for @."
+            ) from None  # what libpq says quotes the password
         self._durability: Durability = durability
         self._reset()
 
     def _reset(self) -> None:
         self._changed = threading.Condition()
         self._free: list[Connection] = []
-        self._all: set[Connection] = set()
-        self._coming = 0
+        # Those that are, and places for those that come. An exception of a signal may strike anywhere, so what nobody
+        # has in hand any more counts no more.
+        self._all: WeakSet[Any] = WeakSet()
         self._closed = False
 
     @contextmanager
@@ -89,24 +154,31 @@ class Connections:
                     raise StoreUnavailable(f"The run store {self.address} was closed.")
                 if self._free:
                     return self._free.pop()
-                if len(self._all) + self._coming < MOST_CONNECTIONS:
+                if len(self._all) < MOST_CONNECTIONS:
                     break
-                self._changed.wait()
-            self._coming += 1
+                self._changed.wait(_LOOK_SECONDS)
+            place = _Place()
+            self._all.add(place)
         connection: Connection | None = None
         try:
             connection = self.connect()
         finally:
             with self._changed:
-                self._coming -= 1
+                self._all.discard(place)
                 if connection is None:
                     self._changed.notify()
                 else:
                     self._all.add(connection)
-        return connection
+        return cast(
+            Connection, connection
+        )  # which one type checker knows without being told, and another does not
 
     def _give_back(self, connection: Connection) -> None:
-        is_usable = connection.info.transaction_status == pq.TransactionStatus.IDLE and not connection.closed
+        is_usable = (
+            not connection.closed
+            and connection.info.transaction_status == pq.TransactionStatus.IDLE
+            and connection.info.pipeline_status == pq.PipelineStatus.OFF
+        )
         with self._changed:
             if is_usable and not self._closed:
                 self._free.append(connection)
@@ -122,17 +194,12 @@ class Connections:
         Raises:
             psycopg.Error: There is none to be had.
         """
-        connection = psycopg.connect(
-            self.url,
-            autocommit=True,
-            connect_timeout=CONNECT_SECONDS,
-            application_name=f"mainspring {os.getpid()}",
-        )
+        connection = Connection.connect("", autocommit=True, **self._options)
         try:
             connection.adapters.register_dumper(int, Int8Dumper)  # one type, so one prepared statement
             level = _SYNCHRONOUS[self._durability]
-            if level is not None:
-                connection.execute(f"SET synchronous_commit = {level}".encode())
+            asked = _SESSION if level is None else f"{_SESSION}; SET synchronous_commit = {level}"
+            connection.execute(asked.encode())
         except BaseException:
             _close(connection)
             raise
@@ -142,7 +209,8 @@ class Connections:
         """Give up what nobody uses now, as the server was away."""
         with self._changed:
             dropped, self._free = self._free, []
-            self._all.difference_update(dropped)
+            for connection in dropped:
+                self._all.discard(connection)
             self._changed.notify_all()
         for connection in dropped:
             _close(connection)
@@ -162,6 +230,12 @@ class Connections:
         self._reset()
 
 
+class _Place:
+    """Of a connection that is being made."""
+
+    __slots__ = ("__weakref__",)
+
+
 def _close(connection: Connection) -> None:
     try:
         connection.close()
@@ -169,17 +243,49 @@ def _close(connection: Connection) -> None:
         pass  # it is gone either way
 
 
-def shown_address(url: str) -> str:
-    """The address without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@", 1)))
+# Pipelines
+
+
+@contextmanager
+def pipelined(connection: Connection) -> Generator[psycopg.Pipeline]:
+    """A pipeline for the block. If it is not left in order, nor by an error of the database, the connection is closed.
+
+    An exception of a signal may strike while answers are taken in, and who would count them then might wait for ever.
+    """
+    _ours.quiet = True
+    try:
+        with connection.pipeline() as pipeline:
+            try:
+                yield pipeline
+            except psycopg.Error:
+                raise
+            except BaseException:
+                _close(connection)
+                raise
+    except psycopg.Error:
+        raise
+    except BaseException:
+        _close(connection)
+        raise
+    finally:
+        _ours.quiet = False
+
+
+_ours = threading.local()
+
+
+def _is_wanted(line: logging.LogRecord) -> bool:
+    """Whether a line of psycopg's is of interest: not that our pipeline cannot be left once its connection is gone."""
+    return not (getattr(_ours, "quiet", False) and str(line.msg).startswith("error ignored"))
+
+
+logging.getLogger("psycopg").addFilter(_is_wanted)
 
 
 # Errors
 
-_AWAY = ("57P01", "57P02", "57P03", "53300")  # shut down, crashed, starting up, too many connections
+# Shut down, crashed, starting up, ended as it was idle; too many connections
+_AWAY = ("57P01", "57P02", "57P03", "57P05", "25P03", "53300")
 _IN_THE_WAY = ("40001", "40P01", "55P03")
 
 
@@ -205,12 +311,18 @@ def translated_error(error: psycopg.Error, address: str) -> StoreError:
     )
 
 
+# What servers say to who connects; libpq gives no code with it.
+_REFUSALS = ("password", "pg_hba.conf", "authentication failed", "role ")
+_NO_DATABASE = re.compile(r'database "[^"]*" does not exist')
+_CROWDED = ("too many", "remaining connection slots")
+
+
 def _reason(error: psycopg.Error) -> tuple[type[StoreError], str]:
     state = error.sqlstate or ""
     text = str(error)
-    if state.startswith("28") or ("password" in text and not state):
+    if state.startswith("28") or (not state and any(part in text for part in _REFUSALS)):
         return StoreUnavailable, "the server refuses to let us in. Check user, password and pg_hba.conf"
-    if state == "3D000" or ("database" in text and "does not exist" in text):
+    if state == "3D000" or (not state and _NO_DATABASE.search(text)):
         return (
             StoreMissing,
             "there is no such database. Make it with `createdb`, or correct MAINSPRING_DATABASE_URL",
@@ -224,7 +336,7 @@ def _reason(error: psycopg.Error) -> tuple[type[StoreError], str]:
             StoreUnavailable,
             "the schema that the address names is not there. Make it with `CREATE SCHEMA`",
         )
-    if state == "53300":
+    if state == "53300" or (not state and any(part in text for part in _CROWDED)):
         return (
             StoreUnavailable,
             "the server has no connection left. Raise its max_connections, or use a pooler",

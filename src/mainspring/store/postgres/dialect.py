@@ -62,15 +62,21 @@ class _Found:
 
     @property
     def rowcount(self) -> int:
-        if self._pipeline is not None and self._cursor.pgresult is None:
-            self._pipeline.sync()
+        self._wait()
         return self._cursor.rowcount
 
     def fetchone(self) -> Any:
+        self._wait()
         return self._cursor.fetchone()
 
     def fetchall(self) -> list[Any]:
+        self._wait()
         return self._cursor.fetchall()
+
+    def _wait(self) -> None:
+        # By a sync, not by a flush as psycopg does: only then the server counts for how long we do nothing.
+        if self._pipeline is not None and self._cursor.pgresult is None:
+            self._pipeline.sync()
 
 
 class PipelinedCursor:

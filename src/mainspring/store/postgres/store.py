@@ -20,17 +20,19 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
 
-from mainspring.exceptions import OwnershipLost, StoreError
+from mainspring.exceptions import OwnershipLost, StoreError, StoreUnavailable
 from mainspring.store import forks
 from mainspring.store.owners import DEFAULT_LEASE_SECONDS, Owner
 from mainspring.store.postgres import schema
 from mainspring.store.postgres.bells import NotifyBell
 from mainspring.store.postgres.connections import (
     BUSY_SECONDS,
+    OLDEST_SERVER,
     Connection,
     Connections,
     is_lost,
     is_passing,
+    pipelined,
     translated_error,
     wait_a_little,
 )
@@ -42,7 +44,8 @@ from mainspring.store.statements import Cursor
 __all__ = ["PostgresRunStore"]
 
 _HAS_ENDED = "MS001"  # raised by `mainspring_enter`
-_ENTER = "SELECT mainspring_enter(?)"
+_IS_LATE = "MS002"  # raised by `mainspring_require_attempt`
+_ENTER = "SELECT mainspring_enter(?, ?)"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,12 +66,15 @@ class PostgresRunStore(SQLRunStore):
         lease_seconds: For how long other hosts wait for a sign of life of this process.
 
     Raises:
+        ConfigurationError: The address cannot be read.
         StoreUnavailable: The database cannot be reached or written.
         StoreMissing: There is no such database, or it is no run store and not to be made one.
         StoreTooNew, StoreTooOld: It was written by another version.
     """
 
     look_seconds = 0.5  # the server is asked by many
+
+    _refuses_late = True
 
     def __init__(
         self,
@@ -84,9 +90,10 @@ class PostgresRunStore(SQLRunStore):
         self._connections = Connections(url, durability)
         self._claiming = threading.Lock()
         self._is_closed = False
-        self.bell = NotifyBell(self._connections, self._own_key)
+        self.bell = NotifyBell(self._connections, self._known_key)
         try:
             with self._connections.borrowed() as connection:
+                _require_server(connection, self._connections.address)
                 version = schema.read_version(connection)
                 if version is None and create:
                     schema.migrate(connection, self._connections.address)
@@ -105,8 +112,10 @@ class PostgresRunStore(SQLRunStore):
         """See `RunStore.url`."""
         return self._url
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._connections.address!r})"
+    @property
+    def address(self) -> str:
+        """See `RunStore.address`."""
+        return self._connections.address
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (self._url, self._durability)
@@ -128,7 +137,10 @@ class PostgresRunStore(SQLRunStore):
         return result
 
     def _read(self, query: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._until_done(lambda connection: query(PipelinedCursor(connection), *args, **kwargs))
+        def ask(connection: Connection) -> T:
+            return query(PipelinedCursor(connection), *args, **kwargs)
+
+        return self._until_done(ask)
 
     def _fetch(self, query: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return self._read(query, *args, **kwargs)
@@ -146,7 +158,7 @@ class PostgresRunStore(SQLRunStore):
                             raise RowExists(
                                 "The connection broke during a commit, which may have taken place."
                             )
-                        if _is_committed(connection, doubtful.xid):
+                        if _is_committed(connection, doubtful, give_up_at):
                             result: T = doubtful.result
                             return result
                         doubtful = None
@@ -157,7 +169,7 @@ class PostgresRunStore(SQLRunStore):
                 problem = error
             if is_lost(problem):
                 self._connections.drop_free()
-            elif isinstance(problem, psycopg.errors.UniqueViolation):
+            elif isinstance(problem, psycopg.errors.UniqueViolation) or problem.sqlstate == _IS_LATE:
                 raise RowExists(str(problem)) from problem
             elif not is_passing(problem):
                 raise translated_error(problem, self._connections.address) from problem
@@ -174,7 +186,7 @@ class PostgresRunStore(SQLRunStore):
         kwargs: dict[str, Any],
     ) -> T:
         try:
-            with connection.pipeline() as pipeline:
+            with pipelined(connection) as pipeline:
                 cursor = PipelinedCursor(connection, pipeline)
                 cursor.execute("BEGIN")
                 result = work(cursor, *args, **kwargs)
@@ -195,20 +207,19 @@ class PostgresRunStore(SQLRunStore):
         xid: str | None = None
         result: Any = None
         is_committing = False
+        now = self._clock.now()
+        expires = now + self._identity.lease if owner.lease_expires <= now else 0
         try:
-            with connection.pipeline() as pipeline:
+            with pipelined(connection) as pipeline:
                 cursor = PipelinedCursor(connection, pipeline)
                 cursor.execute("BEGIN")
-                entry = cursor.execute(_ENTER, (owner.id,))
-                if owner.lease_expires <= self._clock.now():
-                    self._renew(cursor, owner)
+                entry = cursor.execute(_ENTER, (owner.id, expires))
                 result = work(cursor, owner.id, *args, **kwargs)
                 if entry.is_known:
                     (xid,) = entry.fetchone()
                 is_committing = True
                 cursor.execute("COMMIT")
         except psycopg.Error as error:
-            owner.lease_expires = 0  # what was renewed may not be there: look next time
             if is_lost(error):
                 if is_committing:
                     raise _LostCommit(error, xid, result) from error
@@ -217,9 +228,8 @@ class PostgresRunStore(SQLRunStore):
             if error.sqlstate == _HAS_ENDED:
                 self._be_lost(PipelinedCursor(connection), owner)
             raise
-        except BaseException:
-            owner.lease_expires = 0
-            raise
+        if expires:
+            owner.lease_expires = expires
         done: T = result
         return done
 
@@ -227,12 +237,23 @@ class PostgresRunStore(SQLRunStore):
         with self._claiming:
             if self._owner is None:
                 folder = self._owners or _folder_of_owners(self._url)
-                with connection.transaction():
-                    owner = Owner.claim(
-                        PipelinedCursor(connection), folder, self._identity, self._clock.now()
-                    )
+                owner: Owner | None = None
+                try:
+                    with connection.transaction():
+                        owner = Owner.claim(
+                            PipelinedCursor(connection), folder, self._identity, self._clock.now()
+                        )
+                except BaseException:
+                    if owner is not None:
+                        owner.discard()  # a row that is there nevertheless has nothing, and goes with this process
+                    raise
                 self._owner = owner  # now that others can see it
             return self._owner
+
+    def _known_key(self) -> str:
+        """The key of the owner that this process is, empty if it is none yet."""
+        owner = self._owner
+        return "" if owner is None else owner.key
 
     # Maintenance
 
@@ -244,6 +265,7 @@ class PostgresRunStore(SQLRunStore):
         if self._is_closed:
             return
         self._is_closed = True
+        self.bell.close()  # with no connection in hand, as its thread may want one
         try:
             if self._owner is not None:
                 with self._connections.borrowed() as connection, connection.transaction():
@@ -285,13 +307,31 @@ class _LostCommit(Exception):  # noqa: N818 - names a situation
         self.result: Any = result
 
 
-def _is_committed(connection: Connection, xid: str) -> bool:
-    """Whether a transaction took place whose connection is no more; waits until that is decided."""
+def _require_server(connection: Connection, address: str) -> None:
+    if connection.info.server_version < OLDEST_SERVER:
+        raise StoreUnavailable(
+            f"The run store {address} cannot be used: its server is too old (PostgreSQL"
+            f" {connection.info.server_version // 10_000}),"
+            f" and {OLDEST_SERVER // 10_000} or newer is needed."
+        )
+
+
+def _is_committed(connection: Connection, lost: _LostCommit, give_up_at: float) -> bool:
+    """Whether a transaction took place whose connection is no more; waits until that is decided.
+
+    Raises:
+        psycopg.Error: It is not for long: what was met first.
+    """
     tries = 0
     while True:
-        row = connection.execute("SELECT pg_xact_status(%s::xid8)", [xid]).fetchone()
+        try:
+            row = connection.execute("SELECT pg_xact_status(%s::xid8)", [lost.xid]).fetchone()
+        except psycopg.errors.InvalidParameterValue:
+            return False  # the server has lost it in a crash, and never had it as it knows
         if row is None or row[0] != "in progress":
             return row is not None and row[0] == "committed"
+        if time.monotonic() >= give_up_at:
+            raise lost.error
         wait_a_little(tries)
         tries += 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -13,6 +14,7 @@ __all__ = ["PipeBell"]
 
 _SUFFIX = ".bell"
 _READ_BYTES = 65_536
+_MUCH = 2_048  # bytes; the smallest pipe has no room for another ring when so much is in it
 _END = b"\0"
 
 
@@ -55,10 +57,12 @@ class PipeBell(Bell):
         with self._lock:
             if self._pipe is not None or self._is_closed:
                 return
+            unready = pipe.with_suffix(".unready")  # whoever finds a pipe without a reader removes it
             try:
-                os.mkfifo(pipe, 0o666)
+                os.mkfifo(unready, 0o666)
                 # Open for writing, too: else reading would end whenever a writer goes.
-                self._fd = os.open(pipe, os.O_RDWR)
+                self._fd = os.open(unready, os.O_RDWR)
+                unready.rename(pipe)
             except OSError:
                 self.reaches_others = False
                 return
@@ -76,6 +80,8 @@ class PipeBell(Bell):
             *lines, pending = (pending + content).split(b"\n")
             for line in dict.fromkeys(lines):  # the same several times is once
                 self._tell(line.decode("ascii", "replace"))
+            if len(content) >= _MUCH:
+                self._tell_of_gap()  # there may have been no room for more
 
     def close(self) -> None:
         """See `Bell.close`."""
@@ -89,6 +95,7 @@ class PipeBell(Bell):
         os.write(fd, _END)
         if thread is not threading.current_thread():
             thread.join()
+            self._fd = -1
             os.close(fd)
 
     def abandon(self) -> None:
@@ -104,14 +111,13 @@ class PipeBell(Bell):
 def _write(pipe: Path, line: bytes) -> None:
     try:
         fd = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return
-    except OSError:  # nobody reads it, or it is no pipe
-        pipe.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nobody reads it
+            pipe.unlink(missing_ok=True)
         return
     try:
         os.write(fd, line)  # short enough to arrive as a whole, between the lines of others
-    except BlockingIOError:
-        pass  # there is enough in it for the reader to wake up
+    except OSError:
+        pass  # there is enough in it for the reader to wake up, or nobody reads it any more
     finally:
         os.close(fd)

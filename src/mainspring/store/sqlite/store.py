@@ -202,6 +202,7 @@ class SQLiteRunStore(SQLRunStore):
 
     def close(self) -> None:
         """See `RunStore.close`. May be called twice; reading or writing raises from then on."""
+        self.bell.close()  # with no lock in hand, as its thread may want one
         for link in self._links[:-1]:
             link.close()
         writer = self._writer

@@ -20,10 +20,15 @@ CREATE TABLE owners (
 CREATE INDEX owners_not_ended ON owners (id) WHERE ended IS NULL;
 
 -- The first thing in each transaction of a process: its death cannot be declared until the transaction is over, and
--- nothing is written once it was. Returns the id of the transaction, by which its fate can be asked for later.
-CREATE FUNCTION mainspring_enter(owner bigint) RETURNS text LANGUAGE plpgsql AS $$
+-- nothing is written once it was. With a time its lease is renewed until then; at once, as two transactions that both had
+-- the row shared would wait for each other. Returns the id of the transaction, by which its fate can be asked for later.
+CREATE FUNCTION mainspring_enter(owner bigint, expires bigint) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM 1 FROM owners WHERE id = owner AND ended IS NULL FOR SHARE;
+    IF expires > 0 THEN
+        UPDATE owners SET lease_expires = expires WHERE id = owner AND ended IS NULL;
+    ELSE
+        PERFORM 1 FROM owners WHERE id = owner AND ended IS NULL FOR SHARE;
+    END IF;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'owner % has ended', owner USING ERRCODE = 'MS001';
     END IF;
@@ -59,6 +64,19 @@ CREATE TABLE flow_runs (
     next_scheduled_start_time bigint,
     renamed bigint
 );
+
+-- Ends a transaction that brings a result of an attempt of a flow run which another attempt has followed. Nobody waits for
+-- the answer, so a result costs no round trip of its own.
+CREATE FUNCTION mainspring_require_attempt(flow_run bytea, attempt bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    newest bigint;
+BEGIN
+    SELECT run_count INTO newest FROM flow_runs WHERE id = flow_run FOR SHARE;
+    IF newest > attempt THEN
+        RAISE EXCEPTION 'attempt % of the flow run is over', attempt USING ERRCODE = 'MS002';
+    END IF;
+END
+$$;
 
 CREATE INDEX flow_runs_not_completed ON flow_runs (state_type, id) WHERE state_type <> 'COMPLETED';
 CREATE INDEX flow_runs_of_owner ON flow_runs (owner_id)
