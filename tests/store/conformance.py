@@ -15,6 +15,7 @@ from mainspring.store.results import CrashHooks
 from tests.store.aging import AgingConformance
 from tests.store.cancellations import CancellationRowsConformance
 from tests.store.deleting import DeletingConformance
+from tests.store.events import EventRowsConformance
 from tests.store.filters import FilterConformance
 from tests.store.histories import (
     CANCELLING,
@@ -42,6 +43,7 @@ EVERYTHING = RunFilter()
 
 class RunStoreConformance(
     CancellationRowsConformance,
+    EventRowsConformance,
     ResultRowsConformance,
     PauseRowsConformance,
     DeletingConformance,

@@ -17,8 +17,12 @@ that the command answers at once; what it does is in the modules below them, loa
                 mainspring runs suspend  execution
                 mainspring runs reap     burying
     cache       mainspring cache why     caching
+    config      mainspring config view   viewing
+                mainspring config set    editing
+                mainspring config unset  editing
     limits      mainspring limits        limiting
     database    mainspring database      upkeep
+    events      mainspring events        eventlog, on top of moments
     version     mainspring version
 
     histories   the run store as reading commands open it: nothing is made
@@ -37,8 +41,10 @@ import sys
 import typer
 
 from mainspring.cli.cache import cache
+from mainspring.cli.config import config
 from mainspring.cli.database import database
 from mainspring.cli.errors import catch_errors
+from mainspring.cli.events import events
 from mainspring.cli.limits import limits
 from mainspring.cli.run import run
 from mainspring.cli.runs import runs
@@ -57,8 +63,10 @@ app = typer.Typer(
 app.command()(run)
 app.add_typer(runs, name="runs")
 app.add_typer(cache, name="cache")
+app.add_typer(config, name="config")
 app.add_typer(limits, name="limits")
 app.add_typer(database, name="database")
+app.add_typer(events, name="events")
 app.command()(version)
 
 

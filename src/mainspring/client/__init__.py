@@ -9,6 +9,7 @@
 ``_proposals``  setting states from outside, by the rules that runs follow
 ``_caching``   why a task run used a kept result, or did not
 ``_cancelling``  asking the process that a run goes on in to stop it
+``_events``    the methods about events; ``_following`` is how that is done
 ``_contexts``  `get_client`, and one client for a whole block
 """
 
@@ -16,6 +17,7 @@ from mainspring.client._async import AsyncClient
 from mainspring.client._caching import CacheComponent, CacheExplanation, CacheOutcome
 from mainspring.client._cancelling import cancel_resting
 from mainspring.client._contexts import AsyncClientContext, SyncClientContext, get_client
+from mainspring.client._following import EventStream, Since
 from mainspring.client._limits import (
     ConcurrencyLease,
     GlobalConcurrencyLimitCreate,
@@ -33,12 +35,14 @@ __all__ = [
     "CacheOutcome",
     "Client",
     "ConcurrencyLease",
+    "EventStream",
     "GlobalConcurrencyLimitCreate",
     "GlobalConcurrencyLimitUpdate",
     "LogCreate",
     "OrchestrationDetails",
     "OrchestrationResult",
     "SetStateStatus",
+    "Since",
     "SyncClientContext",
     "cancel_resting",
     "get_client",

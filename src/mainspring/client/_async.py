@@ -7,6 +7,7 @@ from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 from uuid import UUID
 
 from mainspring.client._caching import CacheExplanation
+from mainspring.client._following import EventStream, Since, filtered
 from mainspring.client._limits import (
     FIRST_LIMITS,
     ConcurrencyLease,
@@ -21,6 +22,7 @@ from mainspring.client._proposals import OrchestrationResult
 from mainspring.client._runs import Id
 from mainspring.client._sync import Client
 from mainspring.concurrency import ConcurrencyLimit, SlotHolder
+from mainspring.events.records import Event
 from mainspring.filters import (
     FlowFilter,
     FlowRunFilter,
@@ -227,6 +229,28 @@ class AsyncClient:
     async def delete_task_run(self, task_run_id: Id) -> None:
         """See `Client.delete_task_run`."""
         await _in_thread(self._client.delete_task_run, task_run_id)
+
+    async def read_events(
+        self,
+        prefix: str | Iterable[str] = "",
+        run_id: Id | None = None,
+        since: Since | None = None,
+        until: Since | None = None,
+        limit: int | None = 200,
+    ) -> list[Event]:
+        """See `Client.read_events`."""
+        return await _in_thread(self._client.read_events, prefix, run_id, since, until, limit)
+
+    async def follow_events(
+        self,
+        prefix: str | Iterable[str] = "",
+        run_id: Id | None = None,
+        since: Since | None = None,
+        follow: bool = True,
+    ) -> EventStream:
+        """See `Client.follow_events`: for ``async with`` and ``async for``."""
+        where = await _in_thread(filtered, self._client.store, prefix, run_id, since)
+        return EventStream(self._client.store, where, follow)
 
     async def count_task_runs(self, flow_run_ids: Iterable[Id]) -> dict[UUID, dict[str, int]]:
         """See `Client.count_task_runs`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from mainspring.client._events import EventMethods
 from mainspring.client._limits import LimitMethods
 from mainspring.client._logs import LogMethods
 from mainspring.client._runs import RunMethods
@@ -14,7 +15,7 @@ from mainspring.store.addresses import open_store
 __all__ = ["Client", "open_client"]
 
 
-class Client(RunMethods, LogMethods, LimitMethods):
+class Client(RunMethods, LogMethods, EventMethods, LimitMethods):
     """Reads and changes what is in a run store: runs, their states and logs, flows, and concurrency limits.
 
     Safe to use from any thread. It need not be entered; after a ``with`` block it is closed.

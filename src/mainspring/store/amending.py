@@ -30,13 +30,14 @@ _CREATED = (
 
 def write_unowned(db: Cursor, changes: Sequence[Change]) -> list[Change]:
     """See `RunStore.write_unowned`."""
+    now = clock.current().now()
     new = [change for change in changes if change.follows is None]
     known = [change for change in changes if change.follows is not None]
     refused: list[Change] = []
     if new:
         db.execute(_NOBODY, (NOBODY,))
-        refused += write_changes(db, new, NOBODY, tidy=True, careful=True)
-    return refused + (write_changes(db, known, None, tidy=True) if known else [])
+        refused += write_changes(db, new, NOBODY, now, tidy=True, careful=True)
+    return refused + (write_changes(db, known, None, now, tidy=True) if known else [])
 
 
 def amend(db: Cursor, key: bytes, amendment: Amendment) -> bool:

@@ -16,6 +16,8 @@ from uuid import UUID
 
 import msgspec
 
+from mainspring.store.events import StoredEvent
+
 __all__ = ["ConcurrencyLimit", "LimitChange", "LimitStore", "SlotAnswer", "SlotHolder", "SlotRequest"]
 
 
@@ -219,13 +221,20 @@ class LimitStore(Protocol):
         """
         ...
 
-    def release_slots(self, lease_key: bytes, now: int, occupancy_seconds: float | None) -> bool:
+    def release_slots(
+        self,
+        lease_key: bytes,
+        now: int,
+        occupancy_seconds: float | None,
+        events: Sequence[StoredEvent] = (),
+    ) -> bool:
         """Give back what is held or queued under a key. False, and nothing done, if there is nothing.
 
         Args:
             lease_key: The key of the request.
             now: The time.
             occupancy_seconds: For how long the slots were held, for the average; since they were granted if None.
+            events: What is to be kept in the same commit.
         """
         ...
 

@@ -32,6 +32,7 @@ from mainspring.states import State
 from mainspring.store.aging import AgingRows
 from mainspring.store.bells import Bell
 from mainspring.store.cancellations import CancellationRows
+from mainspring.store.events import EventRows, StoredEvent
 from mainspring.store.limits import LimitStore
 from mainspring.store.losses import Losses
 from mainspring.store.pauses import PauseRows
@@ -203,7 +204,7 @@ class Amendment(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Mapping[str, Any] | None = None
 
 
-class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, AgingRows, Protocol):
+class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, AgingRows, Protocol):
     """A durable history of runs, what their results, transactions and pauses have left, and the limits that they share.
 
     Every method that reads or writes raises `StoreError` if the database does not let it.
@@ -241,6 +242,7 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, AgingRows, P
         logs: Sequence[LogEntry] = (),
         cache_keys: Sequence[CacheKey] = (),
         results: Sequence[KeptResult] = (),
+        events: Sequence[StoredEvent] = (),
     ) -> list[Change]:
         """Write everything in one transaction and return the changes that were refused.
 
@@ -248,7 +250,7 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, AgingRows, P
         follows, or if it has the result of a task run of an attempt of its flow run that has been followed by another
         one; the files of its attachments are unused from then on. The others are written all the same. On return
         the rest is as durable as the store was opened for. A cache key replaces the one that its run had, a result
-        the one under its key.
+        the one under its key; an event that is there already is left as it is.
 
         Writing a change again is harmless: what an interrupted call has written already is left out.
 

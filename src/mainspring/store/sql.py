@@ -13,9 +13,11 @@ from mainspring.filters import LogFilter, LogSort
 from mainspring.locking.processes import boot_id
 from mainspring.runs import FlowRun, RecordedFlow, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import aging, amending, deleting, keeping, locks, queries, slots
+from mainspring.store import aging, amending, deleting, event_rows, keeping, locks, queries, slots
 from mainspring.store.aging import Ended, OldResult
 from mainspring.store.bells import LOCKS, SLOTS, Bell
+from mainspring.store.event_log import EventLog
+from mainspring.store.events import StoredEvent
 from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.losses import Loss, Losses
 from mainspring.store.owners import Identity, Owner, holding_dead, suspects
@@ -29,7 +31,6 @@ from mainspring.store.protocol import (
     RunFilter,
 )
 from mainspring.store.reading import StoredResults
-from mainspring.store.requests import Requests
 from mainspring.store.results import CrashHooks, KeptResult, Leftovers, Settlement
 from mainspring.store.settling import settle
 from mainspring.store.slots import release_some
@@ -49,7 +50,7 @@ class RowExists(StoreError):  # noqa: N818 - names a situation
     """A row that was to be inserted is there already."""
 
 
-class SQLRunStore(Requests, ABC):
+class SQLRunStore(EventLog, ABC):
     """What the run stores in databases have in common. Safe to use from any thread.
 
     Args:
@@ -113,18 +114,6 @@ class SQLRunStore(Requests, ABC):
                 continue
         return self._transact_once(work, *args, **kwargs)
 
-    @abstractmethod
-    def _change(self, work: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call ``work`` with a cursor and the arguments in one transaction, in nobody's name.
-
-        Raises:
-            StoreError: The database has refused; nothing was changed.
-        """
-
-    @abstractmethod
-    def _fetch(self, query: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`_read`, for what is asked for at every turn and should cost little where it is asked by a writer."""
-
     def _renew(self, cursor: Cursor, owner: Owner) -> None:
         """Renew the lease, inside of a transaction in which nobody can end it: what it says holds to the commit.
 
@@ -137,9 +126,10 @@ class SQLRunStore(Requests, ABC):
     def _be_lost(self, cursor: Cursor, owner: Owner) -> NoReturn:
         """Note that this process was found dead, and be a new one from now on."""
         loss = Loss(*owner.end_in(cursor), self.url, self._clock.now())
-        self._owner = None
-        owner.discard()
-        self.losses.note(loss)
+        if self._owner is owner:  # else another thread has noted it
+            self._owner = None
+            owner.discard()
+            self.losses.note(loss)
         raise loss.error("A write")
 
     def _leave(self, cursor: Cursor | None) -> None:
@@ -181,15 +171,19 @@ class SQLRunStore(Requests, ABC):
         logs: Sequence[LogEntry] = (),
         cache_keys: Sequence[CacheKey] = (),
         results: Sequence[KeptResult] = (),
+        events: Sequence[StoredEvent] = (),
     ) -> list[Change]:
         """See `RunStore.write`."""
-        if not changes and not logs and not cache_keys and not results:
+        if not changes and not logs and not cache_keys and not results and not events:
             return []
-        writing = Writing(changes, logs, cache_keys, results)
+        writing = Writing(changes, logs, cache_keys, results, events)
         tidy = careful = False
         while True:
             try:
-                return self._transact_once(_write_history, self.losses, writing, tidy, careful)
+                now = self._clock.now()
+                refused = self._transact_once(_write_history, self.losses, writing, now, tidy, careful)
+                self._wake_followers()
+                return refused
             except OwnershipLost:  # has been told; what is not lost is still to be written
                 continue
             except UnicodeError:  # a text with lone surrogates, which nobody should pay to look for
@@ -249,7 +243,7 @@ class SQLRunStore(Requests, ABC):
 
     def delete_remains(self, before: int) -> None:
         """See `AgingRows.delete_remains`."""
-        self._change(aging.delete_remains, before)
+        self._change(aging.delete_remains, before, self._read(aging.unused_owners, before))
 
     # Life and death
 
@@ -349,10 +343,20 @@ class SQLRunStore(Requests, ABC):
         """See `LimitStore.renew_slots`."""
         return self._transact(slots.renew, leases)
 
-    def release_slots(self, lease_key: bytes, now: int, occupancy_seconds: float | None) -> bool:
+    def release_slots(
+        self,
+        lease_key: bytes,
+        now: int,
+        occupancy_seconds: float | None,
+        events: Sequence[StoredEvent] = (),
+    ) -> bool:
         """See `LimitStore.release_slots`."""
-        is_released, waiters = self._transact(slots.release, lease_key, now, occupancy_seconds)
+        is_released, waiters = self._transact(
+            _release_slots, lease_key, now, occupancy_seconds, events, self._clock.now()
+        )
         self._ring_for_slots(waiters)
+        if events:
+            self._wake_followers()
         return is_released
 
     def release_some_slots(
@@ -506,19 +510,21 @@ class SQLRunStore(Requests, ABC):
 
 
 def _write_history(
-    db: Cursor, owner: int | None, losses: Losses, writing: Writing, tidy: bool, careful: bool
+    db: Cursor, owner: int | None, losses: Losses, writing: Writing, now: int, tidy: bool, careful: bool
 ) -> list[Change]:
     lost: list[Change] = []
     if losses.any:
         writing, lost = writing.without(losses)
-    changes, logs, cache_keys, results = writing
-    refused = write_changes(db, changes, owner, tidy, careful) if changes else []
+    changes, logs, cache_keys, results, events = writing
+    refused = write_changes(db, changes, owner, now, tidy, careful) if changes else []
     if logs:
         write_logs(db, logs, tidy, careful)
     if cache_keys:
         write_cache_keys(db, cache_keys, tidy)
     if results:
         keeping.keep(db, results, clock.current().now(), tidy)
+    if events:
+        event_rows.write_events(db, events, now, tidy)
     return [*lost, *refused] if lost else refused
 
 
@@ -533,6 +539,20 @@ def _take_slots(
     if losses.any:
         losses.check("A request for slots", [request.holder[1] if request.holder else None])
     return slots.take(db, owner, request, now, wait_until)
+
+
+def _release_slots(
+    db: Cursor,
+    owner: int | None,
+    lease_key: bytes,
+    given_back: int,
+    occupancy_seconds: float | None,
+    events: Sequence[StoredEvent],
+    now: int,
+) -> tuple[bool, dict[str, str]]:
+    if events:
+        event_rows.write_events(db, events, now, tidy=True)
+    return slots.release(db, owner, lease_key, given_back, occupancy_seconds)
 
 
 def _take_lock(

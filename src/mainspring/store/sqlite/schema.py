@@ -26,6 +26,7 @@ MIGRATIONS = (
     "0009_pauses.sql",
     "0010_cancellations.sql",
     "0011_client.sql",
+    "0012_events.sql",
 )
 _DIRECTORY = Path(__file__).with_name("migrations")
 
