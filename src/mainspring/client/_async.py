@@ -9,6 +9,7 @@ from uuid import UUID
 from mainspring.client._caching import CacheExplanation
 from mainspring.client._following import EventStream, Since, filtered
 from mainspring.client._limits import (
+    FIRST_LIMITS,
     ConcurrencyLease,
     GlobalConcurrencyLimitCreate,
     GlobalConcurrencyLimitUpdate,
@@ -40,8 +41,6 @@ __all__ = ["AsyncClient"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_FIRST_LIMITS = 10
 
 
 class AsyncClient:
@@ -361,7 +360,7 @@ class AsyncClient:
         return await _in_thread(self._client.read_global_concurrency_limit_by_name, name)
 
     async def read_global_concurrency_limits(
-        self, limit: int | None = _FIRST_LIMITS, offset: int = 0
+        self, limit: int | None = FIRST_LIMITS, offset: int = 0
     ) -> list[ConcurrencyLimit]:
         """See `Client.read_global_concurrency_limits`."""
         return await _in_thread(self._client.read_global_concurrency_limits, limit, offset)

@@ -32,6 +32,7 @@ from mainspring.identifiers import new_id
 from mainspring.store.limits import LimitChange, SlotRequest
 
 __all__ = [
+    "FIRST_LIMITS",
     "ConcurrencyLease",
     "GlobalConcurrencyLimitCreate",
     "GlobalConcurrencyLimitUpdate",
@@ -43,7 +44,7 @@ Mode = Literal["concurrency", "rate_limit"]
 Names = str | Iterable[str] | None
 Holder = LeaseHolder | Mapping[str, Any] | None
 
-_FIRST_LIMITS = 10  # so many limits are read where no number is given
+FIRST_LIMITS = 10  # so many limits are read where no number is given
 _CLIENT = "client"  # the type of the holders of slots that were taken without a lease
 
 
@@ -189,7 +190,7 @@ class LimitMethods(Enterable):
         return self.read_concurrency_limit(name)
 
     def read_global_concurrency_limits(
-        self, limit: int | None = _FIRST_LIMITS, offset: int = 0
+        self, limit: int | None = FIRST_LIMITS, offset: int = 0
     ) -> list[ConcurrencyLimit]:
         """Concurrency limits by name: at most so many, without the first.
 
@@ -197,7 +198,7 @@ class LimitMethods(Enterable):
             limit: At most so many.
             offset: Leave out so many of the first.
         """
-        count, start = page_of(limit, offset, _FIRST_LIMITS)
+        count, start = page_of(limit, offset, FIRST_LIMITS)
         return self._read_limits(None)[start : start + count]
 
     def update_global_concurrency_limit(
