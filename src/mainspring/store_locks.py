@@ -4,7 +4,8 @@ A lock is a row of the store, so it is taken and released in a transaction of th
 all threads and processes. The row names the process that took the lock. When that dies, the lock is found to be free,
 as its runs are found to have crashed.
 
-Whoever waits is woken by a release in the same process, and looks now and then for those of other processes.
+Whoever waits is woken by a release in the same process, by the bell of the store for those in other processes, and by
+the end of a holder on this host. All of these are hints that may get lost, so it looks now and then all the same.
 
 This is no part of `mainspring.locking`, which knows nothing of run stores and is loaded without one.
 """
@@ -20,20 +21,23 @@ from weakref import WeakKeyDictionary
 from mainspring import clock
 from mainspring.clock import MICROSECONDS
 from mainspring.exceptions import ConfigurationError
+from mainspring.locking.deaths import forget_deaths, on_death
 from mainspring.locking.protocol import not_held
 from mainspring.locking.waiting import Wake, await_steps, wait_steps
 from mainspring.recording import current_recorder
+from mainspring.store.bells import LOCKS
 from mainspring.store.protocol import HeldLock, RunStore
 
 __all__ = ["StoreLockManager"]
 
 _SHORTEST_PAUSE = 0.001
-_LONGEST_PAUSE = 0.05  # while another process holds the lock
+_LONGEST_PAUSE = 0.05  # while another process holds the lock that cannot be heard
+_LOOK_PAUSE = 0.25  # while one does that can
 _LONGEST_PAUSE_AT_HOME = 0.5  # while this one does, whose release wakes whoever waits
 _LOOK_FOR_DEAD_SECONDS = 0.25
 _FOREVER = float("inf")
 
-_waiters: WeakKeyDictionary[RunStore, dict[str, set[Wake]]] = WeakKeyDictionary()
+_waiters: WeakKeyDictionary[RunStore, _Waiting] = WeakKeyDictionary()
 _mutex = threading.Lock()
 
 
@@ -111,7 +115,7 @@ class StoreLockManager:
         if not store.release_lock(key, holder, clock.current().now()):
             raise not_held(key, holder)
         with _mutex:
-            waiting = list(_waiters.get(store, {}).get(key, ()))
+            waiting = list(_waiters.get(store, _Waiting()).get(key, ()))
         for wake in waiting:
             wake()
 
@@ -157,13 +161,20 @@ def _tries(
 ) -> Generator[float, bool, bool]:
     """Try until the lock is free: `mainspring.locking.waiting` says how. Without a holder, only look."""
     left = _FOREVER if timeout is None else timeout
+    deaths: list[float] = []
+
+    def mourn() -> None:
+        deaths.append(0)
+        wake()
+
     poll = _SHORTEST_PAUSE
     looked = -_FOREVER  # for the dead, which costs more than a look at the lock
     _join(store, key, wake)  # before the first look, so that no release is missed
     try:
         while True:
             before = clock.current().monotonic()
-            looks_for_dead = before - looked >= _LOOK_FOR_DEAD_SECONDS
+            looks_for_dead = before - looked >= _LOOK_FOR_DEAD_SECONDS or bool(deaths)
+            deaths.clear()
             lock = _held(store, key, looks_for_dead)
             if looks_for_dead:
                 looked = before
@@ -173,13 +184,21 @@ def _tries(
                     return True
             if left <= 0:
                 return False
-            poll = _LONGEST_PAUSE_AT_HOME if lock.is_ours else min(1.5 * poll, _LONGEST_PAUSE)
+            if lock.is_ours:
+                poll = _LONGEST_PAUSE_AT_HOME
+            elif store.bell.reaches_others:
+                poll = _LOOK_PAUSE
+                if lock.pid is not None and lock.host == store.host:
+                    on_death([lock.pid], mourn)
+            else:
+                poll = min(1.5 * poll, _LONGEST_PAUSE)
             pause = min(left, poll, _free_in(lock))
             woken = yield pause
             passed = clock.current().monotonic() - before
             left -= passed if woken else max(passed, pause)  # a clock may stand still while we wait
     finally:
         _leave(store, key, wake)
+        forget_deaths(mourn)
 
 
 def _free_in(lock: HeldLock) -> float:
@@ -191,12 +210,27 @@ def _free_in(lock: HeldLock) -> float:
 
 def _join(store: RunStore, key: str, wake: Wake) -> None:
     with _mutex:
-        _waiters.setdefault(store, {}).setdefault(key, set()).add(wake)
+        waiting = _waiters.setdefault(store, _Waiting())
+        waiting.setdefault(key, set()).add(wake)
+    store.bell.listen(LOCKS, waiting.hear)
+
+
+class _Waiting(dict[str, set[Wake]]):
+    """Who waits for which lock of a store."""
+
+    def hear(self, key: str) -> None:
+        """Another process has released the lock on a key, or some lock."""
+        with _mutex:
+            woken = (
+                list(self.get(key, ())) if key else [wake for waiting in self.values() for wake in waiting]
+            )
+        for wake in woken:
+            wake()
 
 
 def _leave(store: RunStore, key: str, wake: Wake) -> None:
     with _mutex:
-        waiting = _waiters.get(store, {})
+        waiting = _waiters.get(store, _Waiting())
         of_key = waiting.get(key, set())
         of_key.discard(wake)
         if not of_key:

@@ -12,7 +12,13 @@ from mainspring.client import Client, get_client
 from mainspring.concurrency import _left_over, _waiting
 from tests.concurrency.usage import rows_of
 
-KEPT = ("mainspring-recorder", "mainspring-slots", "mainspring-deadlines", "mainspring-supervisor")
+KEPT = (
+    "mainspring-bell",
+    "mainspring-deadlines",
+    "mainspring-recorder",
+    "mainspring-slots",
+    "mainspring-supervisor",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -418,7 +418,7 @@ def waiting(client: Client, name: str) -> int:
 @pytest.mark.contract("CC-45")
 def test_release_wakes_waiters(client: Client, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits in this process is told of a release, and need not look by himself."""
-    for pause in ("FIRST_PAUSE", "LONGEST_PAUSE", "FAR_PAUSE"):
+    for pause in ("FIRST_PAUSE", "LONGEST_PAUSE", "LOOK_PAUSE"):
         monkeypatch.setattr(_slots, pause, 600)
     client.create_or_update_concurrency_limit("db", 1)
     order: list[int] = []
@@ -449,7 +449,7 @@ def test_change_of_a_limit_wakes_waiters(
     client: Client, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A limit that is raised, switched off or deleted lets its waiters go on at once."""
-    for pause in ("FIRST_PAUSE", "LONGEST_PAUSE", "FAR_PAUSE"):
+    for pause in ("FIRST_PAUSE", "LONGEST_PAUSE", "LOOK_PAUSE"):
         monkeypatch.setattr(_slots, pause, 600)
     client.create_or_update_concurrency_limit("db", 1)
     with (

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mainspring.store import RunStore, open_store
-from tests.store.conformance import RunStoreConformance
 from tests.postgres.server import fresh_schema
+from tests.store.conformance import RunStoreConformance
 
 
 class TestSQLiteFile(RunStoreConformance):

@@ -28,15 +28,16 @@ from mainspring.store.protocol import RunStore
 
 __all__ = ["Slots"]
 
+LOOK_PAUSE = 0.25
+"""Seconds between looks at the store for whoever is in front in this process, as a hint may get lost."""
+
 FIRST_PAUSE = 0.002
 LONGEST_PAUSE = 0.05
-"""Seconds between looks at the store for whoever is in front in this process."""
-
-FAR_PAUSE = 0.25
-"""The same for everybody else, who are woken when it is their turn."""
+"""The same where no hints come from other processes."""
 
 PLACE_SECONDS = 30.0
-"""A waiter that does not look at the store for so long loses its place in the queue."""
+"""A waiter that does not look at the store for so long loses its place in the queue. It keeps it three times as often,
+which is all that those do who are not in front: they are woken when it is their turn."""
 
 _LOGGER = "concurrency"
 
@@ -69,6 +70,7 @@ class Slots:
         "_looks",
         "_missing",
         "_pause",
+        "_place",
         "_request",
         "_room_at",
         "_stored",
@@ -120,8 +122,9 @@ class Slots:
         try:
             pause = self._attempt(None)
             if pause is not None:
-                waiter = self._waiter = SyncWaiter(self.store, self.names, self._terms.slots)
+                waiter = self._waiter = SyncWaiter(self.store, self.names, self._terms.slots, self._place)
                 waiter.join()
+                waiter.listen()
                 while pause is not None:
                     waiter.wait(pause)
                     pause = self._attempt(waiter)
@@ -136,8 +139,9 @@ class Slots:
         try:
             pause = await keeper.call(lambda: self._attempt(None))
             if pause is not None:
-                waiter = self._waiter = AsyncWaiter(self.store, self.names, self._terms.slots)
+                waiter = self._waiter = AsyncWaiter(self.store, self.names, self._terms.slots, self._place)
                 waiter.join()
+                await keeper.call(waiter.listen)
                 while pause is not None:
                     await waiter.wait(pause)
                     pause = await keeper.call(lambda: self._attempt(waiter))
@@ -154,6 +158,7 @@ class Slots:
         self._room_at = now
         self._pause = FIRST_PAUSE
         self._looks = 0
+        self._place = 0
         self._stored = True  # before it is true: an interrupt may come at any time
         note(self)
 
@@ -188,6 +193,7 @@ class Slots:
             )
         if not answer.granted:
             self._stored = self._waits
+            self._place = answer.place
             self._keep_place_at = monotonic + PLACE_SECONDS / 3
             self._room_at = monotonic + (answer.retry_after or 0.0)
             return False
@@ -214,14 +220,19 @@ class Slots:
                 f"{terms.slots} slot(s) of {self._limits_named()} were not free, and no more than"
                 f" {terms.max_retries} retries were asked for."
             )
+        if waiter is None and terms.max_retries is None:
+            return 0.0  # nobody would have woken it until now, so it looks again as soon as somebody does
         self._looks += 1
         if waiter is not None and not waiter.is_first():
-            pause = FAR_PAUSE
+            pause = max(0.0, self._keep_place_at - now)
+        elif self._room_at > now:  # decay is known beforehand
+            pause = max(0.0, min(self._room_at, self._keep_place_at) - now)
+        elif waiter is not None and self.store.bell.reaches_others and terms.max_retries is None:
+            waiter.watch_rivals()
+            pause = LOOK_PAUSE
         else:
             pause = self._pause
             self._pause = min(1.5 * pause, LONGEST_PAUSE)
-        if self._room_at > now:  # decay is known beforehand
-            pause = min(self._room_at - now, FAR_PAUSE)
         return pause if self._deadline is None else min(pause, self._deadline - now)
 
     def _settle(self) -> None:

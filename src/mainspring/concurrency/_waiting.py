@@ -1,8 +1,9 @@
 """Who waits for slots in this process.
 
 The order of service is kept by the run store, for all processes. This is about not wasting time: who gives slots back
-wakes those here whose turn it may be. Everybody else looks at the store now and then, those in front often, since a
-slot may also be given back by another process, by decay or by death. So being woken is a hint that may get lost.
+wakes those here whose turn it may be, and so do the bell of the store, for releases in other processes, and the end of
+a process of this host that held slots. Being woken is a hint that may get lost, so who is in front looks at the store
+now and then all the same; the others are woken when they are in front.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from weakref import WeakKeyDictionary
 
 from mainspring import clock
 from mainspring.context import stoppable
+from mainspring.locking.deaths import forget_deaths, on_death
+from mainspring.store.bells import SLOTS
 from mainspring.store.limits import LimitStore
+from mainspring.store.protocol import RunStore
 
 __all__ = ["AsyncWaiter", "SyncWaiter", "may_look_for_the_dead", "wake"]
 
@@ -24,11 +28,23 @@ LOOK_FOR_DEAD_SECONDS = 0.25
 
 
 class _Queues:
-    """The waiters for the limits of one store, each limit's in their order of arrival."""
+    """The waiters for the limits of one store."""
 
     def __init__(self) -> None:
-        self.of_name: dict[str, dict[_Waiter, None]] = {}
+        self.of_name: dict[str, set[_Waiter]] = {}
         self.looked_for_dead = float("-inf")
+
+    def hear(self, name: str) -> None:
+        """Another process has given back slots of a limit, or of some limit: wake those in front."""
+        with _lock:
+            queues = list(self.of_name.values()) if not name else [self.of_name.get(name, set())]
+            for waiter in {min(queue, key=_place) for queue in queues if queue}:
+                waiter.wake()
+
+    def mourn(self) -> None:
+        """A process that held slots has ended: whoever is in front looks for the dead at once."""
+        self.looked_for_dead = float("-inf")
+        self.hear("")
 
 
 _queues: WeakKeyDictionary[LimitStore, _Queues] = WeakKeyDictionary()
@@ -36,21 +52,31 @@ _lock = threading.Lock()
 
 
 class _Waiter:
-    """Somebody who waits, from `join` to `leave`. Leaving twice does no harm."""
+    """Somebody who waits, from `join` to `leave`. Leaving twice does no harm.
 
-    __slots__ = ("_queues", "names", "slots", "woken")
+    Args:
+        store: Where the limits are.
+        names: The limits.
+        slots: How many slots of each are wanted.
+        place: Its place in the queue that all processes share: whoever has the least here is in front here.
+    """
 
-    def __init__(self, store: LimitStore, names: list[str], slots: int) -> None:
+    __slots__ = ("_queues", "_store", "names", "place", "slots", "woken")
+
+    def __init__(self, store: RunStore, names: list[str], slots: int, place: int) -> None:
         with _lock:
             self._queues = _queues.setdefault(store, _Queues())
+        self._store = store
         self.names = names
         self.slots = slots
+        self.place = place
         self.woken = False
 
     def is_first(self) -> bool:
         """True if nobody in this process came before for one of the limits."""
         with _lock:
-            return any(next(iter(self._queues.of_name.get(name, ())), self) is self for name in self.names)
+            queues = (self._queues.of_name.get(name) for name in self.names)
+            return any(not queue or min(queue, key=_place) is self for queue in queues)
 
     def wake(self) -> None:
         """Have another look, now."""
@@ -60,7 +86,15 @@ class _Waiter:
         """Be woken from now on."""
         with _lock:
             for name in self.names:
-                self._queues.of_name.setdefault(name, {})[self] = None
+                self._queues.of_name.setdefault(name, set()).add(self)
+
+    def listen(self) -> None:
+        """Hear of releases in other processes from now on. May have to ask the store."""
+        self._store.bell.listen(SLOTS, self._queues.hear)
+
+    def watch_rivals(self) -> None:
+        """Be woken by the end of processes of this host that have what is waited for."""
+        on_death(self._store.read_rivals(self.names), self._queues.mourn)
 
     def leave(self) -> None:
         """Be woken no more, and wake who is next."""
@@ -68,13 +102,18 @@ class _Waiter:
             for name in self.names:
                 queue = self._queues.of_name.get(name)
                 if queue is not None:
-                    queue.pop(self, None)
-                    if queue:
-                        next(
-                            iter(queue)
-                        ).wake()  # may be in front now, and there may be room for more than one
+                    queue.discard(self)
+                    if queue:  # one may be in front now, and there may be room for more than one
+                        min(queue, key=_place).wake()
                     else:
                         del self._queues.of_name[name]
+            nobody_waits = not self._queues.of_name
+        if nobody_waits:
+            forget_deaths(self._queues.mourn)
+
+
+def _place(waiter: _Waiter) -> int:
+    return waiter.place
 
 
 class SyncWaiter(_Waiter):
@@ -82,8 +121,8 @@ class SyncWaiter(_Waiter):
 
     __slots__ = ("_event",)
 
-    def __init__(self, store: LimitStore, names: list[str], slots: int) -> None:
-        super().__init__(store, names, slots)
+    def __init__(self, store: RunStore, names: list[str], slots: int, place: int) -> None:
+        super().__init__(store, names, slots, place)
         self._event = threading.Event()
 
     def wake(self) -> None:
@@ -107,8 +146,8 @@ class AsyncWaiter(_Waiter):
 
     __slots__ = ("_event", "_loop")
 
-    def __init__(self, store: LimitStore, names: list[str], slots: int) -> None:
-        super().__init__(store, names, slots)
+    def __init__(self, store: RunStore, names: list[str], slots: int, place: int) -> None:
+        super().__init__(store, names, slots, place)
         import asyncio  # whoever awaits has it already
 
         self._loop: Any = asyncio.get_running_loop()
@@ -152,7 +191,7 @@ def wake(store: LimitStore, names: Iterable[str], slots: int | None) -> None:
     with _lock:
         for name in names:
             left = slots
-            for waiter in queues.of_name.get(name, ()):
+            for waiter in sorted(queues.of_name.get(name, ()), key=_place):
                 waiter.wake()
                 if (
                     left is not None and len(waiter.names) == 1

@@ -86,10 +86,11 @@ class SlotAnswer:
         missing: The names that no limit has.
         refusal: Why the request can never be granted as things are, or None.
         retry_after: Seconds until decay may have made room, or None if that is up to the holders.
+        place: Where the request is in the queue, if it has to wait there: less than those who came later.
         next_waiters: The keys of the owners whose turn it may be now, by the names of the limits.
     """
 
-    __slots__ = ("granted", "limits", "missing", "next_waiters", "refusal", "retry_after")
+    __slots__ = ("granted", "limits", "missing", "next_waiters", "place", "refusal", "retry_after")
 
     def __init__(self, limits: list[ConcurrencyLimit], missing: list[str]) -> None:
         self.granted = False
@@ -97,6 +98,7 @@ class SlotAnswer:
         self.missing = missing
         self.refusal: str | None = None
         self.retry_after: float | None = None
+        self.place = 0
         self.next_waiters: dict[str, str] = {}
 
 
@@ -134,6 +136,10 @@ class LimitStore(Protocol):
 
     def may_take_slots(self, request: SlotRequest, now: int) -> bool:
         """Whether `take_slots` would do something for a queued request. Changes nothing, and disturbs nobody."""
+        ...
+
+    def read_rivals(self, names: Sequence[str]) -> list[int]:
+        """The numbers of the processes of this host that hold or wait for slots of these limits."""
         ...
 
     def renew_slots(self, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:

@@ -11,7 +11,10 @@ from mainspring.store.statements import Cursor
 
 __all__ = ["drop_locks_of_owner", "read", "release", "take"]
 
-_FIND = "SELECT holder, expires, owner_id FROM locks WHERE key = ? AND (expires IS NULL OR expires > ?)"
+_FIND = (
+    "SELECT k.holder, k.expires, k.owner_id, o.host, o.pid FROM locks AS k LEFT JOIN owners AS o ON o.id = k.owner_id"
+    " WHERE k.key = ? AND (k.expires IS NULL OR k.expires > ?)"
+)
 _TAKE = (  # in one statement, as others may do the same at this moment
     "INSERT INTO locks (key, holder, acquired, expires, owner_id) VALUES (?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET"
     " holder = excluded.holder, acquired = excluded.acquired, expires = excluded.expires, owner_id = excluded.owner_id"
@@ -44,8 +47,8 @@ def read(db: Cursor, key: str, now: int, owner: int | None) -> HeldLock | None:
     row = db.execute(_FIND, (_column(key), now)).fetchone()
     if row is None:
         return None
-    holder, expires, owner_of_lock = row
-    return HeldLock(_text(holder), expires, owner_of_lock == owner)
+    holder, expires, owner_of_lock, host, pid = row
+    return HeldLock(_text(holder), expires, owner_of_lock == owner, host, pid)
 
 
 def drop_locks_of_owner(db: Cursor, owner: int) -> None:

@@ -87,12 +87,15 @@ class CacheKey(msgspec.Struct, frozen=True):
 class HeldLock(msgspec.Struct, frozen=True):
     """A lock that is held: by whom, until when (wall time in microseconds; None for no end).
 
-    ``is_ours`` is true if the process that took it is the calling one.
+    ``is_ours`` is true if the process that took it is the calling one; ``host`` and ``pid`` say which one it is, where
+    the store is for several.
     """
 
     holder: str
     expires: int | None
     is_ours: bool
+    host: str | None = None
+    pid: int | None = None
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +134,9 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
 
     has_settled: bool
     """Whether dead owners were settled here. Whoever looks after their hooks sets it back."""
+
+    host: str
+    """What this host is called, among those that share the store."""
 
     bell: Bell
     """Wakes those who wait in other processes, and those here whom others wake."""

@@ -24,6 +24,7 @@ __all__ = [
     "read_limits",
     "release",
     "renew",
+    "rivals",
     "take",
     "write_limit",
 ]
@@ -69,6 +70,11 @@ _CONCERNED = (
 _NEXT = (
     "SELECT o.key FROM slots AS s JOIN owners AS o ON o.id = s.owner_id"
     " WHERE s.limit_id = ? AND s.acquired IS NULL ORDER BY s.id LIMIT 1"
+)
+_RIVALS = (
+    "SELECT DISTINCT o.pid FROM slots AS s JOIN owners AS o ON o.id = s.owner_id"
+    " JOIN concurrency_limits AS l ON l.id = s.limit_id"
+    " WHERE o.host = ? AND o.boot = ? AND o.ended IS NULL AND l.name IN ({})"
 )
 _LAST = 2**62  # the place of a request that is not in the queue: behind everybody
 
@@ -171,6 +177,7 @@ def take(db: Cursor, owner: int | None, request: SlotRequest, now: int, wait_unt
             return answer
         if wait_until is not None:
             _keep_place(db, owner, request, limits, place, now, wait_until)
+            answer.place = _place(db, request) if place == _LAST else place
             return answer
     db.execute(_DROP, (request.lease_key,))
     return answer
@@ -218,6 +225,12 @@ def _next_waiters(db: Cursor, limits: Sequence[_Limit]) -> dict[str, str]:
     """The keys of the owners that are first in the queues of some limits, by the names of the limits."""
     found = ((limit.name, db.execute(_NEXT, (limit.key,)).fetchone()) for limit in limits)
     return {name: row[0] for name, row in found if row is not None}
+
+
+def rivals(db: Cursor, names: Sequence[str], host: str, boot: str) -> list[int]:
+    """See `LimitStore.read_rivals`."""
+    query = _RIVALS.format(",".join("?" * len(names)))
+    return [pid for (pid,) in db.execute(query, (host, boot, *names)).fetchall()]
 
 
 def drop_slots_of_owner(db: Cursor, owner: int) -> None:

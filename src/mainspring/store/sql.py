@@ -9,6 +9,7 @@ from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 from mainspring import clock
 from mainspring.exceptions import OwnershipLost, StoreError
+from mainspring.locking.processes import boot_id
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
 from mainspring.store import keeping, locks, queries, slots
@@ -62,6 +63,7 @@ class SQLRunStore(Requests, ABC):
         self.has_settled = False
         self.lease_seconds = lease_seconds
         self._identity = Identity.of(host_id, lease_seconds)
+        self.host = self._identity.host
         self._owners = owners
         self._owner: Owner | None = None
         self._clock = clock.current()  # leases are of the process, whatever the context of a caller says
@@ -253,6 +255,11 @@ class SQLRunStore(Requests, ABC):
     def may_take_slots(self, request: SlotRequest, now: int) -> bool:
         """See `LimitStore.may_take_slots`."""
         return self._read(slots.may_take, request, now)
+
+    def read_rivals(self, names: Sequence[str]) -> list[int]:
+        """See `LimitStore.read_rivals`."""
+        boot = boot_id()
+        return [] if boot is None or not names else self._read(slots.rivals, names, self._identity.host, boot)
 
     def renew_slots(self, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:
         """See `LimitStore.renew_slots`."""
