@@ -16,10 +16,7 @@ from mainspring.exceptions import OwnershipLost
 from mainspring.logging import get_logger
 from mainspring.store.protocol import RunStore
 
-__all__ = ["BEAT", "Finder", "Supervisor", "on_beats", "on_deaths", "tell_finders"]
-
-BEAT = 0.1
-"""Seconds between two looks."""
+__all__ = ["Finder", "Supervisor", "on_beats", "on_deaths", "tell_finders"]
 
 SETTLE_AFTER = 0.5
 """Seconds between two searches for the dead."""
@@ -102,7 +99,7 @@ class Supervisor:
                 self._thread.start()
 
     def beat(self) -> None:
-        """One look at everything; the thread does so every `BEAT` seconds.
+        """One look at everything; the thread does so every `RunStore.look_seconds`.
 
         Raises:
             StoreError: The store could not be read or written. The next beat tries again.
@@ -154,7 +151,7 @@ class Supervisor:
 
     def _watch(self) -> None:
         complained = False
-        while not self._closing.wait(BEAT):
+        while not self._closing.wait(self._store.look_seconds):
             try:
                 self.beat()
                 if self._is_idle():

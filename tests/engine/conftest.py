@@ -35,6 +35,7 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     excused = [
         "mainspring-recorder",
         "mainspring-deadlines",  # of the process
+        "mainspring-bell",
         "mainspring-supervisor",
         *(["mainspring-processpool"] if "workers" in request.fixturenames else []),
     ]

@@ -1,7 +1,8 @@
 """Noticing the end of runs that are only known by their ids, in whatever process they go on.
 
-A run of this process is noticed when it enters its final state. For runs of others the history is read again and again:
-soon at first, then slower. One thread does this for the whole process, and there is none while nobody waits.
+A run of this process is noticed when it enters its final state, a flow run of another one when that rings the bell of
+the store. For all the rest the history is read again and again: soon at first, then slower. One thread does this for
+the whole process, and there is none while nobody waits.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from mainspring.recording import Recorder
 from mainspring.runs import Run
 from mainspring.states import TERMINAL_STATES, State
+from mainspring.store.bells import RUNS
 
 __all__ = ["Lookout", "lookout"]
 
@@ -73,6 +75,7 @@ class Lookout:
             if self.forget(recorder, key, settle):
                 settle(state)
             return
+        recorder.store.bell.listen(RUNS, self._hear)
         with self._stir:
             if self._thread is None and self._sought:
                 self._thread = threading.Thread(target=self._watch, name="mainspring-lookout", daemon=True)
@@ -107,6 +110,14 @@ class Lookout:
                 if any(run.key in runs for runs in self._sought.values()):
                     self._is_due = True
                     self._stir.notify_all()
+
+    def _hear(self, name: str) -> None:
+        """Look at once when another process says that a flow run, which ``name`` is the id of, is over."""
+        with self._stir:
+            key = bytes.fromhex(name)
+            if not key or any(key in runs for runs in self._sought.values()):
+                self._is_due = True
+                self._stir.notify_all()
 
     # The thread
 

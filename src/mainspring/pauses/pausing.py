@@ -24,9 +24,10 @@ from mainspring.futures.turns import paused
 from mainspring.logging import flow_run_logger
 from mainspring.pauses.answering import is_over_for, root_key_of
 from mainspring.pauses.inputs import ExpectedInput, unpack
-from mainspring.pauses.waiters import Waiter
+from mainspring.pauses.waiters import Waiter, hear
 from mainspring.recording import current_recorder
 from mainspring.states import Paused, State, StateDetails, Suspended
+from mainspring.store.bells import ANSWERS
 from mainspring.store.pauses import PauseRecord, SuspensionRequest
 from mainspring.transactions import BaseTransaction
 
@@ -54,7 +55,7 @@ def pause_flow_run(
     Args:
         wait_for_input: The type of the input: a class, or what a parameter may be annotated with. None for no input.
         timeout: Wait so many seconds.
-        poll_interval: The most seconds until the answer of another process is noticed. One of the same is at once.
+        poll_interval: The most seconds until the answer of another process is noticed, which usually is at once.
         key: What tells this pause from others of the run; by default their order does.
 
     Returns:
@@ -146,7 +147,7 @@ def wait_for_answer_sync(call: _Call) -> Any:
     """Pause a run in its process until there is an answer, or it is too late for one."""
     if call.has_answer():
         return call.result()
-    waiter = Waiter(call.run.key)
+    waiter = call.waiter()
     try:
         call.engine.pause(call.state())
         with paused():
@@ -166,7 +167,7 @@ async def wait_for_answer_async(call: _Call) -> Any:
     """Pause a run in its process until there is an answer, or it is too late for one."""
     if call.has_answer():
         return call.result()
-    waiter = Waiter(call.run.key)
+    waiter = call.waiter()
     try:
         call.engine.pause(call.state())
         with paused():
@@ -256,6 +257,11 @@ class _Call:
             return True
         self._pause = self._store.open_pause(pause)
         return False
+
+    def waiter(self) -> Waiter:
+        """Who waits for the answer, and hears of it from this process and others."""
+        self._store.bell.listen(ANSWERS, hear)
+        return Waiter(self.run.key)
 
     def state(self) -> State:
         """The state to be entered."""

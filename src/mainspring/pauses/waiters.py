@@ -7,7 +7,7 @@ from typing import Any
 
 from mainspring.context import stoppable
 
-__all__ = ["Waiter", "waiter_of"]
+__all__ = ["Waiter", "hear", "waiter_of"]
 
 _waiters: dict[bytes, Waiter] = {}
 
@@ -73,6 +73,14 @@ class Waiter:
     def close(self) -> None:
         """Wait no more."""
         _waiters.pop(self.run_key, None)
+
+
+def hear(name: str) -> None:
+    """Another process has answered a flow run, which ``name`` is the id of, or some flow run: let it look."""
+    key = bytes.fromhex(name)
+    for waiter in [_waiters.get(key)] if key else list(_waiters.values()):
+        if waiter is not None:
+            waiter.wake()
 
 
 def waiter_of(run_key: bytes) -> Waiter | None:

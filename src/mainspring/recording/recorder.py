@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
@@ -11,8 +12,9 @@ from mainspring._core import transitions
 from mainspring.events import emit_run_state_change_event, subscriptions
 from mainspring.exceptions import SupersededRun
 from mainspring.logging import get_logger
-from mainspring.runs import Run, TaskRun
+from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
+from mainspring.store.bells import RUNS
 from mainspring.store.losses import LossListener
 from mainspring.store.protocol import CacheKey, Change, Durability, LogEntry, RunStore
 from mainspring.store.reading import remove_unused_files
@@ -76,6 +78,7 @@ class Recorder:
         self._trail_since = 0.0
         self._has_trail = False  # lately
         self._has_unused = False  # files of results that were replaced or rolled back, perhaps
+        self._over: deque[bytes] = deque()  # flow runs that others may be waiting for, and have not heard of
         self._listeners: tuple[Listener, ...] = ()
         self._wake = threading.Event()
         self._idle = True
@@ -332,6 +335,7 @@ class Recorder:
         try:
             self.settle()
             self.flush()
+            self._ring()
             if self._has_unused:
                 self._remove_unused_files()
         finally:
@@ -377,6 +381,9 @@ class Recorder:
             self._put_back(changes, logs, cache_keys, results)
             raise
         self._written = entered
+        for change in changes.values():
+            if change.run.__class__ is FlowRun and change.states[-1].is_final():
+                self._over.append(change.run.key)
         if self._live:
             self._forget_ended(changes)
         if results or any(change.attachments for change in changes.values()):
@@ -478,6 +485,7 @@ class Recorder:
                     self.flush()
                 if self._live:
                     self.supervisor.attend()
+                self._ring()
                 if self._has_unused:
                     self._remove_unused_files()
                 self.store.checkpoint()
@@ -487,6 +495,11 @@ class Recorder:
                 if not complained:
                     _logger.warning("History cannot be written now and will be tried again: %s", error)
                 complained = True
+
+    def _ring(self) -> None:
+        """Wake those in other processes who wait for the end of flow runs."""
+        while self._over:
+            self.store.bell.ring(RUNS, self._over.popleft().hex())
 
     def _rest(self) -> None:
         """Wait until the next turn. Meanwhile, runs are settled whose thread has gone on to long work.

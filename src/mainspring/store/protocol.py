@@ -129,6 +129,9 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
     losses: Losses
     """What this process has lost because others took it for dead."""
 
+    look_seconds: float
+    """How often a process may look here at what others have asked of it without being a burden."""
+
     lease_seconds: float
     """For how long this process counts as alive on other hosts without a sign of life."""
 

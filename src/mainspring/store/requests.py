@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
 from mainspring.store import cancellations, waiting
+from mainspring.store.bells import ANSWERS, Bell
 from mainspring.store.cancellations import CancellationRequest
 from mainspring.store.owners import Owner
 from mainspring.store.pauses import Holder, PauseRecord, SuspensionRequest
@@ -21,6 +22,7 @@ T = TypeVar("T")
 class Requests(ABC):
     """`PauseRows` and `CancellationRows`, for whoever has connections."""
 
+    bell: Bell
     _owner: Owner | None
 
     @abstractmethod
@@ -51,7 +53,9 @@ class Requests(ABC):
 
     def answer_pause(self, run_key: bytes, key: str, now: int, content: str | bytes | None) -> bool:
         """See `PauseRows.answer_pause`."""
-        return self._transact(waiting.answer, run_key, key, now, content)
+        is_answered = self._transact(waiting.answer, run_key, key, now, content)
+        self.bell.ring(ANSWERS, run_key.hex())
+        return is_answered
 
     def refuse_answer(self, run_key: bytes, key: str, problem: str) -> None:
         """See `PauseRows.refuse_answer`."""

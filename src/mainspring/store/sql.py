@@ -52,8 +52,11 @@ class SQLRunStore(Requests, ABC):
         lease_seconds: As given.
         has_settled: Dead owners were settled here; for whoever looks after their hooks, who sets it back.
         on_holding: Called when slots or a lock were taken: the lease has to be renewed from then on.
+        look_seconds: How often a process may look at what others have asked of it.
         bell: Wakes those who wait in other processes.
     """
+
+    look_seconds = 0.1
 
     bell: Bell
 

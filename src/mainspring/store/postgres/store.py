@@ -68,6 +68,8 @@ class PostgresRunStore(SQLRunStore):
         StoreTooNew, StoreTooOld: It was written by another version.
     """
 
+    look_seconds = 0.5  # the server is asked by many
+
     def __init__(
         self,
         url: str,
