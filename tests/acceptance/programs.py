@@ -72,6 +72,11 @@ def lock(key: str) -> None:
     told("left")
 
 
+@task
+def short(number: int) -> int:
+    return number
+
+
 # A cached task that several want
 
 
@@ -145,12 +150,15 @@ def cancel(flow_run_id: str) -> None:
     told("now", run.state.name, time.time_ns() // 1000)
 
 
+@flow
+def watch() -> None:
+    """A run that goes on, in whose process the dead are looked for."""
+    short(0)
+    told("begun")
+    wait_for_line()
+
+
 # A process that is stopped while others take it for dead
-
-
-@task
-def short(number: int) -> int:
-    return number
 
 
 @flow(persist_result=True)
@@ -254,6 +262,7 @@ PROGRAMS = {
     "resume": resume,
     "stopped": run_stopped,
     "tags": tags,
+    "watch": watch,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ class SQLRunStore(Requests, ABC):
         losses: What this process has lost because others took it for dead.
         lease_seconds: As given.
         has_settled: Dead owners were settled here; for whoever looks after their hooks, who sets it back.
-        on_holding: Called when slots or a lock were taken: the lease has to be renewed from then on.
+        on_holding: Called when slots, a lock or a place in a queue were taken: the lease has to be renewed from then on.
         look_seconds: How often a process may look at what others have asked of it.
         bell: Wakes those who wait in other processes.
     """
@@ -69,6 +70,7 @@ class SQLRunStore(Requests, ABC):
         self.host = self._identity.host
         self._owners = owners
         self._owner: Owner | None = None
+        self._losing = threading.Lock()
         self._clock = clock.current()  # leases are of the process, whatever the context of a caller says
         self._results = StoredResults(self)
 
@@ -126,9 +128,13 @@ class SQLRunStore(Requests, ABC):
     def _be_lost(self, cursor: Cursor, owner: Owner) -> NoReturn:
         """Note that this process was found dead, and be a new one from now on."""
         loss = Loss(*owner.end_in(cursor), self.url, self._clock.now())
-        self._owner = None
-        owner.discard()
-        self.losses.note(loss)
+        with self._losing:
+            is_new = self._owner is owner  # else another thread has found out, and there may be a new owner
+            if is_new:
+                self._owner = None
+        if is_new:
+            owner.discard()
+            self.losses.note(loss)
         raise loss.error("A write")
 
     def _leave(self, cursor: Cursor | None) -> None:
@@ -151,6 +157,7 @@ class SQLRunStore(Requests, ABC):
         if self._owner is not None:
             self._owner.abandon()
             self._owner = None
+        self._losing = threading.Lock()
         self.bell.abandon()
         self.losses.abandon()
 
@@ -251,7 +258,8 @@ class SQLRunStore(Requests, ABC):
         """See `LimitStore.take_slots`."""
         answer = self._transact(_take_slots, self.losses, request, now, wait_until)
         self._ring_for_slots(answer.next_waiters)
-        if answer.granted and self.on_holding is not None:
+        has_place = wait_until is not None and answer.refusal is None
+        if (answer.granted or has_place) and self.on_holding is not None:
             self.on_holding()
         return answer
 

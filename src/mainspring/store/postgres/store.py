@@ -228,9 +228,10 @@ class PostgresRunStore(SQLRunStore):
             if self._owner is None:
                 folder = self._owners or _folder_of_owners(self._url)
                 with connection.transaction():
-                    self._owner = Owner.claim(
+                    owner = Owner.claim(
                         PipelinedCursor(connection), folder, self._identity, self._clock.now()
                     )
+                self._owner = owner  # not before its row can be seen by the transactions of other threads
             return self._owner
 
     # Maintenance
