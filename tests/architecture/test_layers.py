@@ -38,6 +38,7 @@ LAYERS = {
         "cancellation",
         "client",
         "concurrency",
+        "pruning",
         "recording",
         "records",
         "results",

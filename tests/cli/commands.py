@@ -91,6 +91,10 @@ class Terminal:
                 return
             self.shown += some
 
+    def write(self, text: bytes) -> None:
+        """What typing does."""
+        os.write(self._file, text)
+
     def interrupt(self) -> None:
         """What Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)

@@ -192,7 +192,16 @@ def test_a_file_may_be_called_like_a_module(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["runs", "ls"], ["runs", "ls", "--json"], ["runs", "show", "abc"], ["run"]]
+    "arguments",
+    [
+        ["runs", "ls"],
+        ["runs", "ls", "--json"],
+        ["runs", "show", "abc"],
+        ["run"],
+        ["limits", "ls"],
+        ["database", "prune", "--older-than", "1d"],
+        ["database", "migrate"],
+    ],
 )
 @pytest.mark.parametrize("harm", ["directory", "corrupt", "newer", "address"])
 def test_a_database_out_of_use_is_told(

@@ -1,11 +1,13 @@
 """What every store does for concurrency limits, as tests. A backend subclasses `LimitStoreConformance`."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from mainspring.identifiers import new_id
 from mainspring.store import ConcurrencyLimit, RunStore, SlotAnswer, SlotRequest
+from tests.store.histories import finished_task_run
 
 NOW = 4_000_000_000_000_000  # in 2096: leases do not run out by the clock of the machine
 SECOND = 1_000_000
@@ -84,6 +86,23 @@ class LimitStoreConformance:
         assert store.read_limits() == []
         assert store.renew_slots([(asked.lease_key, NOW + MINUTE)]) == {asked.lease_key}
         store.release_slots(asked.lease_key, NOW, 1.0)
+
+    def test_who_holds_and_who_waits(self, store: RunStore) -> None:
+        """Holders of slots come first, then the queue, each with its run and its process; other limits do not count."""
+        store.write_limit("db", 2, True, 0)
+        store.write_limit("other", 1, True, 0)
+        held(store, "other")
+        run, first = finished_task_run(store, name="query"), request("db", "other")
+        assert not take(store, first).granted
+        asked = SlotRequest(new_id(), ["db"], 1, MINUTE, ("task_run", run.key))
+        assert take(store, asked).granted
+        holder, waiter = store.read_slot_holders("db")
+        assert (holder.slots, holder.requested, holder.acquired) == (1, NOW, NOW)
+        assert (holder.lease_expires, holder.run_name) == (NOW + MINUTE, "query")
+        assert (holder.holder_type, holder.holder_id) == ("task_run", run.id)
+        assert holder.pid in (None, os.getpid())
+        assert (waiter.acquired, waiter.run_name) == (None, None)
+        assert store.read_slot_holders("missing") == []
 
     # Taking
 

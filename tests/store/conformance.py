@@ -12,7 +12,9 @@ from mainspring.runs import Constant, FlowRun, Parameter, Resumption, TaskRun, T
 from mainspring.states import AwaitingRetry, State, StateDetails
 from mainspring.store import CacheKey, Change, LogEntry, RunFilter, RunStore, SlotRequest
 from mainspring.store.results import CrashHooks
+from tests.store.aging import AgingConformance
 from tests.store.cancellations import CancellationRowsConformance
+from tests.store.deleting import DeletingConformance
 from tests.store.histories import (
     CANCELLING,
     COMPLETED,
@@ -37,7 +39,13 @@ from tests.store.results import ResultRowsConformance
 EVERYTHING = RunFilter()
 
 
-class RunStoreConformance(CancellationRowsConformance, ResultRowsConformance, PauseRowsConformance):
+class RunStoreConformance(
+    CancellationRowsConformance,
+    ResultRowsConformance,
+    PauseRowsConformance,
+    DeletingConformance,
+    AgingConformance,
+):
     """Subclasses define the fixture ``store``."""
 
     @pytest.fixture

@@ -17,10 +17,14 @@ that the command answers at once; what it does is in the modules below them, loa
                 mainspring runs suspend  execution
                 mainspring runs reap     burying
     cache       mainspring cache why     caching
+    limits      mainspring limits        limiting
+    database    mainspring database      upkeep
     version     mainspring version
 
     histories   the run store as reading commands open it: nothing is made
     records     runs as JSON; its fields are a public format
+    durations   30d and 12h
+    confirming  asking before something is gone
     rendering   consoles, tables, times; plain text in a pipe
     failures    an exception without our frames
     errors      from an exception to a line and an exit code
@@ -33,7 +37,9 @@ import sys
 import typer
 
 from mainspring.cli.cache import cache
+from mainspring.cli.database import database
 from mainspring.cli.errors import catch_errors
+from mainspring.cli.limits import limits
 from mainspring.cli.run import run
 from mainspring.cli.runs import runs
 from mainspring.cli.version import version
@@ -51,6 +57,8 @@ app = typer.Typer(
 app.command()(run)
 app.add_typer(runs, name="runs")
 app.add_typer(cache, name="cache")
+app.add_typer(limits, name="limits")
+app.add_typer(database, name="database")
 app.command()(version)
 
 

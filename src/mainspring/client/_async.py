@@ -8,7 +8,7 @@ from uuid import UUID
 
 from mainspring.client._caching import CacheExplanation
 from mainspring.client._sync import Client, Id
-from mainspring.concurrency import ConcurrencyLimit
+from mainspring.concurrency import ConcurrencyLimit, SlotHolder
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.states import State
 from mainspring.store.protocol import LogEntry, RunStore
@@ -94,6 +94,10 @@ class AsyncClient:
     async def read_concurrency_limits(self) -> list[ConcurrencyLimit]:
         """See `Client.read_concurrency_limits`."""
         return await _in_thread(self._client.read_concurrency_limits)
+
+    async def read_slot_holders(self, name: str) -> list[SlotHolder]:
+        """See `Client.read_slot_holders`."""
+        return await _in_thread(self._client.read_slot_holders, name)
 
     async def delete_concurrency_limit(self, name: str) -> None:
         """See `Client.delete_concurrency_limit`."""

@@ -17,7 +17,7 @@ from mainspring.client._cancelling import (
     check_patience,
     is_over,
 )
-from mainspring.concurrency import ConcurrencyLimit, check_limit, limits_changed
+from mainspring.concurrency import ConcurrencyLimit, SlotHolder, check_limit, limits_changed
 from mainspring.exceptions import AmbiguousId, ObjectNotFound
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.settings import get_current_settings
@@ -222,6 +222,15 @@ class Client:
         """All concurrency limits, by name."""
         return self._read_limits(None)
 
+    def read_slot_holders(self, name: str) -> list[SlotHolder]:
+        """Who holds slots of a concurrency limit, then who waits for some: which run, in which process, since when.
+
+        Raises:
+            ObjectNotFound: There is no limit of that name.
+        """
+        self.read_concurrency_limit(name)
+        return self.store.read_slot_holders(name)
+
     def delete_concurrency_limit(self, name: str) -> None:
         """Delete a concurrency limit. Whoever waits for slots of it goes on.
 
@@ -254,15 +263,18 @@ def _keys(ids: Iterable[Id] | None) -> list[bytes] | None:
 
 
 @contextmanager
-def open_client() -> Generator[Client]:
-    """A client of a run store opened for reading only in the block; nothing is created.
+def open_client(create: bool = False) -> Generator[Client]:
+    """A client of a run store that is open in the block.
+
+    Args:
+        create: Make the run store if there is none.
 
     Raises:
         StoreError: There is no such store, or it cannot be read.
     """
     settings = get_current_settings()
     store = open_store(
-        settings.run_store_url, settings.durability, False, settings.host_id, settings.lease_seconds
+        settings.run_store_url, settings.durability, create, settings.host_id, settings.lease_seconds
     )
     try:
         yield Client(store)

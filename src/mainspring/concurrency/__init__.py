@@ -26,7 +26,7 @@ from mainspring.exceptions import (
     ConcurrencyLeaseLost,
     ConcurrencySlotAcquisitionError,
 )
-from mainspring.store.limits import ConcurrencyLimit
+from mainspring.store.limits import ConcurrencyLimit, SlotHolder
 
 __all__ = [
     "AcquireConcurrencySlotTimeoutError",
@@ -34,6 +34,7 @@ __all__ = [
     "ConcurrencyLimit",
     "ConcurrencySlotAcquisitionError",
     "LeaseHolder",
+    "SlotHolder",
     "Slots",
     "arelease_left_over",
     "atake_tag_slots",

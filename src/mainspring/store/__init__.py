@@ -3,12 +3,15 @@
 ``protocol``     what a run store does; every backend keeps it, one conformance suite checks it
 ``limits``       the part of it for concurrency limits
 ``addresses``    from ``MAINSPRING_DATABASE_URL`` to an open store
+``describing``   what there is to know about a database as a whole
 ``sql``          the store in a database, whichever it is; the modules below are its parts
 ``statements``   what runs statements, and how one text serves both databases
 ``sqlite``       the default backend, one file: connections, transactions, migrations
 ``postgres``     the backend for many machines: likewise
 ``bells``        waking those who wait in other processes
 ``writing``      appending states and logs inside a transaction
+``deleting``     deleting runs with all that belongs to them
+``aging``        what is old and may go, apart from runs
 ``queries``      everything that is read about runs
 ``slots``        concurrency limits, and who holds or waits for their slots
 ``locks``        locks on keys, and who holds them
@@ -24,7 +27,7 @@
 """
 
 from mainspring.store.addresses import open_store
-from mainspring.store.limits import ConcurrencyLimit, LimitStore, SlotAnswer, SlotRequest
+from mainspring.store.limits import ConcurrencyLimit, LimitStore, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.protocol import CacheKey, Change, Durability, HeldLock, LogEntry, RunFilter, RunStore
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "RunFilter",
     "RunStore",
     "SlotAnswer",
+    "SlotHolder",
     "SlotRequest",
     "open_store",
 ]

@@ -6,12 +6,13 @@ import os
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 from mainspring.exceptions import ConfigurationError, StoreDriverMissing
+from mainspring.store.describing import DatabaseDescription, Migration, Vacuuming
 from mainspring.store.protocol import Durability, RunStore
 
-__all__ = ["open_store"]
+__all__ = ["describe", "migrate", "open_store", "vacuum"]
 
 _ACCEPTED = (
     "Set MAINSPRING_DATABASE_URL to sqlite:///relative/path.db, sqlite:////absolute/path.db, a plain"
@@ -76,9 +77,9 @@ def _is_postgres(url: str) -> bool:
     return True
 
 
-def _postgres() -> ModuleType:
+def _postgres(name: str = "mainspring.store.postgres") -> ModuleType:
     try:
-        return import_module("mainspring.store.postgres")
+        return import_module(name)
     except ImportError as error:
         if not (error.name or "").startswith("psycopg") and "psycopg" not in str(error):
             raise
@@ -86,6 +87,47 @@ def _postgres() -> ModuleType:
             "A run store in PostgreSQL needs psycopg, which is not installed:"
             f" pip install 'mainspring[postgres]'. ({error})"
         ) from error
+
+
+def describe(url: str | os.PathLike[str]) -> DatabaseDescription:
+    """What the database at an address is, whatever its version; nothing is made or changed.
+
+    Raises:
+        ConfigurationError: The address is of no kind that is known.
+        StoreError: The database cannot be read, or is no run store.
+    """
+    module, place = _administration(url)
+    return cast(DatabaseDescription, module.describe(place))
+
+
+def migrate(url: str | os.PathLike[str]) -> Migration:
+    """Bring the database at an address up to date, or make it. Several processes may do so at once.
+
+    Raises:
+        ConfigurationError: The address is of no kind that is known.
+        StoreError: The database cannot be written, is no run store, or was written by a newer version.
+    """
+    module, place = _administration(url)
+    return cast(Migration, module.migrate(place))
+
+
+def vacuum(url: str | os.PathLike[str]) -> Vacuuming:
+    """Give the room that deleted rows have left back to the disk. Others may have to wait meanwhile.
+
+    Raises:
+        ConfigurationError: The address is of no kind that is known.
+        StoreError: The database is not there, or is too busy; nothing was changed.
+    """
+    module, place = _administration(url)
+    return cast(Vacuuming, module.vacuum(place))
+
+
+def _administration(url: str | os.PathLike[str]) -> tuple[Any, str]:
+    """What looks after databases of the kind that an address is of, and what it knows the database by."""
+    address = os.fspath(url)
+    if _is_postgres(address):
+        return _postgres("mainspring.store.postgres.administration"), address
+    return import_module("mainspring.store.sqlite.administration"), _sqlite_path(address)
 
 
 def _sqlite_path(url: str) -> str:

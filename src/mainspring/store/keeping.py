@@ -23,6 +23,7 @@ __all__ = [
     "claim_settlement",
     "close_settlement",
     "delete_result",
+    "drop_staged",
     "forget_unused_files",
     "keep",
     "open_settlement",
@@ -108,7 +109,7 @@ def attach(
             row = _staged_row(each)
             db.execute(_STAGE, tidied(row) if tidy else row)
         elif isinstance(each, Withdrawal):
-            _drop(db, [each.run_key])
+            drop_staged(db, [each.run_key])
             row = each.key, each.run_key
             db.execute("DELETE FROM results WHERE key = ? AND run_id = ?", tidied(row) if tidy else row)
         elif isinstance(each, CrashHooks):
@@ -207,7 +208,7 @@ def close_settlement(
         db.execute(_PUBLISH, (now, run_key))
         db.execute(_SPOOLED_FILE, (run_key,))
         db.execute(_UNSTAGE, (run_key,))
-    _drop(db, drop)
+    drop_staged(db, drop)
     keep(db, results, now)
     return True
 
@@ -234,7 +235,8 @@ def _are_staged(db: Cursor, run_keys: Sequence[bytes], settlement_key: bytes | N
     return all(db.execute(query, (key, settlement_key)).fetchone() is not None for key in run_keys)
 
 
-def _drop(db: Cursor, run_keys: Sequence[bytes]) -> None:
+def drop_staged(db: Cursor, run_keys: Sequence[bytes]) -> None:
+    """Forget staged runs; the files of their results are unused from then on."""
     rows = [(key,) for key in run_keys]
     db.executemany(_UNPUBLISHED_FILE + _ONCE, rows)
     db.executemany(_UNSTAGE, rows)

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 
-__all__ = ["ConcurrencyLimit", "LimitStore", "SlotAnswer", "SlotRequest"]
+__all__ = ["ConcurrencyLimit", "LimitStore", "SlotAnswer", "SlotHolder", "SlotRequest"]
 
 
 class ConcurrencyLimit(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +41,32 @@ class ConcurrencyLimit(msgspec.Struct, frozen=True, kw_only=True):
     denied_slots: int = 0
     slot_decay_per_second: float = 0.0
     avg_slot_occupancy_seconds: float = 0.1
+
+
+class SlotHolder(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds slots of a limit, or waits for some. Times are in microseconds since the epoch.
+
+    Attributes:
+        slots: How many.
+        requested: When they were asked for.
+        acquired: Since when they are held; None while they are waited for.
+        lease_expires: Until when that is so without a sign of life.
+        holder_type: ``flow_run``, ``task_run`` or ``deployment``; None outside of runs.
+        holder_id: The id of the run.
+        run_name: Its name, if it is in the same database.
+        host: The host of the process; None for a store in memory.
+        pid: Its process id there.
+    """
+
+    slots: int
+    requested: int
+    acquired: int | None
+    lease_expires: int
+    holder_type: str | None = None
+    holder_id: UUID | None = None
+    run_name: str | None = None
+    host: str | None = None
+    pid: int | None = None
 
 
 class SlotRequest:
@@ -117,6 +143,13 @@ class LimitStore(Protocol):
 
     def read_limits(self, names: Sequence[str] | None = None) -> list[ConcurrencyLimit]:
         """The limits with these names, or all of them, by name."""
+        ...
+
+    def read_slot_holders(self, name: str) -> list[SlotHolder]:
+        """Who holds slots of a limit, then who waits for some, each in the order in which they are served.
+
+        Slots of limits with decay belong to nobody once they were given.
+        """
         ...
 
     def delete_limit(self, name: str) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 
 from mainspring.runs import FlowRun, Resumption, Run, TaskRun
 from mainspring.states import State
+from mainspring.store.aging import AgingRows
 from mainspring.store.bells import Bell
 from mainspring.store.cancellations import CancellationRows
 from mainspring.store.limits import LimitStore
@@ -120,7 +121,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
-class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
+class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, AgingRows, Protocol):
     """A durable history of runs, what their results, transactions and pauses have left, and the limits that they share.
 
     Every method that reads or writes raises `StoreError` if the database does not let it.
@@ -203,6 +204,32 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, Protocol):
 
     def claim_crash_hooks(self, run_key: bytes) -> bool:
         """Take over the call of the hooks of such a run; False if somebody else has done so."""
+        ...
+
+    def delete_runs(self, keys: Sequence[bytes], cached_results: bool = False) -> int:
+        """Delete runs with all that is inside of them and all that belongs to them.
+
+        To be called after `settle_dead_owners`. A run is left alone if it is not there, if it or something inside of it
+        goes on in a process that is not known to be dead, if it is inside of a flow run that is not over, or if a
+        transaction of that is still to decide about it. Paused runs go on in their process; suspended ones, and those
+        whose process has ended, do not.
+
+        Each run is deleted with what is inside of it in one transaction, as long as that is not too much for one. Of a
+        larger flow run its own row goes first, and nobody sees or resumes it from then on; if the rest is interrupted,
+        it is deleted by another call with the same key.
+
+        Args:
+            keys: Flow runs and task runs.
+            cached_results: Delete also those of their results that later runs may be answered from, because they are
+                kept under cache keys that others may have. Without it those stay until they expire.
+
+        Returns:
+            How many runs were deleted, those inside included.
+        """
+        ...
+
+    def count_deletable_runs(self, keys: Sequence[bytes]) -> int:
+        """How many runs `delete_runs` would delete."""
         ...
 
     def read_flow_runs(self, where: RunFilter) -> list[FlowRun]:

@@ -14,13 +14,14 @@ from typing import NamedTuple
 from uuid import UUID
 
 from mainspring.identifiers import new_id
-from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
+from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.statements import Cursor
 
 __all__ = [
     "delete_limit",
     "drop_slots_of_owner",
     "may_take",
+    "read_holders",
     "read_limits",
     "release",
     "renew",
@@ -75,6 +76,12 @@ _RIVALS = (
     "SELECT DISTINCT o.pid FROM slots AS s JOIN owners AS o ON o.id = s.owner_id"
     " JOIN concurrency_limits AS l ON l.id = s.limit_id"
     " WHERE o.host = ? AND o.boot = ? AND o.ended IS NULL AND l.name IN ({})"
+)
+_HOLDERS = (
+    "SELECT s.slots, s.requested, s.acquired, s.lease_expires, s.holder_type, s.holder_id,"
+    " coalesce(t.name, f.name), o.host, o.pid FROM concurrency_limits AS l JOIN slots AS s ON s.limit_id = l.id"
+    " LEFT JOIN owners AS o ON o.id = s.owner_id LEFT JOIN task_runs AS t ON t.id = s.holder_id"
+    " LEFT JOIN flow_runs AS f ON f.id = s.holder_id WHERE l.name = ? AND s.lease_expires > ? ORDER BY s.id"
 )
 _LAST = 2**62  # the place of a request that is not in the queue: behind everybody
 
@@ -146,6 +153,36 @@ def read_limits(db: Cursor, names: Sequence[str] | None, now: int) -> list[Concu
         waiting = db.execute(_FIRST + _ALIVE, (limit.key, _LAST, now)).fetchone()
         records.append(limit.record(held, waiting[0]))
     return records
+
+
+def read_holders(db: Cursor, name: str, now: int) -> list[SlotHolder]:
+    """See `LimitStore.read_slot_holders`."""
+    found = [_holder(*row) for row in db.execute(_HOLDERS, (name, now)).fetchall()]
+    return sorted(found, key=lambda holder: holder.acquired is None)
+
+
+def _holder(
+    slots: int,
+    requested: int,
+    acquired: int | None,
+    expires: int,
+    kind: str | None,
+    key: bytes | None,
+    run_name: str | None,
+    host: str | None,
+    pid: int | None,
+) -> SlotHolder:
+    return SlotHolder(
+        slots=slots,
+        requested=requested,
+        acquired=acquired,
+        lease_expires=expires,
+        holder_type=kind,
+        holder_id=None if key is None else UUID(bytes=key),
+        run_name=run_name,
+        host=host,
+        pid=pid,
+    )
 
 
 def delete_limit(db: Cursor, owner: int | None, name: str) -> bool:

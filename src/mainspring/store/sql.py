@@ -13,9 +13,10 @@ from mainspring.exceptions import OwnershipLost, StoreError
 from mainspring.locking.processes import boot_id
 from mainspring.runs import FlowRun, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import keeping, locks, queries, slots
+from mainspring.store import aging, deleting, keeping, locks, queries, slots
+from mainspring.store.aging import Ended, OldResult
 from mainspring.store.bells import LOCKS, SLOTS, Bell
-from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotRequest
+from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.losses import Loss, Losses
 from mainspring.store.owners import Identity, Owner, holding_dead, suspects
 from mainspring.store.protocol import CacheKey, Change, HeldLock, LogEntry, RunFilter
@@ -197,6 +198,44 @@ class SQLRunStore(Requests, ABC):
                     raise
                 careful = True
 
+    def delete_runs(self, keys: Sequence[bytes], cached_results: bool = False) -> int:
+        """See `RunStore.delete_runs`."""
+        return sum(
+            deleting.delete_trees(self._change, self._read(deleting.plan, some), cached_results)
+            for some in deleting.batches(keys)
+        )
+
+    def count_deletable_runs(self, keys: Sequence[bytes]) -> int:
+        """See `RunStore.count_deletable_runs`."""
+        trees = (tree for some in deleting.batches(keys) for tree in self._read(deleting.plan, some))
+        return sum(1 + len(tree.inside) for tree in trees)
+
+    # What is old
+
+    def find_ended_runs(self, which: Ended) -> list[bytes]:
+        """See `AgingRows.find_ended_runs`."""
+        return self._read(aging.ended_runs, which)
+
+    def read_results_without_runs(self, before: int, after: str, limit: int) -> list[OldResult]:
+        """See `AgingRows.read_results_without_runs`."""
+        return self._read(aging.results_without_runs, before, after, limit)
+
+    def delete_old_results(self, results: Sequence[OldResult]) -> int:
+        """See `AgingRows.delete_old_results`."""
+        return self._change(aging.delete_results, results)
+
+    def read_files(self) -> set[str]:
+        """See `AgingRows.read_files`."""
+        return self._read(aging.files)
+
+    def read_places_elsewhere(self) -> list[str]:
+        """See `AgingRows.read_places_elsewhere`."""
+        return self._read(aging.places_elsewhere)
+
+    def delete_remains(self, before: int) -> None:
+        """See `AgingRows.delete_remains`."""
+        self._change(aging.delete_remains, before)
+
     # Life and death
 
     def renew_lease(self) -> bool:
@@ -247,6 +286,10 @@ class SQLRunStore(Requests, ABC):
     def read_limits(self, names: Sequence[str] | None = None) -> list[ConcurrencyLimit]:
         """See `LimitStore.read_limits`."""
         return self._read(slots.read_limits, names, clock.current().now())
+
+    def read_slot_holders(self, name: str) -> list[SlotHolder]:
+        """See `LimitStore.read_slot_holders`."""
+        return self._read(slots.read_holders, name, clock.current().now())
 
     def delete_limit(self, name: str) -> bool:
         """See `LimitStore.delete_limit`."""

@@ -6,6 +6,7 @@ This package needs the extra ``postgres`` and is loaded when such a store is ope
 ``connections``  how connections are made, shared and given up, and what their errors mean
 ``dialect``      statements as PostgreSQL wants them, sent without waiting for each answer
 ``schema``       recognising a database and bringing it up to date with ``migrations/*.sql``
+``administration``  looking after a database as a whole
 ``bells``        waking other processes by NOTIFY
 """
 

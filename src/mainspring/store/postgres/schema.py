@@ -11,6 +11,7 @@ been upgraded.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,20 @@ import psycopg
 
 from mainspring.exceptions import StoreMissing, StoreTooNew, StoreTooOld, StoreUnavailable
 
-__all__ = ["MIGRATIONS", "migrate", "read_version", "require_current"]
+__all__ = ["MIGRATIONS", "migrate", "read_version", "require_current", "tables"]
 
 MIGRATIONS = ("0001_initial.sql",)
 _DIRECTORY = Path(__file__).with_name("migrations")
+_TABLE = re.compile(r"^CREATE TABLE (\w+)", re.MULTILINE)
 _ADVISORY_LOCK = int.from_bytes(b"mspr", "big")  # whoever migrates holds it
+
+
+def tables() -> list[str]:
+    """The names of our tables, as the migrations make them."""
+    found = ["mainspring_schema"]
+    for name in MIGRATIONS:
+        found += _TABLE.findall((_DIRECTORY / name).read_text(encoding="utf-8"))
+    return found
 
 
 def read_version(db: psycopg.Connection[Any]) -> int | None:

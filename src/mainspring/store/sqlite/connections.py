@@ -11,7 +11,7 @@ from mainspring.exceptions import StoreCorrupt, StoreError, StoreMissing, StoreU
 from mainspring.store.protocol import Durability
 from mainspring.store.sqlite import schema
 
-__all__ = ["Database", "Link", "translated"]
+__all__ = ["Database", "Link", "primary_code", "translated"]
 
 BUSY_SECONDS = 30.0
 MEMORY = ":memory:"

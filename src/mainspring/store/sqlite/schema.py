@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mainspring.exceptions import StoreTooNew, StoreUnavailable
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "apply_migrations", "needs_migration"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "apply_migrations", "needs_migration", "read_version"]
 
 APPLICATION_ID = int.from_bytes(b"mspr", "big")
 MIGRATIONS = (
@@ -47,11 +47,30 @@ def needs_migration(db: sqlite3.Connection, path: str) -> bool:
             )
         return bool(version < len(MIGRATIONS))
     if application or version or tables:
-        raise StoreUnavailable(
-            f"{path} is an SQLite database of another program, so no runs are kept in it. Set"
-            f" MAINSPRING_DATABASE_URL to another file. Nothing was changed."
-        )
+        raise _foreign(path)
     return True
+
+
+def read_version(db: sqlite3.Connection, path: str) -> int | None:
+    """The number of the last migration; None if the database is empty. Changes nothing, whatever the version is.
+
+    Raises:
+        StoreUnavailable: It belongs to another program.
+        sqlite3.Error: It cannot be read, or is no database.
+    """
+    application, version, tables = _read_marks(db)
+    if application == APPLICATION_ID:
+        return version
+    if application or version or tables:
+        raise _foreign(path)
+    return None
+
+
+def _foreign(path: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{path} is an SQLite database of another program, so no runs are kept in it. Set"
+        f" MAINSPRING_DATABASE_URL to another file. Nothing was changed."
+    )
 
 
 def _read_marks(db: sqlite3.Connection) -> tuple[int, int, int]:
