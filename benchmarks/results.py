@@ -17,6 +17,7 @@ from uuid import UUID
 from mainspring import flow, get_client, resume_flow_run, task
 from mainspring.cache_policies import DEFAULT, INPUTS, NO_CACHE, TASK_SOURCE, CachePolicy
 from mainspring.context import get_run_context
+from mainspring.filters import ALL
 from mainspring.locking.filesystem import FileSystemLockManager
 from mainspring.locking.memory import MemoryLockManager
 from mainspring.locking.protocol import LockManager
@@ -109,7 +110,7 @@ def resumed(meter: Meter, steps: int) -> float:
     runs = [broken() for _ in range(meter.rounds)]
     waiting = iter(runs)
     seconds = meter.best(lambda: resume_flow_run(next(waiting), flow=breaking, return_state=True)) / steps
-    found = get_client().read_task_runs(runs, states=["Cached"], limit=None)
+    found = get_client().read_task_runs(runs, states=["Cached"], limit=ALL)
     assert len(found) == steps * len(runs), "a resumed flow run does nothing twice"
     return seconds
 

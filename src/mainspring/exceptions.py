@@ -23,10 +23,12 @@
     │   ├── UnfinishedRun
     │   └── MissingResult
     ├── ObjectNotFound                  no such run in the store
+    ├── ObjectAlreadyExists             what was to be created is there already
     ├── AmbiguousId                     a shortened id fits several runs
     ├── NotResumable                    a flow run cannot be gone on with
     │   └── NotPausedError              it was given an input, and waits for none
     ├── NotCancellable                  a run is over
+    ├── NotDeletable                    a run goes on, or one around it does
     ├── NotSuspendable                  a flow run cannot be suspended
     ├── FlowPauseTimeout                nobody has resumed a paused flow run in time
     ├── ForeignError                    stands for an exception of another process that cannot be had here
@@ -103,9 +105,11 @@ __all__ = [
     "MissingContextError",
     "MissingResult",
     "NotCancellable",
+    "NotDeletable",
     "NotPausedError",
     "NotResumable",
     "NotSuspendable",
+    "ObjectAlreadyExists",
     "ObjectNotFound",
     "OwnershipLost",
     "ParameterBindError",
@@ -252,6 +256,10 @@ class ObjectNotFound(MainspringError):  # noqa: N818 - the name is part of the c
     """The run store holds no object with the given id."""
 
 
+class ObjectAlreadyExists(MainspringError):  # noqa: N818 - the name is part of the contract
+    """A run or limit that was to be created is there already; nothing was changed."""
+
+
 class AmbiguousId(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
     """A shortened id fits more than one object; the message lists some of them."""
 
@@ -277,6 +285,10 @@ class FlowPauseTimeout(MainspringError):  # noqa: N818 - the name is part of the
 
 class NotCancellable(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
     """A run cannot be cancelled, because it is over. Nothing was changed."""
+
+
+class NotDeletable(MainspringError):  # noqa: N818 - names a situation, like ObjectNotFound
+    """A run is not deleted: it, something inside of it, or a flow run around it goes on; nothing was changed."""
 
 
 class ForeignError(MainspringError):

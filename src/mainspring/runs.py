@@ -21,6 +21,7 @@ __all__ = [
     "Constant",
     "FlowRun",
     "Parameter",
+    "RecordedFlow",
     "Resumption",
     "Run",
     "RunInput",
@@ -130,6 +131,12 @@ class Run:
         return clock.to_datetime(self.expected_start_at)
 
     @property
+    def next_scheduled_start_time(self) -> datetime | None:
+        """When the run is due, while it is scheduled; None otherwise."""
+        due = self.state.scheduled_at if self.state.is_scheduled() else None
+        return None if due is None else clock.to_datetime(due)
+
+    @property
     def start_time(self) -> datetime | None:
         """When the run first entered a RUNNING state, None before that."""
         return None if self.started_at is None else clock.to_datetime(self.started_at)
@@ -161,12 +168,14 @@ class TaskRun(Run):
         task_version: The task's version, if it has one.
         task_inputs: For each parameter the runs and constants it came from.
         empirical_policy: Retries, delays and jitter as they hold for this run.
+        dynamic_key: What tells the run from others of the task, if that is not to be made of the id.
     """
 
     __slots__ = (
         "empirical_policy",
         "flow_run_key",
         "flow_run_run_count",
+        "given_key",
         "task_inputs",
         "task_key",
         "task_version",
@@ -183,6 +192,7 @@ class TaskRun(Run):
         task_version: str | None = None,
         task_inputs: dict[str, list[RunInput]] | None = None,
         empirical_policy: Mapping[str, Any] | None = None,
+        dynamic_key: str | None = None,
     ) -> None:
         Run.__init__(self, key, name, state, tags)
         self.task_key = task_key
@@ -191,6 +201,7 @@ class TaskRun(Run):
         self.task_inputs: dict[str, list[RunInput]] = {} if task_inputs is None else task_inputs
         self.empirical_policy: Mapping[str, Any] = {} if empirical_policy is None else empirical_policy
         self.flow_run_run_count = 0
+        self.given_key = dynamic_key
 
     def claim(self, state: State) -> None:
         """See `Run.claim`."""
@@ -208,6 +219,8 @@ class TaskRun(Run):
         Outside of a flow it starts with the task key; inside it looks like a random UUID: the id read
         backwards, which is as random as the id itself and needs neither a second draw nor a column.
         """
+        if self.given_key is not None:
+            return self.given_key
         reverse = self.key[::-1]
         if self.flow_run_key is None:
             return f"{self.task_key}-{reverse.hex()}"
@@ -232,6 +245,20 @@ class Resumption(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
     step: str | None = None
     attempt: int = 0
+
+
+class RecordedFlow(msgspec.Struct, frozen=True, kw_only=True):
+    """A flow as the history knows it.
+
+    Attributes:
+        id: Made of the name, the same everywhere.
+        name: The name.
+        created: When it was made known, or its first run was created.
+    """
+
+    id: UUID
+    name: str
+    created: datetime
 
 
 class FlowRun(Run):

@@ -56,7 +56,7 @@ def limit(name: str, slots: str, decay: str = "0") -> None:
 def hold(slots: str) -> None:
     """Hold slots of the limit until there is a line."""
     with concurrency(SHARED, int(slots)):
-        told("inside")
+        told("inside", time.monotonic_ns())
         wait_for_line()
     told("left")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.client import Client, open_client
+from mainspring.filters import ALL
 from mainspring.runs import FlowRun, TaskRun
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ def beats(folder: Path) -> dict[str, list[int]]:
 
 
 def inside(client: Client) -> tuple[list[FlowRun], list[TaskRun]]:
-    return client.read_flow_runs(limit=None), client.read_task_runs(limit=None)
+    return client.read_flow_runs(limit=ALL), client.read_task_runs(limit=ALL)
 
 
 @pytest.mark.timeout(4 * PATIENCE)

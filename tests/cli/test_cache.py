@@ -13,6 +13,7 @@ from mainspring import flow, get_client, task
 from mainspring.cache_policies import INPUTS, CacheKeyFnPolicy
 from mainspring.cli import app
 from mainspring.cli.caching import _brief
+from mainspring.filters import ALL
 from tests.cli.commands import CONTROL_CODES, command, on_terminal
 
 
@@ -23,7 +24,7 @@ def ship(parcel: str, kg: int) -> str:
 
 def run_id(index: int = -1) -> str:
     """The end of the id of a task run, by default of the newest."""
-    return get_client().read_task_runs(limit=None)[::-1][index].id.hex[-8:]
+    return get_client().read_task_runs(limit=ALL)[::-1][index].id.hex[-8:]
 
 
 def out(*arguments: str) -> str:

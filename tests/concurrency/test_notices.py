@@ -1,6 +1,9 @@
 """The events of taking slots and giving them back."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -8,6 +11,7 @@ from mainspring import task
 from mainspring.client import Client
 from mainspring.concurrency import sync as sync_form
 from mainspring.events import Event, subscribe
+from mainspring.recording import current_recorder
 from mainspring.settings import temporary_settings
 from tests.concurrency.usage import FORMS, hold, rate
 
@@ -104,3 +108,81 @@ def test_event_that_cannot_be_made_stops_nobody(
         assert hold("sync", lambda: "ran", "db") == "ran"
     assert events == []
     assert "'db'" in caplog.text
+
+
+# What the run store keeps of them
+
+
+def log(client: Client) -> list[Event]:
+    current_recorder().flush()
+    return client.read_events("mainspring.concurrency-limit.", limit=None)
+
+
+@for_each_form
+@pytest.mark.contract("CC-28", "CC-30")
+def test_events_are_kept(client: Client, events: list[Event], form: str) -> None:
+    """The run store has the events that subscribers are told of, also when nobody is subscribed."""
+    client.create_or_update_concurrency_limit("db", 3)
+    client.create_or_update_concurrency_limit("api", 1, slot_decay_per_second=1)
+    hold(form, lambda: None, "db", 2)
+    rate(form, "api")
+    assert log(client) == events
+    assert len(events) == 3
+
+
+@for_each_form
+def test_the_end_is_kept_before_others_can_begin(client: Client, form: str) -> None:
+    """The event of the end is dated before the slots are given back, and is on disk when they are free."""
+    client.create_or_update_concurrency_limit("db", 1)
+    hold(form, lambda: None, "db")
+    (acquired, released) = client.read_events("mainspring.concurrency-limit.")
+    assert acquired.occurred <= released.occurred <= datetime.now(UTC)
+    assert released.follows == acquired.id
+
+
+@for_each_form
+def test_events_that_are_not_kept(client: Client, form: str) -> None:
+    """With the setting off, and nobody subscribed, there are no events."""
+    client.create_or_update_concurrency_limit("db", 1)
+    with temporary_settings({"events.enabled": False}):
+        hold(form, lambda: None, "db")
+    assert log(client) == []
+
+
+HOLDER = """
+import sys
+from mainspring.concurrency.sync import concurrency
+
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(40):
+    with concurrency("db"):
+        pass
+"""
+
+
+@pytest.mark.contract("CC-28")
+def test_never_more_than_the_limit(client: Client) -> None:
+    """By the log of several processes there are never more holders than the limit, at any moment."""
+    limit, processes = 2, 4
+    client.create_or_update_concurrency_limit("db", limit)
+    holders = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(processes)
+    ]
+    for holder in holders:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+    for holder in holders:
+        holder.communicate("\n", timeout=60)
+        assert holder.returncode == 0
+    found = log(client)
+    assert len(found) == 2 * 40 * processes
+    held = most = 0
+    for event in found:
+        held += 1 if event.event.endswith(".acquired") else -1
+        most = max(most, held)
+    assert held == 0
+    assert 1 <= most <= limit

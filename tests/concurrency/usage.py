@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from mainspring.client import get_client
 from mainspring.concurrency import asyncio as async_form
 from mainspring.concurrency import sync as sync_form
 from mainspring.recording import Recorder, use_recorder
+from mainspring.store.events import StoredEvent
 from mainspring.store.limits import SlotAnswer, SlotRequest
 from mainspring.store.sqlite import SQLiteRunStore
 
@@ -101,11 +102,13 @@ class CountingStore(SQLiteRunStore):
             raise self.failure
         return super().take_slots(request, now, wait_until)
 
-    def release_slots(self, lease_key: bytes, now: int, occupancy_seconds: float) -> None:
+    def release_slots(
+        self, lease_key: bytes, now: int, occupancy_seconds: float, events: Sequence[StoredEvent] = ()
+    ) -> None:
         self.released.append(occupancy_seconds)
         if self.failure is not None:
             raise self.failure
-        super().release_slots(lease_key, now, occupancy_seconds)
+        super().release_slots(lease_key, now, occupancy_seconds, events)
 
     def renew_slots(self, leases: Any) -> set[bytes]:
         self.renewed += 1

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mainspring._core.transitions import MOVES, Move
 from mainspring.client import Client, open_client
+from mainspring.filters import ALL
 from mainspring.settings import temporary_settings
 from mainspring.states import TERMINAL_STATES, StateType
 
@@ -199,8 +200,8 @@ def _missing_results(client: Client, keeps_all: bool) -> Iterator[str]:
 
     A step that another run has taken over, which was then rolled back, is kept no more than that one.
     """
-    for flow_run in client.read_flow_runs(states=["COMPLETED"], limit=None):
-        steps = client.read_task_runs([flow_run.id], ["COMPLETED"], limit=None)
+    for flow_run in client.read_flow_runs(states=["COMPLETED"], limit=ALL):
+        steps = client.read_task_runs([flow_run.id], ["COMPLETED"], limit=ALL)
         undone = {run.state.stored_as for run in steps if run.state_name == "RolledBack"}
         kept = [run for run in steps if run.state.stored_as not in undone]
         for run in (*([flow_run] if keeps_all else []), *kept):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.client import get_client
+from mainspring.filters import ALL
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State
@@ -14,13 +15,13 @@ from mainspring.states import State
 def task_runs(name: str | None = None) -> list[TaskRun]:
     """All task runs in the store, oldest first."""
     names = None if name is None else [name]
-    return get_client().read_task_runs(names=names, limit=None)[::-1]
+    return get_client().read_task_runs(names=names, limit=ALL)[::-1]
 
 
 def flow_runs(name: str | None = None) -> list[FlowRun]:
     """All flow runs in the store, oldest first."""
     names = None if name is None else [name]
-    return get_client().read_flow_runs(names=names, limit=None)[::-1]
+    return get_client().read_flow_runs(names=names, limit=ALL)[::-1]
 
 
 def only_task_run() -> TaskRun:

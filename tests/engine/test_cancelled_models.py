@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mainspring import flow, get_client, task
 from mainspring._cancel_scopes import live
 from mainspring.exceptions import CancelledRun, NotCancellable
+from mainspring.filters import ALL
 from mainspring.runtime import flow_run, task_run
 from mainspring.task_runners import ThreadPoolTaskRunner
 from tests.engine.stopping import PATIENCE
@@ -154,7 +155,7 @@ def test_any_tree_at_any_moment(tree: Node, moment: float, choice: int) -> None:
     assert set(live) <= scopes
     client = get_client()
     runs = {
-        str(run.id): run for run in [*client.read_flow_runs(limit=None), *client.read_task_runs(limit=None)]
+        str(run.id): run for run in [*client.read_flow_runs(limit=ALL), *client.read_task_runs(limit=ALL)]
     }
     assert all(runs[each].state.is_final() for each in journal.around)
     if not chosen:

@@ -1,14 +1,18 @@
 """Emitting events: what is given, what is added, and what comes back."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from mainspring.client import get_client
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.events import Event, emit_event, publish_event
 from mainspring.exceptions import EventTooLarge, MainspringError
 from mainspring.flows import Flow
+from mainspring.recording import current_recorder
+from mainspring.recording.recorder import CAPACITY
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.settings import temporary_settings
 from mainspring.states import Running
@@ -33,9 +37,38 @@ def in_task_run() -> TaskRunContext:
 
 @pytest.mark.contract("EV-2", "EV-25")
 def test_nobody_is_subscribed() -> None:
-    """While nobody is subscribed no event is made: None comes back, and nothing is even looked at."""
-    assert emit_event("shop.ordered", ABOUT) is None
-    assert emit_event("shop.ordered", {}, payload={"x": object()}) is None
+    """If events are not kept and nobody is subscribed, None comes back, and nothing is even looked at."""
+    with temporary_settings({"events.enabled": False}):
+        assert emit_event("shop.ordered", ABOUT) is None
+        assert emit_event("shop.ordered", {}, payload={"x": object()}) is None
+
+
+@pytest.mark.contract("EV-2", "EV-25")
+def test_events_are_kept() -> None:
+    """An event that nobody is subscribed to is made and kept; the one kept is the one returned."""
+    event = emit_event("shop.ordered", ABOUT, payload={"items": [7]})
+    assert event is not None
+    current_recorder().flush()
+    assert get_client().read_events() == [event]
+
+
+@pytest.mark.contract("EV-2", "EV-27")
+def test_a_store_that_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If an event cannot be kept that is logged, and subscribers are told of it all the same."""
+    with temporary_settings({"database_url": f"sqlite:///{tmp_path}"}), heard() as events:
+        event = emit_event("shop.ordered", ABOUT)
+    assert events == [event]
+    assert "Event 'shop.ordered' could not be kept" in caplog.text
+
+
+def test_many_events_wait_for_the_store() -> None:
+    """The buffer is bounded: a program that emits more than fits writes them itself."""
+    recorder = current_recorder()
+    for number in range(CAPACITY + 10):
+        emit_event("shop.ordered", ABOUT, payload={"number": number})
+    assert len(recorder._events) < CAPACITY
+    recorder.flush()
+    assert len(get_client().read_events(limit=None)) == CAPACITY + 10
 
 
 @pytest.mark.contract("EV-1", "EV-2", "EV-25")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mainspring.filters import ALL
 from tests.examples.script import run
 
 PAGES = 24
@@ -17,7 +18,7 @@ def test_asks_for_all_pages(mainspring_home: Path) -> None:
     assert script.output == f"{sum(range(1, PAGES + 1))} words on {PAGES} pages\n"
     with script.history() as client:
         [flow_run] = client.read_flow_runs()
-        runs = client.read_task_runs([flow_run.id], limit=None)
+        runs = client.read_task_runs([flow_run.id], limit=ALL)
     assert flow_run.state_name == "Completed"
     fetched = [run for run in runs if run.name.startswith("fetch /")]
     assert len(fetched) == PAGES

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mainspring.filters import ALL
 from tests.examples.script import run
 
 
@@ -17,8 +18,8 @@ def test_counts_a_corpus(mainspring_home: Path) -> None:
     assert "garbage collected" not in script.log
     with script.history() as client:
         runs = {run.flow_name: run for run in client.read_flow_runs()}
-        pages = client.read_task_runs([runs["corpus"].id], limit=None)
-        others = client.read_task_runs([runs["first-page-about"].id], limit=None)
+        pages = client.read_task_runs([runs["corpus"].id], limit=ALL)
+        others = client.read_task_runs([runs["first-page-about"].id], limit=ALL)
     assert len(pages) == 5_000
     assert {run.state_name for run in pages} == {"Completed"}
     assert 11 <= sum(run.name.startswith("most_common") for run in others) <= 11 + 8

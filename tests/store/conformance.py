@@ -15,6 +15,8 @@ from mainspring.store.results import CrashHooks
 from tests.store.aging import AgingConformance
 from tests.store.cancellations import CancellationRowsConformance
 from tests.store.deleting import DeletingConformance
+from tests.store.events import EventRowsConformance
+from tests.store.filters import FilterConformance
 from tests.store.histories import (
     CANCELLING,
     COMPLETED,
@@ -41,10 +43,12 @@ EVERYTHING = RunFilter()
 
 class RunStoreConformance(
     CancellationRowsConformance,
+    EventRowsConformance,
     ResultRowsConformance,
     PauseRowsConformance,
     DeletingConformance,
     AgingConformance,
+    FilterConformance,
 ):
     """Subclasses define the fixture ``store``."""
 

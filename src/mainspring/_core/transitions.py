@@ -20,7 +20,7 @@ from mainspring.exceptions import IllegalTransition
 from mainspring.runs import Run
 from mainspring.states import TERMINAL_STATES, State, StateDetails, StateType
 
-__all__ = ["MOVES", "Move", "enter", "goes_on", "is_rolled_back", "next_state", "retry_delay"]
+__all__ = ["MOVES", "Move", "allows", "enter", "goes_on", "is_rolled_back", "next_state", "retry_delay"]
 
 
 class Move(Enum):
@@ -156,6 +156,17 @@ def next_state(
         when = None if scheduled_at is None else clock.to_datetime(scheduled_at)
         details = StateDetails(scheduled_time=when, retriable=retriable)
     return State(kind, name, message, data, None, details, at=at)
+
+
+def allows(before: State, after: State) -> bool:
+    """Whether some move leads from a state to one that somebody else has made, under whatever name.
+
+    From a state to one of the same type it has to be the name that the move gives.
+    """
+    return any(
+        kind is after.type and (kind is not before.type or name == after.name)
+        for kind, name in MOVES[before.type].values()
+    )
 
 
 def is_rolled_back(state: State) -> bool:

@@ -19,6 +19,7 @@ that the command answers at once; what it does is in the modules below them, loa
     cache       mainspring cache why     caching
     limits      mainspring limits        limiting
     database    mainspring database      upkeep
+    events      mainspring events        eventlog, on top of moments
     version     mainspring version
 
     histories   the run store as reading commands open it: nothing is made
@@ -39,6 +40,7 @@ import typer
 from mainspring.cli.cache import cache
 from mainspring.cli.database import database
 from mainspring.cli.errors import catch_errors
+from mainspring.cli.events import events
 from mainspring.cli.limits import limits
 from mainspring.cli.run import run
 from mainspring.cli.runs import runs
@@ -59,6 +61,7 @@ app.add_typer(runs, name="runs")
 app.add_typer(cache, name="cache")
 app.add_typer(limits, name="limits")
 app.add_typer(database, name="database")
+app.add_typer(events, name="events")
 app.command()(version)
 
 

@@ -27,6 +27,7 @@ from mainspring.cli.rendering import (
 )
 from mainspring.client import Client
 from mainspring.exceptions import MainspringError
+from mainspring.filters import ALL
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import StateType
 
@@ -131,7 +132,7 @@ def _task_runs(client: Client | None, flow_run_ids: Iterable[UUID]) -> Mapping[b
     """The task runs of flow runs by the key of the flow run, oldest first."""
     found: defaultdict[bytes, list[TaskRun]] = defaultdict(list)
     if client is not None:
-        for run in reversed(client.read_task_runs(flow_run_ids=flow_run_ids, limit=None)):
+        for run in reversed(client.read_task_runs(flow_run_ids=flow_run_ids, limit=ALL)):
             found[run.flow_run_key or b""].append(run)
     return found
 

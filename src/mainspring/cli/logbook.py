@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,10 +20,14 @@ from mainspring.cli.records import iso_time, print_json
 from mainspring.cli.rendering import one_line, open_console, show
 from mainspring.cli.trees import RunTree, find_run
 from mainspring.client import Client
+from mainspring.filters import ALL
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.store.protocol import LogEntry
 
-__all__ = ["show_logbook"]
+__all__ = ["follow_logbook", "show_logbook"]
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 0.5
 
 _STYLES = {
     logging.DEBUG: "dim",
@@ -52,12 +61,60 @@ def show_logbook(run_id: str, as_json: bool) -> None:
         show(console, Text("\n").join(_plain_line(entry, names) for entry in entries))
 
 
+def follow_logbook(run_id: str, as_json: bool) -> None:
+    """Print the log lines of a run as they come, until it is over. Raises as `show_logbook` does."""
+    console = open_console()
+    seen: Counter[LogEntry] = Counter()
+    pause = _FIRST_PAUSE
+    with open_history() as client:
+        run = find_run(client, run_id)
+        assert client is not None
+        while True:
+            began = time.monotonic()
+            is_over = (
+                run.state.is_final()
+            )  # before the lines are read, which come with the state at the latest
+            names, entries = _read(client, run)
+            found = Counter(entries)
+            new = found - seen
+            seen = found
+            for entry in entries:
+                if new[entry] > 0:
+                    new[entry] -= 1
+                    _print_entry(console, entry, names, as_json)
+                    pause = _FIRST_PAUSE
+            sys.stdout.flush()
+            if is_over:
+                return
+            # A long log takes long to read: no more than a fifth of the time is spent with it.
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            time.sleep(max(pause, 4 * (time.monotonic() - began)))
+            run = client.store.read_run(run.key) or run
+
+
+def _print_entry(console: Console, entry: LogEntry, names: Mapping[bytes, str], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(f"{msgspec.json.encode(_record(entry, names)).decode()}\n")
+    elif console.is_terminal:
+        style = _STYLES.get(entry.level, "")
+        line = Text.assemble(
+            (_local_time(entry.at), "dim"),
+            f"  {logging.getLevelName(entry.level):<8} ",
+            (one_line(_name(entry, names)), "cyan"),
+            "  ",
+            (entry.message.rstrip(), style),
+        )
+        console.print(line, soft_wrap=True)
+    else:
+        show(console, _plain_line(entry, names))
+
+
 def _read(client: Client, run: FlowRun | TaskRun) -> tuple[Mapping[bytes, str], list[LogEntry]]:
     """The log lines, and the names of the runs they are from by key."""
     if isinstance(run, TaskRun):
-        return {run.key: run.name}, client.read_logs(run.id)
+        return {run.key: run.name}, client.read_logs(run.id, ALL)
     tree = RunTree.read(client, run)
-    entries = [entry for flow in tree.flow_runs for entry in client.read_logs(flow.id)]
+    entries = [entry for flow in tree.flow_runs for entry in client.read_logs(flow.id, ALL)]
     names = {each.key: each.name for each in (*tree.flow_runs, *tree.task_runs)}
     return names, sorted(entries, key=lambda entry: entry.at)
 

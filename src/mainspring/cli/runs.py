@@ -93,11 +93,23 @@ def show_run(
 
 
 @runs.command("logs")
-def show_logs(run_id: RunId, as_json: AsJson = False) -> None:
-    """Show what a run has logged, together with what ran inside of it."""
-    from mainspring.cli.logbook import show_logbook  # start-up
+def show_logs(
+    run_id: RunId,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what it logs, until it is over.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a run has logged, together with what ran inside of it.
 
-    show_logbook(run_id, as_json)
+    With --follow and --json there is a line of JSON for each line of the log.
+    """
+    from mainspring.cli.logbook import follow_logbook, show_logbook  # start-up
+
+    if follow:
+        follow_logbook(run_id, as_json)
+    else:
+        show_logbook(run_id, as_json)
 
 
 @runs.command("resume")

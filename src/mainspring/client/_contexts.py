@@ -61,14 +61,17 @@ class _ClientContext(ContextModel, Generic[T]):
         self._entries += 1
         return self._entries == 1
 
-    def _end(self) -> None:
-        """Uncount an entry, and let go of the client with the last."""
+    def _end(self) -> T | None:
+        """Uncount an entry, and let go of the client with the last: it is to be closed."""
         if self._entries == 0:
             raise RuntimeError("Asymmetric use of context. Context exited without being entered.")
         self._entries -= 1
-        if self._entries == 0:
-            self._client = self._recorder = None
-            ContextModel.__exit__(self)
+        if self._entries:
+            return None
+        client, self._client = self._client, None
+        self._recorder = None
+        ContextModel.__exit__(self)
+        return client
 
 
 class SyncClientContext(_ClientContext[Client]):
@@ -100,7 +103,7 @@ class SyncClientContext(_ClientContext[Client]):
         if self._begin():
             try:
                 self._recorder = _flushed_recorder()
-                self._client = Client(self._recorder.store)
+                self._client = Client(self._recorder.store).__enter__()
             except BaseException:
                 self._entries = 0
                 raise
@@ -108,7 +111,9 @@ class SyncClientContext(_ClientContext[Client]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        client = self._end()
+        if client is not None:
+            client.__exit__()
 
 
 class AsyncClientContext(_ClientContext[AsyncClient]):
@@ -155,7 +160,7 @@ class AsyncClientContext(_ClientContext[AsyncClient]):
 
             try:
                 self._recorder = await asyncio.to_thread(_flushed_recorder)
-                self._client = AsyncClient(self._recorder.store)
+                self._client = await AsyncClient(self._recorder.store).__aenter__()
             except BaseException:
                 self._entries = 0
                 raise
@@ -164,7 +169,9 @@ class AsyncClientContext(_ClientContext[AsyncClient]):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._end()
+        client = self._end()
+        if client is not None:
+            await client.__aexit__()
 
 
 @overload

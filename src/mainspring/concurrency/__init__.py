@@ -20,7 +20,7 @@ them. They are held on leases, which one background thread renews for all holder
 from mainspring.concurrency._left_over import arelease_left_over, noted, release_left_over
 from mainspring.concurrency._slots import Slots
 from mainspring.concurrency._tags import atake_tag_slots, limits_changed, take_tag_slots
-from mainspring.concurrency._terms import LeaseHolder, check_limit
+from mainspring.concurrency._terms import DAY, LeaseHolder, Terms, check_limit, understood_holder
 from mainspring.exceptions import (
     AcquireConcurrencySlotTimeoutError,
     ConcurrencyLeaseLost,
@@ -29,6 +29,7 @@ from mainspring.exceptions import (
 from mainspring.store.limits import ConcurrencyLimit, SlotHolder
 
 __all__ = [
+    "DAY",
     "AcquireConcurrencySlotTimeoutError",
     "ConcurrencyLeaseLost",
     "ConcurrencyLimit",
@@ -36,6 +37,7 @@ __all__ = [
     "LeaseHolder",
     "SlotHolder",
     "Slots",
+    "Terms",
     "arelease_left_over",
     "atake_tag_slots",
     "check_limit",
@@ -43,4 +45,5 @@ __all__ = [
     "noted",
     "release_left_over",
     "take_tag_slots",
+    "understood_holder",
 ]

@@ -12,10 +12,9 @@ from mainspring import clock
 from mainspring.concurrency._interrupts import TaskInterrupt, ThreadInterrupt
 from mainspring.concurrency._keeper import keeper
 from mainspring.concurrency._left_over import forget, note
-from mainspring.concurrency._notices import tell_acquired, tell_released
+from mainspring.concurrency._notices import Notice, acquired, keep_all, released, rows, tell
 from mainspring.concurrency._terms import Terms
 from mainspring.concurrency._waiting import AsyncWaiter, SyncWaiter, may_look_for_the_dead, wake
-from mainspring.events import Event
 from mainspring.exceptions import (
     AcquireConcurrencySlotTimeoutError,
     ConcurrencySlotAcquisitionError,
@@ -39,6 +38,9 @@ PLACE_SECONDS = 30.0
 """A waiter that does not look at the store for so long loses its place in the queue. It keeps it three times as often,
 which is all that those do who are not in front: they are woken when it is their turn."""
 
+SURELY_WRITTEN = 1.0
+"""After so many seconds, what was recorded is in the store, unless it cannot be written at all."""
+
 _LOGGER = "concurrency"
 
 
@@ -61,7 +63,7 @@ class Slots:
 
     __slots__ = (
         "__weakref__",
-        "_acquired_events",
+        "_acquired",
         "_acquired_monotonic",
         "_deadline",
         "_interrupt",
@@ -71,6 +73,7 @@ class Slots:
         "_missing",
         "_pause",
         "_place",
+        "_released",
         "_request",
         "_room_at",
         "_stored",
@@ -104,7 +107,8 @@ class Slots:
         self._stored = False  # True if there may be something to give back
         self._is_told = False
         self._missing: list[str] = []
-        self._acquired_events: list[Event | None] = []
+        self._acquired: list[Notice | None] = []
+        self._released: list[Notice | None] | None = None
         self._interrupt: ThreadInterrupt | TaskInterrupt | None = None
         self._was_forked = _forks
         self._waiter: SyncWaiter | AsyncWaiter | None = None
@@ -246,7 +250,9 @@ class Slots:
             )
         if self.limits:
             self._is_told = self._stored
-            self._acquired_events = tell_acquired(self.limits, self._terms.slots)
+            self._acquired = acquired(self.limits, self._terms.slots)
+            keep_all(self._acquired)
+            tell(self._acquired)
         if not self._stored:
             forget(self)
 
@@ -279,12 +285,14 @@ class Slots:
     def release(self) -> None:
         """Give the slots back, or the place in the queue. May be called twice, and from any thread."""
         self._leave_queue()
+        self._note_end()
         self._give_back()
         self._tell()
 
     async def arelease(self) -> None:
         """`release` for async code. If it is cancelled the slots are given back all the same."""
         self._leave_queue()
+        self._note_end()
         if self._stored:
             await keeper.call(self._give_back)
         self._tell()
@@ -294,6 +302,11 @@ class Slots:
             self._waiter.leave()
             self._waiter = None
 
+    def _note_end(self) -> None:
+        """Date the end of holding them, before anybody else can have them."""
+        if self._is_told and self._released is None and self._was_forked == _forks:
+            self._released = released(self.limits, self._terms.slots, self._acquired)
+
     def _give_back(self) -> None:
         if not self._stored or self._was_forked != _forks:
             return
@@ -302,13 +315,17 @@ class Slots:
         if self.limits:
             self.occupancy_seconds = max(time.monotonic() - self._acquired_monotonic, 1e-6)
         try:
-            self.store.release_slots(self.key, time.now(), self.occupancy_seconds)
+            ends = rows(self._released or ())
+            if self.occupancy_seconds < SURELY_WRITTEN:
+                ends = rows(self._acquired) + ends  # so that nobody reads of the end before the beginning
+            self.store.release_slots(self.key, time.now(), self.occupancy_seconds, ends)
         except StoreError as error:
             get_run_logger_or(_LOGGER).warning(
                 "Slots of %s could not be released. Others get them when their lease runs out. %s",
                 self._limits_named(),
                 error,
             )
+            keep_all(self._released or ())
         self._stored = False
         wake(self.store, self.names, self._terms.slots)
 
@@ -316,7 +333,7 @@ class Slots:
         forget(self)
         if self._is_told:
             self._is_told = False
-            tell_released(self.limits, self._terms.slots, self._acquired_events)
+            tell(self._released or ())
 
 
 _forks = 0

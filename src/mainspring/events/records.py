@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -11,15 +11,19 @@ from uuid import UUID
 import msgspec
 
 from mainspring import clock, identifiers
+from mainspring.exceptions import EventTooLarge
 from mainspring.settings import get_current_settings
 
-__all__ = ["ID", "NAME", "ROLE", "Event", "RelatedResource", "Resource"]
+__all__ = ["CLOSE", "ID", "NAME", "ROLE", "Event", "RelatedResource", "Resource", "require_size"]
 
 R = TypeVar("R", bound="Resource")
 
 ID = "mainspring.resource.id"
 NAME = "mainspring.resource.name"
 ROLE = "mainspring.resource.role"
+
+CLOSE = timedelta(minutes=5)
+"""An event follows another one if less than this is between them."""
 
 
 class Resource(Mapping[str, str]):
@@ -204,6 +208,26 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
             return _decoder().decode(text)
         except msgspec.MsgspecError as error:
             raise ValueError(f"This is not the JSON of an event: {error}.") from error
+
+
+def require_size(event: Event) -> bytes:
+    """Refuse an event that is too long.
+
+    Returns:
+        The event as JSON.
+
+    Raises:
+        EventTooLarge: It is longer than the setting ``events.maximum_size_bytes`` allows.
+    """
+    content = event.encode()
+    size, limit = len(content), get_current_settings().events.maximum_size_bytes
+    if size > limit:
+        raise EventTooLarge(
+            f"The event {event.event!r} ({event.id}) about {event.resource.id!r} has {size} bytes, and {limit} are"
+            f" allowed (events.maximum_size_bytes). Put less into its payload, for example the place where to find"
+            f" the rest."
+        )
+    return content
 
 
 def _as(kind: type[R], labels: Mapping[str, str]) -> R:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 from mainspring._core import transitions
-from mainspring.events import emit_run_state_change_event, subscriptions
+from mainspring.events import subscriptions
+from mainspring.events.state_changes import emit_run_state_change_event
 from mainspring.exceptions import SupersededRun
 from mainspring.logging import get_logger
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
 from mainspring.store.bells import RUNS
+from mainspring.store.events import StoredEvent
 from mainspring.store.losses import LossListener
 from mainspring.store.protocol import CacheKey, Change, Durability, LogEntry, RunStore
 from mainspring.store.reading import remove_unused_files
@@ -30,7 +32,10 @@ RELAXED_LAG = 0.005
 """Seconds by which history may trail under durability ``relaxed``."""
 
 CAPACITY = 5_000
-"""Runs, log lines and results that may wait; a producer that finds the buffer full writes it out itself."""
+"""Runs, log lines, results and events that may wait; a producer that finds the buffer full writes it out itself."""
+
+EVENTS_LENGTH = 16_000_000
+"""Characters of events that may wait, likewise."""
 
 TRAIL = 0.002
 """Seconds after which a run of a pool that is over waits for no others to share a commit with."""
@@ -69,6 +74,8 @@ class Recorder:
         self._logs: list[LogEntry] = []
         self._cache_keys: list[CacheKey] = []
         self._results: list[KeptResult] = []
+        self._events: list[StoredEvent] = []
+        self._events_length = 0
         self._unwritten: dict[str, KeptResult] = {}  # all results in the buffer, by their keys
         self._withdrawn: dict[str, int] = {}  # keys of withdrawals in the buffer, and when they were entered
         self._entered = 0
@@ -217,6 +224,23 @@ class Recorder:
             self._cache_keys.append(cache_key)
             self._entered += 1
 
+    def keep_event(self, event: StoredEvent) -> None:
+        """Record an event; it is written with the next commit or within `VISIBLE_AFTER`.
+
+        Waits for nothing but, when too many events wait to be written, for the store.
+
+        Raises:
+            StoreError: They cannot be written now. The event stays buffered.
+        """
+        with self._buffer_lock:
+            self._events.append(event)
+            self._events_length += len(event.content)
+            self._entered += 1
+        if self._events_length > EVENTS_LENGTH:
+            self.flush()
+        else:
+            self._leave_to_flusher()
+
     # Results
 
     def keep_results(self, results: Sequence[KeptResult], *, wait: bool = True) -> None:
@@ -359,6 +383,7 @@ class Recorder:
         logs: list[LogEntry] = []
         cache_keys: list[CacheKey] = []
         results: list[KeptResult] = []
+        events: list[StoredEvent] = []
         unwritten: dict[str, KeptResult] = {}
         try:
             with self._buffer_lock:
@@ -368,6 +393,8 @@ class Recorder:
                     cache_keys, self._cache_keys = self._cache_keys, []
                 if self._results:
                     results, self._results = self._results, []
+                if self._events:
+                    events, self._events, self._events_length = self._events, [], 0
                 if self._unwritten:
                     unwritten = self._unwritten.copy()
                 entered = self._entered
@@ -376,9 +403,9 @@ class Recorder:
                     change.run.recorded = state.key
                     if state.type in _GOES_ON:
                         self._live[run_key] = change.run
-            refused = self.store.write(list(changes.values()), logs, cache_keys, results)
+            refused = self.store.write(list(changes.values()), logs, cache_keys, results, events)
         except BaseException:
-            self._put_back(changes, logs, cache_keys, results)
+            self._put_back(changes, logs, cache_keys, results, events)
             raise
         self._written = entered
         for change in changes.values():
@@ -414,6 +441,7 @@ class Recorder:
         logs: list[LogEntry],
         cache_keys: list[CacheKey],
         results: list[KeptResult],
+        events: list[StoredEvent],
     ) -> None:
         """Return to the buffer, in front of what has come since, what could not be written."""
         with self._buffer_lock:
@@ -427,6 +455,8 @@ class Recorder:
             self._logs = logs + self._logs
             self._cache_keys = cache_keys + self._cache_keys
             self._results = results + self._results
+            self._events = events + self._events
+            self._events_length = sum(len(event.content) for event in self._events)
 
     def _take_out(self, results: Sequence[KeptResult]) -> None:
         """Forget buffered results that are not to be tried again."""
@@ -450,10 +480,10 @@ class Recorder:
 
     def _is_waiting(self) -> bool:
         """Whether there is anything that does not wait for a commit of somebody else."""
-        return bool(self._changes or self._logs or self._results or self._trail)
+        return bool(self._changes or self._logs or self._results or self._events or self._trail)
 
     def _leave_to_flusher(self) -> None:
-        if max(len(self._changes), len(self._logs), len(self._results)) >= CAPACITY:
+        if max(len(self._changes), len(self._logs), len(self._results), len(self._events)) >= CAPACITY:
             self.flush()
         elif self._idle and not self._closing.is_set():
             self._idle = False

@@ -111,14 +111,17 @@ class ResultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How large events may be.
+    """Which events are kept, and how large events may be.
 
     Args:
+        enabled: Whether events that programs emit, and those of limits, are kept in the run store, where other
+            processes see them. The events of states are made of the history, which is always kept.
         maximum_labels_per_resource: How many labels a resource may have.
         maximum_related_resources: How many resources may be related to an event.
         maximum_size_bytes: How long an event may be as JSON.
     """
 
+    enabled: bool = True
     maximum_labels_per_resource: int = 500
     maximum_related_resources: int = 500
     maximum_size_bytes: int = 1_500_000
@@ -185,7 +188,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tasks: Defaults for tasks.
         flows: Defaults for flows.
         results: How results are kept.
-        events: How large events may be.
+        events: Which events are kept, and how large they may be.
         logging: What is logged.
     """
 

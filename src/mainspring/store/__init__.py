@@ -17,6 +17,8 @@
 ``locks``        locks on keys, and who holds them
 ``keeping``      results, and transactions that go on
 ``requests``     what people ask of runs: to wait for them, to leave, to stop
+``events``       the part of the protocol for events, and for those who follow; ``event_rows`` is that in the
+                 database, and ``event_log`` calls it
 ``pauses``       the part of the protocol for flow runs that wait for somebody; ``waiting`` is that in the database
 ``rows``         records as rows and rows as records
 ``encoding``     the columns that hold JSON
@@ -27,6 +29,7 @@
 """
 
 from mainspring.store.addresses import open_store
+from mainspring.store.events import EventFilter, EventKey, Follower, StoredEvent
 from mainspring.store.limits import ConcurrencyLimit, LimitStore, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.protocol import CacheKey, Change, Durability, HeldLock, LogEntry, RunFilter, RunStore
 
@@ -35,6 +38,9 @@ __all__ = [
     "Change",
     "ConcurrencyLimit",
     "Durability",
+    "EventFilter",
+    "EventKey",
+    "Follower",
     "HeldLock",
     "LimitStore",
     "LogEntry",
@@ -43,5 +49,6 @@ __all__ = [
     "SlotAnswer",
     "SlotHolder",
     "SlotRequest",
+    "StoredEvent",
     "open_store",
 ]

@@ -16,7 +16,9 @@ from uuid import UUID
 
 import msgspec
 
-__all__ = ["ConcurrencyLimit", "LimitStore", "SlotAnswer", "SlotHolder", "SlotRequest"]
+from mainspring.store.events import StoredEvent
+
+__all__ = ["ConcurrencyLimit", "LimitChange", "LimitStore", "SlotAnswer", "SlotHolder", "SlotRequest"]
 
 
 class ConcurrencyLimit(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +71,26 @@ class SlotHolder(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None = None
 
 
+class LimitChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What is changed about a limit. Members that are None stay as they are.
+
+    Args:
+        name: Its new name; its id and what is held stay.
+        limit: How many slots there are.
+        active: Whether it counts.
+        slot_decay_per_second: How many become free by themselves each second.
+        holders: Instead of all that is held: how many slots for whom, each on a lease of its own.
+        lease_microseconds: For how long these are held.
+    """
+
+    name: str | None = None
+    limit: int | None = None
+    active: bool | None = None
+    slot_decay_per_second: float | None = None
+    holders: Sequence[tuple[int, tuple[str, bytes] | None]] | None = None
+    lease_microseconds: int = 0
+
+
 class SlotRequest:
     """Somebody wants slots of all of these limits, or of none.
 
@@ -80,9 +102,10 @@ class SlotRequest:
         holder: Type and key of the run that they are for, if any.
         decays: True if slots are to go by decay only and never by a release: a rate limit.
         strict: Take nothing if one of the limits is missing.
+        owned: Whether they are free when this process ends, and not only when the lease does.
     """
 
-    __slots__ = ("decays", "holder", "lease_key", "lease_microseconds", "names", "slots", "strict")
+    __slots__ = ("decays", "holder", "lease_key", "lease_microseconds", "names", "owned", "slots", "strict")
 
     def __init__(
         self,
@@ -93,6 +116,7 @@ class SlotRequest:
         holder: tuple[str, bytes] | None = None,
         decays: bool = False,
         strict: bool = False,
+        owned: bool = True,
     ) -> None:
         self.lease_key = lease_key
         self.names = names
@@ -101,6 +125,7 @@ class SlotRequest:
         self.holder = holder
         self.decays = decays
         self.strict = strict
+        self.owned = owned
 
 
 class SlotAnswer:
@@ -139,6 +164,20 @@ class LimitStore(Protocol):
         self, name: str, limit: int, active: bool, slot_decay_per_second: float
     ) -> ConcurrencyLimit:
         """Create the limit, or change the one of that name; what is held stays held."""
+        ...
+
+    def add_limit(
+        self, name: str, limit: int, active: bool, slot_decay_per_second: float
+    ) -> ConcurrencyLimit | None:
+        """Create a limit; None, with nothing changed, if there is one of that name."""
+        ...
+
+    def change_limit(self, name: str, change: LimitChange) -> ConcurrencyLimit | None:
+        """Change a limit; None if there is none of that name.
+
+        Raises:
+            ObjectAlreadyExists: Another one has the new name. Nothing was changed.
+        """
         ...
 
     def read_limits(self, names: Sequence[str] | None = None) -> list[ConcurrencyLimit]:
@@ -182,12 +221,29 @@ class LimitStore(Protocol):
         """
         ...
 
-    def release_slots(self, lease_key: bytes, now: int, occupancy_seconds: float) -> None:
-        """Give back what is held or queued under a key. Does nothing if there is nothing.
+    def release_slots(
+        self,
+        lease_key: bytes,
+        now: int,
+        occupancy_seconds: float | None,
+        events: Sequence[StoredEvent] = (),
+    ) -> bool:
+        """Give back what is held or queued under a key. False, and nothing done, if there is nothing.
 
         Args:
             lease_key: The key of the request.
             now: The time.
-            occupancy_seconds: For how long the slots were held, for the average.
+            occupancy_seconds: For how long the slots were held, for the average; since they were granted if None.
+            events: What is to be kept in the same commit.
+        """
+        ...
+
+    def release_some_slots(
+        self, names: Sequence[str], slots: int, holder_type: str, now: int, occupancy_seconds: float
+    ) -> list[ConcurrencyLimit]:
+        """Give back so many slots of each limit, or as many as holders of a type have, oldest first.
+
+        Returns:
+            The limits that were found, as they are now.
         """
         ...

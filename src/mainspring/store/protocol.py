@@ -9,22 +9,46 @@ All methods may be called from any thread. They block the caller for as long as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, Protocol
+from uuid import UUID
 
 import msgspec
 
-from mainspring.runs import FlowRun, Resumption, Run, TaskRun
+from mainspring import clock, identifiers
+from mainspring.filters import (
+    FlowFilter,
+    FlowRunFilter,
+    FlowRunSort,
+    FlowSort,
+    LogFilter,
+    LogSort,
+    TaskRunFilter,
+    TaskRunSort,
+)
+from mainspring.runs import FlowRun, RecordedFlow, Resumption, Run, TaskRun
 from mainspring.states import State
 from mainspring.store.aging import AgingRows
 from mainspring.store.bells import Bell
 from mainspring.store.cancellations import CancellationRows
+from mainspring.store.events import EventRows, StoredEvent
 from mainspring.store.limits import LimitStore
 from mainspring.store.losses import Losses
 from mainspring.store.pauses import PauseRows
 from mainspring.store.results import Attachment, CrashHooks, KeptResult, ResultRows
 
-__all__ = ["CacheKey", "Change", "Durability", "HeldLock", "LogEntry", "RunFilter", "RunStore"]
+__all__ = [
+    "Amendment",
+    "CacheKey",
+    "Change",
+    "Durability",
+    "FlowQuery",
+    "HeldLock",
+    "LogEntry",
+    "RunFilter",
+    "RunStore",
+]
 
 Durability = Literal["process", "disk", "relaxed"]
 """What a commit survives: the death of the process; a power cut; neither for some milliseconds."""
@@ -63,6 +87,21 @@ class LogEntry(msgspec.Struct, frozen=True):
     message: str
     flow_run_key: bytes | None = None
     task_run_key: bytes | None = None
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was written."""
+        return clock.to_datetime(self.at)
+
+    @property
+    def flow_run_id(self) -> UUID | None:
+        """The id of the flow run, if there is one."""
+        return identifiers.to_uuid(self.flow_run_key)
+
+    @property
+    def task_run_id(self) -> UUID | None:
+        """The id of the task run, if there is one."""
+        return identifiers.to_uuid(self.task_run_key)
 
 
 class CacheKey(msgspec.Struct, frozen=True):
@@ -108,8 +147,12 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
         flow_run_keys: What ran inside of these flow runs: their task runs, or their subflows' runs.
         parents: Flow runs whose parent task run is one of these; no task run has such a parent.
         top_level: True for flow runs that are no subflows and task runs outside of flows.
-        limit: At most so many, newest first.
-        offset: Leave out so many of the newest.
+        flow: Runs of these flows; for task runs the flow run around.
+        flow_run: These flow runs; for task runs those inside of them.
+        task_run: These task runs; for flow runs those that have such a task run.
+        sort: In which order, newest first when omitted.
+        limit: At most so many.
+        offset: Leave out so many of the first.
     """
 
     states: Sequence[str] | None = None
@@ -117,11 +160,51 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     flow_run_keys: Sequence[bytes] | None = None
     parents: Sequence[bytes] | None = None
     top_level: bool = False
+    flow: FlowFilter | None = None
+    flow_run: FlowRunFilter | None = None
+    task_run: TaskRunFilter | None = None
+    sort: FlowRunSort | TaskRunSort = FlowRunSort.ID_DESC
     limit: int | None = None
     offset: int = 0
 
 
-class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, AgingRows, Protocol):
+class FlowQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which flows to read.
+
+    Args:
+        flow: These flows.
+        flow_run: Those that have such a run.
+        task_run: Those that have a run with such a task run.
+        sort: In which order.
+        limit: At most so many.
+        offset: Leave out so many of the first.
+    """
+
+    flow: FlowFilter | None = None
+    flow_run: FlowRunFilter | None = None
+    task_run: TaskRunFilter | None = None
+    sort: FlowSort = FlowSort.CREATED_DESC
+    limit: int | None = None
+    offset: int = 0
+
+
+class Amendment(msgspec.Struct, frozen=True, kw_only=True):
+    """What is changed about a recorded run from outside. Members that are None stay as they are.
+
+    Args:
+        name: Its name; its process does not name it any more.
+        tags: All of its tags.
+        flow_version: The version of its flow.
+        parameters: All of its parameters; only flow runs have them.
+    """
+
+    name: str | None = None
+    tags: Sequence[str] | None = None
+    flow_version: str | None = None
+    parameters: Mapping[str, Any] | None = None
+
+
+class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, AgingRows, Protocol):
     """A durable history of runs, what their results, transactions and pauses have left, and the limits that they share.
 
     Every method that reads or writes raises `StoreError` if the database does not let it.
@@ -159,6 +242,7 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, AgingRows, P
         logs: Sequence[LogEntry] = (),
         cache_keys: Sequence[CacheKey] = (),
         results: Sequence[KeptResult] = (),
+        events: Sequence[StoredEvent] = (),
     ) -> list[Change]:
         """Write everything in one transaction and return the changes that were refused.
 
@@ -166,13 +250,25 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, AgingRows, P
         follows, or if it has the result of a task run of an attempt of its flow run that has been followed by another
         one; the files of its attachments are unused from then on. The others are written all the same. On return
         the rest is as durable as the store was opened for. A cache key replaces the one that its run had, a result
-        the one under its key.
+        the one under its key; an event that is there already is left as it is.
 
         Writing a change again is harmless: what an interrupted call has written already is left out.
 
         Raises:
             StoreError: Nothing was written.
         """
+        ...
+
+    def write_unowned(self, changes: Sequence[Change]) -> list[Change]:
+        """`write` for states that come from outside of any run: the death of this process does not concern the runs.
+
+        A new run belongs to nobody until a process goes on with it. One that is there stays with its process, which is
+        refused its next state.
+        """
+        ...
+
+    def amend_run(self, key: bytes, amendment: Amendment) -> bool:
+        """Change what is recorded about a run, other than its states; False if it is not there."""
         ...
 
     def settle_dead_owners(self) -> list[TaskRun | FlowRun]:
@@ -233,11 +329,11 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, AgingRows, P
         ...
 
     def read_flow_runs(self, where: RunFilter) -> list[FlowRun]:
-        """The flow runs that fit, newest first, each with its current state."""
+        """The flow runs that fit, each with its current state."""
         ...
 
     def read_task_runs(self, where: RunFilter) -> list[TaskRun]:
-        """The task runs that fit, newest first, each with its current state."""
+        """The task runs that fit, each with its current state."""
         ...
 
     def read_run(self, key: bytes) -> TaskRun | FlowRun | None:
@@ -254,6 +350,20 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, AgingRows, P
 
     def read_logs(self, key: bytes) -> list[LogEntry]:
         """The log lines of a task run, or of a flow run and all of its task runs, oldest first."""
+        ...
+
+    def search_logs(
+        self, where: LogFilter | None, sort: LogSort, limit: int | None, offset: int
+    ) -> list[LogEntry]:
+        """The log lines that fit; all of them if there is no filter."""
+        ...
+
+    def write_flow(self, name: str, now: int) -> RecordedFlow:
+        """Make a flow known before its first run; a known one stays as it is."""
+        ...
+
+    def read_flows(self, where: FlowQuery) -> list[RecordedFlow]:
+        """The flows that fit: those that have runs, and those that were made known before."""
         ...
 
     def find_runs(self, text: str, limit: int = 5) -> list[TaskRun | FlowRun]:

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mainspring.runs import FlowRun, Resumption, TaskRun
-from mainspring.states import State, StateType
+from mainspring import clock
+from mainspring.filters import (
+    ALL,
+    FlowFilter,
+    FlowRunSort,
+    FlowSort,
+    LogFilter,
+    LogSort,
+    TaskRunFilter,
+    TaskRunSort,
+)
+from mainspring.runs import FlowRun, RecordedFlow, Resumption, TaskRun
+from mainspring.states import State
+from mainspring.store.filters import KEYS, Conditions, flow_id, order_of
 from mainspring.store.owners import UNFINISHED
-from mainspring.store.protocol import CacheKey, LogEntry, RunFilter
+from mainspring.store.protocol import CacheKey, FlowQuery, LogEntry, RunFilter
 from mainspring.store.results import CrashHooks
 from mainspring.store.rows import (
     FLOW_RUNS,
@@ -29,10 +41,12 @@ __all__ = [
     "cache_key",
     "earlier_cache_keys",
     "flow_runs",
+    "flows",
     "logs",
     "resumptions",
     "run",
     "runs_by_id",
+    "search_logs",
     "states",
     "task_run_counts",
     "task_runs",
@@ -41,19 +55,21 @@ __all__ = [
 ]
 
 Parameters = dict[str, Any]
+Sort = FlowRunSort | TaskRunSort | FlowSort | LogSort
 
 _ID_DIGITS = 32
 _ID_BYTES = 16
-_ALL = 2**62  # more rows than there can be
 
-# Keys go in joined into one value, so that there may be any number of them.
-_KEYS = (
-    "(WITH RECURSIVE part(at) AS (VALUES (1) UNION ALL SELECT at + 16 FROM part"
-    " WHERE at + 16 < length(:{0})) SELECT substr(:{0}, at, 16) FROM part)"
-)
 _COUNTS = (
     "SELECT flow_run_id, state_type, count(*) FROM task_runs"  # noqa: S608 - constants
-    f" WHERE flow_run_id IN {_KEYS.format('flow_runs')} GROUP BY 1, 2"
+    f" WHERE flow_run_id IN {KEYS.format('flow_runs')} GROUP BY 1, 2"
+)
+
+# A flow is known by its runs, or was made known before them.
+_FLOW_NAMES = "SELECT flow_name FROM flow_runs UNION SELECT name FROM flows"
+_FLOWS = (
+    "SELECT f.name AS name, min(f.created) AS created FROM (SELECT flow_name AS name, created FROM flow_runs"
+    " UNION ALL SELECT name, created FROM flows) AS f"
 )
 
 # The task run and the flow run that a run's states belong to: a subflow run's name its stand-in.
@@ -100,7 +116,7 @@ def run(db: Cursor, key: bytes) -> TaskRun | FlowRun | None:
 
 def resumptions(db: Cursor, keys: Sequence[bytes]) -> dict[bytes, Resumption]:
     """See `RunStore.read_resumptions`."""
-    query = f"{SELECT_RESUMPTIONS} WHERE flow_run_id IN {_KEYS.format('runs')}"
+    query = f"{SELECT_RESUMPTIONS} WHERE flow_run_id IN {KEYS.format('runs')}"
     rows = db.execute(query, {"runs": b"".join(keys)}).fetchall()
     return {row[0]: read_resumption(row) for row in rows}
 
@@ -217,47 +233,94 @@ def task_runs_of_cache_key(db: Cursor, key: str, limit: int) -> list[TaskRun]:
     return [TASK_RUNS.read(row) for row in db.execute(_RUNS_OF_CACHE_KEY, (key, limit)).fetchall()]
 
 
+def search_logs(
+    db: Cursor, where: LogFilter | None, sort: LogSort, limit: int | None, offset: int
+) -> list[LogEntry]:
+    """See `RunStore.search_logs`."""
+    found = Conditions()
+    found.logs(where, "l")
+    rows = db.execute(f"{SELECT_LOGS} AS l{found.where()} {_page(found, sort, limit, offset)}", found.values)
+    return [read_log(row) for row in rows.fetchall()]
+
+
+def flows(db: Cursor, where: FlowQuery) -> list[RecordedFlow]:
+    """See `RunStore.read_flows`."""
+    found = Conditions()
+    found.flows(where.flow, _flow_names(db, where.flow), "f.name")
+    if where.flow_run is not None or where.task_run is not None:
+        inner = found.nested()
+        inner.add("q.flow_name = f.name")
+        inner.flow_runs(where.flow_run, "q")
+        if where.task_run is not None:
+            _having(inner, where.task_run, "q")
+        found.add(f"EXISTS (SELECT 1 FROM flow_runs AS q{inner.where()})")  # noqa: S608
+    page = _page(found, where.sort, where.limit, where.offset)
+    rows = db.execute(f"{_FLOWS}{found.where()} GROUP BY name {page}", found.values).fetchall()
+    return [
+        RecordedFlow(id=flow_id(name), name=name, created=clock.to_datetime(created))
+        for name, created in rows
+    ]
+
+
+def _flow_names(db: Cursor, where: FlowFilter | None) -> list[str]:
+    """The names of all flows, if ids are to be looked up in them: an id is made of the name."""
+    if where is None or where.id is None:
+        return []
+    return [name for (name,) in db.execute(_FLOW_NAMES).fetchall()]
+
+
 def _runs(db: Cursor, table: RunTable, where: RunFilter) -> list[Any]:
-    conditions: list[str] = []
-    values: Parameters = {"limit": _ALL if where.limit is None else where.limit, "offset": where.offset}
+    found = Conditions()
     if where.states is not None:
-        conditions.append(_state_condition(where.states, values))
+        found.states(where.states, "r")
     if where.names is not None:
-        conditions.append(f"r.name IN ({_texts('name', where.names, values)})")
+        found.add(f"r.name IN ({found.texts(where.names)})")
+    if table is FLOW_RUNS:
+        _narrow_flow_runs(db, found, where)
+    else:
+        _narrow_task_runs(db, found, where)
+    page = _page(found, where.sort, where.limit, where.offset)
+    rows = db.execute(f"{table.select}{found.where()} {page}", found.values).fetchall()
+    return [table.read(row) for row in rows]
+
+
+def _narrow_flow_runs(db: Cursor, found: Conditions, where: RunFilter) -> None:
     if where.flow_run_keys is not None:
-        conditions.append(table.inside.format(_any_key("flow_runs", where.flow_run_keys, values)))
+        found.inside("r.parent_task_run_id", where.flow_run_keys)
     if where.parents is not None:
-        conditions.append(table.started_by.format(_any_key("parents", where.parents, values)))
+        found.keys("r.parent_task_run_id", where.parents)
     if where.top_level:
-        conditions.append(table.top_level)
-    filtered = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    query = f"{table.select}{filtered} ORDER BY r.id DESC LIMIT :limit OFFSET :offset"
-    return [table.read(row) for row in db.execute(query, values).fetchall()]
+        found.add("r.parent_task_run_id IS NULL")
+    found.flows(where.flow, _flow_names(db, where.flow), "r.flow_name")
+    found.flow_runs(where.flow_run, "r")
+    if where.task_run is not None:
+        _having(found, where.task_run, "r")
 
 
-def _state_condition(wanted: Sequence[str], values: Parameters) -> str:
-    """A type by any case of its name, "Failed" included; what is no type is the name of a state."""
-    types = [text.upper() for text in wanted if text.upper() in StateType.__members__]
-    names = [text for text in wanted if text.upper() not in StateType.__members__]
-    of_type = f"r.state_type IN ({_texts('type', types, values)})"
-    if not names:
-        if StateType.COMPLETED.value not in types:  # lets the index over the others serve
-            of_type += " AND r.state_type <> 'COMPLETED'"
-        return of_type
-    return (
-        f"({of_type} OR lower(r.state_name) IN ({_texts('state', [text.lower() for text in names], values)}))"
-    )
+def _narrow_task_runs(db: Cursor, found: Conditions, where: RunFilter) -> None:
+    if where.flow_run_keys is not None:
+        found.keys("r.flow_run_id", where.flow_run_keys)
+    if where.parents is not None:
+        found.add("1 = 0")
+    if where.top_level:
+        found.add("r.flow_run_id IS NULL")
+    found.task_runs(where.task_run, "r")
+    if where.flow is not None or where.flow_run is not None:
+        inner = found.nested()
+        inner.flows(where.flow, _flow_names(db, where.flow), "q.flow_name")
+        inner.flow_runs(where.flow_run, "q")
+        found.add(f"r.flow_run_id IN (SELECT q.id FROM flow_runs AS q{inner.where()})")  # noqa: S608
 
 
-def _any_key(name: str, keys: Sequence[bytes], values: Parameters) -> str:
-    """What compares a column with some keys, which go into ``values``."""
-    values[name] = b"".join(keys)
-    # for one key the index gives the rows in order
-    return f"= :{name}" if len(keys) == 1 else f"IN {_KEYS.format(name)}"
+def _having(found: Conditions, where: TaskRunFilter, alias: str) -> None:
+    """Flow runs that have a task run which fits."""
+    inner = found.nested()
+    inner.add(f"t.flow_run_id = {alias}.id")
+    inner.task_runs(where, "t")
+    found.add(f"EXISTS (SELECT 1 FROM task_runs AS t{inner.where()})")  # noqa: S608
 
 
-def _texts(prefix: str, texts: Sequence[str], values: Parameters) -> str:
-    """The placeholders for some texts, which go into ``values``."""
-    names = [f"{prefix}{index}" for index in range(len(texts))]
-    values.update(zip(names, texts, strict=True))
-    return ", ".join(f":{name}" for name in names) or "NULL"  # which nothing equals
+def _page(found: Conditions, sort: Sort, limit: int | None, offset: int) -> str:
+    found.values["limit"] = ALL if limit is None else limit
+    found.values["offset"] = offset
+    return f"ORDER BY {order_of(sort)} LIMIT :limit OFFSET :offset"

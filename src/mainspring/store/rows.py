@@ -77,11 +77,7 @@ class Projection(Run):
 
 
 class RunTable(NamedTuple):
-    """The statements of one kind of run, and the functions between its records and rows.
-
-    ``inside``, ``started_by`` and ``top_level`` are the conditions of `RunFilter`; the braces take what
-    compares with keys.
-    """
+    """The statements of one kind of run, and the functions between its records and rows."""
 
     name: str
     insert: str
@@ -90,9 +86,6 @@ class RunTable(NamedTuple):
     update: str
     select: str
     read: Callable[[Row], Any]
-    inside: str
-    started_by: str
-    top_level: str
 
 
 # Runs: insert, append
@@ -121,7 +114,13 @@ def _task_run_row(run: TaskRun, projection: Run, owner: int | None) -> Row:
         projection.ended_at,
         projection.run_time,
         owner,
+        _due(state),
+        run.given_key,
     )
+
+
+def _due(state: State) -> int | None:
+    return state.scheduled_at if state.type is StateType.SCHEDULED else None
 
 
 def _flow_run_row(run: FlowRun, projection: Run, owner: int | None) -> Row:
@@ -145,6 +144,7 @@ def _flow_run_row(run: FlowRun, projection: Run, owner: int | None) -> Row:
         projection.ended_at,
         projection.run_time,
         owner,
+        _due(state),
     )
 
 
@@ -154,9 +154,9 @@ _NEWEST = (
     " /*postgres: FOR UPDATE */"
 )
 _UPDATE = (
-    "UPDATE {} SET name = ?, state_id = ?, state_type = ?, state_name = ?, run_count = ?,"
-    " updated = ?, expected_start_time = ?, start_time = ?, end_time = ?, total_run_time = ?,"
-    " owner_id = coalesce(?, owner_id) WHERE id = ?"
+    "UPDATE {} SET name = CASE WHEN renamed IS NULL THEN ? ELSE name END, state_id = ?, state_type = ?,"
+    " state_name = ?, run_count = ?, updated = ?, expected_start_time = ?, start_time = ?, end_time = ?,"
+    " total_run_time = ?, owner_id = coalesce(?, owner_id), next_scheduled_start_time = ? WHERE id = ?"
 )
 
 
@@ -175,6 +175,7 @@ def update_row(run: Run, projection: Run, owner: int | None) -> Row:
         projection.ended_at,
         projection.run_time,
         owner,
+        _due(state),
         run.key,
     )
 
@@ -199,7 +200,7 @@ _encode_details = msgspec.json.Encoder().encode
 
 
 def _read_task_run(row: Row) -> TaskRun:
-    flow_run_key, task_key, version, inputs, policy, flow_run_run_count = row[17:]
+    flow_run_key, task_key, version, inputs, policy, flow_run_run_count, dynamic_key = row[17:]
     key = row[7]
     run = TaskRun(
         key,
@@ -210,6 +211,7 @@ def _read_task_run(row: Row) -> TaskRun:
         task_version=version,
         task_inputs=_decode_inputs(inputs) if inputs else None,
         empirical_policy=_decode_object(policy) if policy else None,
+        dynamic_key=dynamic_key,
     )
     run.flow_run_run_count = flow_run_run_count
     _read_counters(run, row)
@@ -247,31 +249,26 @@ def _read_counters(run: Run, row: Row) -> None:
 
 TASK_RUNS = RunTable(
     name="task_runs",
-    insert="INSERT INTO task_runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    insert="INSERT INTO task_runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,?)",
     insert_row=_task_run_row,
     newest=_NEWEST.format("task_runs"),
     update=_UPDATE.format("task_runs"),
     select=_SELECT.format(
         "task_runs",
-        "r.flow_run_id, r.task_key, r.task_version, r.task_inputs, r.empirical_policy, r.flow_run_run_count",
+        "r.flow_run_id, r.task_key, r.task_version, r.task_inputs, r.empirical_policy, r.flow_run_run_count,"
+        " r.dynamic_key",
     ),
     read=_read_task_run,
-    inside="r.flow_run_id {}",
-    started_by="1 = 0",
-    top_level="r.flow_run_id IS NULL",
 )
 
 FLOW_RUNS = RunTable(
     name="flow_runs",
-    insert="INSERT INTO flow_runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    insert="INSERT INTO flow_runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL)",
     insert_row=_flow_run_row,
     newest=_NEWEST.format("flow_runs"),
     update=_UPDATE.format("flow_runs"),
     select=_SELECT.format("flow_runs", "r.flow_name, r.flow_version, r.parameters, r.parent_task_run_id"),
     read=_read_flow_run,
-    inside="r.parent_task_run_id IN (SELECT id FROM task_runs WHERE flow_run_id {})",
-    started_by="r.parent_task_run_id {}",
-    top_level="r.parent_task_run_id IS NULL",
 )
 
 

@@ -22,7 +22,7 @@ def settle(db: Cursor, owner: DeadOwner, now: int, by: Identity) -> list[TaskRun
     locks.drop_locks_of_owner(db, owner.id)
     runs = queries.unfinished_runs(db, owner.id)
     at = clock.current().now()
-    write_changes(db, [_crash(run, at, owner.message) for run in runs], None)
+    write_changes(db, [_crash(run, at, owner.message) for run in runs], None, now)
     return runs
 
 

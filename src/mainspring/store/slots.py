@@ -13,17 +13,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+from mainspring.exceptions import ObjectAlreadyExists
 from mainspring.identifiers import new_id
-from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotRequest
+from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.statements import Cursor
 
 __all__ = [
+    "add_limit",
+    "change_limit",
     "delete_limit",
     "drop_slots_of_owner",
     "may_take",
     "read_holders",
     "read_limits",
     "release",
+    "release_some",
     "renew",
     "rivals",
     "take",
@@ -43,11 +47,23 @@ _LOCK = (
     " /*postgres: FOR UPDATE */"  # so that nobody else takes or gives back slots of these limits meanwhile
 )
 _FIND_ALL = f"SELECT {_COLUMNS} FROM concurrency_limits ORDER BY name"  # noqa: S608
-_WRITE = (
+_ADD = (
     'INSERT INTO concurrency_limits (id, name, "limit", active, slot_decay_per_second, decaying_slots,'
     " decaying_since, created, updated) VALUES (:id, :name, :limit, :active, :decay, 0, :now, :now, :now)"
-    ' ON CONFLICT (name) DO UPDATE SET "limit" = :limit, active = :active, slot_decay_per_second = :decay,'
+    " ON CONFLICT (name) DO "
+)
+_WRITE = (
+    f"{_ADD}UPDATE SET"
+    ' "limit" = :limit, active = :active, slot_decay_per_second = :decay,'
     " decaying_slots = :decaying, decaying_since = :now, updated = :now"
+)
+
+_CHANGE = (
+    'UPDATE concurrency_limits SET name = ?, "limit" = ?, active = ?, slot_decay_per_second = ?,'
+    " decaying_slots = ?, decaying_since = ?, updated = ? WHERE id = ?"
+)
+_HELD_BY = (
+    "SELECT id, slots FROM slots WHERE limit_id = ? AND acquired IS NOT NULL AND holder_type = ? ORDER BY id"
 )
 
 # Slots of a limit with decay belong to nobody, so of its rows only those count that wait.
@@ -144,6 +160,61 @@ def write_limit(
     return read_limits(db, [name], now)[0]
 
 
+def add_limit(
+    db: Cursor, owner: int | None, name: str, limit: int, active: bool, decay: float, now: int
+) -> ConcurrencyLimit | None:
+    """See `LimitStore.add_limit`."""
+    values = {
+        "id": new_id(),
+        "name": name,
+        "limit": limit,
+        "active": int(active),
+        "decay": float(decay),
+        "now": now,
+    }
+    is_new = db.execute(f"{_ADD}NOTHING", values).rowcount == 1
+    return read_limits(db, [name], now)[0] if is_new else None
+
+
+def change_limit(
+    db: Cursor, owner: int | None, name: str, change: LimitChange, now: int
+) -> ConcurrencyLimit | None:
+    """See `LimitStore.change_limit`."""
+    known = _find(db, [name], _LOCK)
+    if not known:
+        return None
+    (before,) = known
+    new_name = before.name if change.name is None else change.name
+    if new_name != name and _find(db, [new_name]):
+        raise ObjectAlreadyExists(f"There is a concurrency limit named {new_name!r} already.")
+    decay = before.decay if change.slot_decay_per_second is None else float(change.slot_decay_per_second)
+    after = before._replace(
+        name=new_name,
+        limit=before.limit if change.limit is None else change.limit,
+        active=before.active if change.active is None else int(change.active),
+        decay=decay,
+        decaying=before.left(now) if decay else 0.0,
+        since=now,
+    )
+    row = after.name, after.limit, after.active, after.decay, after.decaying, after.since, now, after.key
+    db.execute(_CHANGE, row)
+    if change.holders is not None:
+        _override(db, after, change, now)
+    return read_limits(db, [new_name], now)[0]
+
+
+def _override(db: Cursor, limit: _Limit, change: LimitChange, now: int) -> None:
+    """Let others hold the slots of a limit than those who do; who waits goes on to."""
+    holders = change.holders or ()
+    db.execute("DELETE FROM slots WHERE limit_id = ? AND acquired IS NOT NULL", (limit.key,))
+    if limit.decay:
+        _set_decaying(db, limit, float(sum(slots for slots, _ in holders)), now)
+    until = now + change.lease_microseconds
+    for slots, holder in holders:
+        request = SlotRequest(new_id(), [limit.name], slots, 0, holder)
+        _insert(db, None, request, limit, now, now, until)
+
+
 def read_limits(db: Cursor, names: Sequence[str] | None, now: int) -> list[ConcurrencyLimit]:
     """See `LimitStore.read_limits`."""
     found = map(_Limit._make, db.execute(_FIND_ALL).fetchall()) if names is None else _find(db, sorted(names))
@@ -237,25 +308,54 @@ def renew(db: Cursor, owner: int | None, leases: Sequence[tuple[bytes, int]]) ->
 
 
 def release(
-    db: Cursor, owner: int | None, lease_key: bytes, now: int, occupancy_seconds: float
-) -> dict[str, str]:
-    """See `LimitStore.release_slots`. The owners whose turn it may be, by the names of the limits."""
+    db: Cursor, owner: int | None, lease_key: bytes, now: int, occupancy_seconds: float | None
+) -> tuple[bool, dict[str, str]]:
+    """See `LimitStore.release_slots`. Also the owners whose turn it may be, by the names of the limits."""
     rows = db.execute(_CONCERNED, (lease_key,)).fetchall()
     db.execute(_DROP, (lease_key,))
     limits: list[_Limit] = []
     for slots, acquired, *columns in rows:
         limit = _Limit(*columns)
         limits.append(limit)
-        if acquired is None:
-            continue
-        before = occupancy_seconds if limit.occupancy is None else limit.occupancy
-        average = max(MINIMUM_OCCUPANCY_SECONDS, before + _WEIGHT * (occupancy_seconds - before))
-        db.execute(
-            "UPDATE concurrency_limits SET avg_slot_occupancy_seconds = ? WHERE id = ?", (average, limit.key)
-        )
-        if limit.decay:
-            _set_decaying(db, limit, max(0.0, limit.left(now) - slots), now)
-    return _next_waiters(db, limits)
+        if acquired is not None:
+            held = (now - acquired) / 1e6 if occupancy_seconds is None else occupancy_seconds
+            _note_released(db, limit, slots, now, held)
+    return bool(rows), _next_waiters(db, limits)
+
+
+def release_some(
+    db: Cursor,
+    owner: int | None,
+    names: Sequence[str],
+    slots: int,
+    holder_type: str,
+    now: int,
+    occupancy_seconds: float,
+) -> tuple[list[ConcurrencyLimit], dict[str, str]]:
+    """See `LimitStore.release_some_slots`. Also the owners whose turn it may be, by the names of the limits."""
+    limits = _find(db, names, _LOCK)
+    for limit in limits:
+        left = slots
+        for row_id, held in db.execute(_HELD_BY, (limit.key, holder_type)).fetchall():
+            if left >= held:
+                db.execute("DELETE FROM slots WHERE id = ?", (row_id,))
+            elif left:
+                db.execute("UPDATE slots SET slots = slots - ? WHERE id = ?", (left, row_id))
+            left -= min(left, held)
+        if left < slots:
+            _note_released(db, limit, slots - left, now, occupancy_seconds)
+    return read_limits(db, names, now), _next_waiters(db, limits)
+
+
+def _note_released(db: Cursor, limit: _Limit, slots: int, now: int, occupancy_seconds: float) -> None:
+    """Keep the average of a limit, and give back what decays."""
+    before = occupancy_seconds if limit.occupancy is None else limit.occupancy
+    average = max(MINIMUM_OCCUPANCY_SECONDS, before + _WEIGHT * (occupancy_seconds - before))
+    db.execute(
+        "UPDATE concurrency_limits SET avg_slot_occupancy_seconds = ? WHERE id = ?", (average, limit.key)
+    )
+    if limit.decay:
+        _set_decaying(db, limit, max(0.0, limit.left(now) - slots), now)
 
 
 def _next_waiters(db: Cursor, limits: Sequence[_Limit]) -> dict[str, str]:
@@ -350,6 +450,7 @@ def _insert(
     until: int,
 ) -> None:
     kind, key = request.holder or (None, None)
+    owner = owner if request.owned else None
     row = (request.lease_key, limit.key, request.slots, kind, key, now, acquired, until, owner)
     db.execute(_INSERT, row)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,20 +9,31 @@ from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 from mainspring import clock
 from mainspring.exceptions import OwnershipLost, StoreError
+from mainspring.filters import LogFilter, LogSort
 from mainspring.locking.processes import boot_id
-from mainspring.runs import FlowRun, Resumption, TaskRun
+from mainspring.runs import FlowRun, RecordedFlow, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import aging, deleting, keeping, locks, queries, slots
+from mainspring.store import aging, amending, deleting, event_rows, keeping, locks, queries, slots
 from mainspring.store.aging import Ended, OldResult
 from mainspring.store.bells import LOCKS, SLOTS, Bell
-from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotRequest
+from mainspring.store.event_log import EventLog
+from mainspring.store.events import StoredEvent
+from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.losses import Loss, Losses
 from mainspring.store.owners import Identity, Owner, holding_dead, suspects
-from mainspring.store.protocol import CacheKey, Change, HeldLock, LogEntry, RunFilter
+from mainspring.store.protocol import (
+    Amendment,
+    CacheKey,
+    Change,
+    FlowQuery,
+    HeldLock,
+    LogEntry,
+    RunFilter,
+)
 from mainspring.store.reading import StoredResults
-from mainspring.store.requests import Requests
 from mainspring.store.results import CrashHooks, KeptResult, Leftovers, Settlement
 from mainspring.store.settling import settle
+from mainspring.store.slots import release_some
 from mainspring.store.statements import Cursor
 from mainspring.store.writing import Writing, write_cache_keys, write_changes, write_logs
 
@@ -40,7 +50,7 @@ class RowExists(StoreError):  # noqa: N818 - names a situation
     """A row that was to be inserted is there already."""
 
 
-class SQLRunStore(Requests, ABC):
+class SQLRunStore(EventLog, ABC):
     """What the run stores in databases have in common. Safe to use from any thread.
 
     Args:
@@ -71,7 +81,6 @@ class SQLRunStore(Requests, ABC):
         self.host = self._identity.host
         self._owners = owners
         self._owner: Owner | None = None
-        self._losing = threading.Lock()
         self._clock = clock.current()  # leases are of the process, whatever the context of a caller says
         self._results = StoredResults(self)
 
@@ -105,18 +114,6 @@ class SQLRunStore(Requests, ABC):
                 continue
         return self._transact_once(work, *args, **kwargs)
 
-    @abstractmethod
-    def _change(self, work: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call ``work`` with a cursor and the arguments in one transaction, in nobody's name.
-
-        Raises:
-            StoreError: The database has refused; nothing was changed.
-        """
-
-    @abstractmethod
-    def _fetch(self, query: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`_read`, for what is asked for at every turn and should cost little where it is asked by a writer."""
-
     def _renew(self, cursor: Cursor, owner: Owner) -> None:
         """Renew the lease, inside of a transaction in which nobody can end it: what it says holds to the commit.
 
@@ -129,11 +126,8 @@ class SQLRunStore(Requests, ABC):
     def _be_lost(self, cursor: Cursor, owner: Owner) -> NoReturn:
         """Note that this process was found dead, and be a new one from now on."""
         loss = Loss(*owner.end_in(cursor), self.url, self._clock.now())
-        with self._losing:
-            is_new = self._owner is owner  # else another thread has found out, and there may be a new owner
-            if is_new:
-                self._owner = None
-        if is_new:
+        if self._owner is owner:  # else another thread has noted it
+            self._owner = None
             owner.discard()
             self.losses.note(loss)
         raise loss.error("A write")
@@ -158,7 +152,6 @@ class SQLRunStore(Requests, ABC):
         if self._owner is not None:
             self._owner.abandon()
             self._owner = None
-        self._losing = threading.Lock()
         self.bell.abandon()
         self.losses.abandon()
 
@@ -178,15 +171,19 @@ class SQLRunStore(Requests, ABC):
         logs: Sequence[LogEntry] = (),
         cache_keys: Sequence[CacheKey] = (),
         results: Sequence[KeptResult] = (),
+        events: Sequence[StoredEvent] = (),
     ) -> list[Change]:
         """See `RunStore.write`."""
-        if not changes and not logs and not cache_keys and not results:
+        if not changes and not logs and not cache_keys and not results and not events:
             return []
-        writing = Writing(changes, logs, cache_keys, results)
+        writing = Writing(changes, logs, cache_keys, results, events)
         tidy = careful = False
         while True:
             try:
-                return self._transact_once(_write_history, self.losses, writing, tidy, careful)
+                now = self._clock.now()
+                refused = self._transact_once(_write_history, self.losses, writing, now, tidy, careful)
+                self._wake_followers()
+                return refused
             except OwnershipLost:  # has been told; what is not lost is still to be written
                 continue
             except UnicodeError:  # a text with lone surrogates, which nobody should pay to look for
@@ -197,6 +194,18 @@ class SQLRunStore(Requests, ABC):
                 if careful:
                     raise
                 careful = True
+
+    def write_unowned(self, changes: Sequence[Change]) -> list[Change]:
+        """See `RunStore.write_unowned`."""
+        return self._change(amending.write_unowned, changes)
+
+    def amend_run(self, key: bytes, amendment: Amendment) -> bool:
+        """See `RunStore.amend_run`."""
+        return self._change(amending.amend, key, amendment)
+
+    def write_flow(self, name: str, now: int) -> RecordedFlow:
+        """See `RunStore.write_flow`."""
+        return self._change(amending.write_flow, name, now)
 
     def delete_runs(self, keys: Sequence[bytes], cached_results: bool = False) -> int:
         """See `RunStore.delete_runs`."""
@@ -283,6 +292,22 @@ class SQLRunStore(Requests, ABC):
         self.bell.ring(SLOTS, name)
         return written
 
+    def add_limit(
+        self, name: str, limit: int, active: bool, slot_decay_per_second: float
+    ) -> ConcurrencyLimit | None:
+        """See `LimitStore.add_limit`."""
+        now = clock.current().now()
+        added = self._transact(slots.add_limit, name, limit, active, slot_decay_per_second, now)
+        self.bell.ring(SLOTS, name)
+        return added
+
+    def change_limit(self, name: str, change: LimitChange) -> ConcurrencyLimit | None:
+        """See `LimitStore.change_limit`."""
+        changed = self._transact(slots.change_limit, name, change, clock.current().now())
+        for each in {name, change.name or name}:
+            self.bell.ring(SLOTS, each)
+        return changed
+
     def read_limits(self, names: Sequence[str] | None = None) -> list[ConcurrencyLimit]:
         """See `LimitStore.read_limits`."""
         return self._read(slots.read_limits, names, clock.current().now())
@@ -319,9 +344,29 @@ class SQLRunStore(Requests, ABC):
         """See `LimitStore.renew_slots`."""
         return self._transact(slots.renew, leases)
 
-    def release_slots(self, lease_key: bytes, now: int, occupancy_seconds: float) -> None:
+    def release_slots(
+        self,
+        lease_key: bytes,
+        now: int,
+        occupancy_seconds: float | None,
+        events: Sequence[StoredEvent] = (),
+    ) -> bool:
         """See `LimitStore.release_slots`."""
-        self._ring_for_slots(self._transact(slots.release, lease_key, now, occupancy_seconds))
+        is_released, waiters = self._transact(
+            _release_slots, lease_key, now, occupancy_seconds, events, self._clock.now()
+        )
+        self._ring_for_slots(waiters)
+        if events:
+            self._wake_followers()
+        return is_released
+
+    def release_some_slots(
+        self, names: Sequence[str], slots: int, holder_type: str, now: int, occupancy_seconds: float
+    ) -> list[ConcurrencyLimit]:
+        """See `LimitStore.release_some_slots`."""
+        limits, waiters = self._transact(release_some, names, slots, holder_type, now, occupancy_seconds)
+        self._ring_for_slots(waiters)
+        return limits
 
     def _ring_for_slots(self, owners: dict[str, str]) -> None:
         ours = None if self._owner is None else self._owner.key
@@ -425,6 +470,16 @@ class SQLRunStore(Requests, ABC):
         """See `RunStore.read_logs`."""
         return self._read(queries.logs, key)
 
+    def search_logs(
+        self, where: LogFilter | None, sort: LogSort, limit: int | None, offset: int
+    ) -> list[LogEntry]:
+        """See `RunStore.search_logs`."""
+        return self._read(queries.search_logs, where, sort, limit, offset)
+
+    def read_flows(self, where: FlowQuery) -> list[RecordedFlow]:
+        """See `RunStore.read_flows`."""
+        return self._read(queries.flows, where)
+
     def find_runs(self, text: str, limit: int = 5) -> list[TaskRun | FlowRun]:
         """See `RunStore.find_runs`."""
         return self._with_results(self._read(queries.runs_by_id, text, limit))
@@ -456,19 +511,21 @@ class SQLRunStore(Requests, ABC):
 
 
 def _write_history(
-    db: Cursor, owner: int | None, losses: Losses, writing: Writing, tidy: bool, careful: bool
+    db: Cursor, owner: int | None, losses: Losses, writing: Writing, now: int, tidy: bool, careful: bool
 ) -> list[Change]:
     lost: list[Change] = []
     if losses.any:
         writing, lost = writing.without(losses)
-    changes, logs, cache_keys, results = writing
-    refused = write_changes(db, changes, owner, tidy, careful) if changes else []
+    changes, logs, cache_keys, results, events = writing
+    refused = write_changes(db, changes, owner, now, tidy, careful) if changes else []
     if logs:
         write_logs(db, logs, tidy, careful)
     if cache_keys:
         write_cache_keys(db, cache_keys, tidy)
     if results:
         keeping.keep(db, results, clock.current().now(), tidy)
+    if events:
+        event_rows.write_events(db, events, now, tidy)
     return [*lost, *refused] if lost else refused
 
 
@@ -483,6 +540,20 @@ def _take_slots(
     if losses.any:
         losses.check("A request for slots", [request.holder[1] if request.holder else None])
     return slots.take(db, owner, request, now, wait_until)
+
+
+def _release_slots(
+    db: Cursor,
+    owner: int | None,
+    lease_key: bytes,
+    given_back: int,
+    occupancy_seconds: float | None,
+    events: Sequence[StoredEvent],
+    now: int,
+) -> tuple[bool, dict[str, str]]:
+    if events:
+        event_rows.write_events(db, events, now, tidy=True)
+    return slots.release(db, owner, lease_key, given_back, occupancy_seconds)
 
 
 def _take_lock(

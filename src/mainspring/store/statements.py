@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-__all__ = ["Cursor", "Found"]
+__all__ = ["Cursor", "Found", "is_pipelined"]
 
 
 class Found(Protocol):
@@ -39,3 +39,8 @@ class Cursor(Protocol):
     def executemany(self, statement: str, rows: Any, /) -> object:
         """Run a statement once for each row of values."""
         ...
+
+
+def is_pipelined(cursor: Cursor) -> bool:
+    """Whether it is the answer to a statement that costs time, so that one more without an answer costs little."""
+    return getattr(cursor, "is_pipelined", False)

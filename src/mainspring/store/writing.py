@@ -10,6 +10,8 @@ from mainspring import clock
 from mainspring._core.transitions import enter, goes_on
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
+from mainspring.store.event_rows import note_states
+from mainspring.store.events import StoredEvent
 from mainspring.store.keeping import abandon_files, attach
 from mainspring.store.losses import Losses
 from mainspring.store.protocol import CacheKey, Change, LogEntry
@@ -48,6 +50,7 @@ class Writing(NamedTuple):
     logs: Sequence[LogEntry] = ()
     cache_keys: Sequence[CacheKey] = ()
     results: Sequence[KeptResult] = ()
+    events: Sequence[StoredEvent] = ()
 
     def without(self, losses: Losses) -> tuple[Writing, list[Change]]:
         """What is left of it without what belongs to lost runs, and the changes of these."""
@@ -60,11 +63,17 @@ class Writing(NamedTuple):
             [line for line in self.logs if not losses.covers_line(line.flow_run_key, line.task_run_key)],
             [each for each in self.cache_keys if not losses.covers_line(None, each.task_run_key)],
             [each for each in self.results if losses.may_keep(each)],
+            [each for each in self.events if not losses.covers_line(each.flow_run_key, each.task_run_key)],
         ), refused
 
 
 def write_changes(
-    db: Cursor, changes: Sequence[Change], owner: int | None, tidy: bool = False, careful: bool = False
+    db: Cursor,
+    changes: Sequence[Change],
+    owner: int | None,
+    now: int,
+    tidy: bool = False,
+    careful: bool = False,
 ) -> list[Change]:
     """Write each change that follows what is there, and return the others.
 
@@ -72,6 +81,7 @@ def write_changes(
         db: A cursor, in a transaction; one for all statements, as each costs time to make.
         changes: What to write.
         owner: The id of the owner to note for the runs; None leaves it as it is.
+        now: The time, by which it is known who follows.
         tidy: Replace what the database cannot hold.
         careful: Do not take runs for new that look so: an interrupted call may have written them.
 
@@ -80,6 +90,7 @@ def write_changes(
     """
     refused: list[Change] = []
     pending: list[Row] = []  # rows of states; one call for all of them saves time
+    written: list[Row] = []
     for change in changes:
         if change.attachments and _is_late(db, change):
             refused.append(change)
@@ -89,17 +100,19 @@ def write_changes(
             _insert(db, change, owner, tidy, pending)
         else:
             # its position counts what is in the table
-            _flush(db, tidy, pending)
-            written = _append(db, change, owner, tidy, pending)
-            if written is None:
+            _flush(db, tidy, pending, written)
+            appended = _append(db, change, owner, tidy, pending)
+            if appended is None:
                 refused.append(change)
                 abandon_files(db, change.attachments, tidy)
                 continue
-            if not written:
+            if not appended:
                 continue  # what is attached was written with the states
         if change.attachments:
             attach(db, owner, change.attachments, clock.current().now(), tidy)
-    _flush(db, tidy, pending)
+    _flush(db, tidy, pending, written)
+    if written:
+        note_states(db, written, now)
     return refused
 
 
@@ -137,9 +150,10 @@ def write_cache_keys(db: Cursor, keys: Sequence[CacheKey], tidy: bool = False) -
     db.executemany(INSERT_CACHE_KEY, [tidied(row) for row in rows] if tidy else rows)
 
 
-def _flush(db: Cursor, tidy: bool, pending: list[Row]) -> None:
+def _flush(db: Cursor, tidy: bool, pending: list[Row], written: list[Row]) -> None:
     if pending:
         db.executemany(INSERT_STATE, [tidied(row) for row in pending] if tidy else pending)
+        written += pending
         pending.clear()
 
 

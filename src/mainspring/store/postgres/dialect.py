@@ -79,13 +79,17 @@ class PipelinedCursor:
     Args:
         connection: The connection, which only the calling thread uses.
         pipeline: Its pipeline, if it is in one.
+
+    Attributes:
+        is_pipelined: It is in one.
     """
 
-    __slots__ = ("_connection", "_pipeline")
+    __slots__ = ("_connection", "_pipeline", "is_pipelined")
 
     def __init__(self, connection: psycopg.Connection[Any], pipeline: psycopg.Pipeline | None = None) -> None:
         self._connection = connection
         self._pipeline = pipeline
+        self.is_pipelined = pipeline is not None
 
     def execute(self, statement: str, values: Any = (), /) -> _Found:
         """See `Cursor.execute`."""

@@ -231,7 +231,7 @@ class PostgresRunStore(SQLRunStore):
                     owner = Owner.claim(
                         PipelinedCursor(connection), folder, self._identity, self._clock.now()
                     )
-                self._owner = owner  # not before its row can be seen by the transactions of other threads
+                self._owner = owner  # now that others can see it
             return self._owner
 
     # Maintenance

@@ -25,6 +25,8 @@ MIGRATIONS = (
     "0008_leases.sql",
     "0009_pauses.sql",
     "0010_cancellations.sql",
+    "0011_client.sql",
+    "0012_events.sql",
 )
 _DIRECTORY = Path(__file__).with_name("migrations")
 

@@ -31,6 +31,12 @@ BEGIN
 END
 $$;
 
+CREATE TABLE flows (
+    id bytea PRIMARY KEY,
+    name text COLLATE "C" NOT NULL UNIQUE,
+    created bigint NOT NULL
+);
+
 CREATE TABLE flow_runs (
     id bytea PRIMARY KEY,
     flow_name text COLLATE "C" NOT NULL,
@@ -49,12 +55,16 @@ CREATE TABLE flow_runs (
     start_time bigint,
     end_time bigint,
     total_run_time bigint NOT NULL,
-    owner_id bigint
+    owner_id bigint,
+    next_scheduled_start_time bigint,
+    renamed bigint
 );
 
 CREATE INDEX flow_runs_not_completed ON flow_runs (state_type, id) WHERE state_type <> 'COMPLETED';
 CREATE INDEX flow_runs_of_owner ON flow_runs (owner_id)
     WHERE state_type IN ('SCHEDULED', 'PENDING', 'RUNNING', 'CANCELLING');
+CREATE INDEX flow_runs_of_flow ON flow_runs (flow_name);
+CREATE INDEX flow_runs_by_start ON flow_runs (start_time);
 CREATE INDEX subflow_runs ON flow_runs (parent_task_run_id) WHERE parent_task_run_id IS NOT NULL;
 
 CREATE TABLE task_runs (
@@ -77,7 +87,10 @@ CREATE TABLE task_runs (
     start_time bigint,
     end_time bigint,
     total_run_time bigint NOT NULL,
-    owner_id bigint
+    owner_id bigint,
+    next_scheduled_start_time bigint,
+    renamed bigint,
+    dynamic_key text
 );
 
 CREATE INDEX task_runs_of_flow_run ON task_runs (flow_run_id, id);
@@ -297,7 +310,9 @@ SELECT
     mainspring_time(start_time) AS start_time,
     mainspring_time(end_time) AS end_time,
     total_run_time / 1e6::double precision AS total_run_time,
-    owner_id
+    owner_id,
+    mainspring_time(next_scheduled_start_time) AS next_scheduled_start_time,
+    renamed
 FROM flow_runs;
 
 CREATE VIEW readable_task_runs AS
@@ -321,7 +336,10 @@ SELECT
     mainspring_time(start_time) AS start_time,
     mainspring_time(end_time) AS end_time,
     total_run_time / 1e6::double precision AS total_run_time,
-    owner_id
+    owner_id,
+    mainspring_time(next_scheduled_start_time) AS next_scheduled_start_time,
+    renamed,
+    dynamic_key
 FROM task_runs;
 
 CREATE VIEW readable_states AS

@@ -1,0 +1,56 @@
+"""The methods of clients that are about what has happened and what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mainspring.client._entering import Enterable
+from mainspring.client._following import EventStream, Since, filtered, read_events
+from mainspring.client._runs import Id
+from mainspring.events.records import Event
+
+__all__ = ["EventMethods"]
+
+
+class EventMethods(Enterable):
+    """The methods about events."""
+
+    def read_events(
+        self,
+        prefix: str | Iterable[str] = "",
+        run_id: Id | None = None,
+        since: Since | None = None,
+        until: Since | None = None,
+        limit: int | None = 200,
+    ) -> list[Event]:
+        """What has happened, oldest first: the events of states, of limits, and those that programs emitted.
+
+        The table of states has no index over times, so this takes longer the more there is in the store; with
+        ``run_id`` it does not.
+
+        Args:
+            prefix: How the names of wanted events begin, or several such beginnings.
+            run_id: Only what happened in this run, with all that ran inside of it.
+            since: Only what happened then or later: a time, or how long ago that is.
+            until: Only what happened before.
+            limit: At most so many, the newest; None for all.
+        """
+        return read_events(self.store, filtered(self.store, prefix, run_id, since, until), limit)
+
+    def follow_events(
+        self,
+        prefix: str | Iterable[str] = "",
+        run_id: Id | None = None,
+        since: Since | None = None,
+        follow: bool = True,
+    ) -> EventStream:
+        """What happens from now on in all processes that share the run store, to iterate over in a ``with`` block.
+
+        Args:
+            prefix: How the names of wanted events begin, or several such beginnings.
+            run_id: Only what happens in this run, with all that runs inside of it.
+            since: Begin then: a time, or how long ago that is. From now on when omitted.
+            follow: Wait for what is still to happen. Without that the loop ends with the newest event; it begins with
+                the oldest one unless ``since`` is given.
+        """
+        return EventStream(self.store, filtered(self.store, prefix, run_id, since), follow)
