@@ -196,8 +196,9 @@ def tagged(seconds: float) -> None:
     append("tagged", f"-1 {os.getpid()}")
 
 
+@flow
 def tags(count: str) -> None:
-    told("ready")
+    """Run many tasks with a limited tag, in threads."""
     tagged.map([0.01] * int(count)).result()
 
 
