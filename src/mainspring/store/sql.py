@@ -64,7 +64,7 @@ class SQLRunStore(EventLog, ABC):
         losses: What this process has lost because others took it for dead.
         lease_seconds: As given.
         has_settled: Dead owners were settled here; for whoever looks after their hooks, who sets it back.
-        on_holding: Called when slots or a lock were taken: the lease has to be renewed from then on.
+        on_holding: Called when slots, a lock or a place in a queue were taken: the lease has to be renewed from then on.
         look_seconds: How often a process may look at what others have asked of it.
         bell: Wakes those who wait in other processes.
     """
@@ -353,7 +353,8 @@ class SQLRunStore(EventLog, ABC):
         """See `LimitStore.take_slots`."""
         answer = self._transact(_take_slots, self.losses, request, now, wait_until)
         self._ring_for_slots(answer.next_waiters)
-        if answer.granted and self.on_holding is not None:
+        has_place = wait_until is not None and answer.refusal is None
+        if (answer.granted or has_place) and self.on_holding is not None:
             self.on_holding()
         return answer
 
