@@ -88,7 +88,7 @@ class AgingRows(Protocol):
         ...
 
     def delete_remains(self, before: int) -> None:
-        """Delete what is of no run and no use: processes that ended before a time, and lines of no run from then."""
+        """Delete what is of no run and no use: processes that ended before a time, and lines and events from then."""
         ...
 
 
@@ -127,6 +127,7 @@ _DROP_OWNERS = (
     " AND id NOT IN (SELECT owner_id FROM slots WHERE owner_id IS NOT NULL)"
     " AND id NOT IN (SELECT owner_id FROM locks WHERE owner_id IS NOT NULL)"
 )
+_DROP_EVENTS = "DELETE FROM events WHERE flow_run_id IS NULL AND task_run_id IS NULL AND occurred < ?"
 _DROP_LINES = "DELETE FROM logs WHERE flow_run_id IS NULL AND task_run_id IS NULL AND timestamp < ?"
 
 
@@ -174,3 +175,4 @@ def delete_remains(db: Cursor, before: int) -> None:
     """See `AgingRows.delete_remains`."""
     db.execute(_DROP_OWNERS, (before,))
     db.execute(_DROP_LINES, (before,))
+    db.execute(_DROP_EVENTS, (before,))

@@ -68,8 +68,9 @@ _OF_FLOW_RUNS = (
     ("pauses", "flow_run_id"),
     ("settlements", "root_id"),
     ("logs", "flow_run_id"),
+    ("events", "flow_run_id"),
 )
-_OF_TASK_RUNS = (("cache_keys", "task_run_id"),)
+_OF_TASK_RUNS = (("cache_keys", "task_run_id"), ("events", "task_run_id"))
 _OF_RUNS = (("states", "run_id"), ("crash_hooks", "run_id"), ("cancellations", "run_id"))
 
 
