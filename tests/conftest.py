@@ -10,13 +10,14 @@ import pytest
 
 from mainspring.logging import RUN_LOGGERS, console
 from mainspring.recording import close_recorders
-from mainspring.settings import reload_settings
+from mainspring.settings import current
 
 
 def reset_process_state() -> None:
     """Forget what the product keeps for the whole process. The one place for it."""
     close_recorders()
-    reload_settings()
+    current._root = None  # so that settings are read when they are needed, whatever the test has left
+    current._told.clear()
     console._ready = False  # so that run loggers take the level that this test's settings say
     for name in RUN_LOGGERS:
         logging.getLogger(name).setLevel(logging.NOTSET)

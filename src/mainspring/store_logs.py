@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable
 
 from mainspring import clock
-from mainspring.context import current_scope
+from mainspring.context import FlowRunContext, TaskRunContext, current_scope
 from mainspring.settings import get_current_settings
 from mainspring.store.protocol import LogEntry
 
-__all__ = ["RunLogHandler"]
+__all__ = ["ExtraLogHandler", "RunLogHandler"]
 
 
 class RunLogHandler(logging.Handler):
@@ -50,6 +50,25 @@ class RunLogHandler(logging.Handler):
             self._keep(entry)
         except Exception:  # logging must never break the code that logs: the standard library's rule
             self.handleError(record)
+
+
+class ExtraLogHandler(RunLogHandler):
+    """Keeps the lines of other loggers with the run in which they are written; those outside of runs belong to none."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        task_run, flow_run = TaskRunContext.get(), FlowRunContext.get()
+        if (task_run is None and flow_run is None) or record.name.startswith("mainspring."):
+            return
+        if getattr(record, "is_kept", False):  # by a logger below the one that has this handler, too
+            return
+        record.is_kept = True
+        if task_run is not None:
+            run = task_run.task_run
+            record.task_run_id = str(run.id)
+            record.flow_run_id = None if run.flow_run_id is None else str(run.flow_run_id)
+        elif flow_run is not None:
+            record.flow_run_id = str(getattr(flow_run.flow_run, "id", "<unknown>"))
+        super().emit(record)
 
 
 def _key(run_id: str | None) -> bytes | None:

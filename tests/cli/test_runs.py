@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from mainspring import flow, get_client, get_run_logger, task
+from mainspring import flow, get_client, get_run_logger, tags, task
 from mainspring.cli import app
 from tests.cli.commands import BOXES, CONTROL_CODES, command, on_terminal
 
@@ -166,6 +166,42 @@ def test_ls_is_a_plain_table_in_a_pipe() -> None:
     assert rows[1][heading.index("state") :].startswith("Failed ")
     assert rows[1].endswith("1 (1 failed)")
     assert rows[1].split()[0] == run_called("failing")["id"][-8:]
+
+
+def test_ls_narrowed() -> None:
+    """Runs are listed by a part of their name, by tags and by age."""
+    with tags("prod", "a b"):
+        outer()
+    double(1)
+
+    def names(*arguments: str) -> list[str]:
+        return [re.sub("-[0-9a-f]+$", "", run["name"]) for run in listed(*arguments)]
+
+    assert names("--name", "OUT") == ["outer"]
+    assert names("--tag", "prod", "-t", "a b") == ["outer"]
+    assert names("--tag", "prod", "--tag", "other") == []
+    assert names("--since", "1h") == ["double", "outer"]
+    assert names("--name", "oub", "--since", "1h", "--kind", "task") == ["double"]
+    assert out("ls", "--name", "nothing").startswith("No runs that are like this.")
+
+
+def test_ls_since_something_else() -> None:
+    """A time that is none is one clear error, also where there is no history yet."""
+    done = command("runs", "ls", "--since", "yesterday")
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: --since 'yesterday' is no duration")
+
+
+def test_ls_sorted() -> None:
+    """Runs are listed by name, or by when they ended, both kinds together."""
+    double(1)
+    inner(1)
+    double(2)
+    by_name = [run["name"] for run in listed("--sort", "name")]
+    assert by_name == sorted(by_name)
+    ends = [run["end_time"] for run in listed("--sort", "ended")]
+    assert ends == sorted(ends, reverse=True)
+    assert len(listed("--sort", "ended", "--limit", "2")) == 2
 
 
 @pytest.mark.parametrize("arguments", [["ls"], ["ls", "--json"], ["ls", "--state", "failed"]])

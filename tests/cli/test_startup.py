@@ -25,6 +25,16 @@ def test_version_names_what_is_in_use(mainspring_home: Path) -> None:
     assert not mainspring_home.exists()
 
 
+def test_version_shows_no_password() -> None:
+    """The address of the database is shown without the password in it."""
+    address = "postgresql://me:open-sesame@127.0.0.1:1/runs"
+    done = command("version", environment={"MAINSPRING_DATABASE_URL": address})
+    assert "postgresql://me:***@127.0.0.1:1/runs" in done.stdout
+    refused = command("database", "version", environment={"MAINSPRING_DATABASE_URL": address})
+    assert refused.returncode == 2
+    assert "sesame" not in done.stdout + refused.stderr
+
+
 def test_version_imports_nothing_heavy() -> None:
     """Start-up does not load engines, the run store or anything that draws tables."""
     program = (

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from mainspring.exceptions import ObjectAlreadyExists
 from mainspring.identifiers import new_id
 from mainspring.store import ConcurrencyLimit, RunStore, SlotAnswer, SlotRequest
+from mainspring.store.limits import LimitChange
 from tests.store.histories import finished_task_run
 
 NOW = 4_000_000_000_000_000  # in 2096: leases do not run out by the clock of the machine
@@ -340,3 +342,88 @@ class LimitStoreConformance:
         store.release_slots(asked.lease_key, NOW + SECOND, 1.0)
         assert take(store, request("api", slots=2, decays=True), NOW + SECOND).granted
         assert not take(store, request("api", decays=True), NOW + SECOND, waits=False).granted
+
+    # From outside
+
+    @pytest.mark.contract("CL-25")
+    def test_added_limit(self, store: RunStore) -> None:
+        """A limit is added once: a second one of its name changes nothing."""
+        added = store.add_limit("db", 2, True, 0)
+        assert added is not None
+        assert store.add_limit("db", 5, False, 1) is None
+        assert store.read_limits() == [added]
+
+    @pytest.mark.contract("CL-25", "CL-32")
+    def test_changed_limit(self, store: RunStore) -> None:
+        """What is given about a limit changes, its name included; its id and what is held stay."""
+        first = store.write_limit("old", 2, True, 0)
+        asked = held(store, "old")
+        changed = store.change_limit("old", LimitChange(name="new", limit=3))
+        assert changed is not None
+        assert (changed.id, changed.name, changed.limit, changed.active) == (first.id, "new", 3, True)
+        assert (changed.active_slots, store.read_limits(["old"])) == (1, [])
+        store.release_slots(asked.lease_key, NOW, 1.0)
+        assert store.change_limit("old", LimitChange(limit=1)) is None
+        assert store.change_limit("new", LimitChange(name="new", active=False)) is not None
+        assert not limit_of(store, "new").active
+
+    @pytest.mark.contract("CL-25")
+    def test_taken_name(self, store: RunStore) -> None:
+        """A limit does not get the name of another one."""
+        store.write_limit("a", 1, True, 0)
+        store.write_limit("b", 2, True, 0)
+        with pytest.raises(ObjectAlreadyExists, match="'b'"):
+            store.change_limit("a", LimitChange(name="b", limit=9))
+        assert [(limit.name, limit.limit) for limit in store.read_limits()] == [("a", 1), ("b", 2)]
+
+    @pytest.mark.contract("CL-31")
+    def test_overridden_slots(self, store: RunStore) -> None:
+        """Slots are taken from all that hold some and given to others; who waits goes on to, and leases are lost."""
+        store.write_limit("db", 3, True, 0)
+        asked, waiting = held(store, "db", slots=3), request("db")
+        assert not take(store, waiting).granted
+        ids = [(1, ("task_run", new_id())) for _ in range(3)]
+        change = LimitChange(holders=ids, lease_microseconds=100 * 365 * 86_400 * SECOND)
+        changed = store.change_limit("db", change)
+        assert changed is not None
+        assert changed.active_slots == 3
+        assert store.renew_slots([(asked.lease_key, NOW + MINUTE)]) == {asked.lease_key}
+        assert not take(store, waiting).granted
+        changed = store.change_limit("db", LimitChange(holders=[]))
+        assert changed is not None
+        assert changed.active_slots == 0
+        assert take(store, waiting).granted
+
+    @pytest.mark.contract("CL-26")
+    def test_some_slots_are_released(self, store: RunStore) -> None:
+        """So many slots of holders of a type are given back, oldest first, and none of others."""
+        store.write_limit("a", 9, True, 0)
+        store.write_limit("b", 9, True, 0)
+        for slots in (3, 2):
+            asked = SlotRequest(new_id(), ["a", "b"], slots, MINUTE, ("client", new_id()))
+            assert take(store, asked, waits=False).granted
+        held(store, "a")
+        store.release_some_slots(["a", "unknown"], 4, "client", NOW, 8.0)
+        holders = [(each.slots, each.holder_type) for each in store.read_slot_holders("a")]
+        assert holders == [(1, "client"), (1, "task_run")]
+        assert limit_of(store, "a").avg_slot_occupancy_seconds == 8.0
+        store.release_some_slots(["a", "b"], 9, "client", NOW, 8.0)
+        assert [len(store.read_slot_holders(name)) for name in "ab"] == [1, 0]
+
+    @pytest.mark.contract("CL-26")
+    def test_released_since_it_was_granted(self, store: RunStore) -> None:
+        """Without a duration, slots count as held since they were granted; a second release does nothing."""
+        store.write_limit("db", 1, True, 0)
+        asked = held(store, "db")
+        assert store.release_slots(asked.lease_key, NOW + 5 * SECOND, None)
+        assert limit_of(store, "db").avg_slot_occupancy_seconds == 5.0
+        assert not store.release_slots(asked.lease_key, NOW + 9 * SECOND, None)
+
+    @pytest.mark.contract("CL-26")
+    def test_slots_of_nobody(self, store: RunStore) -> None:
+        """Slots that are not this process's are left when it has nothing else to lose."""
+        store.write_limit("db", 1, True, 0)
+        asked = SlotRequest(new_id(), ["db"], 1, MINUTE, owned=False)
+        assert take(store, asked, waits=False).granted
+        assert not store.renew_lease()
+        assert not take(store, request("db"), waits=False).granted

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mainspring.store import RunStore, SlotRequest, open_store
 from tests.concurrency.conformance import NOW, LimitStoreConformance, limit_of, request, take
+from tests.postgres.server import fresh_schema
 
 
 class TestSQLiteFile(LimitStoreConformance):
@@ -27,6 +28,15 @@ class TestSQLiteMemory(LimitStoreConformance):
         store = open_store("sqlite://")
         yield store
         store.close()
+
+
+class TestPostgreSQL(LimitStoreConformance):
+    @pytest.fixture
+    def store(self) -> Iterator[RunStore]:
+        with fresh_schema() as url:
+            store = open_store(url)
+            yield store
+            store.close()
 
 
 class QueueMachine(RuleBasedStateMachine):

@@ -1,7 +1,7 @@
 """The pages of the documentation as their readers follow them: every block in its place, from top to bottom.
 
 ``python``                    run, in one namespace for the whole page
-``python`` with a title       saved under that name, for commands further down
+``python`` with a title       saved under that name, for commands further down; ``toml`` likewise
 ``output``                    what the block before it prints; ``...`` stands for anything
 ``sql``                       run on the history that the page has made
 ``console``                   lines with ``$`` are run if they are about mainspring; the others are what they print
@@ -31,7 +31,9 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
-INFO = re.compile(r'(?P<language>python|output|sql|console)(?: title="(?P<title>[^"]+)")?$\n', re.MULTILINE)
+INFO = re.compile(
+    r'(?P<language>python|output|sql|console|toml)(?: title="(?P<title>[^"]+)")?$\n', re.MULTILINE
+)
 PROGRAMS = ("mainspring", "python", "sqlite3")
 ID = re.compile(r"\b[0-9a-f]{8}\b")
 
@@ -75,6 +77,11 @@ def _run_python(example: Example) -> None:
     example.namespace["_printed"] = printed.getvalue()
 
 
+def _save(example: Example) -> None:
+    if title := example.region.lexemes["title"]:
+        Path(title).write_text(example.parsed, encoding="utf-8")
+
+
 def _compare(example: Example) -> str | None:
     return difference(example.parsed, example.namespace.pop("_printed"))
 
@@ -94,7 +101,13 @@ def _run_console(example: Example) -> str | None:
     return None
 
 
-_EVALUATORS = {"python": _run_python, "output": _compare, "sql": _run_sql, "console": _run_console}
+_EVALUATORS = {
+    "python": _run_python,
+    "toml": _save,
+    "output": _compare,
+    "sql": _run_sql,
+    "console": _run_console,
+}
 
 
 def sessions(block: str) -> Iterator[tuple[str, str]]:

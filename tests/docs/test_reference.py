@@ -13,7 +13,7 @@ import typer
 from mainspring.cli import app
 from mainspring.client import get_client
 from mainspring.settings import Settings
-from mainspring.settings.sources import setting_names
+from mainspring.settings.values import setting_names
 from mainspring.states import StateType
 from tests.architecture.test_layers import LAYERS
 from tests.docs.pages import DOCS
@@ -60,19 +60,13 @@ def test_settings() -> None:
         told[code(name)[0]] = (code(variable)[0], *code(default))
     home = str(Path("~/.mainspring").expanduser())
     expected = {}
-    for name, _ in setting_names():
+    for name, _ in setting_names(Settings):
         value = defaults
         for part in name.split("."):
             value = value[part]
-        text = (
-            "~/.mainspring"
-            if value == home
-            else str(value).lower()
-            if isinstance(value, bool)
-            else str(value)
-        )
+        text = str(value).lower() if isinstance(value, bool) else str(value).replace(home, "~/.mainspring")
         variable = f"MAINSPRING_{name.replace('.', '_').upper()}"
-        expected[name] = (variable,) if value is None else (variable, text)
+        expected[name] = (variable,) if value in (None, ()) else (variable, text)
     assert told == expected
 
 

@@ -8,6 +8,7 @@ from mainspring.states import State, StateType
 from mainspring.store import RunStore
 from mainspring.store import deleting as module
 from mainspring.store.aging import Ended
+from mainspring.store.events import EventFilter, StoredEvent
 from mainspring.store.results import KeptResult, StagedStep
 from tests.store.histories import (
     COMPLETED,
@@ -26,6 +27,7 @@ from tests.store.histories import (
 
 THEN = 4_000_000_000_000_000  # in 2096: later than what was made just now
 LATER = 2**62
+_WHEN = ((THEN - 1, None), (THEN - 1, new_id()), (THEN, None))
 
 
 def ended_at(store: RunStore, run: Run, at: int, type: StateType = COMPLETED) -> bytes:  # noqa: A002
@@ -159,9 +161,13 @@ class AgingConformance:
         assert store.read_files() <= {"/kept", "/gone", "/staged"}
 
     def test_remains_do_not_hurt(self, store: RunStore) -> None:
-        """Deleting what is of no run leaves runs, and the process that wrote them, as they are."""
+        """Old events of no run go; runs, the process that wrote them, and what happened in runs or later stay."""
         run = new_flow_run()
         record(store, advance(run, RUNNING))
-        store.delete_remains(LATER)
+        events = [StoredEvent(new_id(), at, "event", "r", None, key, "{}") for at, key in _WHEN]
+        store.write([], events=events)
+        store.delete_remains(THEN)
         record(store, advance(run, COMPLETED))
         assert store.read_holder(run.key) == "us"
+        left = store.read_event_keys(EventFilter(prefixes=["event"]))
+        assert {each.key for each in left} == {events[1].key, events[2].key}

@@ -12,6 +12,7 @@ from mainspring.states import State
 from mainspring.store import CacheKey, LogEntry, RunFilter, RunStore
 from mainspring.store import deleting as module
 from mainspring.store.cancellations import CancellationRequest
+from mainspring.store.events import EventFilter, StoredEvent
 from mainspring.store.pauses import PauseRecord, SuspensionRequest
 from mainspring.store.results import CrashHooks, KeptResult, Settlement, StagedStep
 from tests.store.histories import (
@@ -155,6 +156,27 @@ class DeletingConformance:
         store.delete_runs([flow_run.key])
         assert store.read_logs(flow_run.key) == []
         assert store.read_logs(alone[0].key) == []
+
+    def test_events_go(self, store: RunStore) -> None:
+        """What happened in a run goes with it, in a flow or a task; what happened elsewhere stays."""
+        flow_run, alone, stays = finished_flow_run(store), finished_task_run(store), finished_task_run(store)
+        inside = finished_task_run(store, flow_run)
+        stored = [
+            StoredEvent(new_id(), NOON, f"event.{index}", "r", *keys, "{}")
+            for index, keys in enumerate(
+                [
+                    (flow_run.key, None),
+                    (flow_run.key, inside.key),
+                    (None, alone.key),
+                    (None, stays.key),
+                    (None, None),
+                ]
+            )
+        ]
+        store.write([], events=stored)
+        assert store.delete_runs([flow_run.key, alone.key]) == 3
+        left = store.read_event_keys(EventFilter(prefixes=["event."]))
+        assert {each.key for each in left} == {stored[3].key, stored[4].key}
 
     def test_what_belongs_to_a_run_goes(self, store: RunStore) -> None:
         """How to resume it, its pauses, requests about it, its crash hooks and its cache keys go with it."""

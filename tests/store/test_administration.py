@@ -58,13 +58,15 @@ def test_other_versions(path: Path, version: int, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_no_run_store(path: Path) -> None:
-    """Databases of other programs, other files, and stores in memory are refused by all three."""
+    """Directories, databases of other programs, other files, and stores in memory are refused by all three."""
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE theirs (a)")
     text = path.with_name("text.db")
     text.write_text("no database, but long enough to be one" * 100)
     for function in (describe, migrate, vacuum):
+        with pytest.raises(StoreUnavailable, match="is a directory"):
+            function(path.parent)
         with pytest.raises(StoreUnavailable, match="another program"):
             function(path)
         with pytest.raises(StoreCorrupt):

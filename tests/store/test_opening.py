@@ -4,14 +4,17 @@ import contextlib
 import os
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from mainspring.exceptions import StoreCorrupt, StoreError, StoreMissing, StoreTooNew, StoreUnavailable
+from mainspring.filters import FlowRunFilter, TimeFilter
 from mainspring.identifiers import to_uuid
-from mainspring.states import State
+from mainspring.states import AwaitingRetry, State, StateType
 from mainspring.store import LogEntry, RunFilter, open_store
+from mainspring.store.protocol import Amendment, FlowQuery
 from mainspring.store.results import KeptResult, StagedStep
 from mainspring.store.sqlite import schema
 from mainspring.store.sqlite.connections import translated
@@ -26,6 +29,7 @@ from tests.store.histories import (
     finished_flow_run,
     finished_task_run,
     names_in,
+    new_flow_run,
     new_task_run,
     record,
 )
@@ -150,6 +154,24 @@ def make_older(path: Path, newest: Path, version: int, monkeypatch: pytest.Monke
             for (table,) in tables:
                 names = ", ".join(f'"{row[1]}"' for row in db.execute(f"PRAGMA main.table_info({table})"))
                 db.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM newest.{table}")
+
+
+def test_runs_that_were_scheduled_before(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database of schema version 10 gets to know when its scheduled runs are due, and finds all of its flows."""
+    newest = path.with_name("newest.db")
+    due = datetime(2027, 3, 1, 12, 30, tzinfo=UTC)
+    with closing(open_store(newest)) as store:
+        run, done = new_flow_run(), finished_flow_run(store)
+        record(store, advance(run, StateType.RUNNING, AwaitingRetry(scheduled_time=due)))
+    make_older(path, newest, 10, monkeypatch)
+    with closing(open_store(path)) as store:
+        where = FlowRunFilter(next_scheduled_start_time=TimeFilter(after_=due, before_=due))
+        assert [found.key for found in store.read_flow_runs(RunFilter(flow_run=where))] == [run.key]
+        assert [flow.name for flow in store.read_flows(FlowQuery())] == [done.flow_name]
+        assert store.amend_run(done.key, Amendment(name="kept"))
+        found = store.read_run(done.key)
+        assert found is not None
+        assert found.name == "kept"
 
 
 def test_runs_from_before_results_were_kept_in_the_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

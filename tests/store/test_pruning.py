@@ -1,7 +1,9 @@
 """Pruning the run store of the settings: what goes, what stays, and files."""
 
 import os
+import sqlite3
 import time
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from mainspring.exceptions import ConfigurationError
 from mainspring.pruning import Pruned, prune
 from mainspring.settings import get_current_settings
 from mainspring.store import RunFilter, RunStore, open_store
+from tests.store.histories import RUNNING, advance, new_flow_run, record
 
 AT_ONCE = timedelta(0)
 LARGE = "x" * 50_000
@@ -155,6 +158,20 @@ def test_runs_that_go_on_are_safe() -> None:
     inner()
     assert tidy() == 2
     assert len(get_client().read_task_runs()) == 2
+
+
+def test_runs_of_other_processes(tmp_path: Path) -> None:
+    """A run of a process that lives is left alone; one of a dead process goes like all others, and its row, too."""
+    path = tmp_path / "shared.db"
+    here, there = open_store(path), open_store(path)
+    run = new_flow_run()
+    record(there, advance(run, RUNNING))
+    assert prune(AT_ONCE, store=here) == Pruned()
+    there.close()  # as after a death: its run is not over
+    assert prune(AT_ONCE, store=here).runs == 1
+    here.close()
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM owners").fetchone() == (0,)
 
 
 def test_progress_is_told() -> None:

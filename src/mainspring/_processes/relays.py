@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from mainspring._processes.channel import Channel, Frame, Kind, Packed
 from mainspring.events import Event, publish_event, subscribe, subscriptions
-from mainspring.logging import RUN_LOGGERS, ensure_output, get_logger
+from mainspring.logging import RUN_LOGGERS, ensure_output, get_logger, leave_logging
 from mainspring.recording import current_recorder
 from mainspring.runs import Run
 from mainspring.states import State
@@ -212,6 +212,7 @@ class Relay:
 
     def replace_output(self, levels: tuple[int, ...]) -> None:
         """Send lines of the package's loggers instead of writing them here."""
+        leave_logging()
         self._set_levels(levels)
         package = logging.getLogger(_PACKAGE)
         package.propagate = False

@@ -118,7 +118,7 @@ class Station:
         os.environ.update(setup.environment)
         if self._leads:
             os.environ[_LEADER] = "1"
-        reload_settings()
+        reload_settings(tell=False)  # the parent has said it
         stack.enter_context(SettingsContext.hydrate(setup.settings))
         self._relay.replace_output(setup.levels)
         initializer, arguments = unpack(frame.packed)

@@ -17,6 +17,9 @@ that the command answers at once; what it does is in the modules below them, loa
                 mainspring runs suspend  execution
                 mainspring runs reap     burying
     cache       mainspring cache why     caching
+    config      mainspring config view   viewing
+                mainspring config set    editing
+                mainspring config unset  editing
     limits      mainspring limits        limiting
     database    mainspring database      upkeep
     events      mainspring events        eventlog, on top of moments
@@ -38,6 +41,7 @@ import sys
 import typer
 
 from mainspring.cli.cache import cache
+from mainspring.cli.config import config
 from mainspring.cli.database import database
 from mainspring.cli.errors import catch_errors
 from mainspring.cli.events import events
@@ -59,6 +63,7 @@ app = typer.Typer(
 app.command()(run)
 app.add_typer(runs, name="runs")
 app.add_typer(cache, name="cache")
+app.add_typer(config, name="config")
 app.add_typer(limits, name="limits")
 app.add_typer(database, name="database")
 app.add_typer(events, name="events")

@@ -52,6 +52,7 @@ from mainspring.flow_engine import new_engine, run_to_end
 from mainspring.pauses import suspend_flow_run
 from mainspring.recording import current_recorder
 from mainspring.resumption import resume_flow_run
+from mainspring.settings import get_current_settings
 from mainspring.states import State
 
 __all__ = ["execute", "resume", "suspend"]
@@ -126,7 +127,8 @@ def _follow(prepare: Callable[[], Callable[[], State]], plain: bool) -> int:
         console = open_console(terminal)
         report: Report = LiveReport(progress, console, guards) if live else LineReport(progress, console)
         recorder = current_recorder()
-        with show_run_logs(live, report.catch_up), recorder.listen(progress.note), report:
+        colour = live and get_current_settings().logging.colors
+        with show_run_logs(colour, report.catch_up), recorder.listen(progress.note), report:
             outcome = _outcome_of(call)
         for _ in progress.take_in():
             pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
@@ -11,6 +11,7 @@ import msgspec
 from rich.text import Text
 
 from mainspring import clock
+from mainspring.cli.durations import parse_duration
 from mainspring.cli.histories import NO_RUNS, open_history
 from mainspring.cli.records import flow_run_record, print_json, task_run_record
 from mainspring.cli.rendering import (
@@ -46,6 +47,15 @@ _COLUMNS = [
 ]
 _KIND = 2
 
+Order = Literal["created", "ended", "name"]
+
+# How runs of one kind are sorted by the client, and by what and in which direction both kinds are merged.
+_ORDERS: Mapping[Order, tuple[str, Callable[[Run], Any], bool]] = {
+    "created": ("ID_DESC", lambda run: run.key, True),
+    "ended": ("END_TIME_DESC", lambda run: run.ended_at or 0, True),
+    "name": ("NAME_ASC", lambda run: run.name, False),
+}
+
 
 class Selection(msgspec.Struct, frozen=True):
     """Which runs to list.
@@ -55,22 +65,52 @@ class Selection(msgspec.Struct, frozen=True):
         limit: At most so many runs, the newest.
         kind: Only runs of flows or only of tasks.
         everything: Also what ran inside of flow runs.
+        name: Only runs with this somewhere in their name.
+        tags: Only runs with all of these tags.
+        since: Only runs that were to begin within this last time, as text.
+        order: Which come first: those that were "created" last, those that "ended" last, or by "name".
     """
 
     states: Sequence[str] | None = None
     limit: int = 20
     kind: Literal["flow", "task"] | None = None
     everything: bool = False
+    name: str | None = None
+    tags: Sequence[str] | None = None
+    since: str | None = None
+    order: Order = "created"
+
+    @property
+    def narrows(self) -> bool:
+        """Whether runs are left out for more than their state."""
+        return bool(self.name or self.tags or self.since)
+
+    def members(self) -> dict[str, Any]:
+        """What a filter of runs of either kind says.
+
+        Raises:
+            ConfigurationError: The time is none.
+        """
+        members: dict[str, Any] = {}
+        if self.name:
+            members["name"] = {"like_": self.name}
+        if self.tags:
+            members["tags"] = {"all_": self.tags}
+        if self.since:
+            began = clock.to_datetime(clock.current().now()) - parse_duration(self.since, "--since")
+            members["expected_start_time"] = {"after_": began}
+        return members
 
 
 def list_selected(selection: Selection, as_json: bool) -> None:
-    """Print the runs that fit, newest first.
+    """Print the runs that fit, in the order that was asked for.
 
     Raises:
+        ConfigurationError: An option is not understood.
         StoreError: The run store cannot be read.
     """
     with open_history() as client:
-        runs = [] if client is None else _select(client, selection)
+        runs = _select(client, selection)
         shown = runs[: selection.limit]
         flow_run_ids = [run.id for run in shown if isinstance(run, FlowRun)]
         if as_json:
@@ -89,7 +129,8 @@ def list_selected(selection: Selection, as_json: bool) -> None:
             del row[_KIND]
     show(console, table(console, columns, rows))
     if len(runs) > len(shown) and console.is_terminal:
-        show(console, Text(f"\nThe newest {len(shown)} of more; --limit N shows more.", "dim"))
+        which = "newest" if selection.order == "created" else "first"
+        show(console, Text(f"\nThe {which} {len(shown)} of more; --limit N shows more.", "dim"))
 
 
 def complete_id(incomplete: str, task_runs: bool = False) -> list[tuple[str, str]]:
@@ -106,26 +147,32 @@ def complete_id(incomplete: str, task_runs: bool = False) -> list[tuple[str, str
     )
     try:
         with open_history() as client:
-            runs = [] if client is None else _select(client, selection)
+            runs = _select(client, selection)
     except MainspringError:
         return []  # whoever runs the command is told
     ends = short_ids([run.id for run in runs])
     return [(ends[run.id], run.name) for run in runs if ends[run.id].startswith(incomplete.lower())]
 
 
-def _select(client: Client, selection: Selection) -> list[Run]:
-    """The runs that fit, newest first, and one more than asked for if there are more."""
+def _select(client: Client | None, selection: Selection) -> list[Run]:
+    """The runs that fit, in their order, and one more than asked for if there are more."""
+    sort, value, falls = _ORDERS[selection.order]
+    members = selection.members()
     where: dict[str, Any] = {
         "states": selection.states,
         "top_level": not selection.everything,
         "limit": selection.limit + 1,
+        "sort": sort,
     }
     found: list[Run] = []
+    if client is None:
+        return found
     if selection.kind != "task":
-        found += client.read_flow_runs(**where)
+        found += client.read_flow_runs(flow_run_filter=members, **where)
     if selection.kind != "flow":
-        found += client.read_task_runs(**where)
-    return sorted(found, key=lambda run: run.key, reverse=True)[: selection.limit + 1]
+        found += client.read_task_runs(task_run_filter=members, **where)
+    found.sort(key=lambda run: run.key, reverse=True)  # what is equal comes newest first
+    return sorted(found, key=value, reverse=falls)[: selection.limit + 1]
 
 
 def _task_runs(client: Client | None, flow_run_ids: Iterable[UUID]) -> Mapping[bytes, list[TaskRun]]:
@@ -152,7 +199,10 @@ def _why_none(selection: Selection) -> str:
         types = sorted(each.value for each in StateType)
         known = all(state.upper() in types for state in selection.states)
         more = "" if known else f" The types of states are {', '.join(types).lower()}."
-        return f"No {kind} in state {wanted}.{more}"
+        like = " that are like this" if selection.narrows else ""
+        return f"No {kind}{like} in state {wanted}.{more}"
+    if selection.narrows:
+        return f"No {kind} that are like this."
     if selection.kind == "task" and not selection.everything:
         return "No task runs outside of flows. Those inside are listed with --all."
     return NO_RUNS

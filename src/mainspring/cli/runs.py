@@ -72,12 +72,42 @@ def list_runs(
     everything: Annotated[
         bool, typer.Option("--all", "-a", help="Also what ran inside of flow runs: task runs and subflows.")
     ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="TEXT",
+            help="Only runs with this somewhere in their name, in any case.",
+            show_default=False,
+        ),
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tag", "-t", metavar="TAG", help="Only runs with this tag. May be repeated.", show_default=False
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Only runs of the last so much time: 30m, 12h, 7d.",
+            show_default=False,
+        ),
+    ] = None,
+    sort: Annotated[
+        Literal["created", "ended", "name"],
+        typer.Option(
+            "--sort", help="Which come first: those created last, those that ended last, or by name."
+        ),
+    ] = "created",
     as_json: AsJson = False,
 ) -> None:
     """List the newest runs: flow runs, and task runs outside of flows."""
     from mainspring.cli.listing import Selection, list_selected  # start-up
 
-    list_selected(Selection(state, limit, kind, everything), as_json)
+    list_selected(Selection(state, limit, kind, everything, name, tag, since, sort), as_json)
 
 
 @runs.command("show")

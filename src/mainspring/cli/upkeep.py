@@ -22,6 +22,7 @@ from mainspring.client import Client
 from mainspring.exceptions import StoreUnavailable
 from mainspring.pruning import Pruned, prune
 from mainspring.settings import get_current_settings
+from mainspring.settings.secrets import without_secrets
 from mainspring.store.addresses import describe, migrate, vacuum
 from mainspring.store.protocol import RunFilter
 
@@ -52,12 +53,16 @@ def describe_database(as_json: bool) -> None:
         ConfigurationError: The settings name none.
         StoreError: It cannot be read, or is no run store.
     """
-    found = describe(get_current_settings().run_store_url)
+    settings = get_current_settings()
+    found = describe(settings.run_store_url)
+    location = without_secrets(settings, found.location)  # also those that a driver takes from options
     if as_json:
-        print_json({"mainspring": mainspring.__version__, **msgspec.structs.asdict(found)})
+        print_json(
+            {"mainspring": mainspring.__version__, **msgspec.structs.asdict(found), "location": location}
+        )
         return
     grid = _grid()
-    grid.add_row("database", found.location)
+    grid.add_row("database", location)
     grid.add_row("kind", found.kind)
     known = f"this mainspring ({mainspring.__version__}) knows {found.known_version}"
     if found.schema_version is None:
@@ -103,7 +108,7 @@ def vacuum_database(force: bool, as_json: bool) -> None:
         StoreError: It is not there, or cannot be written.
     """
     url = get_current_settings().run_store_url
-    if not force:
+    if not force and describe(url).kind == "sqlite":  # others let runs go on meanwhile
         with open_history() as client:
             going_on = 0 if client is None else _count_going_on(client)
         if going_on:

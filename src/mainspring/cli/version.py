@@ -20,12 +20,14 @@ def version(
     import sqlite3  # only this command needs it: start-up
 
     from mainspring.settings import get_current_settings  # start-up
+    from mainspring.settings.secrets import without_secrets  # start-up
 
+    settings = get_current_settings()
     facts = {
         "mainspring": mainspring.__version__,
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
-        "database": get_current_settings().run_store_url.removeprefix("sqlite:///"),
+        "database": without_secrets(settings, settings.run_store_url).removeprefix("sqlite:///"),
     }
     if as_json:
         import msgspec  # start-up

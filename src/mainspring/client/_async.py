@@ -231,9 +231,16 @@ class AsyncClient:
         """See `Client.delete_task_run`."""
         await _in_thread(self._client.delete_task_run, task_run_id)
 
-    async def read_events(self, prefix: str | Iterable[str] = "", **where: Any) -> list[Event]:
+    async def read_events(
+        self,
+        prefix: str | Iterable[str] = "",
+        run_id: Id | None = None,
+        since: Since | None = None,
+        until: Since | None = None,
+        limit: int | None = 200,
+    ) -> list[Event]:
         """See `Client.read_events`."""
-        return await _in_thread(self._client.read_events, prefix, **where)
+        return await _in_thread(self._client.read_events, prefix, run_id, since, until, limit)
 
     async def follow_events(
         self,

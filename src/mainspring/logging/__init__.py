@@ -3,6 +3,7 @@
 ``loggers``   loggers of the package and of runs
 ``prints``    ``print`` inside a run, as log lines
 ``console``   lines on the terminal for programs that did not set up logging themselves
+``configuration``  Python's logging, set up from a file
 ``masking``   passwords in settings are kept out of lines
 ``eavesdropping``  collecting the lines of a block
 
@@ -11,6 +12,7 @@ those of runs ``mainspring.task_runs`` and ``mainspring.flow_runs``. Handlers an
 business; only where there are no handlers at all, lines go to standard error.
 """
 
+from mainspring.logging.configuration import configure_logging, leave_logging
 from mainspring.logging.console import RUN_LOGGERS, TELLS_AGAIN, TELLS_FAILURE, ensure_output
 from mainspring.logging.eavesdropping import LogEavesdropper
 from mainspring.logging.loggers import (
@@ -24,6 +26,7 @@ from mainspring.logging.loggers import (
     get_run_logger_or,
     task_run_logger,
 )
+from mainspring.logging.masking import hide_secrets
 from mainspring.logging.prints import LoggedPrints, enter_context, patch_print, should_log_prints
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "LogEavesdropper",
     "LoggedPrints",
     "RunLogger",
+    "configure_logging",
     "disable_logger",
     "disable_run_logger",
     "engine_logs",
@@ -42,6 +46,8 @@ __all__ = [
     "get_logger",
     "get_run_logger",
     "get_run_logger_or",
+    "hide_secrets",
+    "leave_logging",
     "patch_print",
     "should_log_prints",
     "task_run_logger",

@@ -17,6 +17,9 @@ RUN_LOGGERS = ("mainspring.task_runs", "mainspring.flow_runs")
 TELLS_FAILURE = {"tells": "failure"}  # why a run failed
 TELLS_AGAIN = {"tells": "again"}  # the state of a run of which that was told
 
+_COLOURS = ((logging.ERROR, "31"), (logging.WARNING, "33"), (logging.INFO, "32"), (logging.NOTSET, "2"))
+_COLOURED = "\x1b[{}m{}\x1b[0m"
+
 _ready = False
 _getting_ready = threading.RLock()
 
@@ -24,12 +27,13 @@ _getting_ready = threading.RLock()
 class ConsoleHandler(logging.Handler):
     """Writes to whatever ``sys.stderr`` is when a line comes, so that redirection works.
 
+    On a terminal levels have colours, unless the setting ``logging.colors`` or the variable ``NO_COLOR`` forbids it.
     Of each failure it tells once: the line that only names the final state is left out.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFormatter(_RunFormatter("%(asctime)s | %(levelname)-7s | %(run)s - %(message)s", "%H:%M:%S"))
+        self.setFormatter(_RunFormatter("%(asctime)s | %(shown_level)s | %(run)s - %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record as a line."""
@@ -42,9 +46,19 @@ class ConsoleHandler(logging.Handler):
             self.handleError(record)
 
 
+def _level(record: logging.LogRecord) -> str:
+    text = f"{record.levelname:<7}"
+    if not sys.stderr.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    if not get_current_settings().logging.colors:
+        return text
+    return _COLOURED.format(next(code for level, code in _COLOURS if record.levelno >= level), text)
+
+
 class _RunFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         run = getattr(record, "task_run_name", None) or getattr(record, "flow_run_name", None)
+        record.shown_level = _level(record)
         record.run = record.name if run is None else repr(run)
         return super().format(record)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from mainspring.exceptions import ConfigurationError
 from mainspring.settings import get_current_settings
 from mainspring.settings.secrets import Secrets, secrets_of
 
 __all__ = ["SecretFilter", "hide_secrets"]
+
+F = TypeVar("F", bound=logging.Filterer)
 
 _DEPTH = 8  # how deep collections are rebuilt; what lies deeper is replaced by its text as a whole
 _HARMLESS: frozenset[object] = frozenset({int, float, bool, type(None)})
@@ -92,7 +94,7 @@ def masked(value: Any, secrets: Secrets, depth: int = 0) -> Any:
 _filter = SecretFilter()
 
 
-def hide_secrets(logger: logging.Logger) -> logging.Logger:
-    """Give ``logger`` the filter, if it has not got it, and return the logger."""
-    logger.addFilter(_filter)
-    return logger
+def hide_secrets(filterer: F) -> F:
+    """Give a logger or handler the filter, if it has not got it, and return it."""
+    filterer.addFilter(_filter)
+    return filterer

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from mainspring.exceptions import MainspringError
-from mainspring.logging import RUN_LOGGERS
+from mainspring.logging import RUN_LOGGERS, configure_logging, hide_secrets
 from mainspring.recording.recorder import Recorder
 from mainspring.settings import Settings, get_current_settings
 from mainspring.store.addresses import open_store
 from mainspring.store.protocol import Durability, LogEntry
-from mainspring.store_logs import RunLogHandler
+from mainspring.store_logs import ExtraLogHandler, RunLogHandler
 from mainspring.supervision import tell_finders
 
 __all__ = ["close_recorders", "current_recorder", "keep_run_lines", "use_recorder"]
@@ -32,13 +32,14 @@ _recorders_lock = threading.Lock()
 _latest: tuple[Settings | None, Recorder | None] = (None, None)
 _inherited: list[object] = []
 _log_handler = RunLogHandler(_keep_line)
+_extra_handler = hide_secrets(ExtraLogHandler(_keep_line))
 
 
 def current_recorder() -> Recorder:
     """The recorder of the calling context: one per process for each store that settings name.
 
     Raises:
-        ConfigurationError: The settings do not name a store.
+        ConfigurationError: The settings do not name a store, or a logging configuration that cannot be applied.
         StoreError: The store cannot be opened.
     """
     used = _use.get()
@@ -83,13 +84,23 @@ def close_recorders() -> None:
 
 
 def keep_run_lines() -> None:
-    """Have the lines of run loggers kept from now on, also if nothing has opened the run store before them."""
+    """Have the lines of run loggers, and of those that the settings name besides, kept from now on.
+
+    That is also so if nothing has opened the run store before them.
+    """
     for name in RUN_LOGGERS:
         logging.getLogger(name).addHandler(_log_handler)  # a second time does nothing
+    settings = get_current_settings().logging
+    for name in settings.extra_loggers:
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(settings.level)
+        logger.addHandler(_extra_handler)
 
 
 def _open_recorder(settings: Settings) -> Recorder:
     global _latest
+    configure_logging()  # first, as it removes the handlers that loggers have
     url, durability = settings.run_store_url, settings.durability
     key = (url, durability, settings.host_id, settings.lease_seconds)
     is_new = False

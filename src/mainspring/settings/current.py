@@ -1,18 +1,23 @@
-"""Which settings hold: those of the environment, read once, unless a block in this context overrides some."""
+"""Which settings hold: those of environment and files, read once, unless a block in this context overrides some."""
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Self
+
+import msgspec
 
 from mainspring._holder import ContextModel
 from mainspring.exceptions import ConfigurationError, MissingContextError
 from mainspring.settings.model import Settings
 from mainspring.settings.secrets import without_secrets
-from mainspring.settings.sources import change_settings, from_plain, get_settings_from_env, to_plain
+from mainspring.settings.sources import CONFIG_FILE, from_plain, notices, read_settings
+from mainspring.settings.values import nest
 
 __all__ = [
     "SettingsContext",
@@ -30,7 +35,8 @@ class SettingsContext(ContextModel):
     """The settings that hold inside the block, for this context and copies of it.
 
     Entering one creates the home directory that the settings name. Outside of all blocks there is a root for the
-    whole process, which every thread sees: the settings of the environment. Two are equal if their settings are.
+    whole process, which every thread sees: the settings of the environment and of files. Two are equal if their
+    settings are.
 
     Args:
         settings: The settings.
@@ -44,7 +50,7 @@ class SettingsContext(ContextModel):
 
     @classmethod
     def get(cls) -> SettingsContext | None:
-        """The active one, else the root; None only if the environment gives no valid settings."""
+        """The active one, else the root; None only if environment and files give no valid settings."""
         try:
             return _active()
         except ConfigurationError:
@@ -63,8 +69,9 @@ class SettingsContext(ContextModel):
         return cls(current if current == settings else settings)
 
     def serialize(self, include_secrets: bool = True) -> dict[str, Any]:
-        """The settings as plain data. See `ContextModel.serialize`."""
-        plain = to_plain(self.settings)
+        """What was set, as plain data; the rest are defaults on the other side, too. See `ContextModel.serialize`."""
+        plain = nest({name: each.value for name, each in self.settings.given().items()})
+        plain = msgspec.to_builtins(plain, enc_hook=str)
         return {"settings": plain if include_secrets else without_secrets(self.settings, plain)}
 
     def __enter__(self) -> Self:
@@ -87,18 +94,17 @@ class SettingsContext(ContextModel):
         return self.settings == other.settings
 
     def __hash__(self) -> int:
-        settings = self.settings  # as a whole it may hold lists, which have no hash
-        return hash((settings.home, settings.database_url, settings.durability, settings.debug_mode))
+        return hash(self.settings)
 
 
 _root: SettingsContext | None = None
 
 
 def get_current_settings() -> Settings:
-    """The settings of the calling context. Cheap: the environment is read at the first call only.
+    """The settings of the calling context. Cheap: environment and files are read at the first call only.
 
     Raises:
-        ConfigurationError: An environment variable does not fit its setting.
+        ConfigurationError: An environment variable or a file cannot be used; the message names it.
     """
     return (_active_block.get() or _root or _read_root()).settings
 
@@ -107,34 +113,47 @@ def get_settings_context() -> SettingsContext:
     """The context that the settings of the calling context come from: a block's, else the root of the process.
 
     Raises:
-        MissingContextError: There is no block, and the environment gives no valid settings.
+        MissingContextError: There is no block, and environment and files give no valid settings.
     """
     try:
         return _active()
     except ConfigurationError as error:
         raise MissingContextError(
-            f"No settings context found: the environment is no help. {error}"
+            f"No settings context found: neither environment nor files are of help. {error}"
         ) from error
 
 
-def reload_settings() -> Settings:
-    """Read the environment again; blocks of `temporary_settings` that are open keep what they have."""
-    return _read_root().settings
+def reload_settings(*, tell: bool = True) -> Settings:
+    """Read environment and files again; blocks of `temporary_settings` that are open keep what they have.
+
+    Args:
+        tell: Whether what looks like a mistake is to be a warning; once for each, in any case.
+
+    Raises:
+        ConfigurationError: An environment variable or a file cannot be used; what held before still does.
+    """
+    return _read_root(tell).settings
 
 
 @contextmanager
-def temporary_settings(updates: Mapping[str, Any]) -> Generator[Settings]:
+def temporary_settings(
+    updates: Mapping[str, Any] | None = None,
+    set_defaults: Mapping[str, Any] | None = None,
+    restore_defaults: Iterable[str] | None = None,
+) -> Generator[Settings]:
     """Override some settings inside the block, for this context and copies of it.
 
     Unlike `SettingsContext`, it leaves the creation of a home directory to whoever needs one.
 
     Args:
         updates: Values by dotted name, for example ``{"tasks.default_retries": 2}``.
+        set_defaults: The same, for those settings only that nobody has set.
+        restore_defaults: The dotted names of settings that are to have their default inside, whoever has set them.
 
     Raises:
         ConfigurationError: There is no such setting, or a value does not fit.
     """
-    block = SettingsContext(change_settings(get_current_settings(), updates))
+    block = SettingsContext(get_current_settings().copy_with_update(updates, set_defaults, restore_defaults))
     ContextModel.__enter__(block)
     try:
         yield block.settings
@@ -146,7 +165,27 @@ def _active() -> SettingsContext:
     return _active_block.get() or _root or _read_root()
 
 
-def _read_root() -> SettingsContext:
+_told: set[str] = set()
+
+
+def _read_root(tell: bool = True) -> SettingsContext:
     global _root
-    _root = SettingsContext(get_settings_from_env())
-    return _root
+    strangers: list[Path] = []
+    root = SettingsContext(read_settings(strangers=strangers))
+    said = list(notices(os.environ))
+    for path in strangers:
+        said.append((_stranger(path), UserWarning))
+    _root = root
+    for text, kind in said:
+        if text not in _told:
+            _told.add(text)
+            if tell:
+                warnings.warn(text, kind, stacklevel=3)
+    return root
+
+
+def _stranger(path: Path) -> str:
+    return (
+        f"The settings file {str(path)!r} is not read: it is another user's, in a folder that everybody can write to."
+        f" If you trust it, name it in {CONFIG_FILE}."
+    )

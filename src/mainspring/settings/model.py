@@ -1,26 +1,35 @@
-"""The settings there are. A setting is added here and nowhere else: its name, type, default, meaning."""
+"""All settings as one object, which knows which of its values were set, and by whom."""
 
 from __future__ import annotations
 
-import logging
 import math
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
 from mainspring.exceptions import ConfigurationError
+from mainspring.settings.groups import (
+    HOME,
+    EventSettings,
+    FlowSettings,
+    LoggingSettings,
+    ResultSettings,
+    TaskSettings,
+)
+from mainspring.settings.secrets import secrets_of, without_secrets
+from mainspring.settings.values import (
+    convert,
+    nest,
+    setting_kinds,
+    suggestion,
+    to_plain,
+    to_text,
+    variable_of,
+)
 
-__all__ = [
-    "EventSettings",
-    "FlowSettings",
-    "LoggingSettings",
-    "ResultSettings",
-    "Settings",
-    "StoredLogSettings",
-    "TaskRunnerSettings",
-    "TaskSettings",
-]
+__all__ = ["CODE", "DEFAULT", "Durability", "Given", "Settings", "Source", "build_settings", "kind_of"]
 
 Durability = Literal["process", "disk", "relaxed"]
 
@@ -28,153 +37,50 @@ LONGEST_LEASE_SECONDS = 1_000_000_000
 """Some thirty years, which any clock can add to now."""
 
 
-class TaskRunnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where submitted tasks run.
+class Source(NamedTuple):
+    """Where the value of a setting comes from.
 
     Args:
-        thread_pool_max_workers: The most tasks that go on at a time on a thread runner that does not say it itself;
-            when unset, there is no limit.
-        process_pool_max_workers: The most worker processes of a process runner that does not say it itself; when
-            unset, as many as there are processors for this process.
-        isolation_max_workers: The most processes for tasks with ``isolation="process"``; when unset, as many as there
-            are processors for this process. Read when the first one is started.
-        max_in_flight: How many runs of one map are under way at a time, unless the map says.
-        warn_of_dropped_futures: Whether it is a warning, and not only a line for debugging, when nobody holds the
-            future of a run any more that is not over.
+        kind: ``default``; ``file``; ``environment``; ``code``, that is a block of `temporary_settings`, or
+            `Settings` made by hand; or ``process``, from the one that has started this one.
+        place: The path of the file, or the name of the environment variable.
+        line: The line of the file.
     """
 
-    thread_pool_max_workers: int | None = None
-    process_pool_max_workers: int | None = None
-    isolation_max_workers: int | None = None
-    max_in_flight: int = 1_000
-    warn_of_dropped_futures: bool = True
+    kind: Literal["default", "file", "environment", "code", "process"]
+    place: str | None = None
+    line: int | None = None
 
-    def __post_init__(self) -> None:
-        limits = (
-            "thread_pool_max_workers",
-            "process_pool_max_workers",
-            "isolation_max_workers",
-            "max_in_flight",
-        )
-        for name in limits:
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise ConfigurationError(f"tasks.runner.{name} must be at least 1; got {number}.")
+    def __str__(self) -> str:
+        if self.place is None:
+            return self.kind
+        return self.place if self.line is None else f"{self.place}, line {self.line}"
+
+    def sentence(self) -> str:
+        """Who has set it, for the end of a message, with a space before it; empty if the reader has just done it."""
+        if self.kind == "environment":
+            return f" It is set by the environment variable {self.place}."
+        return f" It is set in {self}." if self.kind == "file" else ""
 
 
-class TaskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Defaults for tasks that do not say it themselves.
+DEFAULT = Source("default")
+CODE = Source("code")
+
+
+class Given(NamedTuple):
+    """A value that was set.
 
     Args:
-        default_retries: How many times a failed task run is attempted again.
-        default_retry_delay_seconds: Seconds before a retry, or a list of them, one per retry.
-        default_persist_result: Whether results are kept; with None the enclosing run decides, and outside of
-            any run ``results.persist_by_default``.
-        default_no_cache: Tasks that name no cache policy are not cached.
-        disable_caching: No task is cached, whatever policy it names.
-        refresh_cache: Functions run and overwrite what is in the cache.
-        runner: Where submitted tasks run.
+        value: It, converted, but with `HOME` and ``~`` as they were written.
+        source: Where it comes from.
     """
 
-    default_retries: int = 0
-    default_retry_delay_seconds: float | list[float] = 0
-    default_persist_result: bool | None = None
-    default_no_cache: bool = False
-    disable_caching: bool = False
-    refresh_cache: bool = False
-    runner: TaskRunnerSettings = TaskRunnerSettings()
+    value: Any
+    source: Source
 
 
-class FlowSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Defaults for flows that do not say it themselves; see `TaskSettings`."""
-
-    default_retries: int = 0
-    default_retry_delay_seconds: float | list[float] = 0
-
-
-class ResultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How results are kept.
-
-    Args:
-        persist_by_default: Whether results of runs that do not say it themselves outlive the process.
-        default_serializer: What turns results into bytes unless a task or flow says it: the type of a
-            serializer, for example "json" or "compressed/pickle".
-        default_storage: Where results are kept unless a task or flow says it: a folder or the address of a
-            file system ("s3://bucket/results"). When unset, the run store.
-        local_storage_path: The folder for large results of the run store; ``storage`` in ``home`` when unset.
-    """
-
-    persist_by_default: bool = False
-    default_serializer: str = "pickle"
-    default_storage: str | None = None
-    local_storage_path: Path | None = None
-
-
-class EventSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which events are kept, and how large events may be.
-
-    Args:
-        enabled: Whether events that programs emit, and those of limits, are kept in the run store, where other
-            processes see them. The events of states are made of the history, which is always kept.
-        maximum_labels_per_resource: How many labels a resource may have.
-        maximum_related_resources: How many resources may be related to an event.
-        maximum_size_bytes: How long an event may be as JSON.
-    """
-
-    enabled: bool = True
-    maximum_labels_per_resource: int = 500
-    maximum_related_resources: int = 500
-    maximum_size_bytes: int = 1_500_000
-
-
-class StoredLogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which lines of run loggers are kept in the run store.
-
-    Args:
-        enabled: Whether any are.
-        max_log_size: How many characters of a line are kept; the rest is cut off.
-    """
-
-    enabled: bool = True
-    max_log_size: int = 1_000_000
-
-    def __post_init__(self) -> None:
-        if self.max_log_size < 1:
-            raise ConfigurationError(
-                f"logging.to_api.max_log_size must be at least 1; got {self.max_log_size}. To store no lines set"
-                f" logging.to_api.enabled to false."
-            )
-
-
-class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is logged.
-
-    Args:
-        level: The lowest level that run loggers pass on.
-        internal_level: The lowest level of the lines that the engine itself writes about runs. By default
-            it reports what went wrong; with INFO also every start, retry and end.
-        log_prints: Whether ``print`` in tasks and flows goes to the run logger unless they say otherwise.
-        to_api: Which lines are stored.
-    """
-
-    level: str = "INFO"
-    internal_level: str = "WARNING"
-    log_prints: bool = False
-    to_api: StoredLogSettings = StoredLogSettings()
-
-    def __post_init__(self) -> None:
-        for name in ("level", "internal_level"):
-            level = getattr(self, name).upper()
-            if level not in logging.getLevelNamesMapping():
-                raise ConfigurationError(
-                    f"logging.{name} is no logging level: {level!r}. Use one of"
-                    f" {', '.join(logging.getLevelNamesMapping())}."
-                )
-            msgspec.structs.force_setattr(self, name, level)
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All settings.
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """All settings. Immutable, and safe to share between threads. Two are equal if all their values are.
 
     Args:
         home: The folder for everything mainspring keeps.
@@ -184,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         host_id: What tells this host from others that share the run store; its name when unset. Processes with the same
             id see each other's deaths by a lock, others by a lease.
         lease_seconds: For how long others wait for a sign of life of a process on another host, at least 1.
-        debug_mode: Log states in full.
+        debug_mode: Log states in full, and all lines: ``logging.level`` is DEBUG then, whatever it is set to.
         tasks: Defaults for tasks.
         flows: Defaults for flows.
         results: How results are kept.
@@ -205,7 +111,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     logging: LoggingSettings = LoggingSettings()
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "home", self.home.expanduser())
+        # Before anything is replaced: `build_settings` knows better, others mean what they have passed.
+        vars(self)["_given"] = _code(self)
+        if self.database_url is not None and not self.database_url.strip():
+            raise ConfigurationError(
+                "database_url must not be empty. Leave it unset, and runs are kept in the home folder."
+            )
         if self.host_id is not None and not self.host_id.strip():
             raise ConfigurationError(
                 "host_id must not be empty. Leave it unset, and the name of this host is used."
@@ -214,6 +125,43 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ConfigurationError(
                 f"lease_seconds must be at least 1 and at most {LONGEST_LEASE_SECONDS:,}; got {self.lease_seconds:g}."
             )
+        if HOME in str(self.home):
+            raise ConfigurationError(f"home cannot be {str(self.home)!r}: {HOME} stands for itself.")
+        replace = msgspec.structs.force_setattr
+        replace(self, "home", _expanded("home", self.home))
+        home = str(self.home)
+        if self.database_url is not None:
+            replace(self, "database_url", self.database_url.replace(HOME, home))
+        results, logs = self.results, self.logging
+        storage = results.default_storage
+        replace(
+            self,
+            "results",
+            _remade(
+                results,
+                local_storage_path=_placed("results.local_storage_path", results.local_storage_path, home),
+                default_storage=None if storage is None else storage.replace(HOME, home),
+            ),
+        )
+        changes: dict[str, Any] = {"level": "DEBUG"} if self.debug_mode else {}
+        if logs.config_path is not None:
+            changes["config_path"] = _placed("logging.config_path", logs.config_path, home)
+        if changes:
+            replace(self, "logging", _remade(logs, **changes))
+
+    def __hash__(self) -> int:  # as a whole it may hold lists, which have no hash
+        return hash((self.home, self.database_url, self.durability, self.debug_mode))
+
+    def __repr__(self) -> str:
+        return secrets_of(self).mask(super().__repr__())
+
+    def __copy__(self) -> Settings:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:  # copies and pickles know what was set, too
+        return build_settings, (self._given,)
+
+    # What is derived
 
     @property
     def run_store_url(self) -> str:
@@ -224,6 +172,188 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def local_storage_path(self) -> Path:
-        """The folder for large results: ``results.local_storage_path``, or ``storage`` in ``home``."""
-        given = self.results.local_storage_path
-        return self.home / "storage" if given is None else given.expanduser()
+        """The folder for large results: ``results.local_storage_path``."""
+        return self.results.local_storage_path
+
+    # Names
+
+    def value_of(self, name: str) -> Any:
+        """The value of the setting with a dotted name, for example ``"tasks.default_retries"``.
+
+        Raises:
+            ConfigurationError: There is no such setting.
+        """
+        kind_of(name)
+        value: Any = self
+        for part in name.split("."):
+            value = getattr(value, part)
+        return value
+
+    def source_of(self, name: str) -> Source:
+        """Where the value of the setting with a dotted name comes from.
+
+        Raises:
+            ConfigurationError: There is no such setting.
+        """
+        kind_of(name)
+        given = self._given.get(name)
+        return DEFAULT if given is None else given.source
+
+    def given(self) -> dict[str, Given]:
+        """What was set, by dotted name: the values as they were given, and where they come from. A new dict.
+
+        Of settings that were made by calling the class, these are the values that differ from the defaults.
+        """
+        return dict(self._given)
+
+    @property
+    def _given(self) -> Mapping[str, Given]:
+        if "_given" not in vars(self):  # made by `msgspec.structs.replace`, which calls nothing of ours
+            vars(self)["_given"] = _code(self)
+        return cast("Mapping[str, Given]", vars(self)["_given"])
+
+    # Copies
+
+    def copy_with_update(
+        self,
+        updates: Mapping[str, Any] | None = None,
+        set_defaults: Mapping[str, Any] | None = None,
+        restore_defaults: Iterable[str] | None = None,
+    ) -> Settings:
+        """A copy with other values; what is not set stays so.
+
+        Args:
+            updates: Values by dotted name, for example ``{"tasks.default_retries": 2}``.
+            set_defaults: The same, for those settings only that nobody has set.
+            restore_defaults: The dotted names of settings that are to have their default, whoever has set them.
+
+        Raises:
+            ConfigurationError: There is no such setting, or a value does not fit.
+        """
+        given = dict(self._given)
+        for name in [restore_defaults] if isinstance(restore_defaults, str) else restore_defaults or ():
+            kind_of(name)
+            given.pop(name, None)
+        for name, value in (set_defaults or {}).items():
+            converted = Given(convert(name, value, kind_of(name)), CODE)
+            given.setdefault(name, converted)
+        for name, value in (updates or {}).items():
+            given[name] = Given(convert(name, value, kind_of(name)), CODE)
+        return build_settings(given)
+
+    def with_obfuscated_secrets(self) -> Settings:
+        """A copy for display: the passwords in addresses are masked."""
+        if not secrets_of(self):
+            return self
+        given = {name: value._replace(value=self.value_of(name)) for name, value in self._given.items()}
+        masked = without_secrets(self, {name: each.value for name, each in given.items()})
+        return build_settings({name: each._replace(value=masked[name]) for name, each in given.items()})
+
+    # Other forms
+
+    def to_environment_variables(
+        self, include: Iterable[str] | None = None, exclude_unset: bool = False
+    ) -> dict[str, str]:
+        """Environment variables that give these settings again. Secrets are included.
+
+        Args:
+            include: The dotted names of those to give; all when omitted.
+            exclude_unset: Leave out what nobody has set.
+
+        Returns:
+            Texts by the names of variables. A setting that is None has no variable.
+
+        Raises:
+            ConfigurationError: There is no such setting.
+        """
+        variables: dict[str, str] = {}
+        for name in setting_kinds(Settings) if include is None else include:
+            value = self.value_of(name)
+            if value is not None and not (exclude_unset and name not in self._given):
+                variables[variable_of(name)] = to_text(value)
+        return variables
+
+    def hash_key(self) -> str:
+        """A text that is the same for equal settings, in every process, and otherwise another one."""
+        import hashlib  # on use: OpenSSL takes milliseconds to load
+
+        return hashlib.sha256(msgspec.json.encode(to_plain(self)), usedforsecurity=False).hexdigest()
+
+
+def kind_of(name: str) -> Any:
+    """The type of the setting with a dotted name.
+
+    Raises:
+        ConfigurationError: There is no such setting; the message says which one was probably meant.
+    """
+    kinds = setting_kinds(Settings)
+    if name not in kinds:
+        members = [each for each in kinds if each.startswith(f"{name}.")]
+        if members:
+            raise ConfigurationError(
+                f"{name!r} is a group of settings. Name one in it: {', '.join(members)}."
+            )
+        meant = suggestion(name, kinds) or f" Settings are: {', '.join(sorted(kinds))}."
+        raise ConfigurationError(f"There is no setting {name!r}.{meant}")
+    return kinds[name]
+
+
+def build_settings(given: Mapping[str, Given]) -> Settings:
+    """Settings from values that were set and have been converted.
+
+    Raises:
+        ConfigurationError: A value cannot work; the message says who has set it.
+    """
+    try:
+        settings: Settings = _made(Settings, nest({name: each.value for name, each in given.items()}))
+    except ConfigurationError:
+        for name, each in given.items():
+            try:
+                _made(Settings, nest({name: each.value}))
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{error}{each.source.sentence()}") from None
+        raise
+    vars(settings)["_given"] = dict(given)
+    return settings
+
+
+def _made(model: Any, tree: Mapping[str, Any]) -> Any:
+    """A model with other values than its defaults: made by the constructor, which checks them."""
+    values = dict(tree)
+    for name, default in zip(model.__struct_fields__, model.__struct_defaults__, strict=True):
+        if isinstance(default, msgspec.Struct) and name in values:
+            values[name] = _made(type(default), values[name])
+    return model(**values)
+
+
+def _remade(group: Any, **changes: Any) -> Any:
+    return type(group)(**{**msgspec.structs.asdict(group), **changes})
+
+
+def _code(settings: Settings) -> Mapping[str, Given]:
+    """What whoever called the class has probably passed."""
+    return {name: Given(value, CODE) for name, value in _differing(settings)}
+
+
+def _differing(model: msgspec.Struct, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values that are not the default, by dotted name."""
+    for name, default in zip(model.__struct_fields__, model.__struct_defaults__, strict=True):
+        value = getattr(model, name)
+        if isinstance(value, msgspec.Struct):
+            yield from _differing(value, f"{prefix}{name}.")
+        elif value != default:
+            yield prefix + name, value
+
+
+def _placed(name: str, path: Path, home: str) -> Path:
+    text = str(path)
+    return Path(text.replace(HOME, home)) if HOME in text else _expanded(name, path)
+
+
+def _expanded(name: str, path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigurationError(
+            f"{name} cannot be {str(path)!r}: the home directory that '~' stands for is not known."
+        ) from None

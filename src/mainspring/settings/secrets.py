@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 from urllib.parse import unquote
 
-from mainspring.settings.model import Settings
-from mainspring.settings.sources import to_plain
+import msgspec
+
+from mainspring.settings.values import to_plain
 
 __all__ = ["MASK", "Secrets", "secrets_of", "without_secrets"]
 
@@ -50,7 +51,7 @@ class Secrets:
         return text if self._pattern is None else self._pattern.sub(MASK, text)
 
 
-def secrets_of(settings: Settings) -> Secrets:
+def secrets_of(settings: msgspec.Struct) -> Secrets:
     """The secrets in settings. Cheap for the settings that were asked about last."""
     global _latest
     known, secrets = _latest
@@ -60,10 +61,10 @@ def secrets_of(settings: Settings) -> Secrets:
     return secrets
 
 
-_latest: tuple[Settings | None, Secrets | None] = (None, None)
+_latest: tuple[msgspec.Struct | None, Secrets | None] = (None, None)
 
 
-def without_secrets(settings: Settings, plain: Any) -> Any:
+def without_secrets(settings: msgspec.Struct, plain: Any) -> Any:
     """A copy of plain data, made of dicts, lists and texts, with the secrets of ``settings`` masked."""
     secrets = secrets_of(settings)
 

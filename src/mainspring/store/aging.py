@@ -19,6 +19,7 @@ __all__ = [
     "files",
     "places_elsewhere",
     "results_without_runs",
+    "unused_owners",
 ]
 
 
@@ -88,7 +89,7 @@ class AgingRows(Protocol):
         ...
 
     def delete_remains(self, before: int) -> None:
-        """Delete what is of no run and no use: processes that ended before a time, and lines and events from then."""
+        """Delete what is of no run: processes that ended before a time, and log lines and events from before it."""
         ...
 
 
@@ -120,14 +121,14 @@ _FILES = (
 _ELSEWHERE = (
     'SELECT data FROM states WHERE data IS NOT NULL AND NOT data LIKE \'{"storage_key":"history://%\''
 )
-_DROP_OWNERS = (
-    "DELETE FROM owners WHERE ended < ?"
+_UNUSED_OWNERS = (
+    "SELECT id FROM owners WHERE ended < ?"
     " AND id NOT IN (SELECT owner_id FROM flow_runs WHERE owner_id IS NOT NULL)"
     " AND id NOT IN (SELECT owner_id FROM task_runs WHERE owner_id IS NOT NULL)"
     " AND id NOT IN (SELECT owner_id FROM slots WHERE owner_id IS NOT NULL)"
     " AND id NOT IN (SELECT owner_id FROM locks WHERE owner_id IS NOT NULL)"
 )
-_DROP_EVENTS = "DELETE FROM events WHERE flow_run_id IS NULL AND task_run_id IS NULL AND occurred < ?"
+_DROP_EVENTS = "DELETE FROM events WHERE occurred < ? AND flow_run_id IS NULL AND task_run_id IS NULL"
 _DROP_LINES = "DELETE FROM logs WHERE flow_run_id IS NULL AND task_run_id IS NULL AND timestamp < ?"
 
 
@@ -171,8 +172,13 @@ def places_elsewhere(db: Cursor) -> list[str]:
     return [data for (data,) in db.execute(_ELSEWHERE).fetchall()]
 
 
-def delete_remains(db: Cursor, before: int) -> None:
-    """See `AgingRows.delete_remains`."""
-    db.execute(_DROP_OWNERS, (before,))
+def unused_owners(db: Cursor, before: int) -> list[int]:
+    """The processes that ended before a time and that no row names. None will: they write nothing any more."""
+    return [owner for (owner,) in db.execute(_UNUSED_OWNERS, (before,)).fetchall()]
+
+
+def delete_remains(db: Cursor, before: int, owners: Sequence[int]) -> None:
+    """See `AgingRows.delete_remains`; ``owners`` are the processes, found before, as that takes a look at all runs."""
+    db.executemany("DELETE FROM owners WHERE id = ?", [(owner,) for owner in owners])
     db.execute(_DROP_LINES, (before,))
     db.execute(_DROP_EVENTS, (before,))

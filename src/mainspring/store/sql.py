@@ -243,7 +243,7 @@ class SQLRunStore(EventLog, ABC):
 
     def delete_remains(self, before: int) -> None:
         """See `AgingRows.delete_remains`."""
-        self._change(aging.delete_remains, before)
+        self._change(aging.delete_remains, before, self._read(aging.unused_owners, before))
 
     # Life and death
 

@@ -8,6 +8,7 @@ This package needs the extra ``postgres`` and is loaded when such a store is ope
 ``schema``       recognising a database and bringing it up to date with ``migrations/*.sql``
 ``administration``  looking after a database as a whole
 ``bells``        waking other processes by NOTIFY
+``administration``  the database as a whole: what it is, bringing it up to date, vacuuming it
 """
 
 from mainspring.store.postgres.store import PostgresRunStore

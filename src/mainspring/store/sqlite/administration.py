@@ -9,7 +9,7 @@ from pathlib import Path
 from mainspring.exceptions import StoreMissing, StoreUnavailable
 from mainspring.store.describing import DatabaseDescription, Migration, Vacuuming
 from mainspring.store.sqlite import schema
-from mainspring.store.sqlite.connections import MEMORY, Database, primary_code, translated
+from mainspring.store.sqlite.connections import MEMORY, Database, primary_code, refuse_directory, translated
 
 __all__ = ["describe", "migrate", "vacuum"]
 
@@ -89,7 +89,8 @@ def _look(place: str) -> tuple[int | None, tuple[int, int]]:
     """The version of a database, None if it is not there or empty, and how many flow runs and task runs it has."""
     file = Path(place)
     try:
-        if not file.exists() or (file.is_file() and not file.stat().st_size):
+        refuse_directory(file)
+        if not file.exists() or not file.stat().st_size:
             return None, (0, 0)
         with closing(sqlite3.connect(place, timeout=_VACUUM_WAIT_SECONDS, isolation_level=None)) as db:
             version = schema.read_version(db, place)

@@ -11,7 +11,7 @@ from mainspring.exceptions import StoreCorrupt, StoreError, StoreMissing, StoreU
 from mainspring.store.protocol import Durability
 from mainspring.store.sqlite import schema
 
-__all__ = ["Database", "Link", "primary_code", "translated"]
+__all__ = ["Database", "Link", "primary_code", "refuse_directory", "translated"]
 
 BUSY_SECONDS = 30.0
 MEMORY = ":memory:"
@@ -84,10 +84,7 @@ class Database:
     def _check_path(self, create: bool) -> None:
         path = Path(self.path)
         try:
-            if path.is_dir():
-                raise StoreUnavailable(
-                    f"The run store {path} is a directory. Set MAINSPRING_DATABASE_URL to a file."
-                )
+            refuse_directory(path)
             if not create and (not path.exists() or not path.stat().st_size):
                 raise StoreMissing(
                     f"There is no run store at {path}. It is made by the first run; if yours is"
@@ -184,6 +181,17 @@ class Link:
         _abandoned_cursors.append(self._cursor)
         self.db = self._cursor = None
         self.lock = threading.Lock()
+
+
+def refuse_directory(path: Path) -> None:
+    """Say so if a directory is where a database is to be.
+
+    Raises:
+        StoreUnavailable: It is one.
+        OSError: That cannot be found out.
+    """
+    if path.is_dir():
+        raise StoreUnavailable(f"The run store {path} is a directory. Set MAINSPRING_DATABASE_URL to a file.")
 
 
 def primary_code(error: sqlite3.Error) -> int:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mainspring.settings import Settings
 from mainspring.settings.secrets import MASK, Secrets, secrets_of, without_secrets
-from mainspring.settings.sources import to_plain
+from mainspring.settings.values import to_plain
 
 URL = "postgresql+psycopg://ada:lovelace1815@db.example:5432/runs"
 
