@@ -64,7 +64,7 @@ class SQLRunStore(EventLog, ABC):
         losses: What this process has lost because others took it for dead.
         lease_seconds: As given.
         has_settled: Dead owners were settled here; for whoever looks after their hooks, who sets it back.
-        on_holding: Called when slots, a lock or a place in a queue were taken: the lease has to be renewed from then on.
+        on_holding: Called when slots, a lock or a place in a queue were taken: from then on there is a lease to renew.
         look_seconds: How often a process may look at what others have asked of it.
         bell: Wakes those who wait in other processes.
     """
