@@ -118,7 +118,9 @@ class Place:
             return program.end()
 
     @contextmanager
-    def start_all(self, programs: Iterable[tuple[tuple[object, ...], dict[str, str]]]) -> Generator[list[Program]]:
+    def start_all(
+        self, programs: Iterable[tuple[tuple[object, ...], dict[str, str]]]
+    ) -> Generator[list[Program]]:
         """Run several programs at the same time: `start` for each of these arguments."""
         with ExitStack() as stack:
             yield [

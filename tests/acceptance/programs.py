@@ -213,7 +213,10 @@ def tags(count: str) -> None:
 
 def impatient(timeout: str, retries: str) -> None:
     """Take slots of the limit, but do not wait for them for ever."""
-    options = {"timeout_seconds": float(timeout) if timeout else None, "max_retries": int(retries) if retries else None}
+    options = {
+        "timeout_seconds": float(timeout) if timeout else None,
+        "max_retries": int(retries) if retries else None,
+    }
     told("ready")
     try:
         with concurrency(SHARED, **options):  # type: ignore[arg-type]

@@ -58,7 +58,9 @@ def test_nobody_polls(database: str, processes: int) -> None:
     threads = 60 // processes
     seen = measure(database, processes, threads, QUIET_SECONDS)
     assert len(seen.seconds) == seen.waiters
-    assert seen.statements / processes < 2 * threads + 60  # the 60 are of the process: its lease, deaths, lost rings
+    assert (
+        seen.statements / processes < 2 * threads + 60
+    )  # the 60 are of the process: its lease, deaths, lost rings
 
 
 @pytest.mark.contract("CC-44")

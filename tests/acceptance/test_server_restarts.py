@@ -24,9 +24,7 @@ UNFINISHED = (
     "SELECT (SELECT count(*) FROM flow_runs WHERE state_name <> 'Completed'),"
     " (SELECT count(*) FROM task_runs WHERE state_name <> 'Completed'), (SELECT count(*) FROM slots)"
 )
-TASKS = (
-    "SELECT f.id, count(*) FROM flow_runs AS f JOIN task_runs AS t ON t.flow_run_id = f.id GROUP BY f.id"
-)
+TASKS = "SELECT f.id, count(*) FROM flow_runs AS f JOIN task_runs AS t ON t.flow_run_id = f.id GROUP BY f.id"
 POSITIONS = (  # of states that are not there once each
     "SELECT run_id FROM states GROUP BY run_id HAVING count(*) <> max(position) OR min(position) <> 1"
     " OR sum(CASE WHEN name = 'Completed' THEN 1 ELSE 0 END) <> 1"
@@ -47,8 +45,10 @@ def wait_for_progress(place: Place) -> None:
     """Return when every process has ended flows from now on."""
     before = flows_done(place)
     until(
-        lambda: len(after := flows_done(place)) == PROCESSES
-        and all(count >= before[pid] + 2 for pid, count in after.items()),
+        lambda: (
+            len(after := flows_done(place)) == PROCESSES
+            and all(count >= before[pid] + 2 for pid, count in after.items())
+        ),
         "progress of all processes",
     )
 

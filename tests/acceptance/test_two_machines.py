@@ -74,8 +74,12 @@ def test_waiting_for_longer_than_a_lease(place: Place) -> None:
         with place.start("watch", **B) as other:
             other.facts("begun")
             (began,) = place.rows("SELECT max(lease_expires) FROM owners WHERE host = 'machine-a'")
-            until(lambda: time.time() * 1e6 > began[0] + 2_000_000, "the end of all leases that began by then")
-            assert place.rows("SELECT count(*) FROM owners WHERE ended IS NOT NULL AND host = 'machine-a'") == [(0,)]
+            until(
+                lambda: time.time() * 1e6 > began[0] + 2_000_000, "the end of all leases that began by then"
+            )
+            assert place.rows(
+                "SELECT count(*) FROM owners WHERE ended IS NOT NULL AND host = 'machine-a'"
+            ) == [(0,)]
             holder.end()
             waiter.facts("inside")
             waiter.end()
@@ -115,7 +119,10 @@ def test_crashed_run_is_resumed_on_the_other(place: Place) -> None:
         (run_id,) = first.facts("begun")
         assert "is not over" in place.run("resume", run_id, **B)[-1]  # while it goes on, nobody else may
         first.kill()
-    until(lambda: place.run("impatient", 0, "", **B) and place.rows(FLOW_RUNS) == [("harvest", "Crashed")], "the death")
+    until(
+        lambda: place.run("impatient", 0, "", **B) and place.rows(FLOW_RUNS) == [("harvest", "Crashed")],
+        "the death",
+    )
     assert place.run("resume", run_id, **B)[-1] == "value 150"
     assert place.rows(FLOW_RUNS) == [("harvest", "Completed")]
     expected = {str(row): 1 for row in range(1, 6)}

@@ -114,7 +114,9 @@ class Work:
     def step(self) -> None:
         """Do one thing, whichever comes up."""
         self._number += 1
-        (work,) = self._dice.choices([self._hold, self._lock, self._go_on, self._run, self._run_tagged], [5, 2, 1, 2, 2])
+        (work,) = self._dice.choices(
+            [self._hold, self._lock, self._go_on, self._run, self._run_tagged], [5, 2, 1, 2, 2]
+        )
         work()
 
     def _hold(self) -> None:
@@ -289,7 +291,15 @@ def main() -> int:
                 f"{seen.tasks / seen.seconds:,.0f}",
             ]
         )
-    head = ["database", "slots taken per second", "wait, median", "99 %", "by each process", "locks per s", "tasks per s"]
+    head = [
+        "database",
+        "slots taken per second",
+        "wait, median",
+        "99 %",
+        "by each process",
+        "locks per s",
+        "tasks per s",
+    ]
     text = table(head, rows)
     print(f"{text}\n\n{chr(10).join(problems) or 'nothing lost, no limit exceeded'}")
     if options.page is not None and not problems:

@@ -224,6 +224,7 @@ def test_vacuum_before_the_first_run(mainspring_home: Path) -> None:
         (" 1 D 30m ", 24.5),
         ("0.5h", 0.5),
         ("0s", 0),
+        ("360ms", 0.0001),
     ],
 )
 def test_durations(text: str, hours: float) -> None:

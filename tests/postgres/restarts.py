@@ -52,7 +52,9 @@ class OwnServer:
         while True:
             try:
                 self._server.ensure_postgres_running()
-            except subprocess.SubprocessError:  # processes of the server that was killed are still ending, say
+            except (
+                subprocess.SubprocessError
+            ):  # processes of the server that was killed are still ending, say
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.1)

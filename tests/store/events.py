@@ -177,6 +177,28 @@ class EventRowsConformance:
         assert read(store) == [event]
         assert store.take_slots(SlotRequest(new_id(), ["db"], 1, MINUTE), NOON, None).granted
 
+    def test_deleted_with_its_run(self, store: RunStore) -> None:
+        """What happened in a run goes with it, and what happened elsewhere stays."""
+        flow_run, task_run, other = (
+            finished_flow_run(store),
+            finished_task_run(store),
+            finished_task_run(store),
+        )
+        inside = finished_task_run(store, flow_run)
+        rows = [row(_about(run)) for run in (flow_run, inside, task_run, other)]
+        store.write([], events=[*rows, row(made())])
+        assert store.delete_runs([flow_run.key, task_run.key]) > 0
+        left = read(store, EventFilter(prefixes=["shop."]))
+        assert names(left) == ["shop.ordered", "shop.inside"]
+        assert left[1].related[0].id == f"mainspring.task-run.{to_uuid(other.key)}"
+
+    def test_deleted_when_it_is_old(self, store: RunStore) -> None:
+        """What happened outside of runs goes by its age."""
+        run = finished_task_run(store)
+        store.write([], events=[row(made("shop.a")), row(made("shop.b", NOON + 1)), row(_about(run))])
+        store.delete_remains(NOON + 1)
+        assert names(read(store, EventFilter(prefixes=["shop."]))) == ["shop.b", "shop.inside"]
+
     # Following
 
     def test_told_in_the_order_of_commits(self, store: RunStore) -> None:

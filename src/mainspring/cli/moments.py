@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta
 
 import typer
 
-__all__ = ["parse_moment"]
+from mainspring.cli.durations import LONGEST, read_duration
 
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
-_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+__all__ = ["parse_moment"]
 
 
 def parse_moment(text: str) -> datetime | timedelta:
@@ -19,10 +17,10 @@ def parse_moment(text: str) -> datetime | timedelta:
     Raises:
         typer.BadParameter: It is none of these.
     """
-    ago = _AGO.fullmatch(text.strip())
+    ago = read_duration(text)
+    if ago is not None and ago <= LONGEST:
+        return ago
     try:
-        if ago is not None:
-            return timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])
         return datetime.fromisoformat(text.strip()).astimezone()
     except (ValueError, OverflowError):
         raise typer.BadParameter(

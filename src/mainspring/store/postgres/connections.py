@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 from weakref import WeakSet
 
 import psycopg
@@ -159,19 +159,17 @@ class Connections:
                 self._changed.wait(_LOOK_SECONDS)
             place = _Place()
             self._all.add(place)
-        connection: Connection | None = None
         try:
             connection = self.connect()
-        finally:
+        except BaseException:
             with self._changed:
                 self._all.discard(place)
-                if connection is None:
-                    self._changed.notify()
-                else:
-                    self._all.add(connection)
-        return cast(
-            Connection, connection
-        )  # which one type checker knows without being told, and another does not
+                self._changed.notify()
+            raise
+        with self._changed:
+            self._all.discard(place)
+            self._all.add(connection)
+        return connection
 
     def _give_back(self, connection: Connection) -> None:
         is_usable = (
