@@ -174,6 +174,15 @@ def stopped() -> int:
 
 
 @flow
+def restless() -> None:
+    """Write all the time, with a slot in hand."""
+    with concurrency(SHARED):
+        told("begun")
+        while True:
+            short(0)
+
+
+@flow
 def next_one() -> int:
     return short(3)
 
@@ -263,6 +272,7 @@ PROGRAMS = {
     "load": load,
     "lock": lock,
     "nightly": run_nightly,
+    "restless": restless,
     "resume": resume,
     "stopped": run_stopped,
     "tags": tags,

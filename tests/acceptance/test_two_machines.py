@@ -32,6 +32,7 @@ ENDED_EARLY = (
     "SELECT count(*), sum(CASE WHEN ended < lease_expires THEN 1 ELSE 0 END) FROM owners"
     " WHERE ended_by IS NOT NULL AND host = 'machine-a'"
 )
+IN_TRANSACTION = "SELECT count(*) FROM pg_stat_activity WHERE application_name = ? AND xact_start IS NOT NULL"
 FLOW_RUNS = "SELECT flow_name, state_name FROM flow_runs ORDER BY flow_name"
 OF_RUNS = {
     "states": "SELECT * FROM states ORDER BY run_id, position",
@@ -186,3 +187,24 @@ def test_machine_that_was_stopped_past_its_lease(place: Place) -> None:
         assert place.rows(HOSTS_OF_LOCKS) == [("machine-b",)]
         holder.end()
         locker.end()
+
+
+def test_machine_that_was_stopped_in_a_transaction(place: Place) -> None:
+    """A machine that stands still in the middle of a transaction is dead after its lease as any other."""
+    with place.start("restless", **A) as program:
+        program.facts("begun")
+
+        def is_stopped_in_transaction() -> bool:
+            os.kill(program.pid, signal.SIGSTOP)
+            time.sleep(0.05)  # for the server to notice that nothing comes
+            if place.rows(IN_TRANSACTION, f"mainspring {program.pid}") != [(0,)]:
+                return True
+            os.kill(program.pid, signal.SIGCONT)
+            time.sleep(0.01)
+            return False
+
+        until(is_stopped_in_transaction, "the middle of a transaction")
+        with place.start("hold", 1, **B) as holder:
+            until(lambda: place.rows(HOSTS_OF_SLOTS) == [("machine-b",)], "the end of the lease")
+            holder.facts("inside")
+            holder.end()
