@@ -13,8 +13,8 @@ from mainspring.store.results import (
     StagedStep,
     Withdrawal,
 )
-from mainspring.store.rows import Row, tidied
-from mainspring.store.statements import Cursor
+from mainspring.store.sql.rows import Row, tidied
+from mainspring.store.sql.statements import Cursor
 
 __all__ = [
     "abandon_files",
