@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,7 +180,7 @@ def measure(kind: str, processes: int, threads: int, quiet_seconds: float) -> Ha
             times += json.loads(program.end(300)[-1].removeprefix("times "))
         times.sort()
         assert len(times) == waiters + 1
-        gaps = [(after[0] - before[1]) / 1e9 for before, after in zip(times, times[1:], strict=False)]
+        gaps = [(after[0] - before[1]) / 1e9 for before, after in pairwise(times)]
         return Handovers(gaps, waiters, sum(counts) / passed)
 
 

@@ -35,7 +35,7 @@ def place(database: str) -> Iterator[Place]:
 
 
 def most_held(lines: list[str]) -> int:
-    """The most slots that were held at a time; who is about to die may have had one, and counts as without from then."""
+    """The most slots that were held at a time; who is about to die counts as without from then."""
     held: Counter[str] = Counter()
     dead: set[str] = set()
     most = 0
@@ -52,7 +52,7 @@ def most_held(lines: list[str]) -> int:
 
 @pytest.mark.contract("CC-27", "CC-44")
 def test_tag_limits_while_others_die(place: Place) -> None:
-    """Tasks with a limited tag are never too many at a time over all processes, and all of them end, though some die."""
+    """Tasks with a limited tag are never too many at a time over all processes; all of them end, though some die."""
     dice = random.Random()
     with ExitStack() as stack:
         survivors = [stack.enter_context(place.start("tags", TASKS)) for _ in range(2)]

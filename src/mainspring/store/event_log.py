@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Concatenate, ParamSpec, TypeVar
+from collections.abc import Sequence
+from typing import ParamSpec, TypeVar
 
-from mainspring.clock import Clock
 from mainspring.events.records import Event
 from mainspring.exceptions import StoreError
 from mainspring.logging import get_logger
 from mainspring.store import event_rows
-from mainspring.store.bells import EVENTS, Bell
+from mainspring.store.bells import EVENTS
 from mainspring.store.events import EventFilter, EventKey, Follower
-from mainspring.store.requests import Requests
-from mainspring.store.statements import Cursor
+from mainspring.store.transacting import Transactions
 
 __all__ = ["EventLog"]
 
@@ -31,30 +28,12 @@ T = TypeVar("T")
 _logger = get_logger("store")
 
 
-class EventLog(Requests):
+class EventLog(Transactions):
     """`EventRows`, for whoever has connections."""
 
-    bell: Bell
-    _clock: Clock
     _look_at = 0.0
     _ring_at = 0.0
     _followers: tuple[str, ...] = ()
-
-    @abstractmethod
-    def _change(self, work: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call ``work`` with a cursor and the arguments in one transaction, in nobody's name.
-
-        Raises:
-            StoreError: The database has refused; nothing was changed.
-        """
-
-    @abstractmethod
-    def _fetch(self, query: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`_read`, for what is asked for at every turn and should cost little where it is asked by a writer."""
-
-    @abstractmethod
-    def _own_key(self) -> str:
-        """The key of the owner that this process is."""
 
     def read_event_keys(
         self, where: EventFilter, after: EventKey | None = None, limit: int = 1_000, newest: bool = False

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from mainspring.store import cancellations, waiting
-from mainspring.store.bells import ANSWERS, Bell
+from mainspring.store.bells import ANSWERS
 from mainspring.store.cancellations import CancellationRequest
-from mainspring.store.owners import Owner
 from mainspring.store.pauses import Holder, PauseRecord, SuspensionRequest
-from mainspring.store.statements import Cursor
+from mainspring.store.transacting import Transactions
 
 __all__ = ["Requests"]
 
@@ -19,31 +16,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Requests(ABC):
+class Requests(Transactions):
     """`PauseRows` and `CancellationRows`, for whoever has connections."""
-
-    bell: Bell
-    _owner: Owner | None
-
-    @abstractmethod
-    def _transact(
-        self, work: Callable[Concatenate[Cursor, int | None, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Call ``work`` with a cursor, this process as the owner, and the arguments, in one transaction.
-
-        Raises:
-            OwnershipLost: This process counts as dead since it wrote last. Nothing was written; from now on it writes
-                as somebody new, and `losses` say what it must not write.
-            StoreError: The database has refused; nothing was written.
-        """
-
-    @abstractmethod
-    def _read(self, query: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call ``query`` with a cursor that does not write, and the arguments.
-
-        Raises:
-            StoreError: The database cannot be read.
-        """
 
     # Pauses
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Concatenate, NoReturn, ParamSpec, TypeVar
@@ -11,15 +11,12 @@ from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 from mainspring import clock
 from mainspring.exceptions import OwnershipLost, StoreError
 from mainspring.filters import LogFilter, LogSort
-from mainspring.locking.processes import boot_id
 from mainspring.runs import FlowRun, RecordedFlow, Resumption, TaskRun
 from mainspring.states import State
 from mainspring.store import aging, amending, deleting, event_rows, keeping, locks, queries, slots
 from mainspring.store.aging import Ended, OldResult
-from mainspring.store.bells import LOCKS, SLOTS, Bell
-from mainspring.store.event_log import EventLog
+from mainspring.store.bells import LOCKS, SLOTS
 from mainspring.store.events import StoredEvent
-from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.losses import Loss, Losses
 from mainspring.store.owners import Identity, Owner, holding_dead, suspects
 from mainspring.store.protocol import (
@@ -27,14 +24,15 @@ from mainspring.store.protocol import (
     CacheKey,
     Change,
     FlowQuery,
-    HeldLock,
     LogEntry,
     RunFilter,
 )
 from mainspring.store.reading import StoredResults
-from mainspring.store.results import CrashHooks, KeptResult, Leftovers, Settlement
+from mainspring.store.requests import Requests
+from mainspring.store.results import CrashHooks, KeptResult
+from mainspring.store.retention import Retention
 from mainspring.store.settling import settle
-from mainspring.store.slots import release_some
+from mainspring.store.sharing import Sharing
 from mainspring.store.statements import Cursor
 from mainspring.store.writing import Writing, write_cache_keys, write_changes, write_logs
 
@@ -51,7 +49,7 @@ class RowExists(StoreError):  # noqa: N818 - names a situation
     """A row that was to be inserted is there already, or something else is not as it was taken for granted."""
 
 
-class SQLRunStore(EventLog, ABC):
+class SQLRunStore(Requests, Sharing, Retention):
     """What the run stores in databases have in common. Safe to use from any thread.
 
     Args:
@@ -64,14 +62,12 @@ class SQLRunStore(EventLog, ABC):
         losses: What this process has lost because others took it for dead.
         lease_seconds: As given.
         has_settled: Dead owners were settled here; for whoever looks after their hooks, who sets it back.
-        on_holding: Called when slots, a lock or a place in a queue were taken: the lease has to be renewed from then on.
+        on_holding: Called when slots, a lock or a place in a queue were taken: from then on there is a lease to renew.
         look_seconds: How often a process may look at what others have asked of it.
         bell: Wakes those who wait in other processes.
     """
 
     look_seconds = 0.1
-
-    bell: Bell
 
     _refuses_late = False
     """Whether the database can end a transaction that brings a result which comes too late."""
@@ -308,165 +304,6 @@ class SQLRunStore(EventLog, ABC):
         """See `RunStore.claim_crash_hooks`."""
         return self._transact(_claim_crash_hooks, run_key)
 
-    # Limits
-
-    def write_limit(
-        self, name: str, limit: int, active: bool, slot_decay_per_second: float
-    ) -> ConcurrencyLimit:
-        """See `LimitStore.write_limit`."""
-        now = clock.current().now()
-        written = self._transact(slots.write_limit, name, limit, active, slot_decay_per_second, now)
-        self.bell.ring(SLOTS, name)
-        return written
-
-    def add_limit(
-        self, name: str, limit: int, active: bool, slot_decay_per_second: float
-    ) -> ConcurrencyLimit | None:
-        """See `LimitStore.add_limit`."""
-        now = clock.current().now()
-        added = self._transact(slots.add_limit, name, limit, active, slot_decay_per_second, now)
-        self.bell.ring(SLOTS, name)
-        return added
-
-    def change_limit(self, name: str, change: LimitChange) -> ConcurrencyLimit | None:
-        """See `LimitStore.change_limit`."""
-        changed = self._transact(slots.change_limit, name, change, clock.current().now())
-        for each in {name, change.name or name}:
-            self.bell.ring(SLOTS, each)
-        return changed
-
-    def read_limits(self, names: Sequence[str] | None = None) -> list[ConcurrencyLimit]:
-        """See `LimitStore.read_limits`."""
-        return self._read(slots.read_limits, names, clock.current().now())
-
-    def read_slot_holders(self, name: str) -> list[SlotHolder]:
-        """See `LimitStore.read_slot_holders`."""
-        return self._read(slots.read_holders, name, clock.current().now())
-
-    def delete_limit(self, name: str) -> bool:
-        """See `LimitStore.delete_limit`."""
-        is_deleted = self._transact(slots.delete_limit, name)
-        self.bell.ring(SLOTS, name)
-        return is_deleted
-
-    def take_slots(self, request: SlotRequest, now: int, wait_until: int | None) -> SlotAnswer:
-        """See `LimitStore.take_slots`."""
-        answer = self._transact(_take_slots, self.losses, request, now, wait_until)
-        self._ring_for_slots(answer.next_waiters)
-        has_place = wait_until is not None and answer.refusal is None
-        if (answer.granted or has_place) and self.on_holding is not None:
-            self.on_holding()
-        return answer
-
-    def may_take_slots(self, request: SlotRequest, now: int) -> bool:
-        """See `LimitStore.may_take_slots`."""
-        return self._read(slots.may_take, request, now)
-
-    def read_rivals(self, names: Sequence[str]) -> list[int]:
-        """See `LimitStore.read_rivals`."""
-        boot = boot_id()
-        return [] if boot is None or not names else self._read(slots.rivals, names, self._identity.host, boot)
-
-    def renew_slots(self, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:
-        """See `LimitStore.renew_slots`."""
-        return self._transact(slots.renew, leases)
-
-    def release_slots(
-        self,
-        lease_key: bytes,
-        now: int,
-        occupancy_seconds: float | None,
-        events: Sequence[StoredEvent] = (),
-    ) -> bool:
-        """See `LimitStore.release_slots`."""
-        is_released, waiters = self._transact(
-            _release_slots, lease_key, now, occupancy_seconds, events, self._clock.now()
-        )
-        self._ring_for_slots(waiters)
-        if events:
-            self._wake_followers()
-        return is_released
-
-    def release_some_slots(
-        self, names: Sequence[str], slots: int, holder_type: str, now: int, occupancy_seconds: float
-    ) -> list[ConcurrencyLimit]:
-        """See `LimitStore.release_some_slots`."""
-        limits, waiters = self._transact(release_some, names, slots, holder_type, now, occupancy_seconds)
-        self._ring_for_slots(waiters)
-        return limits
-
-    def _ring_for_slots(self, owners: dict[str, str]) -> None:
-        ours = None if self._owner is None else self._owner.key
-        for name, key in owners.items():
-            if key != ours:  # who waits here is woken by whoever gives back
-                self.bell.ring(SLOTS, name, [key])
-
-    # Locks
-
-    def take_lock(self, key: str, holder: str, now: int, expires: int | None) -> HeldLock | None:
-        """See `RunStore.take_lock`."""
-        held = self._transact(_take_lock, self.losses, key, holder, now, expires)
-        if held is None and self.on_holding is not None:
-            self.on_holding()
-        return held
-
-    def release_lock(self, key: str, holder: str, now: int) -> bool:
-        """See `RunStore.release_lock`."""
-        is_released = self._transact(locks.release, key, holder, now)
-        if is_released:
-            self.bell.ring(LOCKS, key)
-        return is_released
-
-    def read_lock(self, key: str, now: int) -> HeldLock | None:
-        """See `RunStore.read_lock`."""
-        owner = self._owner
-        return self._read(locks.read, key, now, None if owner is None else owner.id)
-
-    # Results and transactions
-
-    def read_result(self, key: str) -> KeptResult | None:
-        """See `ResultRows.read_result`."""
-        return self._fetch(keeping.read_result, key)
-
-    def delete_result(self, key: str) -> bool:
-        """See `ResultRows.delete_result`."""
-        return self._transact(keeping.delete_result, key)
-
-    def open_settlement(self, settlement: Settlement, run_keys: Sequence[bytes]) -> bool:
-        """See `ResultRows.open_settlement`."""
-        return self._transact(keeping.open_settlement, settlement, run_keys)
-
-    def advance_settlement(self, key: bytes, begun: int) -> bool:
-        """See `ResultRows.advance_settlement`."""
-        return self._transact(keeping.advance_settlement, key, begun)
-
-    def claim_settlement(self, key: bytes, new_key: bytes) -> bool:
-        """See `ResultRows.claim_settlement`."""
-        return self._transact(keeping.claim_settlement, key, new_key)
-
-    def close_settlement(
-        self,
-        key: bytes | None,
-        publish: Sequence[bytes] = (),
-        drop: Sequence[bytes] = (),
-        results: Sequence[KeptResult] = (),
-    ) -> bool:
-        """See `ResultRows.close_settlement`."""
-        now = clock.current().now()
-        return self._transact(keeping.close_settlement, key, publish, drop, results, now)
-
-    def read_leftovers(self, root_key: bytes) -> Leftovers:
-        """See `ResultRows.read_leftovers`."""
-        return self._read(keeping.read_leftovers, root_key)
-
-    def read_unused_files(self) -> list[str]:
-        """See `ResultRows.read_unused_files`."""
-        return self._read(keeping.read_unused_files)
-
-    def forget_unused_files(self, files: Sequence[str]) -> None:
-        """See `ResultRows.forget_unused_files`."""
-        self._transact(keeping.forget_unused_files, files)
-
     # Reading
 
     def read_flow_runs(self, where: RunFilter) -> list[FlowRun]:
@@ -561,47 +398,6 @@ def _write_history(
     if events:
         event_rows.write_events(db, events, now, tidy)
     return [*lost, *refused] if lost else refused
-
-
-def _take_slots(
-    db: Cursor,
-    owner: int | None,
-    losses: Losses,
-    request: SlotRequest,
-    now: int,
-    wait_until: int | None,
-) -> SlotAnswer:
-    if losses.any:
-        losses.check("A request for slots", [request.holder[1] if request.holder else None])
-    return slots.take(db, owner, request, now, wait_until)
-
-
-def _release_slots(
-    db: Cursor,
-    owner: int | None,
-    lease_key: bytes,
-    given_back: int,
-    occupancy_seconds: float | None,
-    events: Sequence[StoredEvent],
-    now: int,
-) -> tuple[bool, dict[str, str]]:
-    if events:
-        event_rows.write_events(db, events, now, tidy=True)
-    return slots.release(db, owner, lease_key, given_back, occupancy_seconds)
-
-
-def _take_lock(
-    db: Cursor,
-    owner: int | None,
-    losses: Losses,
-    key: str,
-    holder: str,
-    now: int,
-    expires: int | None,
-) -> HeldLock | None:
-    if losses.any:
-        losses.check(f"The lock on {key!r}")
-    return locks.take(db, owner, key, holder, now, expires)
 
 
 def _do_nothing(_: Cursor, __: int | None) -> None:

@@ -1,0 +1,181 @@
+"""The part of a store in a database that is about what runs share: concurrency limits and locks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mainspring import clock
+from mainspring.locking.processes import boot_id
+from mainspring.store import event_rows, locks, slots
+from mainspring.store.bells import LOCKS, SLOTS
+from mainspring.store.event_log import EventLog
+from mainspring.store.events import StoredEvent
+from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
+from mainspring.store.losses import Losses
+from mainspring.store.protocol import HeldLock
+from mainspring.store.slots import release_some
+from mainspring.store.statements import Cursor
+
+__all__ = ["Sharing"]
+
+
+class Sharing(EventLog):
+    """`LimitStore`, and the locks of `RunStore`, for whoever has connections. What happens to slots is an event."""
+
+    # Limits
+
+    def write_limit(
+        self, name: str, limit: int, active: bool, slot_decay_per_second: float
+    ) -> ConcurrencyLimit:
+        """See `LimitStore.write_limit`."""
+        now = clock.current().now()
+        written = self._transact(slots.write_limit, name, limit, active, slot_decay_per_second, now)
+        self.bell.ring(SLOTS, name)
+        return written
+
+    def add_limit(
+        self, name: str, limit: int, active: bool, slot_decay_per_second: float
+    ) -> ConcurrencyLimit | None:
+        """See `LimitStore.add_limit`."""
+        now = clock.current().now()
+        added = self._transact(slots.add_limit, name, limit, active, slot_decay_per_second, now)
+        self.bell.ring(SLOTS, name)
+        return added
+
+    def change_limit(self, name: str, change: LimitChange) -> ConcurrencyLimit | None:
+        """See `LimitStore.change_limit`."""
+        changed = self._transact(slots.change_limit, name, change, clock.current().now())
+        for each in {name, change.name or name}:
+            self.bell.ring(SLOTS, each)
+        return changed
+
+    def read_limits(self, names: Sequence[str] | None = None) -> list[ConcurrencyLimit]:
+        """See `LimitStore.read_limits`."""
+        return self._read(slots.read_limits, names, clock.current().now())
+
+    def read_slot_holders(self, name: str) -> list[SlotHolder]:
+        """See `LimitStore.read_slot_holders`."""
+        return self._read(slots.read_holders, name, clock.current().now())
+
+    def delete_limit(self, name: str) -> bool:
+        """See `LimitStore.delete_limit`."""
+        is_deleted = self._transact(slots.delete_limit, name)
+        self.bell.ring(SLOTS, name)
+        return is_deleted
+
+    def take_slots(self, request: SlotRequest, now: int, wait_until: int | None) -> SlotAnswer:
+        """See `LimitStore.take_slots`."""
+        answer = self._transact(_take_slots, self.losses, request, now, wait_until)
+        self._ring_for_slots(answer.next_waiters)
+        has_place = wait_until is not None and answer.refusal is None
+        if (answer.granted or has_place) and self.on_holding is not None:
+            self.on_holding()
+        return answer
+
+    def may_take_slots(self, request: SlotRequest, now: int) -> bool:
+        """See `LimitStore.may_take_slots`."""
+        return self._read(slots.may_take, request, now)
+
+    def read_rivals(self, names: Sequence[str]) -> list[int]:
+        """See `LimitStore.read_rivals`."""
+        boot = boot_id()
+        return [] if boot is None or not names else self._read(slots.rivals, names, self._identity.host, boot)
+
+    def renew_slots(self, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:
+        """See `LimitStore.renew_slots`."""
+        return self._transact(slots.renew, leases)
+
+    def release_slots(
+        self,
+        lease_key: bytes,
+        now: int,
+        occupancy_seconds: float | None,
+        events: Sequence[StoredEvent] = (),
+    ) -> bool:
+        """See `LimitStore.release_slots`."""
+        is_released, waiters = self._transact(
+            _release_slots, lease_key, now, occupancy_seconds, events, self._clock.now()
+        )
+        self._ring_for_slots(waiters)
+        if events:
+            self._wake_followers()
+        return is_released
+
+    def release_some_slots(
+        self, names: Sequence[str], slots: int, holder_type: str, now: int, occupancy_seconds: float
+    ) -> list[ConcurrencyLimit]:
+        """See `LimitStore.release_some_slots`."""
+        limits, waiters = self._transact(release_some, names, slots, holder_type, now, occupancy_seconds)
+        self._ring_for_slots(waiters)
+        return limits
+
+    def _ring_for_slots(self, owners: dict[str, str]) -> None:
+        ours = None if self._owner is None else self._owner.key
+        for name, key in owners.items():
+            if key != ours:  # who waits here is woken by whoever gives back
+                self.bell.ring(SLOTS, name, [key])
+
+    # Locks
+
+    def take_lock(self, key: str, holder: str, now: int, expires: int | None) -> HeldLock | None:
+        """See `RunStore.take_lock`."""
+        held = self._transact(_take_lock, self.losses, key, holder, now, expires)
+        if held is None and self.on_holding is not None:
+            self.on_holding()
+        return held
+
+    def release_lock(self, key: str, holder: str, now: int) -> bool:
+        """See `RunStore.release_lock`."""
+        is_released = self._transact(locks.release, key, holder, now)
+        if is_released:
+            self.bell.ring(LOCKS, key)
+        return is_released
+
+    def read_lock(self, key: str, now: int) -> HeldLock | None:
+        """See `RunStore.read_lock`."""
+        owner = self._owner
+        return self._read(locks.read, key, now, None if owner is None else owner.id)
+
+
+# What is lost is asked for inside of the transaction: another thread may find out until it begins.
+
+
+def _take_slots(
+    db: Cursor,
+    owner: int | None,
+    losses: Losses,
+    request: SlotRequest,
+    now: int,
+    wait_until: int | None,
+) -> SlotAnswer:
+    if losses.any:
+        losses.check("A request for slots", [request.holder[1] if request.holder else None])
+    return slots.take(db, owner, request, now, wait_until)
+
+
+def _release_slots(
+    db: Cursor,
+    owner: int | None,
+    lease_key: bytes,
+    given_back: int,
+    occupancy_seconds: float | None,
+    events: Sequence[StoredEvent],
+    now: int,
+) -> tuple[bool, dict[str, str]]:
+    if events:
+        event_rows.write_events(db, events, now, tidy=True)
+    return slots.release(db, owner, lease_key, given_back, occupancy_seconds)
+
+
+def _take_lock(
+    db: Cursor,
+    owner: int | None,
+    losses: Losses,
+    key: str,
+    holder: str,
+    now: int,
+    expires: int | None,
+) -> HeldLock | None:
+    if losses.any:
+        losses.check(f"The lock on {key!r}")
+    return locks.take(db, owner, key, holder, now, expires)
