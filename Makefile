@@ -16,7 +16,7 @@ PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: bench bench-limits bench-peers check clean constraints demo docs format help test test-oldest
+.PHONY: bench bench-handover bench-limits bench-peers bench-writers check clean constraints demo docs format help test test-oldest
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ bench: $(VENV)/.test $(VENV)/.demo ## measure what mainspring costs (BENCH_ARGS=
 
 bench-limits: $(VENV)/.test ## measure how soon calls that block are settled, and keep it in the documentation
 	@$(BIN)/python -m tests.acceptance.timeout_matrix --page docs/explanation/timeouts.md
+
+bench-writers: $(VENV)/.test ## let 16 processes hammer one store for 30 seconds each, and keep what they do in the documentation
+	@$(BIN)/python -m tests.acceptance.writers --seconds 30 --processes 16 --page docs/explanation/many-machines.md
+
+bench-handover: $(VENV)/.test ## measure how soon slots go from one to the next, and keep it in the documentation
+	@$(BIN)/python -m tests.acceptance.handover --page docs/explanation/many-machines.md
 
 bench-peers: $(VENV)/.test $(PEERS:%=.venv-%/.made) ## measure it against joblib and DBOS in environments of their own
 	@for peer in $(PEERS); do .venv-$$peer/bin/python $(PIP) install --upgrade $$peer || \
