@@ -135,7 +135,10 @@ class PostgresRunStore(SQLRunStore):
         return result
 
     def _read(self, query: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._until_done(lambda connection: query(PipelinedCursor(connection), *args, **kwargs))
+        def ask(connection: Connection) -> T:
+            return query(PipelinedCursor(connection), *args, **kwargs)
+
+        return self._until_done(ask)
 
     def _fetch(self, query: Callable[Concatenate[Cursor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return self._read(query, *args, **kwargs)
