@@ -82,7 +82,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         """See `psycopg.Connection`."""
         try:
             return wait_poll(gen, self.pgconn.socket, interval, *args, **options)
-        except psycopg.Error:
+        except (psycopg.Error, UnicodeError):  # the latter before anything was sent
             raise
         except BaseException:
             _close(self)
