@@ -78,10 +78,10 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     It is closed then, since nobody knows which answers are still to come.
     """
 
-    def wait(self, gen: Any, *_: Any, **__: Any) -> Any:
+    def wait(self, gen: Any, interval: float = _INTERVAL, timeout: float | None = None) -> Any:
         """See `psycopg.Connection`."""
         try:
-            return wait_poll(gen, self.pgconn.socket, _INTERVAL)
+            return wait_poll(gen, self.pgconn.socket, interval, timeout)
         except psycopg.Error:
             raise
         except BaseException:
