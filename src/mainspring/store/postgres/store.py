@@ -47,7 +47,7 @@ _HAS_ENDED = "MS001"  # raised by `mainspring_enter`
 _IS_LATE = "MS002"  # raised by `mainspring_require_attempt`
 _START = "CAST(extract(epoch FROM pg_postmaster_start_time()) AS text)"
 _ENTER = f"SELECT mainspring_enter(?, ?), {_START}"
-_FATE = f"SELECT pg_xact_status(%s::xid8), {_START}"  # noqa: S608 - constants
+_FATE = f"SELECT pg_xact_status(%s::xid8), {_START}"
 
 P = ParamSpec("P")
 T = TypeVar("T")
