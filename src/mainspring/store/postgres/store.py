@@ -22,7 +22,6 @@ import psycopg
 
 from mainspring.exceptions import OwnershipLost, StoreError, StoreUnavailable
 from mainspring.store import forks
-from mainspring.store.owners import DEFAULT_LEASE_SECONDS, Owner
 from mainspring.store.postgres import schema
 from mainspring.store.postgres.bells import NotifyBell
 from mainspring.store.postgres.connections import (
@@ -38,8 +37,9 @@ from mainspring.store.postgres.connections import (
 )
 from mainspring.store.postgres.dialect import PipelinedCursor
 from mainspring.store.protocol import Durability
-from mainspring.store.sql import RowExists, SQLRunStore
-from mainspring.store.statements import Cursor
+from mainspring.store.sql.owners import DEFAULT_LEASE_SECONDS, Owner
+from mainspring.store.sql.statements import Cursor
+from mainspring.store.sql.store import RowExists, SQLRunStore
 
 __all__ = ["PostgresRunStore"]
 
