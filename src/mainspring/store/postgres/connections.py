@@ -127,7 +127,7 @@ class Connections:
                 f"{self.address} cannot be read as the address of a PostgreSQL database: write"
                 f" postgresql://user:password@host:port/database, and special characters in it as %40 for @."
             ) from None  # what libpq says quotes the password
-        self._options = {**_DEFAULTS, **given}
+        self._options: dict[str, Any] = {**_DEFAULTS, **given}
         self._durability: Durability = durability
         self._reset()
 
