@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from mainspring import task
+from mainspring._events.subscriptions import subscribe
 from mainspring.concurrency.sync import concurrency, rate_limit
 from mainspring.events import Event
-from mainspring.events.subscriptions import subscribe
 from mainspring.runtime import task_run
 from mainspring.store_locks import StoreLockManager
 from tests.acceptance.machines import DATABASES, Place, place_in

@@ -20,6 +20,7 @@ LAYERS = {
     2: ["filters", "runs", "states"],
     3: ["_core"],
     4: [
+        "_events",
         "_holder",
         "_portal",
         "context",

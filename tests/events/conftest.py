@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mainspring.events import subscriptions
+from mainspring._events import subscriptions
 
 
 @pytest.fixture(autouse=True)

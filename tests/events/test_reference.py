@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from mainspring._events.records import ID, NAME, ROLE
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.events import Event, emit_event, events_of
-from mainspring.events.records import ID, NAME, ROLE
 from mainspring.flows import Flow
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.states import Completed, Pending, Running

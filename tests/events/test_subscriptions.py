@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from mainspring.events import Event, Subscriber, emit_event, get_events_subscriber, subscribe, subscriptions
+from mainspring._events import subscriptions
+from mainspring.events import Event, Subscriber, emit_event, get_events_subscriber, subscribe
 from tests.events.listening import ABOUT, heard, names
 
 MANY = 50
@@ -316,7 +317,8 @@ def test_a_forked_child_has_no_subscribers(tmp_path: Path) -> None:
     """The queues of a process have their readers in it, so in a forked child nobody is subscribed."""
     program = """
         import os
-        from mainspring.events import emit_event, get_events_subscriber, subscribe, subscriptions
+        from mainspring._events import subscriptions
+        from mainspring.events import emit_event, get_events_subscriber, subscribe
 
         with get_events_subscriber(capacity=0, patience=3600), subscribe(print):
             child = os.fork()

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from mainspring import clock
+from mainspring._events.records import require_size
 from mainspring.events import Event, events_of
-from mainspring.events.records import require_size
 from mainspring.identifiers import new_id, to_uuid
 from mainspring.runs import FlowRun, Run
 from mainspring.states import State

@@ -17,8 +17,9 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from mainspring._events import subscriptions
 from mainspring._processes.channel import Channel, Frame, Kind, Packed
-from mainspring.events import Event, publish_event, subscribe, subscriptions
+from mainspring.events import Event, publish_event, subscribe
 from mainspring.logging import RUN_LOGGERS, ensure_output, get_logger, leave_logging
 from mainspring.recording import current_recorder
 from mainspring.runs import Run

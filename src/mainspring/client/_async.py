@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 from uuid import UUID
 
+from mainspring._events.records import Event
 from mainspring.client._caching import CacheExplanation
 from mainspring.client._following import EventStream, Since, filtered
 from mainspring.client._limits import (
@@ -22,7 +23,6 @@ from mainspring.client._proposals import OrchestrationResult
 from mainspring.client._runs import Id
 from mainspring.client._sync import Client
 from mainspring.concurrency import ConcurrencyLimit, SlotHolder
-from mainspring.events.records import Event
 from mainspring.filters import (
     FlowFilter,
     FlowRunFilter,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mainspring._events.records import Event
 from mainspring.client._entering import Enterable
 from mainspring.client._following import EventStream, Since, filtered, read_events
 from mainspring.client._runs import Id
-from mainspring.events.records import Event
 
 __all__ = ["EventMethods"]
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from weakref import WeakKeyDictionary, WeakSet
 
 from mainspring import clock, identifiers
-from mainspring.events.records import Event
+from mainspring._events.records import Event
 from mainspring.exceptions import ObjectNotFound
 from mainspring.store.bells import EVENTS
 from mainspring.store.events import EventFilter, EventKey, Follower

@@ -13,9 +13,10 @@ import msgspec
 
 from mainspring import clock
 from mainspring._core.transitions import allows, enter
+from mainspring._events import subscriptions
 from mainspring.annotations import NotSet
 from mainspring.client._cancelling import DEFAULT_REASON, is_left
-from mainspring.events import emit_run_state_change_event, subscriptions
+from mainspring.events import emit_run_state_change_event
 from mainspring.exceptions import ObjectNotFound
 from mainspring.identifiers import to_bytes
 from mainspring.runs import FlowRun, Run, TaskRun

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from mainspring.events import Event, subscriptions
+from mainspring._events import subscriptions
+from mainspring.events import Event
 from mainspring.events.emission import are_kept, are_wanted, keep, make_event
 from mainspring.exceptions import EventTooLarge
 from mainspring.store.events import StoredEvent, stored

@@ -4,28 +4,19 @@ Every state that a run enters is an event, and programs may emit events of their
 same process at once, and those who follow the run store from any process a moment later. Those that programs emit are
 kept there; those of states are made of the history, which says the same.
 
-``records``        events and the resources that they are about
-``subscriptions``  who is told in this process: callbacks, and queues to iterate over
-``emission``       keeping and telling; it needs the run store, so it is loaded when it is used
-``related``        which run, flow and tags something happened in
-``state_changes``  the events of states, and back from events to states
+``emission``  keeping and telling; all else is in `mainspring._events`, which the run store is built on
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from mainspring.events.records import Event, RelatedResource, Resource
-from mainspring.events.state_changes import (
+from mainspring._events.records import Event, RelatedResource, Resource
+from mainspring._events.state_changes import (
     emit_flow_run_state_change_event,
     emit_run_state_change_event,
     emit_task_run_state_change_event,
     events_of,
     states_of,
 )
-from mainspring.events.subscriptions import Subscriber, Subscription, get_events_subscriber, subscribe
-
-if TYPE_CHECKING:
-    from mainspring.events.emission import emit_event, publish_event
+from mainspring._events.subscriptions import Subscriber, Subscription, get_events_subscriber, subscribe
+from mainspring.events.emission import emit_event, publish_event
 
 __all__ = [
     "Event",
@@ -43,10 +34,3 @@ __all__ = [
     "states_of",
     "subscribe",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in ("emit_event", "publish_event"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module("mainspring.events.emission"), name)
-    return value

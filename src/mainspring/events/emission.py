@@ -11,10 +11,10 @@ from uuid import UUID
 import msgspec
 
 from mainspring._core.outcomes import is_limit
+from mainspring._events import subscriptions
+from mainspring._events.records import CLOSE, Event, RelatedResource, Resource, require_size
+from mainspring._events.related import with_context
 from mainspring.context import current_scope
-from mainspring.events import subscriptions
-from mainspring.events.records import CLOSE, Event, RelatedResource, Resource, require_size
-from mainspring.events.related import with_context
 from mainspring.recording.current import current_recorder
 from mainspring.settings import get_current_settings
 from mainspring.store.events import StoredEvent, stored

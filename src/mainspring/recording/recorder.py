@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 from mainspring._core import transitions
-from mainspring.events import subscriptions
-from mainspring.events.state_changes import emit_run_state_change_event
+from mainspring._events import subscriptions
+from mainspring._events.state_changes import emit_run_state_change_event
 from mainspring.exceptions import SupersededRun
 from mainspring.logging import get_logger
 from mainspring.runs import FlowRun, Run, TaskRun

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from mainspring import clock
-from mainspring.events.records import Event
+from mainspring._events.records import Event
 
 __all__ = ["EventFilter", "EventKey", "EventRows", "Follower", "StoredEvent", "stored"]
 

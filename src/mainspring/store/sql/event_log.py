@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import ParamSpec, TypeVar
 
-from mainspring.events.records import Event
+from mainspring._events.records import Event
 from mainspring.exceptions import StoreError
 from mainspring.logging import get_logger
 from mainspring.store.bells import EVENTS

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mainspring.events.records import Event
-from mainspring.events.state_changes import events_of
+from mainspring._events.records import Event
+from mainspring._events.state_changes import events_of
 from mainspring.exceptions import EventTooLarge
 from mainspring.logging import get_logger
 from mainspring.runs import FlowRun, TaskRun

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from mainspring._core.outcomes import is_limit
-from mainspring.events.records import Event
+from mainspring._events.records import Event
 
 __all__ = [
     "Subscriber",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from mainspring._events.records import ID, NAME, ROLE, RelatedResource, Resource
 from mainspring.context import FlowRunContext, TaskRunContext
-from mainspring.events.records import ID, NAME, ROLE, RelatedResource, Resource
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.settings import get_current_settings
 

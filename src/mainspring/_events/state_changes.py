@@ -18,9 +18,9 @@ import msgspec
 from mainspring import clock
 from mainspring._core.outcomes import is_limit
 from mainspring._core.transitions import enter
-from mainspring.events import subscriptions
-from mainspring.events.records import CLOSE, ID, NAME, Event, Resource, require_size
-from mainspring.events.related import flow_run_around, related_to_flow_run, related_to_task_run
+from mainspring._events import subscriptions
+from mainspring._events.records import CLOSE, ID, NAME, Event, Resource, require_size
+from mainspring._events.related import flow_run_around, related_to_flow_run, related_to_task_run
 from mainspring.exceptions import EventTooLarge
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.settings import get_current_settings
