@@ -18,6 +18,7 @@ import msgspec
 from mainspring import clock
 from mainspring.exceptions import ConfigurationError, SerializationError, StorageError
 from mainspring.filesystems import LocalFileSystem
+from mainspring.filters import texts
 from mainspring.recording import current_recorder
 from mainspring.records import ResultRecordMetadata
 from mainspring.records.layout import read_metadata
@@ -95,6 +96,9 @@ def prune(
         ConfigurationError: One of the arguments cannot work.
         StoreError: The run store cannot be read or written.
     """
+    if not isinstance(older_than, timedelta):
+        raise ConfigurationError(f"older_than={older_than!r} cannot work: give a timedelta.")
+    states = texts("states", states)
     if older_than < timedelta(0) or keep < 0:
         raise ConfigurationError(
             f"Cannot prune with older_than={older_than}, keep={keep}: neither can be negative."

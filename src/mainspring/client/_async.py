@@ -236,7 +236,7 @@ class AsyncClient:
         run_id: Id | None = None,
         since: Since | None = None,
         until: Since | None = None,
-        limit: int | None = 200,
+        limit: int | None = None,
     ) -> list[Event]:
         """See `Client.read_events`."""
         return await _in_thread(self._client.read_events, prefix, run_id, since, until, limit)
