@@ -9,6 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 PEERS := joblib dbos
+# But for what takes a new folder for a new database.
+ON_POSTGRES := tests/transactions tests/concurrency/test_limits.py tests/concurrency/test_tags.py \
+	$(patsubst %,tests/engine/test_%.py,cancellation caching pauses resuming submitting suspending taking_over transactions)
 EXTRAS := arrow,dask,lz4,otel,postgres,ray,ui,zstd
 PIP := -m pip --disable-pip-version-check --quiet
 PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
@@ -16,7 +19,8 @@ PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: bench bench-limits bench-peers check clean constraints demo docs format help test test-oldest
+.PHONY: bench bench-handover bench-limits bench-peers bench-writers check clean constraints demo docs format help \
+	test test-oldest test-postgres
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +30,9 @@ demo: $(VENV)/.demo ## run the example pipeline over the flights of 2013
 
 test: $(VENV)/.test $(VENV)/.demo $(VENV)/.docs ## run the tests (PYTEST_ARGS="-n 2" by default)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-postgres: $(VENV)/.test ## run what is about transactions, limits and going on with PostgreSQL as the database, too
+	@MAINSPRING_TEST_ON_POSTGRES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) -k 'not killed_at_any_write' $(ON_POSTGRES)
 
 check: $(VENV)/.check $(VENV)/.test $(VENV)/.demo ## check format, lint, types and architecture
 	$(BIN)/ruff format --check
@@ -48,6 +55,12 @@ bench: $(VENV)/.test $(VENV)/.demo ## measure what mainspring costs (BENCH_ARGS=
 
 bench-limits: $(VENV)/.test ## measure how soon calls that block are settled, and keep it in the documentation
 	@$(BIN)/python -m tests.acceptance.timeout_matrix --page docs/explanation/timeouts.md
+
+bench-writers: $(VENV)/.test ## let 16 processes hammer one store for 30 seconds each, and keep what they do in the documentation
+	@$(BIN)/python -m tests.acceptance.writers --seconds 30 --processes 16 --page docs/explanation/many-machines.md
+
+bench-handover: $(VENV)/.test ## measure how soon slots go from one to the next, and keep it in the documentation
+	@$(BIN)/python -m tests.acceptance.handover --page docs/explanation/many-machines.md
 
 bench-peers: $(VENV)/.test $(PEERS:%=.venv-%/.made) ## measure it against joblib and DBOS in environments of their own
 	@for peer in $(PEERS); do .venv-$$peer/bin/python $(PIP) install --upgrade $$peer || \

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -23,16 +24,27 @@ def reset_process_state() -> None:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
+ON_POSTGRESQL = "MAINSPRING_TEST_ON_POSTGRES"
+"""Set to 1, the database of all tests that name none is a schema in PostgreSQL: `make test-postgres`."""
+
+
 @pytest.fixture(autouse=True)
 def mainspring_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty MAINSPRING_HOME, not yet created; no other MAINSPRING_* variable is set."""
+    """An empty MAINSPRING_HOME, not yet created; no other MAINSPRING_* variable is set, but perhaps a database."""
+    on_postgresql = os.environ.get(ON_POSTGRESQL) == "1"
     for name in [name for name in os.environ if name.startswith("MAINSPRING_")]:
-        monkeypatch.delenv(name)
+        if not name.startswith("MAINSPRING_TEST_"):
+            monkeypatch.delenv(name)
     home = tmp_path / "mainspring-home"
     monkeypatch.setenv("MAINSPRING_HOME", str(home))
-    reset_process_state()
-    yield home
-    reset_process_state()
+    with ExitStack() as stack:
+        if on_postgresql:
+            from tests.postgres.server import fresh_schema  # needs psycopg
+
+            monkeypatch.setenv("MAINSPRING_DATABASE_URL", stack.enter_context(fresh_schema()))
+        reset_process_state()
+        yield home
+        reset_process_state()
     left = [each for each in threading.enumerate() if each.name == "mainspring-supervisor"]
     assert not left, (
         "a recorder of this test was not closed, and its supervisor looks after a closed store for ever"

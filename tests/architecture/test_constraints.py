@@ -43,7 +43,7 @@ def test_oldest_constraints_are_the_lower_bounds() -> None:
     """`make test-oldest` tests exactly the oldest versions of what it can test."""
     bounds = {
         canonicalize_name(requirement.name): Version(bound.version)
-        for requirement in requirements(RUNTIME, GROUPS["demo"])
+        for requirement in requirements(RUNTIME, GROUPS["demo"], EXTRAS["postgres"])
         for bound in requirement.specifier
         if bound.operator in (">=", "==")
     }

@@ -13,9 +13,11 @@ from mainspring.client import get_client
 from mainspring.concurrency import asyncio as async_form
 from mainspring.concurrency import sync as sync_form
 from mainspring.recording import Recorder, use_recorder
+from mainspring.settings import get_current_settings
 from mainspring.store.events import StoredEvent
 from mainspring.store.limits import SlotAnswer, SlotRequest
 from mainspring.store.sqlite import SQLiteRunStore
+from tests.engine.history import query
 
 FORMS = ["sync", "asyncio"]
 
@@ -56,6 +58,8 @@ def in_use(name: str) -> int:
 
 def rows_of(database: Path) -> list[tuple[Any, ...]]:
     """What stands in the table of slots."""
+    if get_current_settings().run_store_url.startswith("postgresql"):
+        return list(query("SELECT * FROM slots"))
     connection = sqlite3.connect(database)
     try:
         return connection.execute("SELECT * FROM slots").fetchall()

@@ -2,14 +2,18 @@
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from mainspring.client import get_client
 from mainspring.filters import ALL
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State
+from mainspring.store.postgres.dialect import PipelinedCursor
 
 
 def task_runs(name: str | None = None) -> list[TaskRun]:
@@ -55,9 +59,21 @@ def messages(run: TaskRun | FlowRun | None = None) -> list[str]:
 def query(sql: str, *values: Any) -> Sequence[Sequence[Any]]:
     """Rows as another process sees them: by a connection of its own, past every buffer."""
     url = get_current_settings().run_store_url
-    path = Path(url.removeprefix("sqlite:///"))
-    connection = sqlite3.connect(path)
-    try:
-        return connection.execute(sql, values).fetchall()
-    finally:
-        connection.close()
+    with closing(_connected(url)) as connection, connection:
+        return list(_cursor(connection).execute(sql, values).fetchall())
+
+
+def change(sql: str, *values: Any) -> None:
+    """Change one row behind the back of the product."""
+    with closing(_connected(get_current_settings().run_store_url)) as connection, connection:
+        assert _cursor(connection).execute(sql, values).rowcount == 1
+
+
+def _connected(url: str) -> Any:
+    if url.startswith("postgresql"):
+        return psycopg.connect(url)
+    return sqlite3.connect(Path(url.removeprefix("sqlite:///")))
+
+
+def _cursor(connection: Any) -> Any:
+    return connection if isinstance(connection, sqlite3.Connection) else PipelinedCursor(connection)

@@ -1,14 +1,12 @@
 """Steps of an open transaction whose process died: what comes with them when another process takes them over."""
 
 import signal
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from mainspring.runs import FlowRun
-from mainspring.settings import get_current_settings
-from tests.engine.history import flow_runs, query, task_runs
+from tests.engine.history import change, flow_runs, query, task_runs
 from tests.engine.resumable import Program
 
 pytestmark = pytest.mark.slow
@@ -30,14 +28,6 @@ def killed(folder: Path, text: str, at: int) -> tuple[Program, FlowRun]:
     assert program.run(DIE_AT=str(at)) == -signal.SIGKILL
     (run,) = flow_runs()
     return program, run
-
-
-def change(sql: str, *values: object) -> None:
-    """Change rows behind the back of the product."""
-    path = get_current_settings().run_store_url.removeprefix("sqlite:///")
-    with sqlite3.connect(path) as database:
-        assert database.execute(sql, values).rowcount == 1
-    database.close()
 
 
 ADDED = """

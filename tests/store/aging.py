@@ -6,10 +6,10 @@ from mainspring.identifiers import new_id
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
 from mainspring.store import RunStore
-from mainspring.store import deleting as module
 from mainspring.store.aging import Ended
 from mainspring.store.events import EventFilter, StoredEvent
 from mainspring.store.results import KeptResult, StagedStep
+from mainspring.store.sql import deleting as module
 from tests.store.histories import (
     COMPLETED,
     CRASHED,

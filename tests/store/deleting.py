@@ -10,11 +10,11 @@ from mainspring.records import ResultRecordMetadata
 from mainspring.runs import FlowRun, Resumption, Run, TaskRun
 from mainspring.states import State
 from mainspring.store import CacheKey, LogEntry, RunFilter, RunStore
-from mainspring.store import deleting as module
 from mainspring.store.cancellations import CancellationRequest
 from mainspring.store.events import EventFilter, StoredEvent
 from mainspring.store.pauses import PauseRecord, SuspensionRequest
 from mainspring.store.results import CrashHooks, KeptResult, Settlement, StagedStep
+from mainspring.store.sql import deleting as module
 from tests.store.histories import (
     COMPLETED,
     CRASHED,

@@ -35,8 +35,8 @@ from mainspring.filters import (
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
 from mainspring.store import LogEntry, RunFilter, RunStore
-from mainspring.store.filters import flow_id
 from mainspring.store.protocol import Amendment, FlowQuery
+from mainspring.store.sql.filters import flow_id
 from tests.store.histories import NOON, advance, new_flow_run, new_task_run, record
 
 TAGS = ["a", "A", 'say "a', "a\\", ",", "x,", ",y", "%", "_", "größe", "]", "[", "", "\t", "a,b", '"', 'a"']

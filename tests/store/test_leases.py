@@ -21,7 +21,7 @@ from mainspring.states import StateType
 from mainspring.store import Change, LogEntry, RunStore, SlotRequest
 from mainspring.store.addresses import open_store
 from mainspring.store.results import KeptResult, Settlement, StagedStep
-from mainspring.store.sql import SQLRunStore
+from mainspring.store.sql.store import SQLRunStore
 from mainspring.store.sqlite import SQLiteRunStore
 from tests.engine.clocks import JumpingClock
 from tests.postgres.server import fresh_schema

@@ -303,7 +303,7 @@ def test_interrupted_settling_is_done_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mainspring.store.settling.write_changes", interrupted)
+        patch.setattr("mainspring.store.sql.settling.write_changes", interrupted)
         with pytest.raises(KeyboardInterrupt):
             store.settle_dead_owners()
     assert owners(path) == [(process.pid, False)]

@@ -10,6 +10,8 @@ from typing import Any
 
 from mainspring.recording import close_recorders, current_recorder
 from mainspring.states import is_stored
+from mainspring.store.postgres.dialect import PipelinedCursor
+from mainspring.store.sqlite import SQLiteRunStore
 from tests.engine.scenarios import BoomError
 
 DIED = 70
@@ -102,6 +104,16 @@ def die(call: Callable[[], Any], at: str, **environment: str) -> None:
     assert end(begin(call, DIE_AT=at, **environment)) == DIED, journal()
 
 
+def _trace_postgres(trace: Callable[[str], None]) -> None:
+    original = PipelinedCursor.execute
+
+    def execute(self: PipelinedCursor, statement: str, values: Any = (), /) -> Any:
+        trace(statement)
+        return original(self, statement, values)
+
+    PipelinedCursor.execute = execute  # type: ignore[method-assign]
+
+
 def die_at_write(call: Callable[[], Any], number: int) -> bool:
     """Let a process die when it begins or ends its so-and-so-many-th write to the run store.
 
@@ -118,7 +130,10 @@ def die_at_write(call: Callable[[], Any], number: int) -> bool:
 
         store: Any = current_recorder().store
         store.delete_result("nothing")
-        store._writer.db.set_trace_callback(trace)
+        if isinstance(store, SQLiteRunStore):
+            store._writer.db.set_trace_callback(trace)
+        else:
+            _trace_postgres(trace)
         return call()
 
     return end(begin(counted)) == DIED

@@ -37,13 +37,14 @@ class NotifyBell(Bell):
         self._wake: tuple[int, int] | None = None
         self._listens = threading.Event()
         self._is_closed = False
+        self._sender = os.urandom(6).hex()  # who rings is not to hear it
 
     def _send(self, message: str, to: list[str] | None) -> None:
         with self._connections.borrowed() as connection:
             channel = self._channel_of(connection)
             connection.execute(
                 "SELECT pg_notify(%s, key || ' ' || %s) FROM unnest(%s::text[]) AS key",
-                [channel, message, to or [_EVERYBODY]],
+                [channel, f"{self._sender} {message}", to or [_EVERYBODY]],
             )
 
     def _channel_of(self, connection: Connection) -> str:
@@ -95,8 +96,9 @@ class NotifyBell(Bell):
         while True:
             # What has arrived with an answer is in memory already, so it is looked for before waiting.
             for note in connection.notifies(timeout=0):
-                to, _, message = note.payload.partition(" ")
-                if note.pid != connection.info.backend_pid and to in (_EVERYBODY, self._own_key()):
+                to, _, rest = note.payload.partition(" ")
+                sender, _, message = rest.partition(" ")
+                if sender != self._sender and to in (_EVERYBODY, self._own_key()):
                     self._tell(message)
             ready, _, _ = select.select([connection.fileno(), wake], [], [])
             if wake in ready:
@@ -123,3 +125,4 @@ class NotifyBell(Bell):
             for fd in self._wake:
                 os.close(fd)
         self._thread = self._wake = None
+        self._sender = os.urandom(6).hex()

@@ -78,11 +78,11 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     It is closed then, since nobody knows which answers are still to come.
     """
 
-    def wait(self, gen: Any, *_: Any, **__: Any) -> Any:
+    def wait(self, gen: Any, interval: float = _INTERVAL, *args: Any, **options: Any) -> Any:
         """See `psycopg.Connection`."""
         try:
-            return wait_poll(gen, self.pgconn.socket, _INTERVAL)
-        except psycopg.Error:
+            return wait_poll(gen, self.pgconn.socket, interval, *args, **options)
+        except (psycopg.Error, UnicodeError):  # the latter before anything was sent
             raise
         except BaseException:
             _close(self)
@@ -116,12 +116,18 @@ class Connections:
     def __init__(self, url: str, durability: Durability) -> None:
         self.address = shown_address(url)
         try:
-            self._options: dict[str, Any] = {**_DEFAULTS, **conninfo_to_dict(url)}
+            given: dict[str, Any] = conninfo_to_dict(url)
+            # An @ that belongs to a password without being escaped may have left the rest of it anywhere.
+            if any("@" in str(given.get(name, "")) for name in ("host", "port", "dbname")):
+                raise psycopg.ProgrammingError
+            if not str(given.get("port", "")).replace(",", "0").isdigit() and "port" in given:
+                raise psycopg.ProgrammingError
         except psycopg.Error:
             raise ConfigurationError(
                 f"{self.address} cannot be read as the address of a PostgreSQL database: write"
                 f" postgresql://user:password@host:port/database, and special characters in it as %40 for @."
             ) from None  # what libpq says quotes the password
+        self._options: dict[str, Any] = {**_DEFAULTS, **given}
         self._durability: Durability = durability
         self._reset()
 
@@ -310,7 +316,9 @@ def translated_error(error: psycopg.Error, address: str) -> StoreError:
 
 
 # What servers say to who connects; libpq gives no code with it.
-_REFUSALS = ("password", "pg_hba.conf", "authentication failed", "role ")
+_REFUSED = re.compile(
+    r'password|pg_hba\.conf|authentication failed|role "[^"]*" does not exist|not permitted to log in'
+)
 _NO_DATABASE = re.compile(r'database "[^"]*" does not exist')
 _CROWDED = ("too many", "remaining connection slots")
 
@@ -318,7 +326,7 @@ _CROWDED = ("too many", "remaining connection slots")
 def _reason(error: psycopg.Error) -> tuple[type[StoreError], str]:
     state = error.sqlstate or ""
     text = str(error)
-    if state.startswith("28") or (not state and any(part in text for part in _REFUSALS)):
+    if state.startswith("28") or (not state and _REFUSED.search(text)):
         return StoreUnavailable, "the server refuses to let us in. Check user, password and pg_hba.conf"
     if state == "3D000" or (not state and _NO_DATABASE.search(text)):
         return (

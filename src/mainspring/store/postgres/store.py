@@ -22,7 +22,6 @@ import psycopg
 
 from mainspring.exceptions import OwnershipLost, StoreError, StoreUnavailable
 from mainspring.store import forks
-from mainspring.store.owners import DEFAULT_LEASE_SECONDS, Owner
 from mainspring.store.postgres import schema
 from mainspring.store.postgres.bells import NotifyBell
 from mainspring.store.postgres.connections import (
@@ -38,14 +37,17 @@ from mainspring.store.postgres.connections import (
 )
 from mainspring.store.postgres.dialect import PipelinedCursor
 from mainspring.store.protocol import Durability
-from mainspring.store.sql import RowExists, SQLRunStore
-from mainspring.store.statements import Cursor
+from mainspring.store.sql.owners import DEFAULT_LEASE_SECONDS, Owner
+from mainspring.store.sql.statements import Cursor
+from mainspring.store.sql.store import RowExists, SQLRunStore
 
 __all__ = ["PostgresRunStore"]
 
 _HAS_ENDED = "MS001"  # raised by `mainspring_enter`
 _IS_LATE = "MS002"  # raised by `mainspring_require_attempt`
-_ENTER = "SELECT mainspring_enter(?, ?)"
+_START = "CAST(extract(epoch FROM pg_postmaster_start_time()) AS text)"
+_ENTER = f"SELECT mainspring_enter(?, ?), {_START}"
+_FATE = f"SELECT pg_xact_status(%s::xid8), {_START}"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -205,6 +207,7 @@ class PostgresRunStore(SQLRunStore):
     ) -> T:
         owner = self._owner or self._claim(connection)
         xid: str | None = None
+        server = ""
         result: Any = None
         is_committing = False
         now = self._clock.now()
@@ -216,13 +219,13 @@ class PostgresRunStore(SQLRunStore):
                 entry = cursor.execute(_ENTER, (owner.id, expires))
                 result = work(cursor, owner.id, *args, **kwargs)
                 if entry.is_known:
-                    (xid,) = entry.fetchone()
+                    xid, server = entry.fetchone()
                 is_committing = True
                 cursor.execute("COMMIT")
         except psycopg.Error as error:
             if is_lost(error):
                 if is_committing:
-                    raise _LostCommit(error, xid, result) from error
+                    raise _LostCommit(error, xid, server, result) from error
                 raise
             _roll_back(connection)
             if error.sqlstate == _HAS_ENDED:
@@ -297,13 +300,15 @@ class _LostCommit(Exception):  # noqa: N818 - names a situation
     Args:
         error: What was met.
         xid: The id of the transaction, if it is known.
+        server: Which start of the server gave it.
         result: What the transaction was done for.
     """
 
-    def __init__(self, error: psycopg.Error, xid: str | None, result: object) -> None:
+    def __init__(self, error: psycopg.Error, xid: str | None, server: str, result: object) -> None:
         super().__init__(str(error))
         self.error = error
         self.xid = xid
+        self.server = server
         self.result: Any = result
 
 
@@ -325,15 +330,28 @@ def _is_committed(connection: Connection, lost: _LostCommit, give_up_at: float) 
     tries = 0
     while True:
         try:
-            row = connection.execute("SELECT pg_xact_status(%s::xid8)", [lost.xid]).fetchone()
+            row = connection.execute(_FATE, [lost.xid]).fetchone()
         except psycopg.errors.InvalidParameterValue:
             return False  # the server has lost it in a crash, and never had it as it knows
-        if row is None or row[0] != "in progress":
-            return row is not None and row[0] == "committed"
+        assert row is not None
+        status, server = row
+        if status != "in progress":
+            return status == "committed" and (server == lost.server or not _is_given_again(connection, lost))
         if time.monotonic() >= give_up_at:
             raise lost.error
         wait_a_little(tries)
         tries += 1
+
+
+def _is_given_again(connection: Connection, lost: _LostCommit) -> bool:
+    """Whether the id of a transaction is that of another one now, as the server has crashed before it kept anything.
+
+    A server that has crashed makes a checkpoint before it lets anybody in; it gives ids from there on.
+    """
+    row = connection.execute("SELECT next_xid FROM pg_control_checkpoint()").fetchone()
+    assert row is not None
+    epoch, _, number = row[0].partition(":")
+    return int(lost.xid or 0) >= (int(epoch) << 32) + int(number)
 
 
 def _roll_back(connection: Connection) -> None:

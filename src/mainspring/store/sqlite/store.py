@@ -15,12 +15,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from mainspring.exceptions import OwnershipLost
 from mainspring.store import forks
 from mainspring.store.bells import SilentBell
-from mainspring.store.owners import DEFAULT_LEASE_SECONDS, Owner
 from mainspring.store.protocol import Durability
-from mainspring.store.sql import RowExists, SQLRunStore
+from mainspring.store.sql.owners import DEFAULT_LEASE_SECONDS, Owner
+from mainspring.store.sql.statements import Cursor
+from mainspring.store.sql.store import RowExists, SQLRunStore
 from mainspring.store.sqlite.bells import PipeBell
 from mainspring.store.sqlite.connections import MEMORY, Database, Link, translated
-from mainspring.store.statements import Cursor
 
 __all__ = ["SQLiteRunStore"]
 

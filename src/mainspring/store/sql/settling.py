@@ -5,11 +5,11 @@ from __future__ import annotations
 from mainspring import clock
 from mainspring._core.transitions import Move, enter, next_state
 from mainspring.runs import FlowRun, TaskRun
-from mainspring.store import locks, queries, slots
-from mainspring.store.owners import DeadOwner, Identity
 from mainspring.store.protocol import Change
-from mainspring.store.statements import Cursor
-from mainspring.store.writing import write_changes
+from mainspring.store.sql import locks, queries, slots
+from mainspring.store.sql.owners import DeadOwner, Identity
+from mainspring.store.sql.statements import Cursor
+from mainspring.store.sql.writing import write_changes
 
 __all__ = ["settle"]
 

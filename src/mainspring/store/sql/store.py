@@ -13,12 +13,10 @@ from mainspring.exceptions import OwnershipLost, StoreError
 from mainspring.filters import LogFilter, LogSort
 from mainspring.runs import FlowRun, RecordedFlow, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store import aging, amending, deleting, event_rows, keeping, locks, queries, slots
 from mainspring.store.aging import Ended, OldResult
 from mainspring.store.bells import LOCKS, SLOTS
 from mainspring.store.events import StoredEvent
 from mainspring.store.losses import Loss, Losses
-from mainspring.store.owners import Identity, Owner, holding_dead, suspects
 from mainspring.store.protocol import (
     Amendment,
     CacheKey,
@@ -28,13 +26,15 @@ from mainspring.store.protocol import (
     RunFilter,
 )
 from mainspring.store.reading import StoredResults
-from mainspring.store.requests import Requests
 from mainspring.store.results import CrashHooks, KeptResult
-from mainspring.store.retention import Retention
-from mainspring.store.settling import settle
-from mainspring.store.sharing import Sharing
-from mainspring.store.statements import Cursor
-from mainspring.store.writing import Writing, write_cache_keys, write_changes, write_logs
+from mainspring.store.sql import aging, amending, deleting, event_rows, keeping, locks, queries, slots
+from mainspring.store.sql.owners import Identity, Owner, holding_dead, suspects
+from mainspring.store.sql.requests import Requests
+from mainspring.store.sql.retention import Retention
+from mainspring.store.sql.settling import settle
+from mainspring.store.sql.sharing import Sharing
+from mainspring.store.sql.statements import Cursor
+from mainspring.store.sql.writing import Writing, write_cache_keys, write_changes, write_logs
 
 __all__ = ["RowExists", "SQLRunStore"]
 

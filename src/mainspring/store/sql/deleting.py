@@ -23,8 +23,8 @@ import msgspec
 
 from mainspring import clock
 from mainspring.records.locations import HISTORY, history_key
-from mainspring.store.keeping import drop_staged
-from mainspring.store.statements import Cursor
+from mainspring.store.sql.keeping import drop_staged
+from mainspring.store.sql.statements import Cursor
 
 __all__ = ["BATCH", "Tree", "batches", "delete_trees", "plan"]
 

@@ -17,10 +17,10 @@ from mainspring.events.state_changes import events_of
 from mainspring.exceptions import EventTooLarge
 from mainspring.logging import get_logger
 from mainspring.runs import FlowRun, TaskRun
-from mainspring.store import queries
 from mainspring.store.events import EventFilter, EventKey, Follower, StoredEvent
-from mainspring.store.rows import Row, tidied
-from mainspring.store.statements import Cursor, is_pipelined
+from mainspring.store.sql import queries
+from mainspring.store.sql.rows import Row, tidied
+from mainspring.store.sql.statements import Cursor, is_pipelined
 
 __all__ = [
     "changes",

@@ -16,7 +16,7 @@ from uuid import UUID
 from mainspring.exceptions import ObjectAlreadyExists
 from mainspring.identifiers import new_id
 from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
-from mainspring.store.statements import Cursor
+from mainspring.store.sql.statements import Cursor
 
 __all__ = [
     "add_limit",

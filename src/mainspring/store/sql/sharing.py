@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from mainspring import clock
 from mainspring.locking.processes import boot_id
-from mainspring.store import event_rows, locks, slots
 from mainspring.store.bells import LOCKS, SLOTS
-from mainspring.store.event_log import EventLog
 from mainspring.store.events import StoredEvent
 from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.losses import Losses
 from mainspring.store.protocol import HeldLock
-from mainspring.store.slots import release_some
-from mainspring.store.statements import Cursor
+from mainspring.store.sql import event_rows, locks, slots
+from mainspring.store.sql.event_log import EventLog
+from mainspring.store.sql.slots import release_some
+from mainspring.store.sql.statements import Cursor
 
 __all__ = ["Sharing"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mainspring import clock
-from mainspring.store import keeping
 from mainspring.store.results import KeptResult, Leftovers, Settlement
-from mainspring.store.transacting import Transactions
+from mainspring.store.sql import keeping
+from mainspring.store.sql.transacting import Transactions
 
 __all__ = ["Retention"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 
 from mainspring.store.pauses import Holder, PauseRecord, SuspensionRequest
-from mainspring.store.rows import Row, tidied
-from mainspring.store.statements import Cursor
+from mainspring.store.sql.rows import Row, tidied
+from mainspring.store.sql.statements import Cursor
 
 __all__ = [
     "answer",

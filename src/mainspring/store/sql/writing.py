@@ -10,13 +10,13 @@ from mainspring import clock
 from mainspring._core.transitions import enter, goes_on
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
-from mainspring.store.event_rows import note_states
 from mainspring.store.events import StoredEvent
-from mainspring.store.keeping import abandon_files, attach
 from mainspring.store.losses import Losses
 from mainspring.store.protocol import CacheKey, Change, LogEntry
 from mainspring.store.results import CrashHooks, KeptResult, Withdrawal
-from mainspring.store.rows import (
+from mainspring.store.sql.event_rows import note_states
+from mainspring.store.sql.keeping import abandon_files, attach
+from mainspring.store.sql.rows import (
     INSERT_CACHE_KEY,
     INSERT_LOG,
     INSERT_STATE,
@@ -31,7 +31,7 @@ from mainspring.store.rows import (
     tidied,
     update_row,
 )
-from mainspring.store.statements import Cursor
+from mainspring.store.sql.statements import Cursor
 
 __all__ = ["Writing", "write_cache_keys", "write_changes", "write_logs"]
 

@@ -9,10 +9,10 @@ from typing import ParamSpec, TypeVar
 from mainspring.events.records import Event
 from mainspring.exceptions import StoreError
 from mainspring.logging import get_logger
-from mainspring.store import event_rows
 from mainspring.store.bells import EVENTS
 from mainspring.store.events import EventFilter, EventKey, Follower
-from mainspring.store.transacting import Transactions
+from mainspring.store.sql import event_rows
+from mainspring.store.sql.transacting import Transactions
 
 __all__ = ["EventLog"]
 

@@ -7,7 +7,7 @@ is over counts as none, and is replaced by the next holder.
 from __future__ import annotations
 
 from mainspring.store.protocol import HeldLock
-from mainspring.store.statements import Cursor
+from mainspring.store.sql.statements import Cursor
 
 __all__ = ["drop_locks_of_owner", "read", "release", "take"]
 

@@ -13,8 +13,8 @@ from mainspring.store.results import (
     StagedStep,
     Withdrawal,
 )
-from mainspring.store.rows import Row, tidied
-from mainspring.store.statements import Cursor
+from mainspring.store.sql.rows import Row, tidied
+from mainspring.store.sql.statements import Cursor
 
 __all__ = [
     "abandon_files",
@@ -173,15 +173,15 @@ def advance_settlement(db: Cursor, owner: int | None, key: bytes, begun: int) ->
     """See `ResultRows.advance_settlement`."""
     if not _has_settlement(db, owner, key):
         return False
-    db.execute("UPDATE settlements SET begun = ? WHERE id = ?", (begun, key))
-    return True
+    return db.execute("UPDATE settlements SET begun = ? WHERE id = ?", (begun, key)).rowcount == 1
 
 
 def claim_settlement(db: Cursor, owner: int | None, key: bytes, new_key: bytes) -> bool:
     """See `ResultRows.claim_settlement`."""
     if not _has_settlement(db, owner, key):
         return False
-    db.execute("UPDATE settlements SET id = ? WHERE id = ?", (new_key, key))
+    if not db.execute("UPDATE settlements SET id = ? WHERE id = ?", (new_key, key)).rowcount:
+        return False  # another thread was first
     db.execute("UPDATE staged SET settlement_id = ? WHERE settlement_id = ?", (new_key, key))
     return True
 
@@ -201,7 +201,8 @@ def close_settlement(
     if not _are_staged(db, publish, key):
         return False
     if key is not None:
-        db.execute("DELETE FROM settlements WHERE id = ?", (key,))
+        if not db.execute("DELETE FROM settlements WHERE id = ?", (key,)).rowcount:
+            return False
     elif not all(_is_ours(db, owner, root_key) for root_key in _roots_of(db, publish)):
         return False
     for run_key in publish:
@@ -231,7 +232,10 @@ def _roots_of(db: Cursor, run_keys: Sequence[bytes]) -> set[bytes]:
 
 def _are_staged(db: Cursor, run_keys: Sequence[bytes], settlement_key: bytes | None) -> bool:
     """Whether runs are staged, and nobody but a settlement is about to decide about them."""
-    query = "SELECT 1 FROM staged WHERE run_id = ? AND (settlement_id IS NULL OR settlement_id = ?)"
+    query = (
+        "SELECT 1 FROM staged WHERE run_id = ? AND (settlement_id IS NULL OR settlement_id = ?)"
+        " /*postgres: FOR UPDATE */"
+    )
     return all(db.execute(query, (key, settlement_key)).fetchone() is not None for key in run_keys)
 
 

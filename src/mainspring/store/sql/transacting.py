@@ -9,8 +9,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 from mainspring.clock import Clock
 from mainspring.store.bells import Bell
 from mainspring.store.losses import Losses
-from mainspring.store.owners import Identity, Owner
-from mainspring.store.statements import Cursor
+from mainspring.store.sql.owners import Identity, Owner
+from mainspring.store.sql.statements import Cursor
 
 __all__ = ["Transactions"]
 

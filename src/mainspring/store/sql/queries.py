@@ -18,11 +18,11 @@ from mainspring.filters import (
 )
 from mainspring.runs import FlowRun, RecordedFlow, Resumption, TaskRun
 from mainspring.states import State
-from mainspring.store.filters import KEYS, Conditions, flow_id, order_of
-from mainspring.store.owners import UNFINISHED
 from mainspring.store.protocol import CacheKey, FlowQuery, LogEntry, RunFilter
 from mainspring.store.results import CrashHooks
-from mainspring.store.rows import (
+from mainspring.store.sql.filters import KEYS, Conditions, flow_id, order_of
+from mainspring.store.sql.owners import UNFINISHED
+from mainspring.store.sql.rows import (
     FLOW_RUNS,
     SELECT_CACHE_KEYS,
     SELECT_LOGS,
@@ -35,7 +35,7 @@ from mainspring.store.rows import (
     read_resumption,
     read_state,
 )
-from mainspring.store.statements import Cursor
+from mainspring.store.sql.statements import Cursor
 
 __all__ = [
     "cache_key",

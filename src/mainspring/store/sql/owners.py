@@ -21,7 +21,7 @@ from typing import NamedTuple
 from mainspring import clock
 from mainspring.exceptions import StoreUnavailable
 from mainspring.locking.processes import boot_id, is_running
-from mainspring.store.statements import Cursor
+from mainspring.store.sql.statements import Cursor
 
 __all__ = ["DeadOwner", "Identity", "Owner", "holding_dead", "suspects"]
 

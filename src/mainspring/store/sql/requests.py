@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ParamSpec, TypeVar
 
-from mainspring.store import cancellations, waiting
 from mainspring.store.bells import ANSWERS
 from mainspring.store.cancellations import CancellationRequest
 from mainspring.store.pauses import Holder, PauseRecord, SuspensionRequest
-from mainspring.store.transacting import Transactions
+from mainspring.store.sql import cancelling, waiting
+from mainspring.store.sql.transacting import Transactions
 
 __all__ = ["Requests"]
 
@@ -68,13 +68,13 @@ class Requests(Transactions):
 
     def request_cancellation(self, request: CancellationRequest, now: int) -> bool:
         """See `CancellationRows.request_cancellation`."""
-        return self._transact(cancellations.request, request, now)
+        return self._transact(cancelling.request, request, now)
 
     def read_cancellations(self) -> list[CancellationRequest]:
         """See `CancellationRows.read_cancellations`."""
         owner = self._owner
-        return self._read(cancellations.read, None if owner is None else owner.id)
+        return self._read(cancelling.read, None if owner is None else owner.id)
 
     def drop_cancellation(self, run_key: bytes) -> None:
         """See `CancellationRows.drop_cancellation`."""
-        self._transact(cancellations.drop, run_key)
+        self._transact(cancelling.drop, run_key)

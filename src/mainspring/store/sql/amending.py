@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from mainspring import clock
 from mainspring.runs import RecordedFlow
 from mainspring.store.encoding import to_json, well_formed
-from mainspring.store.filters import flow_id
 from mainspring.store.protocol import Amendment, Change
-from mainspring.store.statements import Cursor
-from mainspring.store.writing import write_changes
+from mainspring.store.sql.filters import flow_id
+from mainspring.store.sql.statements import Cursor
+from mainspring.store.sql.writing import write_changes
 
 __all__ = ["amend", "write_flow", "write_unowned"]
 
