@@ -177,12 +177,19 @@ def test_too_many_connections(role: Callable[..., str]) -> None:
 
 def test_who_and_where(url: str) -> None:
     """A database, user, host or port that is not there is told from the others."""
-    assert "createdb" in refused(changed(url, dbname="nowhere_at_all"), StoreMissing)
+    assert "createdb" in refused(changed(url, dbname="nowhere_at_all"))
     assert "Check user" in refused(changed(url, user="nobody_at_all"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
     assert "cannot be reached" in refused(changed(url, host="127.0.0.1", port=port))
     assert "cannot be reached" in refused(changed(url, host="nowhere.invalid"))
+
+
+def test_a_database_that_is_misspelt_is_no_empty_history(url: str) -> None:
+    """Whoever only looks is told that there is no such database, not that nothing has run yet."""
+    with pytest.raises(StoreUnavailable) as caught:
+        open_store(changed(url, dbname="nowhere_at_all"), create=False)
+    assert not isinstance(caught.value, StoreMissing)
 
 
 @pytest.mark.parametrize(
