@@ -44,7 +44,9 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """`Client` for async code: same methods, arguments, results and errors.
+    """`Client` for async code: same methods, arguments, results and errors. Safe to use from any thread and event loop.
+
+    The database is asked in another thread, so the event loop goes on.
 
     Args:
         store: The run store.
@@ -60,8 +62,11 @@ class AsyncClient:
 
     @property
     def database_url(self) -> str:
-        """The address of the run store."""
+        """See `Client.database_url`."""
         return self._client.database_url
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._client._store.address!r})"
 
     def __enter__(self) -> NoReturn:
         raise RuntimeError("An AsyncClient must be entered with an async context: `async with`, not `with`.")

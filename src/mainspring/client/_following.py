@@ -68,7 +68,7 @@ def filtered(
     """
     key = None if run_id is None else identifiers.to_bytes(run_id)
     if key is not None and store.read_run(key) is None:
-        raise ObjectNotFound(f"There is no run with the id {run_id} in {store.url}.")
+        raise ObjectNotFound(f"There is no run with the id {run_id} in {store.address}.")
     prefixes = [prefix] if isinstance(prefix, str) else texts("prefix", prefix) or []
     return EventFilter(
         prefixes=prefixes, run_key=key, since=_moment("since", since), until=_moment("until", until)

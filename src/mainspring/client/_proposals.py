@@ -76,7 +76,7 @@ def propose(
     while True:
         run = store.read_run(key)
         if not isinstance(run, kind):
-            raise ObjectNotFound(f"There is no {kind.__name__} with the id {run_id} in {store.url}.")
+            raise ObjectNotFound(f"There is no {kind.__name__} with the id {run_id} in {store.address}.")
         child = run.state.state_details.child_flow_run_id if isinstance(run, TaskRun) else None
         if child is not None and store.read_run(child.bytes) is not None:
             return propose(store, FlowRun, child, state, force)  # the task run only stands for that run
