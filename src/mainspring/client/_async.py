@@ -66,7 +66,7 @@ class AsyncClient:
         return self._client.database_url
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._client._store.address!r})"
+        return f"Async{self._client!r}"
 
     def __enter__(self) -> NoReturn:
         raise RuntimeError("An AsyncClient must be entered with an async context: `async with`, not `with`.")
