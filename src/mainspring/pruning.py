@@ -108,7 +108,7 @@ def prune(
         recorder.flush()
         store = recorder.store
     store.settle_dead_owners()
-    before = clock.current().now() - older_than // timedelta(microseconds=1)
+    before = clock.ago(older_than)
     runs = _prune_runs(store, Ended(before, states, keep), cached_results, dry_run, progress)
     results = 0 if states is not None else _prune_results(store, before, cached_results, dry_run)
     if not dry_run:

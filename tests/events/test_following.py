@@ -113,6 +113,7 @@ def test_what_has_happened() -> None:
     assert client.read_events(limit=2) == found[-2:]
     assert names(client.read_events("shop.")) == ["shop.loaded"] * 2
     assert client.read_events(since=timedelta(hours=1), until=timedelta(0), limit=ALL) == found
+    assert client.read_events(since=timedelta.max, until=timedelta.min) == found
     assert client.read_events(until=timedelta(hours=1)) == []
     assert client.read_events(since=datetime.now(UTC) + timedelta(hours=1)) == []
     assert asyncio.run(AsyncClient(client.store).read_events("shop.", run_id=run.id)) == [

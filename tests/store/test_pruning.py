@@ -201,6 +201,13 @@ def test_bad_arguments(arguments: dict[str, object]) -> None:
     assert len(get_client().read_flow_runs()) == 1
 
 
+def test_an_age_that_nothing_has() -> None:
+    """An age beyond all numbers of databases is no error: nothing is that old."""
+    inner()
+    assert prune(timedelta.max) == Pruned()
+    assert len(get_client().read_flow_runs()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

@@ -265,7 +265,7 @@ class AsyncClient:
         """See `Client.explain_caching`."""
         return await _in_thread(self._client.explain_caching, task_run_id)
 
-    async def find_run(self, text: str) -> TaskRun | FlowRun:
+    async def find_run(self, text: Id) -> TaskRun | FlowRun:
         """See `Client.find_run`."""
         return await _in_thread(self._client.find_run, text)
 

@@ -346,7 +346,7 @@ def _moment(name: str, at: Since | None) -> int | None:
             f"{name}={at!r} cannot work: give a datetime, or how long ago as a timedelta."
         )
     if isinstance(at, timedelta):
-        return clock.current().now() - round(at.total_seconds() * clock.MICROSECONDS)
+        return clock.ago(at)
     return clock.from_datetime(at if at.tzinfo is not None else at.replace(tzinfo=UTC))
 
 

@@ -361,21 +361,21 @@ class RunMethods(Enterable):
 
     # Both
 
-    def find_run(self, text: str) -> TaskRun | FlowRun:
-        """The run whose id begins or ends with ``text``.
+    def find_run(self, text: Id) -> TaskRun | FlowRun:
+        """The run whose id begins or ends with ``text``, in any case and with or without hyphens.
 
         Raises:
             ObjectNotFound: There is none.
             AmbiguousId: There are several; the message lists some.
         """
-        wanted = text.replace("-", "").lower()
+        wanted = str(text).replace("-", "").lower()
         found = self.store.find_runs(wanted) if wanted else []
         if not found:
-            raise ObjectNotFound(f"No run has an id that begins or ends with {text!r}.")
+            raise ObjectNotFound(f"No run has an id that begins or ends with '{text}'.")
         if len(found) > 1:
             some = ", ".join(f"{run.id} ({run.name})" for run in found)
             raise AmbiguousId(
-                f"{text!r} is the beginning or end of more than one id: {some}. Give more of it."
+                f"'{text}' is the beginning or end of more than one id: {some}. Give more of it."
             )
         return found[0]
 
