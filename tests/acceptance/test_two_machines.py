@@ -193,10 +193,7 @@ def test_machine_that_was_stopped_past_its_lease(place: Place) -> None:
         locker.end()
 
 
-@pytest.mark.xfail(
-    reason="no timeout of the server counts while it waits for the rest of a pipeline, but transaction_timeout",
-    run=False,  # it takes as long as its patience
-)
+@pytest.mark.slow
 def test_machine_that_was_stopped_in_a_transaction(place: Place) -> None:
     """A machine that stands still in the middle of a transaction is dead after its lease as any other."""
     with place.start("restless", **A) as program:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from mainspring import clock
@@ -14,6 +15,7 @@ from mainspring.runs import FlowRun, Run
 from mainspring.states import State
 from mainspring.store import EventFilter, EventKey, Follower, RunStore, SlotRequest, StoredEvent
 from mainspring.store.events import stored
+from tests.deaths.processes import until
 from tests.store.histories import (
     COMPLETED,
     NOON,
@@ -48,8 +50,34 @@ def names(events: Sequence[Event]) -> list[str]:
     return [event.event.removeprefix("mainspring.") for event in events]
 
 
+def changes(store: RunStore, follower: Follower, limit: int = 200) -> list[EventKey]:
+    """What the follower is told of, once it can be told of all that was committed before."""
+    wait_for_others(store)
+    return store.read_changes(follower, limit)
+
+
+def unseen_by(store: RunStore, follower: Follower) -> set[tuple[bytes, int]]:
+    """What the follower will be told of."""
+    wait_for_others(store)
+    return store.read_unseen(follower)
+
+
+def wait_for_others(store: RunStore) -> None:
+    """In PostgreSQL nobody is told of more than what no transaction of the whole server can come before any more."""
+    if not store.url.startswith("postgresql"):
+        return
+    with psycopg.connect(store.url, autocommit=True) as db:
+        number = db.execute("SELECT pg_current_xact_id()::text::bigint").fetchone()
+        until(
+            lambda: (
+                db.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").fetchone() > number
+            ),
+            "the end of other transactions",
+        )
+
+
 def told(store: RunStore, follower: Follower, limit: int = 200) -> list[str]:
-    return names(store.read_events(store.read_changes(follower, limit)))
+    return names(store.read_events(changes(store, follower, limit)))
 
 
 class EventRowsConformance:
@@ -205,14 +233,14 @@ class EventRowsConformance:
         """Whoever follows is told of each commit from then on, once, whatever the times say."""
         finished_task_run(store)
         follower = store.start_following(new_id(), MINUTE)
-        assert store.read_changes(follower) == []
+        assert changes(store, follower) == []
         run = new_task_run()
         record(store, advance(run))
         store.write([], events=[row(made("shop.late", NOON - MINUTE))])
         assert told(store, follower) == ["task-run.Pending", "shop.late"]
         record(store, advance(run, RUNNING, COMPLETED))
         assert told(store, follower) == ["task-run.Running", "task-run.Completed"]
-        assert store.read_changes(follower) == []
+        assert changes(store, follower) == []
         store.stop_following(follower)
 
     def test_told_bit_by_bit(self, store: RunStore) -> None:
@@ -244,13 +272,13 @@ class EventRowsConformance:
         event = made()
         store.write([], events=[row(event)])
         run = finished_task_run(store)
-        unseen = store.read_unseen(follower)
+        unseen = unseen_by(store, follower)
         assert unseen == {(event.id.bytes, 0), *((run.key, position) for position in (1, 2, 3))}
         assert {(key.key, key.position) for key in store.read_event_keys(ALL)} - unseen == {
             (past.key, position) for position in (1, 2, 3)
         }
-        store.read_changes(follower)
-        assert store.read_unseen(follower) == set()
+        changes(store, follower)
+        assert unseen_by(store, follower) == set()
         store.stop_following(follower)
 
     def test_refused_states_are_not_told(self, store: RunStore) -> None:
@@ -261,14 +289,14 @@ class EventRowsConformance:
         late.follows = new_id()
         follower = store.start_following(new_id(), MINUTE)
         assert store.write([late]) == [late]
-        assert store.read_changes(follower) == []
+        assert changes(store, follower) == []
         store.stop_following(follower)
 
     def test_a_follower_that_gives_no_sign_of_life(self, store: RunStore) -> None:
         """Nobody cares for it any more; it is told that it came too late."""
         follower = store.start_following(new_id(), 0)
         store.write([], events=[row(made())])
-        assert store.read_changes(follower) == []
+        assert changes(store, follower) == []
         assert not store.renew_following(follower, MINUTE)
         again = store.start_following(new_id(), MINUTE)
         store.write([], events=[row(made("shop.a"))])
@@ -297,8 +325,8 @@ class EventRowsConformance:
             thread.start()
         found: list[EventKey] = []
         while any(thread.is_alive() for thread in threads):
-            found += store.read_changes(follower, 10)
-        while keys := store.read_changes(follower, 10):
+            found += changes(store, follower, 10)
+        while keys := changes(store, follower, 10):
             found += keys
         store.stop_following(follower)
         assert len(found) == len(set(found)) == 4 * runs_each * writers

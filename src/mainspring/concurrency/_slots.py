@@ -27,14 +27,14 @@ from mainspring.store.protocol import RunStore
 
 __all__ = ["Slots"]
 
-LOOK_PAUSE = 0.25
+LOOK_PAUSE = 1.0
 """Seconds between looks at the store for whoever is in front in this process, as a hint may get lost."""
 
 FIRST_PAUSE = 0.002
 LONGEST_PAUSE = 0.05
 """The same where no hints come from other processes."""
 
-PLACE_SECONDS = 30.0
+PLACE_SECONDS = 300.0
 """A waiter that does not look at the store for so long loses its place in the queue. It keeps it three times as often,
 which is all that those do who are not in front: they are woken when it is their turn."""
 

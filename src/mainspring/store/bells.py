@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from mainspring.logging import get_logger
 
@@ -66,6 +67,19 @@ class Bell(ABC):
                 self._send(encoded(topic, name), to)
             except Exception as error:  # a hint: those who wait look for themselves, only later
                 _logger.debug("Others could not be woken: %s", error)
+
+    def ring_with(self, db: Any, topic: str, name: str, to: str) -> bool:
+        """Have the commit of a transaction wake those of one owner who listen to a topic.
+
+        Args:
+            db: The cursor of the transaction.
+            topic, name: As for `ring`.
+            to: The key of the owner.
+
+        Returns:
+            False if this bell cannot do so: then it is to be rung after the commit.
+        """
+        return False
 
     def listen(self, topic: str, heard: Heard) -> None:
         """Call ``heard`` with each ring of a topic from now on, until the store is closed.

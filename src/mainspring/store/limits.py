@@ -103,9 +103,22 @@ class SlotRequest:
         decays: True if slots are to go by decay only and never by a release: a rate limit.
         strict: Take nothing if one of the limits is missing.
         owned: Whether they are free when this process ends, and not only when the lease does.
+
+    Attributes:
+        is_queued: Whether it has been given a place in the queue; the store keeps it.
     """
 
-    __slots__ = ("decays", "holder", "lease_key", "lease_microseconds", "names", "owned", "slots", "strict")
+    __slots__ = (
+        "decays",
+        "holder",
+        "is_queued",
+        "lease_key",
+        "lease_microseconds",
+        "names",
+        "owned",
+        "slots",
+        "strict",
+    )
 
     def __init__(
         self,
@@ -126,6 +139,7 @@ class SlotRequest:
         self.decays = decays
         self.strict = strict
         self.owned = owned
+        self.is_queued = False
 
 
 class SlotAnswer:

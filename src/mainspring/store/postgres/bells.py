@@ -6,12 +6,13 @@ import os
 import select
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from mainspring.exceptions import StoreError
-from mainspring.store.bells import Bell
+from mainspring.store.bells import Bell, encoded
 from mainspring.store.postgres.connections import Connection, Connections
 
 __all__ = ["NotifyBell"]
@@ -46,6 +47,13 @@ class NotifyBell(Bell):
                 "SELECT pg_notify(%s, key || ' ' || %s) FROM unnest(%s::text[]) AS key",
                 [channel, f"{self._sender} {message}", to or [_EVERYBODY]],
             )
+
+    def ring_with(self, db: Any, topic: str, name: str, to: str) -> bool:
+        """See `Bell.ring_with`."""
+        if self._channel is None:  # which the first ring finds out
+            return False
+        db.execute("SELECT pg_notify(?, ?)", (self._channel, f"{to} {self._sender} {encoded(topic, name)}"))
+        return True
 
     def _channel_of(self, connection: Connection) -> str:
         """One for each run store in the database; a number, as there is little room for names."""

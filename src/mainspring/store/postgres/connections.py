@@ -287,17 +287,19 @@ logging.getLogger("psycopg").addFilter(_is_wanted)
 
 # Errors
 
-# Shut down, crashed, starting up, ended as it was idle; too many connections
-_AWAY = ("57P01", "57P02", "57P03", "57P05", "25P03", "53300")
+# Shut down, crashed, starting up, ended as it was idle or took too long; too many connections
+_AWAY = ("57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "53300")
 _IN_THE_WAY = ("40001", "40P01", "55P03")
 
 
 def is_lost(error: BaseException) -> bool:
     """Whether an error means that the connection broke, or that there is none for now."""
-    if not isinstance(error, psycopg.OperationalError):
-        return isinstance(error, psycopg.InterfaceError)
+    if not isinstance(error, psycopg.Error):
+        return False
     state = error.sqlstate
-    return state is None or state in _AWAY or state.startswith("08")
+    if state is None:
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return state in _AWAY or state.startswith("08")
 
 
 def is_passing(error: BaseException) -> bool:

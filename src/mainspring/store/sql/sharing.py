@@ -9,7 +9,6 @@ from mainspring.locking.processes import boot_id
 from mainspring.store.bells import LOCKS, SLOTS
 from mainspring.store.events import StoredEvent
 from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
-from mainspring.store.losses import Losses
 from mainspring.store.protocol import HeldLock
 from mainspring.store.sql import event_rows, locks, slots
 from mainspring.store.sql.event_log import EventLog
@@ -65,8 +64,8 @@ class Sharing(EventLog):
 
     def take_slots(self, request: SlotRequest, now: int, wait_until: int | None) -> SlotAnswer:
         """See `LimitStore.take_slots`."""
-        answer = self._transact(_take_slots, self.losses, request, now, wait_until)
-        self._ring_for_slots(answer.next_waiters)
+        answer = self._transact(self._take, request, now, wait_until)
+        self._ring_for(answer.next_waiters)
         has_place = wait_until is not None and answer.refusal is None
         if (answer.granted or has_place) and self.on_holding is not None:
             self.on_holding()
@@ -94,9 +93,9 @@ class Sharing(EventLog):
     ) -> bool:
         """See `LimitStore.release_slots`."""
         is_released, waiters = self._transact(
-            _release_slots, lease_key, now, occupancy_seconds, events, self._clock.now()
+            self._release, lease_key, now, occupancy_seconds, events, self._clock.now()
         )
-        self._ring_for_slots(waiters)
+        self._ring_for(waiters)
         if events:
             self._wake_followers()
         return is_released
@@ -106,23 +105,61 @@ class Sharing(EventLog):
     ) -> list[ConcurrencyLimit]:
         """See `LimitStore.release_some_slots`."""
         limits, waiters = self._transact(release_some, names, slots, holder_type, now, occupancy_seconds)
-        self._ring_for_slots(waiters)
+        self._ring_for(waiters)
         return limits
 
-    def _ring_for_slots(self, owners: dict[str, str]) -> None:
-        ours = None if self._owner is None else self._owner.key
+    def _take(
+        self, db: Cursor, owner: int | None, request: SlotRequest, now: int, wait_until: int | None
+    ) -> SlotAnswer:
+        # What is lost is asked for inside of the transaction: another thread may find out until it begins.
+        if self.losses.any:
+            self.losses.check("A request for slots", [request.holder[1] if request.holder else None])
+        answer = slots.take(db, owner, request, now, wait_until)
+        answer.next_waiters = self._not_rung_for(db, answer.next_waiters)
+        return answer
+
+    def _release(
+        self,
+        db: Cursor,
+        owner: int | None,
+        lease_key: bytes,
+        given_back: int,
+        occupancy_seconds: float | None,
+        events: Sequence[StoredEvent],
+        now: int,
+    ) -> tuple[bool, dict[str, str]]:
+        if events:
+            event_rows.write_events(db, events, now, tidy=True)
+        is_released, waiters = slots.release(db, owner, lease_key, given_back, occupancy_seconds)
+        return is_released, self._not_rung_for(db, waiters)
+
+    def _not_rung_for(self, db: Cursor, owners: dict[str, str]) -> dict[str, str]:
+        """Those of other processes that the commit will not wake, by the names of the limits that they wait for."""
+        ours = (
+            None if self._owner is None else self._owner.key
+        )  # who waits here is woken by whoever gives back
+        others = {name: key for name, key in owners.items() if key != ours}
+        return {name: key for name, key in others.items() if not self.bell.ring_with(db, SLOTS, name, key)}
+
+    def _ring_for(self, owners: dict[str, str]) -> None:
         for name, key in owners.items():
-            if key != ours:  # who waits here is woken by whoever gives back
-                self.bell.ring(SLOTS, name, [key])
+            self.bell.ring(SLOTS, name, [key])
 
     # Locks
 
     def take_lock(self, key: str, holder: str, now: int, expires: int | None) -> HeldLock | None:
         """See `RunStore.take_lock`."""
-        held = self._transact(_take_lock, self.losses, key, holder, now, expires)
+        held = self._transact(self._lock, key, holder, now, expires)
         if held is None and self.on_holding is not None:
             self.on_holding()
         return held
+
+    def _lock(
+        self, db: Cursor, owner: int | None, key: str, holder: str, now: int, expires: int | None
+    ) -> HeldLock | None:
+        if self.losses.any:
+            self.losses.check(f"The lock on {key!r}")
+        return locks.take(db, owner, key, holder, now, expires)
 
     def release_lock(self, key: str, holder: str, now: int) -> bool:
         """See `RunStore.release_lock`."""
@@ -135,47 +172,3 @@ class Sharing(EventLog):
         """See `RunStore.read_lock`."""
         owner = self._owner
         return self._read(locks.read, key, now, None if owner is None else owner.id)
-
-
-# What is lost is asked for inside of the transaction: another thread may find out until it begins.
-
-
-def _take_slots(
-    db: Cursor,
-    owner: int | None,
-    losses: Losses,
-    request: SlotRequest,
-    now: int,
-    wait_until: int | None,
-) -> SlotAnswer:
-    if losses.any:
-        losses.check("A request for slots", [request.holder[1] if request.holder else None])
-    return slots.take(db, owner, request, now, wait_until)
-
-
-def _release_slots(
-    db: Cursor,
-    owner: int | None,
-    lease_key: bytes,
-    given_back: int,
-    occupancy_seconds: float | None,
-    events: Sequence[StoredEvent],
-    now: int,
-) -> tuple[bool, dict[str, str]]:
-    if events:
-        event_rows.write_events(db, events, now, tidy=True)
-    return slots.release(db, owner, lease_key, given_back, occupancy_seconds)
-
-
-def _take_lock(
-    db: Cursor,
-    owner: int | None,
-    losses: Losses,
-    key: str,
-    holder: str,
-    now: int,
-    expires: int | None,
-) -> HeldLock | None:
-    if losses.any:
-        losses.check(f"The lock on {key!r}")
-    return locks.take(db, owner, key, holder, now, expires)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from mainspring.exceptions import ObjectAlreadyExists
 from mainspring.identifiers import new_id
 from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
-from mainspring.store.sql.statements import Cursor
+from mainspring.store.sql.statements import Cursor, ask
 
 __all__ = [
     "add_limit",
@@ -66,11 +66,15 @@ _HELD_BY = (
     "SELECT id, slots FROM slots WHERE limit_id = ? AND acquired IS NOT NULL AND holder_type = ? ORDER BY id"
 )
 
-# Slots of a limit with decay belong to nobody, so of its rows only those count that wait.
-_SUM = "SELECT CAST(coalesce(sum(slots), 0) AS BIGINT) FROM slots WHERE limit_id = ?"
-_HELD_OR_FIRST = f"{_SUM} AND (acquired IS NOT NULL OR id < ?)"
-_FIRST = f"{_SUM} AND acquired IS NULL AND id < ?"
-_ALIVE = " AND lease_expires > ?"
+# What is held of some limits, and what is waited for before the first place of a lease, with that place.
+_USAGE = (
+    "SELECT l.name, (SELECT min(id) FROM slots WHERE lease_id = ?),"
+    " CAST(coalesce(sum(CASE WHEN s.acquired IS NOT NULL THEN s.slots END), 0) AS BIGINT),"
+    " CAST(coalesce(sum(CASE WHEN s.acquired IS NULL AND s.id < coalesce("
+    "(SELECT min(id) FROM slots WHERE lease_id = ?), ?) THEN s.slots END), 0) AS BIGINT)"
+    " FROM concurrency_limits AS l JOIN slots AS s ON s.limit_id = l.id WHERE {}{} GROUP BY l.name"
+)
+_ALIVE = " AND s.lease_expires > ?"
 _DROP_EXPIRED = "DELETE FROM slots WHERE limit_id = ? AND lease_expires <= ?"
 _PLACE = "SELECT min(id) FROM slots WHERE lease_id = ?"
 _INSERT = (
@@ -88,6 +92,12 @@ _NEXT = (
     "SELECT o.key FROM slots AS s JOIN owners AS o ON o.id = s.owner_id"
     " WHERE s.limit_id = ? AND s.acquired IS NULL ORDER BY s.id LIMIT 1"
 )
+_NEXT_OF_LEASE = (
+    "SELECT l.name, o.key FROM slots AS s JOIN owners AS o ON o.id = s.owner_id"
+    " JOIN concurrency_limits AS l ON l.id = s.limit_id WHERE s.id IN (SELECT min(w.id) FROM slots AS w"
+    " WHERE w.acquired IS NULL AND w.lease_id <> ? AND w.limit_id IN"
+    " (SELECT limit_id FROM slots WHERE lease_id = ?) GROUP BY w.limit_id)"
+)
 _RIVALS = (
     "SELECT DISTINCT o.pid FROM slots AS s JOIN owners AS o ON o.id = s.owner_id"
     " JOIN concurrency_limits AS l ON l.id = s.limit_id"
@@ -99,6 +109,7 @@ _HOLDERS = (
     " LEFT JOIN owners AS o ON o.id = s.owner_id LEFT JOIN task_runs AS t ON t.id = s.holder_id"
     " LEFT JOIN flow_runs AS f ON f.id = s.holder_id WHERE l.name = ? AND s.lease_expires > ? ORDER BY s.id"
 )
+_NOTHING: tuple[str, Any] = ("SELECT 1 WHERE 1 = 0", ())
 _LAST = 2**62  # the place of a request that is not in the queue: behind everybody
 
 
@@ -118,14 +129,18 @@ class _Limit(NamedTuple):
         """How many slots have not decayed yet, with the fraction of the next one."""
         return max(0.0, self.decaying - self.decay * max(0, now - self.since) / 1e6)
 
-    def taken(self, db: Cursor, now: int, place: int, only_alive: bool = False) -> int:
-        """The slots that a request at this place in the queue cannot have."""
-        query = _FIRST if self.decay else _HELD_OR_FIRST
-        if only_alive:
-            (count,) = db.execute(query + _ALIVE, (self.key, place, now)).fetchone()
-        else:
-            (count,) = db.execute(query, (self.key, place)).fetchone()
-        return int(count) + (math.ceil(self.left(now) - _ROUNDING) if self.decay else 0)
+    def taken(self, usage: _Usage, now: int) -> int:
+        """The slots that a request cannot have, given what others have, or wait for before it.
+
+        Slots of a limit with decay belong to nobody, so of its rows only those count that wait.
+        """
+        held, first = usage.of_name.get(self.name, (0, 0))
+        return first + math.ceil(self.left(now) - _ROUNDING) if self.decay else held + first
+
+    def counts(self, usage: _Usage, now: int) -> tuple[int, int]:
+        """How many slots are taken, and how many are waited for."""
+        held, waiting = usage.of_name.get(self.name, (0, 0))
+        return (math.ceil(self.left(now) - _ROUNDING) if self.decay else held), waiting
 
     def record(self, active_slots: int = 0, denied_slots: int = 0) -> ConcurrencyLimit:
         """The limit as it is shown."""
@@ -139,6 +154,29 @@ class _Limit(NamedTuple):
             slot_decay_per_second=self.decay,
             avg_slot_occupancy_seconds=self.occupancy or MINIMUM_OCCUPANCY_SECONDS,
         )
+
+
+class _Usage(NamedTuple):
+    """How much of some limits is held, and waited for before a place in the queue; and that place."""
+
+    of_name: dict[str, tuple[int, int]]
+    place: int
+
+    @classmethod
+    def of(cls, rows: list[Any]) -> _Usage:
+        """What the rows of `_USAGE` say."""
+        places = [place for _, place, _, _ in rows if place is not None]
+        return cls({name: (held, first) for name, _, held, first in rows}, places[0] if places else _LAST)
+
+
+def _usage_of(names: Sequence[str], lease_key: bytes, now: int | None = None) -> tuple[str, Any]:
+    """The question about the usage of limits; with a time, of what is alive then."""
+    where = f"l.name IN ({','.join('?' * len(names)) or 'NULL'})"
+    values = (lease_key, lease_key, _LAST, *names)
+    return (
+        _USAGE.format(where, "" if now is None else _ALIVE),
+        values if now is None else (*values, now),
+    )
 
 
 def write_limit(
@@ -217,13 +255,10 @@ def _override(db: Cursor, limit: _Limit, change: LimitChange, now: int) -> None:
 
 def read_limits(db: Cursor, names: Sequence[str] | None, now: int) -> list[ConcurrencyLimit]:
     """See `LimitStore.read_limits`."""
-    found = map(_Limit._make, db.execute(_FIND_ALL).fetchall()) if names is None else _find(db, sorted(names))
-    records: list[ConcurrencyLimit] = []
-    for limit in found:
-        held = limit.taken(db, now, 0, only_alive=True)
-        waiting = db.execute(_FIRST + _ALIVE, (limit.key, _LAST, now)).fetchone()
-        records.append(limit.record(held, waiting[0]))
-    return records
+    rows = db.execute(_FIND_ALL).fetchall() if names is None else db.execute(*_limits_of(names)).fetchall()
+    found = [_Limit(*row) for row in rows]
+    usage = _Usage.of(db.execute(*_usage_of([limit.name for limit in found], b"", now)).fetchall())
+    return [limit.record(*limit.counts(usage, now)) for limit in found]
 
 
 def read_holders(db: Cursor, name: str, now: int) -> list[SlotHolder]:
@@ -267,39 +302,52 @@ def delete_limit(db: Cursor, owner: int | None, name: str) -> bool:
 
 def take(db: Cursor, owner: int | None, request: SlotRequest, now: int, wait_until: int | None) -> SlotAnswer:
     """See `LimitStore.take_slots`."""
-    limits, answer = _look_up(db, request, _LOCK)
+    names, key = request.names, request.lease_key
+    found, rows, following = ask(
+        db,
+        _limits_of(names, _LOCK),
+        _usage_of(names, key),  # by now nobody else can change it
+        (_NEXT_OF_LEASE, (key, key)) if request.is_queued else _NOTHING,
+    )
+    limits, answer = _look_up(found, request)
     if answer.refusal is None:
-        place = _place(db, request)
-        for limit in limits:
-            taken = limit.taken(db, now, place)
-            if taken + request.slots > limit.limit and db.execute(_DROP_EXPIRED, (limit.key, now)).rowcount:
-                taken = limit.taken(db, now, place)
-            if taken + request.slots > limit.limit:
-                answer.retry_after = _retry_after(limit, request, taken, now)
-                break
-        else:
-            _grant(db, owner, request, limits, place, now)
+        usage = _Usage.of(rows)
+        if _too_much(limits, request, usage, now) is not None and _drop_expired(db, limits, now):
+            usage = _Usage.of(db.execute(*_usage_of(names, key)).fetchall())
+        full = _too_much(limits, request, usage, now)
+        if full is None:
+            _grant(db, owner, request, limits, usage.place, now)
             answer.granted = True
-            if place != _LAST:  # there may be room for more than one
-                answer.next_waiters = _next_waiters(db, limits)
+            answer.next_waiters = dict(following)  # there may be room for more than one
             return answer
+        answer.retry_after = _retry_after(full, request, full.taken(usage, now), now)
         if wait_until is not None:
-            _keep_place(db, owner, request, limits, place, now, wait_until)
-            answer.place = _place(db, request) if place == _LAST else place
+            _keep_place(db, owner, request, limits, usage.place, now, wait_until)
+            answer.place = _place(db, request) if usage.place == _LAST else usage.place
+            request.is_queued = True
             return answer
-    db.execute(_DROP, (request.lease_key,))
+    db.execute(_DROP, (key,))
     return answer
 
 
 def may_take(db: Cursor, request: SlotRequest, now: int) -> bool:
     """See `LimitStore.may_take_slots`."""
-    limits, answer = _look_up(db, request)
-    if answer.refusal is not None:
-        return True
-    place = _place(db, request)
-    return all(
-        limit.taken(db, now, place, only_alive=True) + request.slots <= limit.limit for limit in limits
-    )
+    found, rows = ask(db, _limits_of(request.names), _usage_of(request.names, request.lease_key, now))
+    limits, answer = _look_up(found, request)
+    return answer.refusal is not None or _too_much(limits, request, _Usage.of(rows), now) is None
+
+
+def _too_much(limits: Sequence[_Limit], request: SlotRequest, usage: _Usage, now: int) -> _Limit | None:
+    """The first limit that has no room for a request."""
+    for limit in limits:
+        if limit.taken(usage, now) + request.slots > limit.limit:
+            return limit
+    return None
+
+
+def _drop_expired(db: Cursor, limits: Sequence[_Limit], now: int) -> bool:
+    """Make room of what nobody holds any more; False if there is none."""
+    return sum(db.execute(_DROP_EXPIRED, (limit.key, now)).rowcount for limit in limits) > 0
 
 
 def renew(db: Cursor, owner: int | None, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:
@@ -311,16 +359,13 @@ def release(
     db: Cursor, owner: int | None, lease_key: bytes, now: int, occupancy_seconds: float | None
 ) -> tuple[bool, dict[str, str]]:
     """See `LimitStore.release_slots`. Also the owners whose turn it may be, by the names of the limits."""
-    rows = db.execute(_CONCERNED, (lease_key,)).fetchall()
+    rows, following = ask(db, (_CONCERNED, (lease_key,)), (_NEXT_OF_LEASE, (lease_key, lease_key)))
     db.execute(_DROP, (lease_key,))
-    limits: list[_Limit] = []
     for slots, acquired, *columns in rows:
-        limit = _Limit(*columns)
-        limits.append(limit)
         if acquired is not None:
             held = (now - acquired) / 1e6 if occupancy_seconds is None else occupancy_seconds
-            _note_released(db, limit, slots, now, held)
-    return bool(rows), _next_waiters(db, limits)
+            _note_released(db, _Limit(*columns), slots, now, held)
+    return bool(rows), dict(following)
 
 
 def release_some(
@@ -375,16 +420,18 @@ def drop_slots_of_owner(db: Cursor, owner: int) -> None:
     db.execute("DELETE FROM slots WHERE owner_id = ?", (owner,))
 
 
+def _limits_of(names: Sequence[str], lock: str = "") -> tuple[str, Any]:
+    """The question for limits by name."""
+    return _FIND.format(",".join("?" * len(names)) or "NULL") + lock, tuple(names)
+
+
 def _find(db: Cursor, names: Sequence[str], lock: str = "") -> list[_Limit]:
-    if not names:
-        return []
-    query = _FIND.format(",".join("?" * len(names))) + lock
-    return [_Limit(*row) for row in db.execute(query, tuple(names)).fetchall()]
+    return [_Limit(*row) for row in db.execute(*_limits_of(names, lock)).fetchall()] if names else []
 
 
-def _look_up(db: Cursor, request: SlotRequest, lock: str = "") -> tuple[list[_Limit], SlotAnswer]:
+def _look_up(rows: list[Any], request: SlotRequest) -> tuple[list[_Limit], SlotAnswer]:
     """The active limits of a request, and an answer that says so far only whether there is hope."""
-    found = _find(db, request.names, lock)
+    found = [_Limit(*row) for row in rows]
     names = {limit.name for limit in found}
     missing = [name for name in request.names if name not in names]
     limits = [limit for limit in found if limit.active]

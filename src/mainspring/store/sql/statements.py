@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-__all__ = ["Cursor", "Found", "is_pipelined"]
+__all__ = ["Cursor", "Found", "ask", "is_pipelined"]
 
 
 class Found(Protocol):
@@ -44,3 +44,14 @@ class Cursor(Protocol):
 def is_pipelined(cursor: Cursor) -> bool:
     """Whether it is the answer to a statement that costs time, so that one more without an answer costs little."""
     return getattr(cursor, "is_pipelined", False)
+
+
+def ask(db: Cursor, *questions: tuple[str, Any]) -> list[list[Any]]:
+    """The rows that several statements find, each given with its values.
+
+    In a pipeline all of them are sent before the first answer is waited for.
+    """
+    if not is_pipelined(db):
+        return [db.execute(*question).fetchall() for question in questions]
+    asked = [db.execute(*question) for question in questions]
+    return [found.fetchall() for found in asked]

@@ -22,8 +22,13 @@ CREATE INDEX owners_not_ended ON owners (id) WHERE ended IS NULL;
 -- The first thing in each transaction of a process: its death cannot be declared until the transaction is over, and
 -- nothing is written once it was. With a time its lease is renewed until then; at once, as two transactions that both had
 -- the row shared would wait for each other. Returns the id of the transaction, by which its fate can be asked for later.
+-- A machine that stands still in the middle of a transaction would keep others from declaring its death, so the server
+-- ends such a transaction, where it can (from version 17 on).
 CREATE FUNCTION mainspring_enter(owner bigint, expires bigint) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
+    IF current_setting('server_version_num')::integer >= 170000 THEN
+        PERFORM set_config('transaction_timeout', '15s', true);
+    END IF;
     IF expires > 0 THEN
         UPDATE owners SET lease_expires = expires WHERE id = owner AND ended IS NULL;
     ELSE
