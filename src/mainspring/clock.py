@@ -20,6 +20,7 @@ from typing import Protocol
 __all__ = [
     "Clock",
     "SystemClock",
+    "ago",
     "current",
     "from_datetime",
     "to_datetime",
@@ -30,6 +31,7 @@ __all__ = [
 MICROSECONDS = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FARTHEST = 2**62
 
 
 class Clock(Protocol):
@@ -102,6 +104,11 @@ def from_datetime(moment: datetime) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def ago(duration: timedelta) -> int:
+    """The wall time so long ago, or, if no store has numbers for that, the first or last one that they have."""
+    return max(-_FARTHEST, min(_FARTHEST, current().now() - duration // _MICROSECOND))
 
 
 def to_timedelta(microseconds: int) -> timedelta:

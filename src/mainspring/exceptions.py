@@ -51,6 +51,7 @@
     │   └── LockTimeout                 it was not free in time (also a TimeoutError)
     └── StoreError                      the run store could not do its work
         ├── StoreUnavailable            it cannot be opened, read or written at all
+        │   ├── StoreDriverMissing      it needs a package that is not there
         │   └── StoreMissing            there is none yet, and none was to be made
         ├── StoreCorrupt                the file is no database, or a damaged one
         ├── StoreTooNew                 written by a newer version

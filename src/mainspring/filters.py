@@ -49,9 +49,11 @@ __all__ = [
     "TextFilter",
     "TimeFilter",
     "VersionFilter",
+    "listed",
     "page_of",
     "record_of",
     "sort_of",
+    "texts",
 ]
 
 DEFAULT_LIMIT = 200
@@ -67,6 +69,7 @@ Moment = datetime | None
 
 F = TypeVar("F", bound=msgspec.Struct)
 S = TypeVar("S", bound=Enum)
+T = TypeVar("T")
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -361,6 +364,37 @@ def page_of(limit: int | None, offset: int | None, default: int = DEFAULT_LIMIT)
     return default if limit is None else min(limit, ALL), min(offset or 0, ALL)
 
 
+def listed(where: str, given: Iterable[T] | None, wanted: str) -> list[T] | None:
+    """What a caller has given as several; None for None. A text is no list of its letters.
+
+    Args:
+        where: What it was given for, for the error.
+        given: What the caller has given.
+        wanted: What it is a list of, for the error.
+
+    Raises:
+        ConfigurationError: It is one thing, and no list.
+    """
+    if given is None:
+        return None
+    if isinstance(given, str | bytes) or not issubclass(type(given), Iterable):
+        raise _refused(where, given, f"a list of {wanted}")
+    return list(given)
+
+
+def texts(where: str, given: Iterable[str] | None) -> list[str] | None:
+    """Texts as a caller has given them; None for None.
+
+    Raises:
+        ConfigurationError: It is one text, no list, or a list of something else.
+    """
+    found = listed(where, given, "texts")
+    for each in found or ():
+        if not isinstance(each, str):
+            raise _refused(where, given, "a list of texts")
+    return found
+
+
 Reader = Callable[[Any, str], Any]
 
 
@@ -384,9 +418,7 @@ def _refused(where: str, given: object, wanted: str) -> ConfigurationError:
 
 def _list_of(read: Reader, wanted: str) -> Reader:
     def read_list(given: Any, where: str) -> tuple[Any, ...]:
-        if isinstance(given, str | bytes) or not issubclass(type(given), Iterable):
-            raise _refused(where, given, f"a list of {wanted}")
-        return tuple(read(each, where) for each in given)
+        return tuple(read(each, where) for each in listed(where, given, wanted) or ())
 
     return read_list
 

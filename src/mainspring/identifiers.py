@@ -16,6 +16,8 @@ from contextvars import ContextVar
 from typing import Protocol
 from uuid import UUID
 
+from mainspring.exceptions import ConfigurationError
+
 __all__ = ["IdSource", "SystemIdSource", "new_id", "shorten", "to_bytes", "to_uuid", "use_id_source"]
 
 SHORT_LENGTH = 8
@@ -82,10 +84,19 @@ def to_uuid(key: bytes | None) -> UUID | None:
 
 
 def to_bytes(key: UUID | str | bytes) -> bytes:
-    """The 16 bytes of an id given in any form; a text that is no UUID raises ``ValueError``."""
+    """The 16 bytes of an id given in any form.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
     if isinstance(key, bytes):
         return key
-    return (key if isinstance(key, UUID) else UUID(key)).bytes
+    try:
+        return (key if isinstance(key, UUID) else UUID(key)).bytes
+    except (ValueError, TypeError, AttributeError):
+        raise ConfigurationError(
+            f"{key!r} is no id: give a UUID, or all of one as text. `find_run` of a client takes a part of one."
+        ) from None
 
 
 def shorten(key: UUID | bytes, length: int = SHORT_LENGTH) -> str:

@@ -18,6 +18,7 @@ import msgspec
 from mainspring import clock
 from mainspring.exceptions import ConfigurationError, SerializationError, StorageError
 from mainspring.filesystems import LocalFileSystem
+from mainspring.filters import texts
 from mainspring.recording import current_recorder
 from mainspring.records import ResultRecordMetadata
 from mainspring.records.layout import read_metadata
@@ -95,6 +96,9 @@ def prune(
         ConfigurationError: One of the arguments cannot work.
         StoreError: The run store cannot be read or written.
     """
+    if not isinstance(older_than, timedelta):
+        raise ConfigurationError(f"older_than={older_than!r} cannot work: give a timedelta.")
+    states = texts("states", states)
     if older_than < timedelta(0) or keep < 0:
         raise ConfigurationError(
             f"Cannot prune with older_than={older_than}, keep={keep}: neither can be negative."
@@ -104,7 +108,7 @@ def prune(
         recorder.flush()
         store = recorder.store
     store.settle_dead_owners()
-    before = clock.current().now() - older_than // timedelta(microseconds=1)
+    before = clock.ago(older_than)
     runs = _prune_runs(store, Ended(before, states, keep), cached_results, dry_run, progress)
     results = 0 if states is not None else _prune_results(store, before, cached_results, dry_run)
     if not dry_run:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import answer, command, write_flow_file
+from tests.cli.commands import COMMAND, DEADLINE, answer, command, write_flow_file
 
 TWO_FLOWS = """
     @task
@@ -253,3 +256,41 @@ def test_a_bad_setting_is_told() -> None:
     done = command("runs", "ls", environment={"MAINSPRING_DURABILITY": "sometimes"})
     assert done.returncode == 2
     assert "MAINSPRING_DURABILITY" in done.stderr
+
+
+def test_a_warning_about_settings_is_one_line() -> None:
+    """A variable that resembles a setting is told in one line, without a place in our code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mainspring", "runs", "ls"],
+        env={**os.environ, "MAINSPRING_TASKS_DEFAULT_RETRYS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stderr.startswith(
+        "Warning: The environment variable MAINSPRING_TASKS_DEFAULT_RETRYS is no setting"
+    )
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
+@pytest.mark.parametrize(
+    "arguments",
+    [["runs", "ls"], ["runs", "ls", "--json"], ["config", "view"], ["limits", "ls"]],
+    ids=" ".join,
+)
+def test_output_that_nobody_can_keep(arguments: list[str]) -> None:
+    """Where the output cannot be written, because the disk is full, say, that is one clear error."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "Error: The output cannot be written: No space left on device.\n"

@@ -112,9 +112,14 @@ def test_who_holds_slots_outside_of_runs() -> None:
 def test_unknown_limits(arguments: list[str]) -> None:
     """A name that no limit has is an error that says which there are."""
     verb, *more = arguments
-    assert refused(verb, "db", *more).endswith("There is none. `mainspring limits set NAME N` creates one.")
+    assert refused(verb, "db", *more).endswith(
+        "'db', nor any other. `mainspring limits set NAME N` creates one."
+    )
     get_client().create_or_update_concurrency_limit("other", 1)
-    assert refused(verb, "db", *more) == "Error: There is no concurrency limit named 'db'. There are 'other'."
+    assert (
+        refused(verb, "db", *more)
+        == "Error: There is no concurrency limit named 'db'. The limits are: 'other'."
+    )
 
 
 def test_names_are_completed() -> None:

@@ -181,6 +181,8 @@ def test_ls_narrowed() -> None:
     assert names("--tag", "prod", "-t", "a b") == ["outer"]
     assert names("--tag", "prod", "--tag", "other") == []
     assert names("--since", "1h") == ["double", "outer"]
+    assert names("--since", "2026-01-01T12:30") == ["double", "outer"]
+    assert names("--since", "2100-01-01") == []
     assert names("--name", "oub", "--since", "1h", "--kind", "task") == ["double"]
     assert out("ls", "--name", "nothing").startswith("No runs that are like this.")
 
@@ -189,7 +191,7 @@ def test_ls_since_something_else() -> None:
     """A time that is none is one clear error, also where there is no history yet."""
     done = command("runs", "ls", "--since", "yesterday")
     assert done.returncode == 2
-    assert done.stderr.startswith("Error: --since 'yesterday' is no duration")
+    assert done.stderr.startswith("Error: --since 'yesterday' is no moment: say how long ago, as in 90m")
 
 
 def test_ls_sorted() -> None:

@@ -16,6 +16,7 @@ from mainspring import flow, get_client, task
 from mainspring.client import SetStateStatus
 from mainspring.events import subscribe
 from mainspring.exceptions import (
+    ConfigurationError,
     MissingResult,
     NotDeletable,
     ObjectAlreadyExists,
@@ -197,6 +198,19 @@ def test_names() -> None:
         client.set_task_run_name(run.id, "no task run")
 
 
+@pytest.mark.parametrize("change", [{"tags": "prod"}, {"tags": [1]}, {"name": 5}, {"name": ""}], ids=repr)
+def test_changes_that_cannot_be(change: dict[str, Any]) -> None:
+    """Tags that are no list of texts, and names that are no text, are refused, and nothing is changed."""
+    client = get_client()
+    run = client.create_flow_run(nightly, name="before", tags=["x"])
+    with pytest.raises(ConfigurationError):
+        client.update_flow_run(run.id, parameters={"pages": 1}, **change)
+    found = client.read_flow_run(run.id)
+    assert (found.name, found.tags, found.parameters) == ("before", {"x"}, {})
+    with pytest.raises(ConfigurationError, match="tags cannot be 'prod': give a list of texts"):
+        client.create_flow_run(nightly, tags="prod")
+
+
 # States
 
 
@@ -273,6 +287,18 @@ def test_states_of_unknown_runs() -> None:
     for propose, key in ((client.set_flow_run_state, uuid4()), (client.set_task_run_state, run.id)):
         with pytest.raises(ObjectNotFound):
             propose(key, Running())
+
+
+def test_what_is_no_state() -> None:
+    """The name of a state is no state: it is refused, with how to make one, and nothing is changed."""
+    client = get_client()
+    run = client.create_flow_run(nightly)
+    for force in (False, True):
+        with pytest.raises(ConfigurationError, match="cannot enter 'Failed': give a state"):
+            client.set_flow_run_state(run.id, "Failed", force)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="cannot enter"):
+        client.create_flow_run(nightly, state="Failed")  # type: ignore[arg-type]
+    assert [run.state_name for run in client.read_flow_runs()] == ["Pending"]
 
 
 @pytest.mark.parametrize("loops", range(3))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -235,6 +236,31 @@ def test_bad_pages_and_orders() -> None:
         client.read_flow_runs(sort="newest")
     with pytest.raises(ConfigurationError, match="no order"):
         client.read_task_runs(sort="START_TIME_ASC")
+
+
+@pytest.mark.parametrize("given", ["FAILED", b"FAILED", 5, [5]], ids=repr)
+def test_short_forms_that_are_no_lists(given: Any) -> None:
+    """One text in the place of several is refused, and not taken for its letters."""
+    client = get_client()
+    for name in ("states", "names"):
+        for read in (client.read_flow_runs, client.read_task_runs):
+            with pytest.raises(ConfigurationError, match=f"{name} cannot be .*: give a list of texts"):
+                read(**{name: given})
+
+
+@pytest.mark.parametrize("given", ["nope", "", 5, None], ids=repr)
+def test_ids_that_are_none(given: Any) -> None:
+    """What is no id is refused where one is taken, with what is meant."""
+    client = get_client()
+    for read in (client.read_flow_run, client.read_task_run, client.cancel_run, client.delete_flow_run):
+        with pytest.raises(ConfigurationError, match="is no id: give a UUID"):
+            read(given)
+
+
+def test_one_id_in_the_place_of_several() -> None:
+    """One id, where several are taken, is refused."""
+    with pytest.raises(ConfigurationError, match=r"flow_run_ids cannot be .*: give a list of ids"):
+        get_client().read_task_runs(flow_run_ids=uuid4())  # type: ignore[arg-type]
 
 
 def test_async_reading() -> None:

@@ -11,6 +11,7 @@ from mainspring import task
 from mainspring.client import Client
 from mainspring.concurrency import sync as sync_form
 from mainspring.events import Event, subscribe
+from mainspring.filters import ALL
 from mainspring.recording import current_recorder
 from mainspring.settings import temporary_settings
 from tests.concurrency.usage import FORMS, hold, rate
@@ -115,7 +116,7 @@ def test_event_that_cannot_be_made_stops_nobody(
 
 def log(client: Client) -> list[Event]:
     current_recorder().flush()
-    return client.read_events("mainspring.concurrency-limit.", limit=None)
+    return client.read_events("mainspring.concurrency-limit.", limit=ALL)
 
 
 @for_each_form

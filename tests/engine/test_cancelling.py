@@ -94,6 +94,31 @@ def test_without_patience() -> None:
     assert seen == [False]
 
 
+def test_patience_that_ends_first() -> None:
+    """When the patience of the caller ends before the run does, it is returned as it is then."""
+    begun, leave, seen = threading.Event(), threading.Event(), []
+
+    @flow
+    def stubborn() -> None:
+        try:
+            linger(begun.set)
+        finally:
+            leave.wait(PATIENCE)
+
+    def ask() -> None:
+        begun.wait(PATIENCE)
+        until(lambda: flow_runs() and only_flow_run().state.is_running())
+        seen.append(get_client().cancel_run(only_flow_run().id, timeout=3).state.name)
+        leave.set()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    with pytest.raises(CancelledRun):
+        stubborn()
+    thread.join()
+    assert seen == ["Cancelling"]
+
+
 def test_from_inside_of_the_run() -> None:
     """A run may have itself cancelled, in the code that it consists of."""
 

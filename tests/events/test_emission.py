@@ -10,6 +10,7 @@ from mainspring.client import get_client
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.events import Event, emit_event, publish_event
 from mainspring.exceptions import EventTooLarge, MainspringError
+from mainspring.filters import ALL
 from mainspring.flows import Flow
 from mainspring.recording import current_recorder
 from mainspring.recording.recorder import CAPACITY
@@ -68,7 +69,7 @@ def test_many_events_wait_for_the_store() -> None:
         emit_event("shop.ordered", ABOUT, payload={"number": number})
     assert len(recorder._events) < CAPACITY
     recorder.flush()
-    assert len(get_client().read_events(limit=None)) == CAPACITY + 10
+    assert len(get_client().read_events(limit=ALL)) == CAPACITY + 10
 
 
 @pytest.mark.contract("EV-1", "EV-2", "EV-25")
@@ -178,6 +179,12 @@ def test_wrong_resources_are_refused() -> None:
         emit_event("shop.ordered", {})
     with heard(), pytest.raises(ValueError, match="needs the label"):
         emit_event("shop.ordered", ABOUT, related=[ABOUT])
+
+
+def test_an_event_without_a_name_is_refused() -> None:
+    """An event says what happened."""
+    with pytest.raises(ValueError, match="needs a name"):
+        emit_event("", ABOUT)
 
 
 # The run around it

@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mainspring import flow, task
 from mainspring.client import AsyncClient, Client, EventStream, _following, get_client
 from mainspring.events import Event, emit_event, events_of, get_events_subscriber
-from mainspring.exceptions import ObjectNotFound
+from mainspring.exceptions import ConfigurationError, ObjectNotFound
+from mainspring.filters import ALL
 from mainspring.identifiers import new_id, to_uuid
 from mainspring.settings import temporary_settings
 from tests.events.listening import ABOUT
@@ -103,14 +105,15 @@ def test_what_has_happened() -> None:
     shop()
     client = get_client()
     (run,) = client.read_flow_runs()
-    found = client.read_events(limit=None)
+    found = client.read_events(limit=ALL)
     assert len(found) == 3 + 2 * 4
     assert [event for event in found if event.resource.id == f"mainspring.flow-run.{run.id}"] == events_of(
         run, client.read_flow_run_states(run.id)
     )
     assert client.read_events(limit=2) == found[-2:]
     assert names(client.read_events("shop.")) == ["shop.loaded"] * 2
-    assert client.read_events(since=timedelta(hours=1), until=timedelta(0), limit=None) == found
+    assert client.read_events(since=timedelta(hours=1), until=timedelta(0), limit=ALL) == found
+    assert client.read_events(since=timedelta.max, until=timedelta.min) == found
     assert client.read_events(until=timedelta(hours=1)) == []
     assert client.read_events(since=datetime.now(UTC) + timedelta(hours=1)) == []
     assert asyncio.run(AsyncClient(client.store).read_events("shop.", run_id=run.id)) == [
@@ -126,6 +129,28 @@ def test_a_run_that_is_not_there() -> None:
         client.read_events(run_id=unknown)
     with pytest.raises(ObjectNotFound, match=f"no run with the id {unknown}"):
         client.follow_events(run_id=unknown)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"since": "yesterday"}, "since='yesterday' cannot work: give a datetime, or how long ago"),
+        ({"prefix": 5}, "prefix cannot be 5: give a list of texts"),
+        ({"run_id": "7fee5de5"}, "'7fee5de5' is no id: give a UUID"),
+    ],
+)
+def test_what_cannot_be_asked_for(options: dict[str, Any], message: str) -> None:
+    """Times, names and ids that are none are refused, when events are read and when they are followed."""
+    with pytest.raises(ConfigurationError, match=message):
+        get_client().read_events(**options)
+    with pytest.raises(ConfigurationError, match=message):
+        get_client().follow_events(**options)
+
+
+def test_a_limit_that_is_none() -> None:
+    """The limit of events is a whole number, as that of runs is."""
+    with pytest.raises(ConfigurationError, match="limit=-1 cannot work"):
+        get_client().read_events(limit=-1)
 
 
 @pytest.mark.contract("EV-2", "EV-28")
@@ -181,7 +206,7 @@ def test_without_waiting() -> None:
     shop()
     client = get_client()
     with client.follow_events(follow=False) as stream:
-        assert list(stream) == client.read_events(limit=None)
+        assert list(stream) == client.read_events(limit=ALL)
     with client.follow_events("shop.", since=timedelta(hours=1), follow=False) as stream:
         assert len(list(stream)) == 2
 

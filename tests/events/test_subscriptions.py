@@ -12,6 +12,7 @@ import pytest
 
 from mainspring._events import subscriptions
 from mainspring.events import Event, Subscriber, emit_event, get_events_subscriber, subscribe
+from mainspring.exceptions import ConfigurationError
 from tests.events.listening import ABOUT, heard, names
 
 MANY = 50
@@ -103,6 +104,15 @@ def test_an_async_callback_is_refused() -> None:
 
     with pytest.raises(TypeError, match="async for"):
         subscribe(callback)
+
+
+def test_what_cannot_be_subscribed() -> None:
+    """A callback that cannot be called, and a queue of no size, are named at once."""
+    with pytest.raises(TypeError, match="'print' cannot be called"):
+        subscribe("print")  # type: ignore[arg-type]
+    for capacity in (-1, 1.5, "3"):
+        with pytest.raises(ConfigurationError, match="whole number of events"):
+            get_events_subscriber(capacity=capacity)  # type: ignore[arg-type]
 
 
 def test_a_callback_may_emit() -> None:

@@ -12,14 +12,17 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from mainspring.client import AsyncClient, Client
 from mainspring.exceptions import (
     ConfigurationError,
+    ObjectNotFound,
     StoreError,
     StoreMissing,
     StoreTooNew,
     StoreTooOld,
     StoreUnavailable,
 )
+from mainspring.states import Failed
 from mainspring.store import open_store
 from mainspring.store.addresses import shown_address
 from mainspring.store.postgres import schema
@@ -177,12 +180,39 @@ def test_too_many_connections(role: Callable[..., str]) -> None:
 
 def test_who_and_where(url: str) -> None:
     """A database, user, host or port that is not there is told from the others."""
-    assert "createdb" in refused(changed(url, dbname="nowhere_at_all"), StoreMissing)
+    assert "createdb" in refused(changed(url, dbname="nowhere_at_all"))
     assert "Check user" in refused(changed(url, user="nobody_at_all"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
     assert "cannot be reached" in refused(changed(url, host="127.0.0.1", port=port))
     assert "cannot be reached" in refused(changed(url, host="nowhere.invalid"))
+
+
+def test_a_database_that_is_misspelt_is_no_empty_history(url: str) -> None:
+    """Whoever only looks is told that there is no such database, not that nothing has run yet."""
+    with pytest.raises(StoreUnavailable) as caught:
+        open_store(changed(url, dbname="nowhere_at_all"), create=False)
+    assert not isinstance(caught.value, StoreMissing)
+
+
+def test_clients_keep_passwords_to_themselves(url: str) -> None:
+    """The password in the address is in no error of a client, and not in how one is shown."""
+    store = open_store(changed(url, password=SECRET))
+    client, nowhere = Client(store), uuid.uuid4()
+    told = [repr(client), repr(AsyncClient(store))]
+    for ask in (
+        lambda: client.read_flow_run(nowhere),
+        lambda: client.set_task_run_state(nowhere, Failed()),
+        lambda: client.cancel_run(nowhere),
+        lambda: client.read_flow(nowhere),
+        lambda: client.read_events(run_id=nowhere),
+    ):
+        with pytest.raises(ObjectNotFound) as caught:
+            ask()
+        told.append(str(caught.value))
+    store.close()
+    assert all(SECRET not in each for each in told)
+    assert all("***" in each for each in told)
 
 
 @pytest.mark.parametrize(

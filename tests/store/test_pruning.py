@@ -201,6 +201,31 @@ def test_bad_arguments(arguments: dict[str, object]) -> None:
     assert len(get_client().read_flow_runs()) == 1
 
 
+def test_an_age_that_nothing_has() -> None:
+    """An age beyond all numbers of databases is no error: nothing is that old."""
+    inner()
+    assert prune(timedelta.max) == Pruned()
+    assert len(get_client().read_flow_runs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"older_than": 30}, "give a timedelta"),
+        (
+            {"older_than": AT_ONCE, "states": "completed"},
+            "states cannot be 'completed': give a list of texts",
+        ),
+    ],
+)
+def test_arguments_of_another_type(arguments: dict[str, object], why: str) -> None:
+    """A number is no time, and one state no list of them; nothing is deleted."""
+    inner()
+    with pytest.raises(ConfigurationError, match=why):
+        prune(**arguments)  # type: ignore[arg-type]
+    assert len(get_client().read_flow_runs()) == 1
+
+
 # Files that no row leads to
 
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self
 
 from mainspring._core.outcomes import is_limit
 from mainspring._events.records import Event
+from mainspring.exceptions import ConfigurationError
 
 __all__ = [
     "Subscriber",
@@ -319,8 +320,10 @@ def subscribe(
         The subscription, to be closed or used as a ``with`` block.
 
     Raises:
-        TypeError: The function is async; iterate over `get_events_subscriber` instead.
+        TypeError: The function is async; iterate over `get_events_subscriber` instead. Or it is none.
     """
+    if not callable(callback):
+        raise TypeError(f"{callback!r} cannot be called with events: give a function.")
     if iscoroutinefunction(callback):
         raise TypeError(
             f"{callback!r} is async, and nobody would await it: use `async for event in subscriber` with"
@@ -344,7 +347,17 @@ def get_events_subscriber(
         resource: Only events in which the resource with this id is involved, see `subscribe`.
         capacity: How many events may wait before those who emit more have to wait as well.
         patience: Seconds for which they wait for a reader that takes nothing.
+
+    Returns:
+        The queue, to be entered.
+
+    Raises:
+        ConfigurationError: ``capacity`` is no whole number, or less than 0.
     """
+    if type(capacity) is not int or capacity < 0:
+        raise ConfigurationError(
+            f"capacity={capacity!r} cannot work: give a whole number of events, 0 or more."
+        )
     return Subscriber(Filter(prefix, resource), capacity, patience)
 
 

@@ -15,6 +15,7 @@ that the command answers at once; what it does is in the modules below them, loa
                 mainspring runs logs     logbook
                 mainspring runs resume   execution
                 mainspring runs suspend  execution
+                mainspring runs cancel   cancelling
                 mainspring runs reap     burying
     cache       mainspring cache why     caching
     config      mainspring config view   viewing
@@ -22,12 +23,13 @@ that the command answers at once; what it does is in the modules below them, loa
                 mainspring config unset  editing
     limits      mainspring limits        limiting
     database    mainspring database      upkeep
-    events      mainspring events        eventlog, on top of moments
+    events      mainspring events        eventlog
     version     mainspring version
 
     histories   the run store as reading commands open it: nothing is made
     records     runs as JSON; its fields are a public format
     durations   30d and 12h
+    moments     12h ago, or a time
     confirming  asking before something is gone
     rendering   consoles, tables, times; plain text in a pipe
     failures    an exception without our frames

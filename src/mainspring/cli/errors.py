@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +30,9 @@ INTERRUPTED = 130
 TERMINATED = 143
 """SIGTERM, likewise."""
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_OURS = f"{Path(__file__).parent.parent}{os.sep}"
+
 
 @contextmanager
 def catch_errors() -> Generator[None]:
@@ -37,7 +42,7 @@ def catch_errors() -> Generator[None]:
     """
     excepthook = sys.excepthook
     try:
-        with _quiet_pipes():
+        with _plain_warnings(), _quiet_pipes():
             yield
     except MainspringError as error:
         report_error(error)
@@ -78,6 +83,37 @@ def _quiet_pipes() -> Generator[None]:
     except BrokenPipeError:
         _discard(sys.stdout)  # what is still buffered would raise again while Python shuts down
         sys.exit(FAILED)
+    except OSError as error:
+        if error.errno not in _NO_ROOM or error.filename is not None:
+            raise
+        _discard(sys.stdout)
+        sys.stderr.write(f"Error: The output cannot be written: {error.strerror}.\n")
+        sys.exit(BAD_INPUT)
+
+
+@contextmanager
+def _plain_warnings() -> Generator[None]:
+    """Show a warning that mainspring gives about itself as one line, without the place in its code."""
+    as_before = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if filename.startswith(_OURS):
+            sys.stderr.write(f"Warning: {' '.join(str(message).split())}\n")
+        else:
+            as_before(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = as_before
 
 
 def _flush_errors() -> None:

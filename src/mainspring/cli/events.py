@@ -77,7 +77,7 @@ def tail_events(
     from mainspring.cli.eventlog import Wanted, tail  # start-up
     from mainspring.cli.moments import parse_moment  # start-up
 
-    begin = None if since is None else parse_moment(since)
+    begin = None if since is None else parse_moment(since, "--since")
     tail(Wanted(prefixes, run_id, begin, limit), follow, as_json)
 
 
@@ -95,5 +95,5 @@ def list_events(
     from mainspring.cli.eventlog import Wanted, list_wanted  # start-up
     from mainspring.cli.moments import parse_moment  # start-up
 
-    begin = None if since is None else parse_moment(since)
+    begin = None if since is None else parse_moment(since, "--since")
     list_wanted(Wanted(prefixes, run_id, begin, limit), as_json)

@@ -148,9 +148,12 @@ def _find(limits: Sequence[ConcurrencyLimit], name: str) -> ConcurrencyLimit:
 
 
 def _no_limit(name: str, limits: Sequence[ConcurrencyLimit]) -> ObjectNotFound:
+    if not limits:
+        return ObjectNotFound(
+            f"There is no concurrency limit named {name!r}, nor any other. `mainspring limits set NAME N` creates one."
+        )
     known = ", ".join(repr(limit.name) for limit in limits)
-    advice = f"There are {known}." if known else "There is none. `mainspring limits set NAME N` creates one."
-    return ObjectNotFound(f"There is no concurrency limit named {name!r}. {advice}")
+    return ObjectNotFound(f"There is no concurrency limit named {name!r}. The limits are: {known}.")
 
 
 def _show_limits(console: Console, limits: Sequence[ConcurrencyLimit]) -> None:

@@ -54,7 +54,9 @@ def set_limit(
     name: Name,
     limit: Annotated[
         int,
-        typer.Argument(metavar="N", help="How many slots there are; 0: nobody gets any.", show_default=False),
+        typer.Argument(
+            metavar="N", help="How many slots there are; 0: whoever asks is refused.", show_default=False
+        ),
     ],
     decay: Annotated[
         float | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -11,8 +12,8 @@ import msgspec
 from rich.text import Text
 
 from mainspring import clock
-from mainspring.cli.durations import parse_duration
 from mainspring.cli.histories import NO_RUNS, open_history
+from mainspring.cli.moments import parse_moment
 from mainspring.cli.records import flow_run_record, print_json, task_run_record
 from mainspring.cli.rendering import (
     Column,
@@ -67,7 +68,7 @@ class Selection(msgspec.Struct, frozen=True):
         everything: Also what ran inside of flow runs.
         name: Only runs with this somewhere in their name.
         tags: Only runs with all of these tags.
-        since: Only runs that were to begin within this last time, as text.
+        since: Only runs that were to begin then or later: how long ago, or a time, as text.
         order: Which come first: those that were "created" last, those that "ended" last, or by "name".
     """
 
@@ -97,8 +98,10 @@ class Selection(msgspec.Struct, frozen=True):
         if self.tags:
             members["tags"] = {"all_": self.tags}
         if self.since:
-            began = clock.to_datetime(clock.current().now()) - parse_duration(self.since, "--since")
-            members["expected_start_time"] = {"after_": began}
+            since = parse_moment(self.since, "--since")
+            if isinstance(since, timedelta):
+                since = clock.to_datetime(clock.current().now()) - since
+            members["expected_start_time"] = {"after_": since}
         return members
 
 

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-import typer
-
-from mainspring.cli.durations import LONGEST, read_duration
+from mainspring.cli.durations import parse_duration, read_duration
+from mainspring.exceptions import ConfigurationError
 
 __all__ = ["parse_moment"]
 
 
-def parse_moment(text: str) -> datetime | timedelta:
+def parse_moment(text: str, option: str) -> datetime | timedelta:
     """``10m`` is ten minutes ago, ``2026-07-01`` or ``2026-07-01T12:30`` a time here, unless it names its zone.
 
+    Args:
+        text: What somebody has written.
+        option: What it was written for, for the message.
+
     Raises:
-        typer.BadParameter: It is none of these.
+        ConfigurationError: It is none of these, or ages ago.
     """
-    ago = read_duration(text)
-    if ago is not None and ago <= LONGEST:
-        return ago
+    if read_duration(text) is not None:
+        return parse_duration(text, option)
     try:
         return datetime.fromisoformat(text.strip()).astimezone()
     except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"{text!r} is no moment. Say how long ago, with ms, s, m, h, d or w (10m), or a time"
-            f" (2026-07-01T12:30)."
+        raise ConfigurationError(
+            f"{option} {text!r} is no moment: say how long ago, as in 90m, 12h, 30d, 2w or 1d12h, or a time, as in"
+            f" 2026-07-01T12:30."
         ) from None

@@ -91,8 +91,8 @@ def list_runs(
         str | None,
         typer.Option(
             "--since",
-            metavar="TIME",
-            help="Only runs of the last so much time: 30m, 12h, 7d.",
+            metavar="WHEN",
+            help="Only runs since then: how long ago (30m, 12h, 7d), or a time (2026-07-01T12:30).",
             show_default=False,
         ),
     ] = None,

@@ -44,7 +44,9 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """`Client` for async code: same methods, arguments, results and errors.
+    """`Client` for async code: same methods, arguments, results and errors. Safe to use from any thread and event loop.
+
+    The database is asked in another thread, so the event loop goes on.
 
     Args:
         store: The run store.
@@ -60,8 +62,11 @@ class AsyncClient:
 
     @property
     def database_url(self) -> str:
-        """The address of the run store."""
+        """See `Client.database_url`."""
         return self._client.database_url
+
+    def __repr__(self) -> str:
+        return f"Async{self._client!r}"
 
     def __enter__(self) -> NoReturn:
         raise RuntimeError("An AsyncClient must be entered with an async context: `async with`, not `with`.")
@@ -236,7 +241,7 @@ class AsyncClient:
         run_id: Id | None = None,
         since: Since | None = None,
         until: Since | None = None,
-        limit: int | None = 200,
+        limit: int | None = None,
     ) -> list[Event]:
         """See `Client.read_events`."""
         return await _in_thread(self._client.read_events, prefix, run_id, since, until, limit)
@@ -260,7 +265,7 @@ class AsyncClient:
         """See `Client.explain_caching`."""
         return await _in_thread(self._client.explain_caching, task_run_id)
 
-    async def find_run(self, text: str) -> TaskRun | FlowRun:
+    async def find_run(self, text: Id) -> TaskRun | FlowRun:
         """See `Client.find_run`."""
         return await _in_thread(self._client.find_run, text)
 

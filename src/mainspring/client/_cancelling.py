@@ -15,7 +15,7 @@ from mainspring.states import State
 from mainspring.store.cancellations import CancellationRequest
 from mainspring.store.protocol import Change, RunStore
 
-__all__ = ["ask_to_cancel", "cancel_resting", "check_patience", "is_left", "is_over"]
+__all__ = ["ask_to_cancel", "cancel_resting", "check_patience", "is_left"]
 
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 0.1
@@ -81,12 +81,6 @@ def cancel_resting(store: RunStore, run: TaskRun | FlowRun, reason: str) -> bool
         run.state = state
         states.append(state)
     return not store.write([Change(run, states, follows)])
-
-
-def is_over(store: RunStore, run: TaskRun | FlowRun) -> TaskRun | FlowRun | None:
-    """The run as it is now if it is over, else None."""
-    found = store.read_run(run.key)
-    return None if found is None or not found.state.is_final() else found
 
 
 def check_patience(timeout: Any) -> float:

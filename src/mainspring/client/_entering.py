@@ -38,8 +38,11 @@ class Enterable:
 
     @property
     def database_url(self) -> str:
-        """The address of the run store."""
+        """The address of the run store, with the password if there is one in it."""
         return self._store.url
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._store.address!r})"
 
     def __enter__(self) -> Self:
         with self._lock:

@@ -8,6 +8,7 @@ from mainspring._events.records import Event
 from mainspring.client._entering import Enterable
 from mainspring.client._following import EventStream, Since, filtered, read_events
 from mainspring.client._runs import Id
+from mainspring.filters import page_of
 
 __all__ = ["EventMethods"]
 
@@ -21,7 +22,7 @@ class EventMethods(Enterable):
         run_id: Id | None = None,
         since: Since | None = None,
         until: Since | None = None,
-        limit: int | None = 200,
+        limit: int | None = None,
     ) -> list[Event]:
         """What has happened, oldest first: the events of states, of limits, and those that programs emitted.
 
@@ -33,8 +34,13 @@ class EventMethods(Enterable):
             run_id: Only what happened in this run, with all that ran inside of it.
             since: Only what happened then or later: a time, or how long ago that is.
             until: Only what happened before.
-            limit: At most so many, the newest; None for all.
+            limit: At most so many, the newest; 200 when omitted, `mainspring.filters.ALL` for all.
+
+        Raises:
+            ObjectNotFound: There is no such run.
+            ConfigurationError: One of the arguments cannot work.
         """
+        limit, _ = page_of(limit, None)
         return read_events(self.store, filtered(self.store, prefix, run_id, since, until), limit)
 
     def follow_events(
@@ -52,5 +58,12 @@ class EventMethods(Enterable):
             since: Begin then: a time, or how long ago that is. From now on when omitted.
             follow: Wait for what is still to happen. Without that the loop ends with the newest event; it begins with
                 the oldest one unless ``since`` is given.
+
+        Returns:
+            The stream, to be entered. It is for one reader at a time.
+
+        Raises:
+            ObjectNotFound: There is no such run.
+            ConfigurationError: One of the arguments cannot work.
         """
         return EventStream(self.store, filtered(self.store, prefix, run_id, since), follow)

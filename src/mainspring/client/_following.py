@@ -15,7 +15,8 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from mainspring import clock, identifiers
 from mainspring._events.records import Event
-from mainspring.exceptions import ObjectNotFound
+from mainspring.exceptions import ConfigurationError, ObjectNotFound
+from mainspring.filters import ALL, texts
 from mainspring.store.bells import EVENTS
 from mainspring.store.events import EventFilter, EventKey, Follower
 from mainspring.store.protocol import RunStore
@@ -63,17 +64,20 @@ def filtered(
 
     Raises:
         ObjectNotFound: There is no such run.
+        ConfigurationError: One of them cannot work.
     """
     key = None if run_id is None else identifiers.to_bytes(run_id)
     if key is not None and store.read_run(key) is None:
-        raise ObjectNotFound(f"There is no run with the id {run_id} in {store.url}.")
-    prefixes = [prefix] if isinstance(prefix, str) else list(prefix)
-    return EventFilter(prefixes=prefixes, run_key=key, since=_moment(since), until=_moment(until))
+        raise ObjectNotFound(f"There is no run with the id {run_id} in {store.address}.")
+    prefixes = [prefix] if isinstance(prefix, str) else texts("prefix", prefix) or []
+    return EventFilter(
+        prefixes=prefixes, run_key=key, since=_moment("since", since), until=_moment("until", until)
+    )
 
 
-def read_events(store: RunStore, where: EventFilter, limit: int | None) -> list[Event]:
-    """The newest events that fit, oldest first; all of them without a limit."""
-    if limit is not None:
+def read_events(store: RunStore, where: EventFilter, limit: int) -> list[Event]:
+    """The newest events that fit, oldest first; with `ALL` they are read page by page."""
+    if limit < ALL:
         return store.read_events(store.read_event_keys(where, limit=limit, newest=True))
     found: list[Event] = []
     after: EventKey | None = None
@@ -334,11 +338,15 @@ class _Heard:
             event.set()
 
 
-def _moment(at: Since | None) -> int | None:
+def _moment(name: str, at: Since | None) -> int | None:
     if at is None:
         return None
+    if not isinstance(at, datetime | timedelta):
+        raise ConfigurationError(
+            f"{name}={at!r} cannot work: give a datetime, or how long ago as a timedelta."
+        )
     if isinstance(at, timedelta):
-        return clock.current().now() - round(at.total_seconds() * clock.MICROSECONDS)
+        return clock.ago(at)
     return clock.from_datetime(at if at.tzinfo is not None else at.replace(tzinfo=UTC))
 
 

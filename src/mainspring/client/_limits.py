@@ -104,9 +104,11 @@ class LimitMethods(Enterable):
     ) -> ConcurrencyLimit:
         """Create a concurrency limit, or change the one of that name. What is held stays held.
 
+        What is omitted gets its default, also if it is something else now.
+
         Args:
             name: What code asks for. ``tag:<tag>`` limits the task runs that have the tag.
-            limit: How many slots there are; with 0 nobody gets any.
+            limit: How many slots there are; with 0 whoever asks is refused.
             active: Whether the limit counts; one that is not active stops nobody.
             slot_decay_per_second: How many slots become free by themselves each second. With 0 they become free
                 when they are given back; rate limits need more than 0.

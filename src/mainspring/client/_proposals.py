@@ -17,7 +17,7 @@ from mainspring._events import subscriptions
 from mainspring.annotations import NotSet
 from mainspring.client._cancelling import DEFAULT_REASON, is_left
 from mainspring.events import emit_run_state_change_event
-from mainspring.exceptions import ObjectNotFound
+from mainspring.exceptions import ConfigurationError, ObjectNotFound
 from mainspring.identifiers import to_bytes
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateDetails
@@ -71,12 +71,13 @@ def propose(
     store: RunStore, kind: type[Run], run_id: UUID | str, state: State, force: bool
 ) -> OrchestrationResult:
     """See `Client.set_flow_run_state`."""
+    _check(state)
     store.settle_dead_owners()
     key = to_bytes(run_id)
     while True:
         run = store.read_run(key)
         if not isinstance(run, kind):
-            raise ObjectNotFound(f"There is no {kind.__name__} with the id {run_id} in {store.url}.")
+            raise ObjectNotFound(f"There is no {kind.__name__} with the id {run_id} in {store.address}.")
         child = run.state.state_details.child_flow_run_id if isinstance(run, TaskRun) else None
         if child is not None and store.read_run(child.bytes) is not None:
             return propose(store, FlowRun, child, state, force)  # the task run only stands for that run
@@ -91,6 +92,13 @@ def propose(
                 state=entered, status=SetStateStatus.ACCEPT, details=OrchestrationDetails()
             )
         # Somebody was quicker, and what it is now decides.
+
+
+def _check(state: object) -> None:
+    if not isinstance(state, State):
+        raise ConfigurationError(
+            f"A run cannot enter {state!r}: give a state, such as `mainspring.states.Failed(message=...)`."
+        )
 
 
 def _refused(run: Run, state: State) -> OrchestrationResult | None:
@@ -172,6 +180,7 @@ def record_new(store: RunStore, run: TaskRun | FlowRun, state: State | None) -> 
     """Record a run that was made from outside, pending unless a state is given; False if there is one of its id."""
     states = [run.state]
     if state is not None:
+        _check(state)
         first = _copy(state)
         if first.is_pending() or first.is_scheduled():
             states = []

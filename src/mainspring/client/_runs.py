@@ -14,11 +14,16 @@ from mainspring.client._cancelling import (
     LONGEST_PAUSE,
     ask_to_cancel,
     check_patience,
-    is_over,
 )
 from mainspring.client._entering import Enterable
 from mainspring.client._proposals import OrchestrationResult, propose, record_new
-from mainspring.exceptions import AmbiguousId, NotDeletable, ObjectAlreadyExists, ObjectNotFound
+from mainspring.exceptions import (
+    AmbiguousId,
+    ConfigurationError,
+    NotDeletable,
+    ObjectAlreadyExists,
+    ObjectNotFound,
+)
 from mainspring.filters import (
     FlowFilter,
     FlowRunFilter,
@@ -27,9 +32,11 @@ from mainspring.filters import (
     TaskRunFilter,
     TaskRunSort,
     TextFilter,
+    listed,
     page_of,
     record_of,
     sort_of,
+    texts,
 )
 from mainspring.runs import FlowRun, RecordedFlow, Run, RunInput, TaskRun
 from mainspring.states import State, StateType
@@ -87,9 +94,9 @@ class RunMethods(Enterable):
         limit, offset = page_of(limit, offset)
         return self.store.read_flow_runs(
             RunFilter(
-                states=states,
-                names=names,
-                parents=_keys(parent_task_run_ids),
+                states=texts("states", states),
+                names=texts("names", names),
+                parents=_keys("parent_task_run_ids", parent_task_run_ids),
                 top_level=top_level,
                 flow=record_of(FlowFilter, flow_filter),
                 flow_run=record_of(FlowRunFilter, flow_run_filter),
@@ -140,7 +147,7 @@ class RunMethods(Enterable):
             flow_name,
             version,
             parameters,
-            set(tags or ()),
+            set(texts("tags", tags) or ()),
             parent,
         )
         return self._created(run, state)
@@ -164,11 +171,16 @@ class RunMethods(Enterable):
             parameters: All of its parameters.
             name: Its name.
             tags: All of its tags.
+
+        Raises:
+            ObjectNotFound: There is no such flow run.
+            ConfigurationError: The name or the tags cannot be some. Nothing was changed.
         """
         run = self.read_flow_run(flow_run_id)
+        given = texts("tags", tags)
         amendment = Amendment(
             name=name,
-            tags=None if tags is None else sorted(set(tags)),
+            tags=None if given is None else sorted(set(given)),
             flow_version=flow_version,
             parameters=parameters,
         )
@@ -193,6 +205,7 @@ class RunMethods(Enterable):
 
         Raises:
             ObjectNotFound: There is no such flow run.
+            ConfigurationError: ``state`` is no state.
         """
         return propose(self.store, FlowRun, flow_run_id, state, force)
 
@@ -251,9 +264,9 @@ class RunMethods(Enterable):
         limit, offset = page_of(limit, offset)
         return self.store.read_task_runs(
             RunFilter(
-                flow_run_keys=_keys(flow_run_ids),
-                states=states,
-                names=names,
+                flow_run_keys=_keys("flow_run_ids", flow_run_ids),
+                states=texts("states", states),
+                names=texts("names", names),
                 top_level=top_level,
                 flow=record_of(FlowFilter, flow_filter),
                 flow_run=record_of(FlowRunFilter, flow_run_filter),
@@ -303,7 +316,7 @@ class RunMethods(Enterable):
             _pending(),
             task.task_key,
             around,
-            {*task.tags, *(extra_tags or ())},
+            {*task.tags, *(texts("extra_tags", extra_tags) or ())},
             task.version,
             {parameter: list(inputs) for parameter, inputs in (task_inputs or {}).items()},
             dict(task.policy.recorded),
@@ -325,6 +338,7 @@ class RunMethods(Enterable):
 
         Raises:
             ObjectNotFound: There is no such task run.
+            ConfigurationError: ``state`` is no state.
         """
         return propose(self.store, TaskRun, task_run_id, state, force)
 
@@ -338,7 +352,7 @@ class RunMethods(Enterable):
 
     def count_task_runs(self, flow_run_ids: Iterable[Id]) -> dict[UUID, dict[str, int]]:
         """For each flow run, how many task runs it has by state type."""
-        counts = self.store.count_task_runs(_keys(flow_run_ids) or [])
+        counts = self.store.count_task_runs(_keys("flow_run_ids", flow_run_ids) or [])
         return {UUID(bytes=key): by_type for key, by_type in counts.items()}
 
     def explain_caching(self, task_run_id: Id) -> CacheExplanation:
@@ -347,21 +361,21 @@ class RunMethods(Enterable):
 
     # Both
 
-    def find_run(self, text: str) -> TaskRun | FlowRun:
-        """The run whose id begins or ends with ``text``.
+    def find_run(self, text: Id) -> TaskRun | FlowRun:
+        """The run whose id begins or ends with ``text``, in any case and with or without hyphens.
 
         Raises:
             ObjectNotFound: There is none.
             AmbiguousId: There are several; the message lists some.
         """
-        wanted = text.replace("-", "").lower()
+        wanted = str(text).replace("-", "").lower()
         found = self.store.find_runs(wanted) if wanted else []
         if not found:
-            raise ObjectNotFound(f"No run has an id that begins or ends with {text!r}.")
+            raise ObjectNotFound(f"No run has an id that begins or ends with '{text}'.")
         if len(found) > 1:
             some = ", ".join(f"{run.id} ({run.name})" for run in found)
             raise AmbiguousId(
-                f"{text!r} is the beginning or end of more than one id: {some}. Give more of it."
+                f"'{text}' is the beginning or end of more than one id: {some}. Give more of it."
             )
         return found[0]
 
@@ -380,6 +394,7 @@ class RunMethods(Enterable):
             The run as it is then.
 
         Raises:
+            ObjectNotFound: There is no such run.
             NotCancellable: It is over.
             ValueError: ``timeout`` is negative.
         """
@@ -389,7 +404,7 @@ class RunMethods(Enterable):
         while not run.state.is_final() and time.monotonic() < end:
             time.sleep(min(pause, max(0.0, end - time.monotonic())))
             pause = min(2 * pause, LONGEST_PAUSE)
-            run = is_over(self.store, run) or run
+            run = self.store.read_run(run.key) or run
         return run
 
     # Flows
@@ -472,6 +487,8 @@ class RunMethods(Enterable):
         return run
 
     def _amend(self, run: Run, amendment: Amendment) -> None:
+        if amendment.name is not None:
+            _check_name(amendment.name)
         if not self.store.amend_run(run.key, amendment):
             raise self._no_run(run.id, type(run))  # somebody has deleted it meanwhile
 
@@ -490,8 +507,16 @@ def key_of(run_id: Id) -> bytes:
     return identifiers.to_bytes(run_id)
 
 
-def _keys(ids: Iterable[Id] | None) -> list[bytes] | None:
-    return None if ids is None else [key_of(each) for each in ids]
+def _keys(where: str, ids: Iterable[Id] | None) -> list[bytes] | None:
+    found = listed(where, ids, "ids")
+    return None if found is None else [key_of(each) for each in found]
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(
+            f"{name!r} cannot be the name of a run: give a text of at least one character."
+        )
 
 
 def _pending() -> State:

@@ -20,8 +20,8 @@ class Client(RunMethods, LogMethods, EventMethods, LimitMethods):
 
     Safe to use from any thread. It need not be entered; after a ``with`` block it is closed.
 
-    Ids may be given as ``UUID`` or text. Methods that take one raise `ObjectNotFound` if nothing has it. Any method may
-    raise `StoreError`, and RuntimeError if the client was closed.
+    Ids may be given as ``UUID`` or text. Methods that take one raise `ObjectNotFound` if nothing has it, and
+    `ConfigurationError` if it is none. Any method may raise `StoreError`, and RuntimeError if the client was closed.
 
     Args:
         store: The run store.

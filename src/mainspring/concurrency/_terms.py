@@ -94,13 +94,13 @@ class Terms:
             raise ConfigurationError(
                 f"occupy={occupy!r} cannot work: it is a whole number of slots, 1 or more."
             )
-        if timeout_seconds is not None and not timeout_seconds >= 0:
+        if timeout_seconds is not None and not (_is_number(timeout_seconds) and timeout_seconds >= 0):
             raise ConfigurationError(
                 f"timeout_seconds={timeout_seconds!r} cannot work: give 0 or more, or None to wait for ever."
             )
-        if max_retries is not None and not max_retries >= 0:
+        if max_retries is not None and not (_is_number(max_retries) and max_retries >= 0):
             raise ConfigurationError(f"max_retries={max_retries!r} cannot work: give 0 or more, or None.")
-        if not MINUTE <= lease_seconds <= DAY:
+        if not _is_number(lease_seconds) or not MINUTE <= lease_seconds <= DAY:
             raise ConfigurationError(
                 f"lease_duration={lease_seconds!r} cannot work: give between {MINUTE:.0f} seconds and a day"
                 f" ({DAY:.0f}). A living holder renews its lease by itself."
@@ -166,7 +166,7 @@ def check_limit(name: object, limit: object, slot_decay_per_second: object) -> N
             f"The concurrency limit {name!r} cannot have limit={limit!r}: give a whole number from 0 to {MOST_SLOTS}."
         )
     decay = slot_decay_per_second
-    if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 <= decay < math.inf:
+    if not _is_number(decay) or not 0 <= decay < math.inf:
         raise ConfigurationError(
             f"The concurrency limit {name!r} cannot have slot_decay_per_second={decay!r}: give a number, 0 or more."
         )
@@ -174,6 +174,10 @@ def check_limit(name: object, limit: object, slot_decay_per_second: object) -> N
 
 def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def active_run() -> tuple[str, bytes] | None:

@@ -15,6 +15,7 @@ from mainspring._events import subscriptions
 from mainspring._events.records import CLOSE, Event, RelatedResource, Resource, require_size
 from mainspring._events.related import with_context
 from mainspring.context import current_scope
+from mainspring.exceptions import ConfigurationError
 from mainspring.recording.current import current_recorder
 from mainspring.settings import get_current_settings
 from mainspring.store.events import StoredEvent, stored
@@ -56,7 +57,7 @@ def emit_event(
         subscribed, if the attempt around was given up, or if something unexpected was in the way, which is logged.
 
     Raises:
-        ValueError: A resource does not work, see `Resource`.
+        ValueError: The event has no name, or a resource does not work, see `Resource`.
         EventTooLarge: The event is longer than the setting ``events.maximum_size_bytes`` allows.
     """
     if not are_wanted():
@@ -98,6 +99,10 @@ def make_event(
     follows: Event | None = None,
 ) -> tuple[Event, bytes]:
     """An event as `emit_event` makes it, and as JSON; nobody is told. Raises whatever is in the way."""
+    if not event:
+        raise ConfigurationError(
+            "An event needs a name that says what happened, such as 'shop.order.shipped'."
+        )
     about = resource if isinstance(resource, Resource) else Resource(resource)
     given = [each if isinstance(each, RelatedResource) else RelatedResource(each) for each in related or ()]
     facts: dict[str, Any] = {"id": id, "occurred": occurred}

@@ -24,7 +24,6 @@ from mainspring.exceptions import (
     ConfigurationError,
     StoreCorrupt,
     StoreError,
-    StoreMissing,
     StoreUnavailable,
 )
 from mainspring.store.addresses import shown_address
@@ -312,9 +311,9 @@ def translated_error(error: psycopg.Error, address: str) -> StoreError:
     """The error of ours for one of PostgreSQL: which database, what happened, what to do."""
     kind, reason = _reason(error)
     text = " ".join(str(error).split())
-    return kind(
-        f"The run store {address} cannot be used: {reason}. PostgreSQL says: {text or type(error).__name__}."
-    )
+    said = text or type(error).__name__
+    end = "" if said.endswith((".", "?")) else "."
+    return kind(f"The run store {address} cannot be used: {reason}. PostgreSQL says: {said}{end}")
 
 
 # What servers say to who connects; libpq gives no code with it.
@@ -332,7 +331,7 @@ def _reason(error: psycopg.Error) -> tuple[type[StoreError], str]:
         return StoreUnavailable, "the server refuses to let us in. Check user, password and pg_hba.conf"
     if state == "3D000" or (not state and _NO_DATABASE.search(text)):
         return (
-            StoreMissing,
+            StoreUnavailable,  # not StoreMissing: a name that is misspelt is no history that has not begun
             "there is no such database. Make it with `createdb`, or correct MAINSPRING_DATABASE_URL",
         )
     if state == "42501":

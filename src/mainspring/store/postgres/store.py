@@ -69,8 +69,8 @@ class PostgresRunStore(SQLRunStore):
 
     Raises:
         ConfigurationError: The address cannot be read.
-        StoreUnavailable: The database cannot be reached or written.
-        StoreMissing: There is no such database, or it is no run store and not to be made one.
+        StoreUnavailable: There is no such database, or it cannot be reached or written.
+        StoreMissing: It is no run store, and not to be made one.
         StoreTooNew, StoreTooOld: It was written by another version.
     """
 
