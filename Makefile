@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 PEERS := joblib dbos
+# What kills processes, restarts servers and has several machines takes longer than all the rest.
+PROCESSES := tests/acceptance tests/deaths tests/durability tests/postgres
 # But for what takes a new folder for a new database.
 ON_POSTGRES := tests/transactions tests/concurrency/test_limits.py tests/concurrency/test_tags.py \
 	$(patsubst %,tests/engine/test_%.py,cancellation caching pauses resuming submitting suspending taking_over transactions)
@@ -20,7 +22,7 @@ PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: bench bench-handover bench-limits bench-peers bench-writers check clean constraints demo docs format help \
-	test test-oldest test-postgres
+	test test-oldest test-postgres test-processes
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +31,10 @@ demo: $(VENV)/.demo ## run the example pipeline over the flights of 2013
 	@$(BIN)/python examples/flights.py
 
 test: $(VENV)/.test $(VENV)/.demo $(VENV)/.docs ## run the tests (PYTEST_ARGS="-n 2" by default)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(PROCESSES:%=--ignore=%)
+
+test-processes: $(VENV)/.test $(VENV)/.demo ## run what kills processes, restarts servers and has several machines
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(PROCESSES)
 
 test-postgres: $(VENV)/.test ## run what is about transactions, limits and going on with PostgreSQL as the database, too
 	@MAINSPRING_TEST_ON_POSTGRES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) -k 'not killed_at_any_write' $(ON_POSTGRES)
@@ -68,7 +73,7 @@ bench-peers: $(VENV)/.test $(PEERS:%=.venv-%/.made) ## measure it against joblib
 	@$(BIN)/python benchmarks/peers.py $(BENCH_ARGS)
 
 test-oldest: $(OLDEST)/.test ## run the tests with the oldest allowed versions
-	@$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS)
+	@$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS) $(PROCESSES:%=--ignore=%)
 
 constraints: $(VENV)/.made ## pin the newest allowed version of everything in constraints.txt
 	$(BIN)/python $(PIP) install --dry-run --ignore-installed --report $(VENV)/report.json \
