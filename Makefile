@@ -9,8 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 PEERS := joblib dbos
-# What kills processes, restarts servers and has several machines takes longer than all the rest.
-PROCESSES := tests/acceptance tests/deaths tests/durability tests/postgres
+# What has worker processes, kills processes, restarts servers and has several machines takes as long as all the rest.
+PROCESSES := $(addprefix tests/,acceptance deaths durability isolation postgres runners)
 # But for what takes a new folder for a new database.
 ON_POSTGRES := tests/transactions tests/concurrency/test_limits.py tests/concurrency/test_tags.py \
 	$(patsubst %,tests/engine/test_%.py,cancellation caching pauses resuming submitting suspending taking_over transactions)
@@ -33,7 +33,7 @@ demo: $(VENV)/.demo ## run the example pipeline over the flights of 2013
 test: $(VENV)/.test $(VENV)/.demo $(VENV)/.docs ## run the tests (PYTEST_ARGS="-n 2" by default)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(PROCESSES:%=--ignore=%)
 
-test-processes: $(VENV)/.test $(VENV)/.demo ## run what kills processes, restarts servers and has several machines
+test-processes: $(VENV)/.test $(VENV)/.demo ## run what has worker processes, kills, restarts of servers and several machines
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(PROCESSES)
 
 test-postgres: $(VENV)/.test ## run what is about transactions, limits and going on with PostgreSQL as the database, too
