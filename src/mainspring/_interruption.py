@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 from typing import Any, cast
 
@@ -77,6 +78,7 @@ def take_back(sent: threading.Event | None = None) -> None:
         try:
             if sent is not None:
                 sent.wait()
+                time.sleep(0)  # a signal that was sent to this thread has come once it returns from the system
             interrupt(threading.get_ident())
             while True:
                 pass
