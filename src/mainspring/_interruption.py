@@ -78,7 +78,9 @@ def take_back(sent: threading.Event | None = None) -> None:
         try:
             if sent is not None:
                 sent.wait()
-                time.sleep(0)  # a signal that was sent to this thread has come once it returns from the system
+                time.sleep(
+                    0
+                )  # a signal that was sent to this thread has come once it returns from the system
             interrupt(threading.get_ident())
             while True:
                 pass

@@ -58,8 +58,10 @@ def place() -> Iterator[Place]:
 @pytest.mark.contract("CC-4", "CC-16", "CC-45")
 def test_limits_hold_across(place: Place) -> None:
     """A slot that one machine holds is not to be had on the other, which gets it when it is given back."""
-    with place.start("hold", 1, **A) as holder, place.start("hold", 1, **B) as waiter:
+    with ExitStack() as stack:
+        holder = stack.enter_context(place.start("hold", 1, **A))
         holder.facts("inside")
+        waiter = stack.enter_context(place.start("hold", 1, **B))
         until(lambda: place.rows(DENIED) == [(1,)], "the waiting of the other machine")
         assert place.run("impatient", 0, "", **B) == ["ready", "refused AcquireConcurrencySlotTimeoutError"]
         assert place.rows(HOSTS_OF_SLOTS) == [("machine-a",)]
@@ -72,8 +74,10 @@ def test_limits_hold_across(place: Place) -> None:
 @pytest.mark.contract("CC-32", "CC-34")
 def test_waiting_for_longer_than_a_lease(place: Place) -> None:
     """A machine that only waits, for longer than its lease, is alive for the other one, and keeps its place."""
-    with place.start("hold", 1, **A) as holder, place.start("hold", 1, **A) as waiter:
+    with ExitStack() as stack:
+        holder = stack.enter_context(place.start("hold", 1, **A))
         holder.facts("inside")
+        waiter = stack.enter_context(place.start("hold", 1, **A))
         until(lambda: place.rows(DENIED) == [(1,)], "the waiting")
         with place.start("watch", **B) as other:
             other.facts("begun")
