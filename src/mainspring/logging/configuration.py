@@ -67,7 +67,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"The logging configuration {str(path)!r} cannot be read: {error.strerror or error}. The setting"
             f" logging.config_path names it."
         ) from None
-    except ValueError as error:  # of both formats, and of texts that are not in UTF-8
+    except (ValueError, msgspec.MsgspecError) as error:  # of both formats, and of texts that are not in UTF-8
         raise ConfigurationError(
             f"The logging configuration {str(path)!r} is neither TOML nor, with the ending .json, JSON: {error}."
         ) from None
