@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 from mainspring import clock
 from mainspring.clock import MICROSECONDS
-from mainspring.exceptions import ConfigurationError
+from mainspring.exceptions import ConfigurationError, StoreError
 from mainspring.locking.deaths import forget_deaths, on_death
 from mainspring.locking.protocol import not_held
 from mainspring.locking.waiting import Wake, await_steps, wait_steps
@@ -38,6 +38,9 @@ _LOOK_FOR_DEAD_SECONDS = 0.25
 _FOREVER = float("inf")
 
 _waiters: WeakKeyDictionary[RunStore, _Waiting] = WeakKeyDictionary()
+_left_over: WeakKeyDictionary[RunStore, set[tuple[str, str]]] = WeakKeyDictionary()
+"""Locks of this process whose holders could not release them, by key and holder."""
+
 _mutex = threading.Lock()
 
 
@@ -112,8 +115,13 @@ class StoreLockManager:
 
     def release_lock(self, key: str, holder: str) -> None:
         store = self.store
-        if not store.release_lock(key, holder, clock.current().now()):
-            raise not_held(key, holder)
+        try:
+            if not store.release_lock(key, holder, clock.current().now()):
+                raise not_held(key, holder)
+        except StoreError:
+            with _mutex:  # nobody holds it any more: whoever waits for it here releases it first
+                _left_over.setdefault(store, set()).add((key, holder))
+            raise
         with _mutex:
             waiting = list(_waiters.get(store, _Waiting()).get(key, ()))
         for wake in waiting:
@@ -139,7 +147,12 @@ def _take(store: RunStore, key: str, holder: str, hold_timeout: float | None) ->
     """Take the lock if it is free; else the lock that somebody else holds."""
     now = clock.current().now()
     expires = None if hold_timeout is None else now + round(hold_timeout * MICROSECONDS)
-    return store.take_lock(key, holder, now, expires)
+    held = store.take_lock(key, holder, now, expires)
+    left = _left_over.get(store)
+    if held is None and left:
+        with _mutex:
+            left.discard((key, holder))  # now it is held
+    return held
 
 
 def _held(store: RunStore, key: str, looks_for_dead: bool = True) -> HeldLock | None:
@@ -178,6 +191,8 @@ def _tries(
             lock = _held(store, key, looks_for_dead)
             if looks_for_dead:
                 looked = before
+            if lock is not None and lock.is_ours and _released_left_over(store, key, lock.holder):
+                continue
             if lock is None or lock.holder == holder:
                 lock = None if holder is None else _take(store, key, holder, hold_timeout)
                 if lock is None:
@@ -199,6 +214,20 @@ def _tries(
     finally:
         _leave(store, key, wake)
         forget_deaths(mourn)
+
+
+def _released_left_over(store: RunStore, key: str, holder: str) -> bool:
+    """Release a lock that its holder could not release; False if it is held, or that still does not work."""
+    left = _left_over.get(store)
+    if not left or (key, holder) not in left:
+        return False
+    try:
+        store.release_lock(key, holder, clock.current().now())
+    except StoreError:
+        return False  # to be tried again at the next look
+    with _mutex:
+        left.discard((key, holder))
+    return True
 
 
 def _free_in(lock: HeldLock) -> float:
@@ -242,6 +271,7 @@ def _forget_inherited() -> None:
     global _mutex
     _mutex = threading.Lock()
     _waiters.clear()
+    _left_over.clear()
 
 
 os.register_at_fork(after_in_child=_forget_inherited)

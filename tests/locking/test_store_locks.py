@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from mainspring import flow, task
 from mainspring.cache_policies import INPUTS
 from mainspring.clock import use_clock
-from mainspring.exceptions import ConfigurationError, LockNotHeld
+from mainspring.exceptions import ConfigurationError, LockNotHeld, StoreUnavailable
 from mainspring.recording import close_recorders, current_recorder
 from mainspring.store import open_store
+from mainspring.store.sqlite import SQLiteRunStore
 from mainspring.store_locks import StoreLockManager, _waiters
 from tests.engine.clocks import START, JumpingClock
 from tests.engine.history import query
@@ -311,3 +312,36 @@ def test_a_serializable_policy_computes_once() -> None:
     assert models() == [4] * 6
     assert calls == [4]
     assert query("SELECT count(*) FROM locks") == [(0,)]
+
+
+class FullDisk(SQLiteRunStore):
+    """A store on a disk that is full for so many releases."""
+
+    releases = 0
+
+    def release_lock(self, key: str, holder: str, now: int) -> bool:
+        if self.releases:
+            self.releases -= 1
+            raise StoreUnavailable("the disk is full")
+        return super().release_lock(key, holder, now)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_lock_that_could_not_be_released(tmp_path: Path, times: int) -> None:
+    """Whoever waits for it in the process gets it once the store can be written, and nobody who holds it loses it."""
+    store = FullDisk(tmp_path / "runs.db")
+    manager = StoreLockManager(store)
+    manager.acquire_lock("k", "me")
+    store.releases = times
+    with pytest.raises(StoreUnavailable):
+        manager.release_lock("k", "me")
+    assert manager.acquire_lock("k", "you", acquire_timeout=30)
+    assert not manager.acquire_lock("k", "me", acquire_timeout=0)
+    manager.release_lock("k", "you")
+    store.releases = 1
+    manager.acquire_lock("k", "me")
+    with pytest.raises(StoreUnavailable):
+        manager.release_lock("k", "me")
+    assert manager.acquire_lock("k", "me")
+    assert not manager.acquire_lock("k", "you", acquire_timeout=0)
+    store.close()
