@@ -174,10 +174,10 @@ def _tries(
 ) -> Generator[float, bool, bool]:
     """Try until the lock is free: `mainspring.locking.waiting` says how. Without a holder, only look."""
     left = _FOREVER if timeout is None else timeout
-    deaths: list[float] = []
+    has_died = threading.Event()
 
     def mourn() -> None:
-        deaths.append(0)
+        has_died.set()
         wake()
 
     poll = _SHORTEST_PAUSE
@@ -186,8 +186,8 @@ def _tries(
     try:
         while True:
             before = clock.current().monotonic()
-            looks_for_dead = before - looked >= _LOOK_FOR_DEAD_SECONDS or bool(deaths)
-            deaths.clear()
+            looks_for_dead = before - looked >= _LOOK_FOR_DEAD_SECONDS or has_died.is_set()
+            has_died.clear()
             lock = _held(store, key, looks_for_dead)
             if looks_for_dead:
                 looked = before

@@ -100,11 +100,6 @@ def describe_kind(kind: Any) -> str:
     return " or ".join(described)
 
 
-def holds_path(kind: Any) -> bool:
-    """Whether values of a kind are paths."""
-    return Path in _alternatives(kind)
-
-
 # Values
 
 

@@ -43,9 +43,8 @@ _COLUMNS = (
     " decaying_slots, decaying_since"
 )
 _FIND = f"SELECT {_COLUMNS} FROM concurrency_limits WHERE name IN ({{}}) ORDER BY name"  # noqa: S608 - constants
-_LOCK = (
-    " /*postgres: FOR UPDATE */"  # so that nobody else takes or gives back slots of these limits meanwhile
-)
+# So that nobody else takes or gives back slots of these limits meanwhile.
+_LOCK = " /*postgres: FOR UPDATE */"
 _FIND_ALL = f"SELECT {_COLUMNS} FROM concurrency_limits ORDER BY name"  # noqa: S608
 _ADD = (
     'INSERT INTO concurrency_limits (id, name, "limit", active, slot_decay_per_second, decaying_slots,'

@@ -134,9 +134,8 @@ class SQLRunStore(Requests, Sharing, Retention):
         """Note that this process was found dead, and be a new one from now on."""
         loss = Loss(*owner.end_in(cursor), self.address, self._clock.now())
         with self._losing:
-            if (
-                self._owner is owner
-            ):  # else another thread has found out, and what goes on now is of a new owner
+            # Else another thread has found out, and what goes on now is of a new owner.
+            if self._owner is owner:
                 self.losses.note(loss)
                 self._owner = None
                 owner.discard()
@@ -286,14 +285,16 @@ class SQLRunStore(Requests, Sharing, Retention):
         settled: list[TaskRun | FlowRun] = []
         if self._owners is None:
             return settled
+        has_found = False
         now = self._clock.now()
         for suspect in self._fetch(suspects, self._identity, now):
             with holding_dead(suspect, self._owners) as is_dead:
                 if is_dead:
                     settled += self._change(settle, suspect, now, self._identity)
-                    self.has_settled = True
-                    self.bell.ring(SLOTS, "")
-                    self.bell.ring(LOCKS, "")
+                    self.has_settled = has_found = True
+        if has_found:
+            for topic in (SLOTS, LOCKS):
+                self.bell.ring(topic, "")
         return settled
 
     def read_crash_hooks(self) -> list[CrashHooks]:
