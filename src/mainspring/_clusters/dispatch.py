@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mainspring._clusters.assignments import Assignment, Lot, Series
+from mainspring._clusters.assignments import Assignment, Series
 from mainspring._clusters.inputs import Inputs, replace_far
 from mainspring._clusters.pace import Pace
 from mainspring._clusters.parcels import Far, Given, Letter, Order, Parcel, Verdict, read_letter, wrap_parcel
@@ -32,7 +32,6 @@ from mainspring.exceptions import SerializationError
 from mainspring.futures import RunFuture
 from mainspring.futures.local import LocalFuture
 from mainspring.states import State, is_state
-from mainspring.states.conversion import describe_exception
 from mainspring.task_runners.losses import refuse
 
 __all__ = ["Dispatcher"]
@@ -63,7 +62,9 @@ class Dispatcher:
         self._parked: set[Assignment] = set()  # those whose inputs are not there
         self._full: set[Series] = set()  # those of which as much is under way as may be
         self._sent: set[Assignment] = set()
-        self._busy = 0  # runs that are neither queued nor parked nor sent, but on their way from one to another
+        self._busy = (
+            0  # runs that are neither queued nor parked nor sent, but on their way from one to another
+        )
         self._is_closed = False
         self._openers = WorkerPool(sys.maxsize, "mainspring-replies", _nothing)
         self._sender = threading.Thread(target=self._send_all, name="mainspring-dispatcher", daemon=True)
@@ -326,7 +327,9 @@ class Dispatcher:
             locate = partial(self._locate, inputs)
             wait_for: list[Far] | None = None
             if call.wait_for is not None:
-                wait_for = [far for future in call.wait_for if isinstance(far := self._locate(inputs, future), Far)]
+                wait_for = [
+                    far for future in call.wait_for if isinstance(far := self._locate(inputs, future), Far)
+                ]
                 resolve_wait_for(each for each in call.wait_for if self._locate(inputs, each) is None)
             parameters, has_far = replace_far(call.parameters, locate)
         except Exception:  # the run itself meets it again, here, and records it
@@ -343,9 +346,7 @@ class Dispatcher:
             problem = refuse_arguments(call.task, parameters, error)
             self._settle(assignment, partial(refuse, call, assignment.lost.run, problem))
             return None
-        return Order(
-            lost.run, step, lost.retries, lost.count, content, wait_for, has_far or bool(wait_for)
-        )
+        return Order(lost.run, step, lost.retries, lost.count, content, wait_for, has_far or bool(wait_for))
 
     def _is_unsent(self, future: RunFuture[Any]) -> bool:
         """Whether the run of a future is not over, and no parcel is known that it is in."""
@@ -356,9 +357,8 @@ class Dispatcher:
 
     def _locate(self, inputs: Inputs, leaf: Any) -> Far | Given | None:
         """What stands for a leaf of the arguments on the cluster; see `inputs.Locate`."""
-        kind = type(leaf)
         state: State | None = None
-        if issubclass(kind, LocalFuture):
+        if issubclass(type(leaf), LocalFuture):
             assignment = self._assignment_of(leaf)
             native = None if assignment is None or assignment.ticket is None else assignment.ticket.native
             if assignment is not None and native is not None:
@@ -392,7 +392,9 @@ class Dispatcher:
             return
         tell = partial(self._tell, letter)
         sent[0].context.run(tell)
-        answers = letter.answers if len(letter.answers) == len(sent) else letter.answers * len(sent)
+        answers = list(letter.answers)
+        if len(answers) < len(sent):  # the same for all of them
+            answers *= len(sent)
         stays = False
         for assignment, answer in zip(sent, answers, strict=True):
             if answer.verdict is Verdict.SKIPPED:
@@ -417,6 +419,7 @@ class Dispatcher:
 
     def _fail(self, sent: list[Assignment], failure: Failure) -> None:
         for assignment in sent:
+            settle: Callable[[], State | None]
             if isinstance(failure, WorkerLost):
                 settle = partial(lose, assignment, failure)
             elif isinstance(failure, SerializationError):

@@ -100,9 +100,7 @@ def place_inputs(
         resolved = resolve_parameters(placed)
     except Exception:  # the run itself meets it again, and records it
         return placed, states
-    return {
-        name: each if is_atomic((each,)) else quote(each) for name, each in resolved.items()
-    }, states
+    return {name: each if is_atomic((each,)) else quote(each) for name, each in resolved.items()}, states
 
 
 def _state_of(far: Far, inputs: Sequence[Any]) -> State:

@@ -17,7 +17,20 @@ from mainspring._processes.channel import Packed
 from mainspring._processes.relays import Audience
 from mainspring.runs import TaskRun
 
-__all__ = ["SMALL", "Answer", "Far", "Given", "Head", "Order", "Letter", "Parcel", "Reply", "Verdict", "read_letter", "wrap_parcel"]
+__all__ = [
+    "SMALL",
+    "Answer",
+    "Far",
+    "Given",
+    "Head",
+    "Letter",
+    "Order",
+    "Parcel",
+    "Reply",
+    "Verdict",
+    "read_letter",
+    "wrap_parcel",
+]
 
 SMALL = 65_536
 """Bytes up to which a value travels with the answer."""
@@ -186,13 +199,8 @@ class Reply:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Large values go beside the pickle, without being copied, where that is possible."""
-        if protocol < 5:
-            parts = {number: [bytes(part) for part in packed] for number, packed in self.values.items()}
-        else:
-            parts = {
-                number: [pickle.PickleBuffer(part) for part in packed]
-                for number, packed in self.values.items()
-            }
+        beside: Any = bytes if protocol < 5 else pickle.PickleBuffer
+        parts = {number: [beside(part) for part in packed] for number, packed in self.values.items()}
         return type(self), (self.letter, parts)
 
     @property

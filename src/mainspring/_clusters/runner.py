@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import nullcontext
-from functools import partial
 from operator import is_ as _is
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from mainspring import clock, identifiers
-from mainspring._cancel_scopes import CancelScope, Stop, StopKind
+from mainspring import identifiers
 from mainspring._clusters.assignments import Assignment, Lot, Series
 from mainspring._clusters.dispatch import Dispatcher
 from mainspring._clusters.protocol import Cluster
@@ -21,8 +19,8 @@ from mainspring._clusters.reach import Database
 from mainspring._clusters.sessions import Session
 from mainspring._clusters.stops import Stops
 from mainspring._engine.mapping import Children
-from mainspring._engine.submissions import unfinished_inputs
 from mainspring._engine.steps import submitted_step
+from mainspring._engine.submissions import unfinished_inputs
 from mainspring._processes.contexts import pack_context
 from mainspring._processes.portability import require_shared_store
 from mainspring._processes.relays import Inbox
@@ -133,7 +131,9 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         try:
             self.cancel_all()
             if self._dispatcher is not None:
-                with nullcontext() if scope is None else scope.closed():  # what was sent is told to stop itself
+                with (
+                    nullcontext() if scope is None else scope.closed()
+                ):  # what was sent is told to stop itself
                     self._dispatcher.join()
         finally:
             self._leave()
@@ -175,7 +175,9 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
                 "Submitting a run of task %r to the %s runner", task.name, self.name
             )
         key, promise = identifiers.new_id(), Promise()
-        assignment = self._assign(self._lot_of(task), key, promise, parameters, listed(wait_for), dependencies)
+        assignment = self._assign(
+            self._lot_of(task), key, promise, parameters, listed(wait_for), dependencies
+        )
         if not dispatcher.put(assignment):
             raise self._refusal(task)
         return ConcurrentFuture(key, promise)
@@ -225,7 +227,9 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
             if step is not None:
                 context["step"] = step
         run = task.create_local_run(key, parameters, wait_for, dependencies)
-        assignment = Assignment(lot, Call(task, key, parameters, wait_for, dependencies, context, run), promise)
+        assignment = Assignment(
+            lot, Call(task, key, parameters, wait_for, dependencies, context, run), promise
+        )
         assignment.inputs = missing
         if assignment.scope is not None and self._stops is not None:
             self._stops.attend(assignment)

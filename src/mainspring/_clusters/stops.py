@@ -32,7 +32,7 @@ class Stops:
     def __init__(self, dispatcher: Dispatcher, session: Session, around: CancelScope | None) -> None:
         self._dispatcher = dispatcher
         self._session = session
-        self._around = set() if around is None else set(map(id, around.around()))
+        self._around: set[int] = set() if around is None else set(map(id, around.around()))
         self._lock = threading.Lock()
         self._scopes: dict[int, CancelScope] = {}
         self._exits = ExitStack()

@@ -32,8 +32,8 @@ from mainspring.exceptions import ConfigurationError, SupersededRun
 from mainspring.futures.promises import Promise
 from mainspring.recording import Recorder
 from mainspring.task_runners.calls import Call
-from mainspring.task_runners.threads import ThreadPoolTaskRunner
 from mainspring.task_runners.proceeds import Proceeds
+from mainspring.task_runners.threads import ThreadPoolTaskRunner
 
 __all__ = ["make_room", "perform"]
 
@@ -63,7 +63,11 @@ def perform(parcel: bytes, inputs: Sequence[Any], step_aside: Callable[[], objec
 
 
 def make_room() -> bool:
-    """Say that what goes on here is about to wait for other runs on the cluster; False if this is none of its workers."""
+    """Say that what goes on here is about to wait for other runs on the cluster.
+
+    Returns:
+        False if this is no worker of a cluster.
+    """
     desk = _desk.get()
     if desk is not None:
         desk.leave()

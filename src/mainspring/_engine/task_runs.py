@@ -14,7 +14,7 @@ from mainspring import clock
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Raised
 from mainspring._core.transitions import is_rolled_back
-from mainspring._engine.keeping import ResultOptions
+from mainspring._engine.keeping import ResultOptions, checked_key
 from mainspring._engine.places import crash_note
 from mainspring._engine.recorded import Keeping, RecordedRun, also_named
 from mainspring._engine.steps import active_steps, root_of, step_of_task
@@ -179,7 +179,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
                     None if flow_context is None else flow_context.parameters,
                 )
                 components = found.components
-                key = _checked_key(found.checked())
+                key = checked_key(found.checked())
             except Exception as error:  # by rule V-12: what cannot be cached can still be run
                 is_ours = isinstance(error, MainspringError)  # whose messages need no type before them
                 told = str(error) if is_ours else describe_exception(error)
@@ -587,16 +587,3 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             # At once: an interrupt finds all of them, or comes here again.
             transaction.on_rollback_hooks += hooks
         transaction.stage(data if is_record else result, None, task.on_commit_hooks)
-
-
-def _checked_key(key: Any) -> str | None:
-    """The key of a policy, which may come from a function of the user's.
-
-    Raises:
-        TypeError: It is no text.
-    """
-    if key is None or isinstance(key, str):
-        return key
-    raise TypeError(
-        f"a key has to be a text or None, and the policy gave {key!r} of type {type(key).__name__}"
-    )

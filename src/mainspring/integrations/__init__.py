@@ -3,3 +3,7 @@
 - ``dask``: tasks on a Dask cluster
 - ``ray``: tasks on a Ray cluster
 """
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -41,9 +41,7 @@ class Losses:
         self.count = 0
         self.retries = 0
 
-    def settle(
-        self, death: WorkerDied | None, leash: Leash, is_over: bool, *, is_last: bool = False
-    ) -> bool:
+    def settle(self, death: WorkerDied | None, leash: Leash, is_over: bool, *, is_last: bool = False) -> bool:
         """Record what became of the attempt; True if there is to be another one.
 
         Args:

@@ -8,10 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from importlib import import_module
 from typing import Any
-
-import dask
-from distributed import Client, Future, KilledWorker
 
 from mainspring._clusters.parcels import Reply
 from mainspring._clusters.protocol import ClusterGone, Delivery, Failure, WorkerLost
@@ -19,6 +17,10 @@ from mainspring.integrations.dask.work import LargeReply, perform_parcel, take_l
 from mainspring.states.conversion import describe_exception
 
 __all__ = ["DaskCluster", "DaskTicket"]
+
+# Neither has types to speak of.
+_dask: Any = import_module("dask")
+_distributed: Any = import_module("distributed")
 
 _OPTIONS = ("allow_other_workers", "priority", "resources", "workers")
 
@@ -31,9 +33,9 @@ class DaskTicket:
 
     __slots__ = ("_cluster", "native")
 
-    def __init__(self, cluster: DaskCluster, native: Future) -> None:
+    def __init__(self, cluster: DaskCluster, native: Any) -> None:
         self._cluster = cluster
-        self.native: Any = native
+        self.native = native
 
     def fetch(self) -> Reply:
         """See `Ticket.fetch`."""
@@ -48,6 +50,10 @@ class DaskTicket:
         self.native = None
 
 
+_Finished = tuple[Any, DaskTicket, Delivery]
+"""A future of Dask's that has come to something, its ticket, and who is told."""
+
+
 class DaskCluster:
     """A Dask cluster that a client is connected to; see `mainspring._clusters.protocol.Cluster`.
 
@@ -56,12 +62,12 @@ class DaskCluster:
         stack: Closes it, and what was started besides.
     """
 
-    def __init__(self, client: Client, stack: ExitStack) -> None:
+    def __init__(self, client: Any, stack: ExitStack) -> None:
         self.client = client
         self._stack = stack
         self._slots = 1
         self._counted_at = float("-inf")
-        self._finished: queue.SimpleQueue[tuple[Future, DaskTicket, Delivery] | None] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[_Finished | None] = queue.SimpleQueue()
         self._gatherer = threading.Thread(target=self._gather_all, name="mainspring-gatherer", daemon=True)
         self._gatherer.start()
 
@@ -76,12 +82,12 @@ class DaskCluster:
 
     def read_options(self) -> Mapping[str, Any]:
         """See `Cluster.read_options`; what ``dask.annotate`` says around."""
-        annotations: Mapping[str, Any] = dask.get_annotations()
+        annotations: Mapping[str, Any] = _dask.get_annotations()
         return {name: annotations[name] for name in _OPTIONS if name in annotations}
 
     def is_native(self, value: object) -> bool:
         """See `Cluster.is_native`."""
-        return isinstance(value, Future)
+        return isinstance(value, _distributed.Future)
 
     def send(
         self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
@@ -90,7 +96,9 @@ class DaskCluster:
         try:
             future = self.client.submit(perform_parcel, parcel, *inputs, pure=False, **options)
         except Exception as error:  # whatever Dask says of it
-            raise ClusterGone(f"Nothing can be sent to the Dask cluster: {describe_exception(error)}") from error
+            raise ClusterGone(
+                f"Nothing can be sent to the Dask cluster: {describe_exception(error)}"
+            ) from error
         ticket = DaskTicket(self, future)
         future.add_done_callback(partial(self._finish, ticket, deliver))
         return ticket
@@ -103,7 +111,7 @@ class DaskCluster:
 
     # Replies. What has finished meanwhile comes home together, as each time costs a way to the scheduler.
 
-    def _finish(self, ticket: DaskTicket, deliver: Delivery, future: Future) -> None:
+    def _finish(self, ticket: DaskTicket, deliver: Delivery, future: Any) -> None:
         self._finished.put((future, ticket, deliver))
 
     def _gather_all(self) -> None:
@@ -117,8 +125,8 @@ class DaskCluster:
                 finished.append(more)
             self._gather(finished)
 
-    def _gather(self, finished: list[tuple[Future, DaskTicket, Delivery]]) -> None:
-        small: list[tuple[Future, DaskTicket, Delivery]] = []
+    def _gather(self, finished: list[_Finished]) -> None:
+        small: list[_Finished] = []
         for future, ticket, deliver in finished:
             if future.status != "finished":
                 deliver(ticket, self._failure_of(future))
@@ -141,7 +149,8 @@ class DaskCluster:
         for reply, (_, ticket, deliver) in zip(replies, small, strict=True):
             deliver(ticket, reply.letter if isinstance(reply, Reply) else reply)
 
-    def _failure_of(self, future: Future) -> Failure:
+    def _failure_of(self, future: Any) -> Failure:
+        error: BaseException
         try:
             error = future.exception(timeout=0)
         except BaseException as problem:  # it was cancelled, which is no exception of its own
@@ -152,7 +161,7 @@ class DaskCluster:
         """What an exception of Dask's means for a parcel."""
         if self.client.status != "running" or getattr(error, "reason", "") == "scheduler-connection-lost":
             return ClusterGone("The connection to the Dask scheduler is lost.")
-        if isinstance(error, KilledWorker):
+        if isinstance(error, _distributed.KilledWorker):
             return WorkerLost(f"Dask has lost the worker that had it, again and again: {error}")
         kind = type(error).__name__
         if kind in ("FutureCancelledError", "CancelledError", "NoValidWorkerError"):

@@ -30,8 +30,8 @@ class DaskTaskRunner(ClusterTaskRunner):
     Args:
         cluster: A cluster that is there, as an object of Dask's; it is not closed.
         address: The address of a scheduler, or a file that names it, to connect to.
-        cluster_class: The class of the temporary cluster, or its name as ``package.Class``; ``distributed.LocalCluster``
-            when omitted.
+        cluster_class: The class of the temporary cluster, or its name as ``package.Class``; the class
+            ``distributed.LocalCluster`` when omitted.
         cluster_kwargs: Its arguments.
         adapt_kwargs: Arguments for its ``adapt``, so that it grows and shrinks with the work.
         client_kwargs: Further arguments for ``distributed.Client``.
@@ -142,7 +142,7 @@ class DaskTaskRunner(ClusterTaskRunner):
             else:
                 make_room()
                 return here.client if here._client is not None else distributed.get_client()
-        cluster = self._given or self._address
+        cluster: Any = self._given or self._address
         try:
             if cluster is None:
                 cluster = stack.enter_context(self._start(distributed))
@@ -155,8 +155,8 @@ class DaskTaskRunner(ClusterTaskRunner):
                 raise
             where = self._address or cluster or "a new local cluster"
             raise ConfigurationError(
-                f"The Dask cluster cannot be reached at {where}: {describe_exception(error)}. Check the address, and that"
-                " its scheduler runs the same version of Dask."
+                f"The Dask cluster cannot be reached at {where}: {describe_exception(error)}. Check the address, and"
+                " that its scheduler runs the same version of Dask."
             ) from error
 
     def _start(self, distributed: Any) -> Any:

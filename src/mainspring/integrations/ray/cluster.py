@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any
-
-import ray
-from ray import exceptions
 
 from mainspring._clusters.parcels import Reply
 from mainspring._clusters.protocol import ClusterGone, Delivery, Failure, WorkerLost
@@ -17,6 +15,10 @@ from mainspring.integrations.ray.work import perform_parcel
 from mainspring.states.conversion import describe_exception
 
 __all__ = ["RayCluster", "RayTicket"]
+
+# Their types say little.
+_ray: Any = import_module("ray")
+_errors: Any = import_module("ray.exceptions")
 
 _COUNTED_FOR = 1.0
 """Seconds for which the number of processors in the cluster is taken to be the same."""
@@ -37,8 +39,8 @@ class RayTicket:
         """See `Ticket.fetch`."""
         letter, whole = self.native
         try:
-            reply: Reply | None = ray.get(whole)
-            return Reply(ray.get(letter)) if reply is None else reply
+            reply: Reply | None = _ray.get(whole)
+            return Reply(_ray.get(letter)) if reply is None else reply
         except Exception as error:  # whatever Ray says of it
             raise failure_of(error) from error
 
@@ -59,7 +61,7 @@ class RayCluster:
         self._always: Mapping[str, Any] = _NESTED if is_nested else {}
         self._close = close
         # The runner decides about each further attempt, so Ray must make none.
-        self._perform = ray.remote(num_returns=2, max_retries=0, **self._always)(perform_parcel)
+        self._perform = _ray.remote(num_returns=2, max_retries=0, **self._always)(perform_parcel)
         self._latest: tuple[Mapping[str, Any], Any] = ({}, self._perform)
         self._slots = 1
         self._counted_at = float("-inf")
@@ -69,7 +71,7 @@ class RayCluster:
         now = time.monotonic()
         if now > self._counted_at + _COUNTED_FOR:
             self._counted_at = now
-            self._slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
+            self._slots = max(1, int(_ray.cluster_resources().get("CPU", 1)))
         return self._slots
 
     def read_options(self) -> Mapping[str, Any]:
@@ -78,7 +80,7 @@ class RayCluster:
 
     def is_native(self, value: object) -> bool:
         """See `Cluster.is_native`."""
-        return isinstance(value, ray.ObjectRef)
+        return isinstance(value, _ray.ObjectRef)
 
     def send(
         self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
@@ -90,8 +92,10 @@ class RayCluster:
         try:
             perform = self._function(options)
             letter, whole = perform.remote(parcel, [isinstance(each, tuple) for each in inputs], *given)
-        except exceptions.RaySystemError as error:
-            raise ClusterGone(f"Nothing can be sent to the Ray cluster: {describe_exception(error)}") from error
+        except _errors.RaySystemError as error:
+            raise ClusterGone(
+                f"Nothing can be sent to the Ray cluster: {describe_exception(error)}"
+            ) from error
         ticket = RayTicket(letter, whole)
         letter.future().add_done_callback(partial(_deliver, ticket, deliver))
         return ticket
@@ -116,13 +120,11 @@ def _deliver(ticket: RayTicket, deliver: Delivery, letter: Any) -> None:
     deliver(ticket, letter.result() if error is None else failure_of(error))
 
 
-def failure_of(error: BaseException) -> Failure:
+def failure_of(error: Any) -> Failure:
     """What an exception of Ray's means for a parcel."""
-    if isinstance(error, exceptions.RayTaskError):  # it was raised before there was anything of ours to do it
-        cause: BaseException = error.cause or error
-        return cause
-    if isinstance(error, exceptions.RuntimeEnvSetupError):
-        return error
-    if isinstance(error, exceptions.RayError):
-        return WorkerLost(f"Ray has lost the worker that had it: {describe_exception(error)}")
-    return error
+    failure: Failure = error
+    if isinstance(error, _errors.RayTaskError):  # it was raised before there was anything of ours to do it
+        failure = error.cause or error
+    elif isinstance(error, _errors.RayError) and not isinstance(error, _errors.RuntimeEnvSetupError):
+        failure = WorkerLost(f"Ray has lost the worker that had it: {describe_exception(error)}")
+    return failure

@@ -64,11 +64,15 @@ class RayTaskRunner(ClusterTaskRunner):
 
     def _connect(self) -> Cluster:
         """See `ClusterTaskRunner._connect`."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of it unless somebody asks for that
+        os.environ.setdefault(
+            "RAY_USAGE_STATS_ENABLED", "0"
+        )  # nobody is told of it unless somebody asks for that
         try:
             ray: Any = import_module("ray")
         except ImportError as error:
-            raise ConfigurationError("RayTaskRunner needs Ray. Install it: pip install 'mainspring[ray]'") from error
+            raise ConfigurationError(
+                "RayTaskRunner needs Ray. Install it: pip install 'mainspring[ray]'"
+            ) from error
         wire: Any = import_module("mainspring.integrations.ray.cluster")  # needs the package
         is_nested = make_room()
         if ray.is_initialized():
@@ -83,8 +87,8 @@ class RayTaskRunner(ClusterTaskRunner):
         except Exception as error:
             where = self._address or "a new local cluster"
             raise ConfigurationError(
-                f"The Ray cluster cannot be reached at {where}: {describe_exception(error)}. Check the address, and that"
-                " it runs the same versions of Ray and Python."
+                f"The Ray cluster cannot be reached at {where}: {describe_exception(error)}. Check the address, and"
+                " that it runs the same versions of Ray and Python."
             ) from error
         started: Cluster = wire.RayCluster(is_nested, ray.shutdown)
         return started
