@@ -32,6 +32,7 @@ from mainspring.context import (
     get_settings_context,
     serialize_context,
 )
+from mainspring.exceptions import SerializationError
 from mainspring.futures import ConcurrentFuture, FutureList
 from mainspring.futures.promises import Promise
 from mainspring.logging import engine_logs, get_run_logger_or
@@ -135,6 +136,10 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
                     nullcontext() if scope is None else scope.closed()
                 ):  # what was sent is told to stop itself
                     self._dispatcher.join()
+        except BaseException:  # an interrupt while it waits for tasks: nobody waits for them any more
+            if self._dispatcher is not None:
+                self._dispatcher.abandon()
+            raise
         finally:
             self._leave()
 
@@ -227,27 +232,25 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
             if step is not None:
                 context["step"] = step
         run = task.create_local_run(key, parameters, wait_for, dependencies)
-        assignment = Assignment(
-            lot, Call(task, key, parameters, wait_for, dependencies, context, run), promise
-        )
+        call = Call(task, key, parameters, wait_for, dependencies, context, run)
+        assert self._stops is not None
+        assignment = Assignment(lot, call, promise, self._dispatcher, self._stops.dismiss)
         assignment.inputs = missing
-        if assignment.scope is not None and self._stops is not None:
-            self._stops.attend(assignment)
+        self._stops.attend(assignment)
         return assignment
 
     def _lot_of(self, task: Any) -> Lot:
-        """What runs of a task have in common that are submitted here.
-
-        Raises:
-            SerializationError: What is active here cannot be pickled.
-        """
+        """What runs of a task have in common that are submitted here."""
         self._tell_transaction(task)
         parts = FlowRunContext.get(), TaskRunContext.get(), TagsContext.get(), get_settings_context()
         active = self._active
-        if active is None or not all(map(_is, active.parts, parts)):
-            active = self._active = _Active(parts, pack_context(serialize_context()))
         assert self._cluster is not None
         options = self._cluster.read_options()
+        if active is None or not all(map(_is, active.parts, parts)):
+            try:
+                active = self._active = _Active(parts, pack_context(serialize_context()))
+            except SerializationError as error:  # which the run comes to
+                return Lot(task, b"", options, error)
         lot = self._lot
         if lot is None or lot.task is not task or lot.context is not active.packed or lot.options != options:
             lot = self._lot = Lot(task, active.packed, options)

@@ -33,9 +33,8 @@ class Stops:
         self._dispatcher = dispatcher
         self._session = session
         self._around: set[int] = set() if around is None else set(map(id, around.around()))
-        self._lock = threading.Lock()
-        self._scopes: dict[int, CancelScope] = {}
-        self._exits = ExitStack()
+        self._lock = threading.RLock()  # a scope that was told to stop says so at once
+        self._scopes: dict[int, _Attended] = {}
         self._woken = threading.Event()
         self._is_closed = False
         self._thread: threading.Thread | None = None
@@ -43,19 +42,38 @@ class Stops:
     def attend(self, assignment: Assignment) -> None:
         """Notice from now on when the scope of a run is told to stop."""
         scope = assignment.scope
-        if scope is None or id(scope) in self._scopes:
+        if scope is None:
             return
         with self._lock:
-            if id(scope) not in self._scopes and not self._is_closed:
-                self._scopes[id(scope)] = scope  # which keeps its id
-                self._exits.enter_context(scope.calling(self._pull))
+            attended = self._scopes.get(id(scope))
+            if attended is None:
+                attended = self._scopes[id(scope)] = _Attended(scope)
+                attended.exits.enter_context(scope.calling(self._pull))
+            attended.runs += 1
+
+    def dismiss(self, assignment: Assignment) -> None:
+        """A run is settled, and its scope need not be attended to because of it any more."""
+        scope = assignment.scope
+        if scope is None:
+            return
+        with self._lock:
+            attended = self._scopes.get(id(scope))
+            if attended is None:
+                return
+            attended.runs -= 1
+            if not attended.runs:
+                del self._scopes[id(scope)]
+                attended.exits.close()
 
     def close(self) -> None:
         """Notice nothing any more."""
         with self._lock:
             self._is_closed = True
         self._woken.set()
-        self._exits.close()
+        with self._lock:
+            for attended in self._scopes.values():
+                attended.exits.close()
+            self._scopes.clear()
         if self._thread is not None:
             self._thread.join()
 
@@ -91,6 +109,15 @@ class Stops:
                 current_recorder().store.request_cancellation(request, clock.current().now())
             except StoreError:  # it is asked again
                 pass
+
+
+class _Attended:
+    """A scope, which keeps its id by that, and for how many runs it is attended to."""
+
+    def __init__(self, scope: CancelScope) -> None:
+        self.scope = scope
+        self.runs = 0
+        self.exits = ExitStack()
 
 
 def _stop_of(assignment: Assignment) -> Stop | None:
