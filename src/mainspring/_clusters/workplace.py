@@ -23,7 +23,7 @@ from mainspring._clusters.reach import Database, Unreachable, open_recorder
 from mainspring._clusters.sessions import sessions
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.places import crash_note
-from mainspring._processes.channel import unpack
+from mainspring._processes.channel import pack, unpack
 from mainspring._processes.portability import pack_error
 from mainspring.annotations import quote
 from mainspring.clock import MICROSECONDS
@@ -223,6 +223,8 @@ def _answer(begun: _Begun) -> Answer:
         return Answer(Verdict.RAISED, *pack_error(error))
     try:
         head, packed = begun.proceeds.wrap(state)
+        if head[1] == "record" and sum(map(len, packed)) > SMALL:  # whoever wants it reads it
+            packed = pack(state.data.metadata)
     except Exception as error:  # what the state holds cannot be pickled
         return Answer(Verdict.RAISED, *pack_error(error))
     return Answer(Verdict.DONE, head, packed, run.run_time / MICROSECONDS)
