@@ -139,6 +139,11 @@ class _Begun(NamedTuple):
     proceeds: Proceeds
     promise: Promise
 
+    def is_recorded(self) -> bool:
+        """Whether the state that the run was left in is in the run store; only final ones are by themselves."""
+        run = self.call.record
+        return run is not None and run.recorded == run.state.key
+
 
 class _Work:
     """A parcel that is being worked on."""
@@ -167,6 +172,8 @@ class _Work:
                 else:
                     begun.append(_begin(each, session.cancelled, each.run_key in again))
             desk.wait([each.promise for each in begun if isinstance(each, _Begun)])
+            if not all(each.is_recorded() for each in begun if isinstance(each, _Begun)):
+                self._recorder.flush()  # whoever is told of them finds them in the history
             return [each if isinstance(each, Answer) else _answer(each) for each in begun]
 
     def _prepare(self, order: Order, inputs: Sequence[Any]) -> Call | Answer:
