@@ -20,6 +20,7 @@ from mainspring._clusters.pace import Pace
 from mainspring._clusters.parcels import Far, Given, Letter, Order, Parcel, Verdict, read_letter, wrap_parcel
 from mainspring._clusters.protocol import Cluster, Failure, Ticket, WorkerLost
 from mainspring._clusters.reach import Database
+from mainspring._clusters.sessions import Session
 from mainspring._clusters.settling import lose, open_answer, refuse_parcel
 from mainspring._clusters.values import FarValue
 from mainspring._engine.inputs import resolve_wait_for
@@ -45,12 +46,12 @@ class Dispatcher:
 
     Args:
         cluster: The cluster.
-        session: Tells workers which runner has sent a parcel.
+        session: Tells workers whose the runs are, and whether they are still wanted.
         database: Where history goes.
         inbox: Is told what happens in workers.
     """
 
-    def __init__(self, cluster: Cluster, session: str, database: Database, inbox: Inbox) -> None:
+    def __init__(self, cluster: Cluster, session: Session, database: Database, inbox: Inbox) -> None:
         self.cluster = cluster
         self._session = session
         self._database = database
@@ -123,12 +124,14 @@ class Dispatcher:
         self._openers.close()
         self._sender.join()
 
-    def abandon(self) -> None:
-        """After `cancel`: wait for nothing; what was sent counts as cancelled, whatever comes of it."""
-        for assignment in self.unfinished():
+    def abandon(self) -> list[Assignment]:
+        """After `cancel`: wait for nothing. What was sent counts as cancelled; it is returned to be settled."""
+        left = self.unfinished()
+        for assignment in left:
             assignment.promise.take_back()
             self._over(assignment)
         self._openers.close()
+        return left
 
     # Ways between queue, cluster and end
 
@@ -299,7 +302,8 @@ class Dispatcher:
             task = self._packed_task(first.lot.task)
             content = wrap_parcel(
                 Parcel(
-                    self._session,
+                    self._session.owner,
+                    self._session.key,
                     tuple(self._database),
                     first.lot.context,
                     task,

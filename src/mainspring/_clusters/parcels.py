@@ -114,6 +114,7 @@ class Parcel(NamedTuple):
     """The inside of a parcel.
 
     Args:
+        owner: The process that the runs belong to, see `mainspring.store.protocol.RunStore.owner`.
         session: Tells the runner that has sent it from others, see `sessions`.
         database: Where history goes, see `reach`.
         context: What was active where the runs were submitted, packed.
@@ -122,6 +123,7 @@ class Parcel(NamedTuple):
         orders: The runs.
     """
 
+    owner: int | None
     session: str
     database: Any
     context: bytes

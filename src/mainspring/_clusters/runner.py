@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, Self
 from mainspring import identifiers
 from mainspring._clusters.assignments import Assignment, Lot, Series
 from mainspring._clusters.dispatch import Dispatcher
-from mainspring._clusters.protocol import Cluster
+from mainspring._clusters.protocol import Cluster, ClusterGone
 from mainspring._clusters.reach import Database
 from mainspring._clusters.sessions import Session
+from mainspring._clusters.settling import lose
 from mainspring._clusters.stops import Stops
 from mainspring._engine.mapping import Children
 from mainspring._engine.steps import submitted_step
@@ -118,7 +119,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
             self._session = Session(store)
             inbox = Inbox(logger_name=f"task_runner.{self.name}")
             self._cancelled = threading.Event()
-            self._dispatcher = Dispatcher(self._cluster, self._session.key, Database.of(store), inbox)
+            self._dispatcher = Dispatcher(self._cluster, self._session, Database.of(store), inbox)
             self._stops = Stops(self._dispatcher, self._session, current_scope())
         except BaseException:
             self._leave()
@@ -129,6 +130,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         scope = current_scope()
+        left: list[Assignment] = []
         try:
             self.cancel_all()
             if self._dispatcher is not None:
@@ -138,10 +140,14 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
                     self._dispatcher.join()
         except BaseException:  # an interrupt while it waits for tasks: nobody waits for them any more
             if self._dispatcher is not None:
-                self._dispatcher.abandon()
+                left = self._dispatcher.abandon()
             raise
         finally:
             self._leave()
+            for assignment in left:
+                assignment.context.run(
+                    lose, assignment, ClusterGone("Its task runner was left by an interrupt.")
+                )
 
     def _leave(self) -> None:
         if self._stops is not None:

@@ -189,8 +189,12 @@ class _Work:
             return Answer(Verdict.UNMET, None)
         except BaseException as error:  # whatever importing a module of the user's does
             return Answer(Verdict.REFUSED, *pack_error(error))
+        run = order.run
+        run.on_behalf = self._parcel.owner
+        if run.recorded is None:  # whoever else has the same parcel enters the same state
+            run.state = run.state.again()
         told = {"step": order.step, "retries": order.retries, "losses": order.losses}
-        return Call(self._task, order.run.key, given, wait_for, None, told, order.run)
+        return Call(self._task, run.key, given, wait_for, None, told, run)
 
     def _claim(self, calls: Sequence[Call]) -> set[bytes]:
         """Begin the histories of the runs that have none; gives the ids of those that somebody else has begun."""
@@ -202,8 +206,6 @@ class _Work:
         found = self._recorder.store.read_run(run_key)
         if found is None or not found.state.is_final():
             return Answer(Verdict.TAKEN, "another worker has begun it")
-        if found.state.is_crashed():  # which says that its process is dead, but not whether it is to be made again
-            return Answer(Verdict.TAKEN, found.state.message)
         return Answer(Verdict.DONE, *Proceeds().wrap(found.state))
 
 
