@@ -12,12 +12,12 @@ import pytest
 from mainspring import flow, unmapped
 from mainspring.exceptions import CancelledRun
 from mainspring.task_runners import TaskRunner
-from tests.engine.history import only_flow_run, task_runs
+from tests.engine.history import flow_runs, only_flow_run, task_runs
 from tests.engine.stopping import Canceller, until
 from tests.runners import remote
 from tests.runners.conformance import tasks
 from tests.runners.conformance.kinds import AT_ONCE, Traits
-from tests.runners.conformance.tasks import Kept, notes, settled, value
+from tests.runners.conformance.tasks import Kept, note, notes, settled, value
 
 Runner = TaskRunner[Any]
 
@@ -45,6 +45,12 @@ def begun(folder: Path) -> list[str]:
     return [line for line in notes(folder) if line.startswith("begin")]
 
 
+def first_of(folder: Path) -> UUID | None:
+    """The first task run, once its function has begun and it can be seen."""
+    runs = task_runs() if begun(folder) else []
+    return runs[0].id if runs else None
+
+
 def ended(folder: Path) -> list[str]:
     return [line for line in notes(folder) if line.startswith("end")]
 
@@ -65,7 +71,8 @@ def test_cancelling_the_flow_run(runner: Runner, traits: Traits, tmp_path: Path)
             future.wait()
 
     def ready() -> UUID | None:
-        return only_flow_run().id if len(begun(tmp_path)) >= size else None
+        runs = flow_runs() if len(begun(tmp_path)) >= size else []
+        return runs[0].id if runs else None
 
     with cancelling(ready), pytest.raises(CancelledRun):
         pipeline()
@@ -81,12 +88,7 @@ def test_cancelling_the_flow_run(runner: Runner, traits: Traits, tmp_path: Path)
 @pytest.mark.contract("X-29")
 def test_cancelling_one_task_run(pool: Runner, tmp_path: Path) -> None:
     """It ends, its future raises CancelledRun, and the runner is as good as before."""
-
-    def ready() -> UUID | None:
-        runs = task_runs()
-        return runs[0].id if runs and begun(tmp_path) else None
-
-    with cancelling(ready):
+    with cancelling(lambda: first_of(tmp_path)):
         future = pool.submit(tasks.begin_and_linger, {"folder": tmp_path, "name": "one"})
         assert settled(future) == "Cancelled"
     with pytest.raises(CancelledRun):
@@ -98,12 +100,7 @@ def test_cancelling_one_task_run(pool: Runner, tmp_path: Path) -> None:
 @pytest.mark.contract("X-29", "T-45")
 def test_what_waits_for_a_cancelled_run(pool: Runner, tmp_path: Path) -> None:
     """It never begins, like what waits for a run that has failed."""
-
-    def ready() -> UUID | None:
-        runs = task_runs()
-        return runs[0].id if runs and begun(tmp_path) else None
-
-    with cancelling(ready):
+    with cancelling(lambda: first_of(tmp_path)):
         first = pool.submit(tasks.begin_and_linger, {"folder": tmp_path, "name": "one"})
         then = pool.submit(tasks.note_down, {"folder": tmp_path, "what": first})
         assert settled(then) == "NotReady"
@@ -113,15 +110,23 @@ def test_what_waits_for_a_cancelled_run(pool: Runner, tmp_path: Path) -> None:
 @pytest.mark.contract("X-29")
 def test_a_cancelled_run_is_not_retried(pool: Runner, tmp_path: Path) -> None:
     """Whatever retries it has left."""
-
-    def ready() -> UUID | None:
-        runs = task_runs()
-        return runs[0].id if runs and begun(tmp_path) else None
-
-    with cancelling(ready):
+    with cancelling(lambda: first_of(tmp_path)):
         stubborn = tasks.begin_and_linger.with_options(retries=3)
         assert settled(pool.submit(stubborn, {"folder": tmp_path, "name": "one"})) == "Cancelled"
     assert begun(tmp_path) == ["begin one"]
+
+
+@pytest.mark.contract("H-2")
+def test_hooks_for_a_cancellation(pool: Runner, tmp_path: Path) -> None:
+    """They are called once, when the run is Cancelled."""
+
+    def hook(task_: Any, run: Any, state: Any) -> None:
+        note(tmp_path, f"hook {state.name}")
+
+    with cancelling(lambda: first_of(tmp_path)):
+        hooked = tasks.begin_and_linger.with_options(on_cancellation=[hook])
+        assert settled(pool.submit(hooked, {"folder": tmp_path, "name": "one"})) == "Cancelled"
+    assert notes(tmp_path) == ["begin one", "end one", "hook Cancelled"]
 
 
 @pytest.mark.contract("TR-17", "T-50")

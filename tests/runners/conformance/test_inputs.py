@@ -13,7 +13,7 @@ from mainspring.states import Completed, Failed
 from mainspring.task_runners import TaskRunner
 from tests.engine.history import sequence, task_runs
 from tests.runners.conformance import tasks
-from tests.runners.conformance.tasks import Pair, settled, value
+from tests.runners.conformance.tasks import Pair, notes, settled, value
 
 Runner = TaskRunner[Any]
 
@@ -64,9 +64,20 @@ def test_a_run_begins_after_what_it_waits_for(pool: Runner, tmp_path: Path, how:
     awaited = firsts if how == "wait_for" else None
     then = pool.submit(tasks.note_down, {"folder": tmp_path, "what": what}, wait_for=awaited)
     value(then)
-    *before, last = tasks.notes(tmp_path)
+    *before, last = notes(tmp_path)
     assert sorted(before) == ["0", "1", "2"]
     assert "then" in last
+
+
+@pytest.mark.contract("TR-7")
+def test_a_map_that_waits_for_others(pool: Runner, tmp_path: Path) -> None:
+    """Each of its runs begins after all of them, of a list and of an iterator."""
+    firsts = [pool.submit(tasks.note_down, {"folder": tmp_path, "what": "first"}) for _ in range(3)]
+    for elements in ([1, 2], iter([1, 2])):
+        parameters = {"folder": unmapped(tmp_path), "what": elements}
+        pool.map(tasks.note_down, parameters, wait_for=iter(firsts)).result(timeout=3 * tasks.LIMIT)
+    assert notes(tmp_path)[:3] == ["first"] * 3
+    assert len(notes(tmp_path)) == 7
 
 
 @pytest.mark.contract("TR-21", "T-45")
@@ -79,7 +90,7 @@ def test_an_upstream_that_failed(pool: Runner, tmp_path: Path, place: str) -> No
     future = pool.submit(tasks.note_down, {"folder": tmp_path, "what": what}, wait_for=awaited)
     after = pool.submit(tasks.note_down, {"folder": tmp_path, "what": future})
     assert [settled(each) for each in (future, after)] == ["NotReady"] * 2
-    assert tasks.notes(tmp_path) == []
+    assert notes(tmp_path) == []
     assert [sequence(run) for run in task_runs("note_down")] == ["Pending NotReady"] * 2
 
 

@@ -1,6 +1,7 @@
 """What a task finds around it, and who hears of what it says."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mainspring.states import State
 from mainspring.task_runners import TaskRunner
 from tests.engine.history import messages, only_flow_run, task_runs
 from tests.runners import remote
+from tests.runners.conformance.kinds import Traits
 from tests.runners.conformance.tasks import value
 from tests.runners.making import eventually
 
@@ -92,7 +94,7 @@ def test_nothing_of_a_run_is_left_for_the_next(pool: Runner) -> None:
 
 
 @pytest.mark.contract("TR-23", "L-1")
-def test_lines_of_run_loggers(pool: Runner, caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_of_run_loggers(pool: Runner, traits: Traits, caplog: pytest.LogCaptureFixture) -> None:
     """They are stored once with their run, and reach the handlers of the submitter once, as other lines do."""
     caplog.set_level(logging.INFO)
     future = pool.submit(remote.say, {"text": "hello"})
@@ -101,6 +103,7 @@ def test_lines_of_run_loggers(pool: Runner, caplog: pytest.LogCaptureFixture) ->
     assert texts.count("said hello") == texts.count("user said hello") == 1
     record = next(record for record in caplog.records if record.getMessage() == "said hello")
     assert vars(record)["task_run_id"] == str(future.task_run_id)
+    assert (record.process == os.getpid()) is traits.in_this_process
     assert eventually(lambda: messages() == ["said hello"])
 
 
@@ -140,6 +143,7 @@ def test_listeners_of_the_recorder(pool: Runner) -> None:
         future = pool.submit(remote.echo, {"value": "large"})
         value(future)
     assert [state.name for _, state, _ in heard] == ["Pending", "Running", "Completed"]
+    assert all(then == state.name for _, state, then in heard)
     assert {run.id for run, _, _ in heard} == {future.task_run_id}
 
 
