@@ -6,6 +6,7 @@
   ``@pytest.mark.needs("at_once")``, and is not there for other kinds
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +19,9 @@ from mainspring.task_runners import TaskRunner
 from tests.durability.invariants import check_store
 from tests.runners.conformance.kinds import KINDS, Site, Traits
 
-ON_FILES = "mainspring.db"
+DATABASE = "mainspring.db"
+ROOT = Path(__file__).parents[3]
+PATHS = [str(ROOT), str(ROOT / "src")]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -29,21 +32,32 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("kind", fitting, indirect=True, scope="session")
 
 
+class Sites(dict[str, Site]):
+    """What was opened for the kinds that were asked for."""
+
+    def __init__(self, stack: ExitStack, home: Path) -> None:
+        super().__init__()
+        self._stack = stack
+        self._home = home
+
+    def __missing__(self, name: str) -> Site:
+        with pytest.MonkeyPatch.context() as patch:
+            # For processes that are started now, whatever tests do with the variables later.
+            patch.setenv("MAINSPRING_HOME", str(self._home))
+            patch.setenv("PYTHONPATH", os.pathsep.join([*PATHS, os.environ.get("PYTHONPATH", "")]))
+            self[name] = site = self._stack.enter_context(KINDS[name].open())
+        return site
+
+
 @pytest.fixture(scope="session")
-def sites() -> Iterator[dict[str, Site]]:
-    """What was opened for the kinds, whichever they are; closed together at the end."""
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    """Whatever was opened is closed at the end, so the order of the tests does not matter."""
     with ExitStack() as stack:
-
-        class Opened(dict[str, Site]):
-            def __missing__(self, name: str) -> Site:
-                self[name] = site = stack.enter_context(KINDS[name].open())
-                return site
-
-        yield Opened()
+        yield Sites(stack, tmp_path_factory.mktemp("sites"))
 
 
 @pytest.fixture(scope="session")
-def kind(request: pytest.FixtureRequest, sites: dict[str, Site]) -> str:
+def kind(request: pytest.FixtureRequest, sites: Sites) -> str:
     """The name of the kind. Its site is open before anybody counts threads."""
     name: str = request.param
     assert sites[name]
@@ -66,16 +80,16 @@ def one_story(kind: str, lasting_threads: tuple[str, ...], mainspring_home: Path
     """After each test all runs are over, by legal states, each recorded once, and counted as it was attempted."""
     yield
     close_recorders()
-    if (mainspring_home / ON_FILES).exists():
-        check_store(mainspring_home / ON_FILES)
+    if (mainspring_home / DATABASE).exists():
+        check_store(mainspring_home / DATABASE)
 
 
 @pytest.fixture
-def runner(kind: str, sites: dict[str, Site]) -> TaskRunner[Any]:
+def runner(kind: str, sites: Sites) -> TaskRunner[Any]:
     return sites[kind].make()
 
 
 @pytest.fixture
-def pool(kind: str, sites: dict[str, Site]) -> Iterator[TaskRunner[Any]]:
+def pool(kind: str, sites: Sites) -> Iterator[TaskRunner[Any]]:
     with sites[kind].started() as runner:
         yield runner
