@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,33 @@ def test_the_store_of_the_submitter(pool: Runner, tmp_path: Path) -> None:
     assert task_runs() == []
     value(pool.submit(remote.add, {"x": 1, "y": 1}))
     assert len(task_runs()) == 1
+
+
+@pytest.mark.parametrize("place", ["flow", "method", "task"])
+def test_what_is_around_need_not_travel(runner: Runner, place: str) -> None:
+    """Tasks run though the flow around them, its object or the task that submits them cannot be pickled."""
+    lock = threading.Lock()
+
+    class Pipeline:
+        def __init__(self) -> None:
+            self.lock = lock
+
+        @flow(task_runner=runner)
+        def pipeline(self) -> Any:
+            return remote.surroundings.submit().result()
+
+    @flow(task_runner=runner)
+    def pipeline() -> Any:
+        with lock:
+            return remote.surroundings.submit().result()
+
+    @task
+    def around() -> Any:
+        with lock, runner:
+            return value(runner.submit(remote.surroundings, {}))
+
+    told = {"flow": pipeline, "method": Pipeline().pipeline, "task": around}[place]()
+    assert told["flow"] == (None if place == "task" else "pipeline")
 
 
 def test_the_active_flow_run_is_left_as_it_was(pool: Runner) -> None:
