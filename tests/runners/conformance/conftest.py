@@ -29,7 +29,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     needs = [need for mark in metafunc.definition.iter_markers("needs") for need in mark.args]
     fitting = [name for name, kind in KINDS.items() if all(getattr(kind.traits, need) for need in needs)]
-    metafunc.parametrize("kind", fitting, indirect=True, scope="session")
+    kinds = [pytest.param(name, marks=KINDS[name].marks) for name in fitting]
+    metafunc.parametrize("kind", kinds, indirect=True, scope="session")
 
 
 class Sites(dict[str, Site]):

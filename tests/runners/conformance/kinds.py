@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
+import pytest
+
 from mainspring.task_runners import (
     InlineTaskRunner,
     ProcessPoolTaskRunner,
@@ -74,11 +76,13 @@ class Kind(NamedTuple):
         open: Opens what they share, for a ``with`` block.
         traits: In what they differ.
         threads: What the names of threads begin with that outlive a runner, since they are of what is shared.
+        marks: Marks of pytest for all tests of the kind.
     """
 
     open: Callable[[], AbstractContextManager[Site]]
     traits: Traits = Traits()
     threads: tuple[str, ...] = ()
+    marks: tuple[pytest.MarkDecorator, ...] = ()
 
 
 @contextmanager
