@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mainspring import flow, runtime, task, unmapped
+from mainspring import flow, runtime, task
 from mainspring.cache_policies import INPUTS, NO_CACHE
 from mainspring.concurrency.sync import concurrency
 from mainspring.futures import Future
@@ -236,12 +236,6 @@ def call_flow(x: int) -> int:
 @task
 def map_inside(count: int) -> list[int]:
     return add.map(range(count)).result()
-
-
-@task
-def submit_and_wait(folder: Path) -> None:
-    """Submit what is waited for without asking for the results."""
-    note_down.map(unmapped(folder), [0, 1, 2]).wait()
 
 
 # Transactions

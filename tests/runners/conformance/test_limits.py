@@ -92,12 +92,12 @@ def test_slots_of_a_process_that_dies(pool: Runner, tmp_path: Path) -> None:
 
 
 @pytest.mark.contract("E-153")
-def test_runs_that_wait_for_a_slot_complete(runner: Runner, tmp_path: Path) -> None:
+def test_runs_that_wait_for_a_slot_complete(pool: Runner, tmp_path: Path) -> None:
     """Retries included, each is run to its end, and once."""
     get_client().create_or_update_concurrency_limit("tag:db", 1)
-    with tags("db"), runner:
+    with tags("db"):
         futures = [
-            runner.submit(tasks.fail_until, {"folder": tmp_path, "attempt": attempt})
+            pool.submit(tasks.fail_until, {"folder": tmp_path, "attempt": attempt})
             for attempt in (1, 2, 1, 2)
         ]
         assert [value(future) for future in futures] == [1, 2, 1, 2]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mainspring import allow_failure, flow, tags, unmapped
+from mainspring import allow_failure, tags, unmapped
 from mainspring.exceptions import MappingLengthMismatch, MappingMissingIterable
 from mainspring.futures import as_completed
 from mainspring.task_runners import TaskRunner
@@ -34,14 +34,9 @@ def test_what_is_split(pool: Runner) -> None:
 
 
 @pytest.mark.contract("TR-7")
-def test_a_map_over_the_futures_of_a_map(runner: Runner) -> None:
+def test_a_map_over_the_futures_of_a_map(pool: Runner) -> None:
     """Each run takes the result of one of the runs before."""
-
-    @flow(task_runner=runner)
-    def pipeline() -> Any:
-        return tasks.add.map(tasks.add.map([1, 2, 3])).result()
-
-    assert pipeline() == [3, 4, 5]
+    assert results(pool.map(tasks.add, {"x": pool.map(tasks.add, {"x": [1, 2, 3]})})) == [3, 4, 5]
     assert len(task_runs()) == 6
 
 

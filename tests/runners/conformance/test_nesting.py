@@ -1,7 +1,5 @@
 """Tasks that call, submit and map others, and flows in tasks."""
 
-import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +10,7 @@ from mainspring.task_runners import TaskRunner
 from tests.engine.history import flow_runs, only_flow_run, task_runs
 from tests.runners import remote
 from tests.runners.conformance import tasks
-from tests.runners.conformance.tasks import notes, value
+from tests.runners.conformance.tasks import value
 
 Runner = TaskRunner[Any]
 
@@ -128,15 +126,3 @@ def test_a_subflow_with_submitted_tasks(runner: Runner) -> None:
         return [*inner(1), *tasks.add.map([5]).result()]
 
     assert outer() == [2, 2, 6]
-
-
-def test_a_task_that_waits_for_what_it_has_submitted(runner: Runner, tmp_path: Path) -> None:
-    """What it has submitted has been run when its result is there."""
-
-    @flow(task_runner=runner)
-    async def pipeline() -> None:
-        await tasks.submit_and_wait.submit(tmp_path)
-
-    asyncio.run(pipeline())
-    assert sorted(notes(tmp_path)) == ["0", "1", "2"]
-    assert {run.state.name for run in task_runs()} == {"Completed"}

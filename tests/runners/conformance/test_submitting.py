@@ -84,28 +84,18 @@ def test_a_task_that_was_made_in_a_function(pool: Runner) -> None:
     assert value(pool.submit(local, {"x": 1})) == 6
 
 
-@pytest.mark.contract("T-27")
-def test_a_method_that_is_a_task(runner: Runner) -> None:
-    """It is called with its object."""
-
-    @flow(task_runner=runner)
-    def pipeline() -> Any:
-        return tasks.Adder(5).add_to.submit(1).result()
-
-    assert pipeline() == 6
-
-
 @pytest.mark.contract("T-44", "T-42")
 def test_submitting_in_a_flow(runner: Runner) -> None:
-    """Tasks are submitted to a copy of the flow's runner, and ``return_state=True`` gives final states."""
+    """Tasks are submitted to a copy of the flow's runner, methods too; ``return_state=True`` gives final states."""
 
     @flow(task_runner=runner)
     def pipeline() -> Any:
         future = tasks.add.submit(1, y=2)
         failed = tasks.fail.submit(return_state=True)
-        return [future.result(), failed.name, tasks.echo.submit(4, return_state=True).name]
+        method = tasks.Adder(5).add_to.submit(1)
+        return [future.result(), failed.name, method.result(), tasks.echo.submit(4, return_state=True).name]
 
-    assert pipeline() == [3, "Failed", "Completed"]
+    assert pipeline() == [3, "Failed", 6, "Completed"]
     assert len({run.flow_run_id for run in task_runs()}) == 1
 
 

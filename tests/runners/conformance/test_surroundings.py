@@ -46,8 +46,7 @@ def test_the_flow_run_its_tags_and_settings(pool: Runner) -> None:
 
 
 @pytest.mark.contract("TR-28")
-@pytest.mark.parametrize("is_async", [False, True])
-def test_tags_that_are_set_around_the_runner(runner: Runner, is_async: bool) -> None:
+def test_tags_that_are_set_around_the_runner(runner: Runner) -> None:
     """Tasks see them as the tags of their run, beside their own, sync and async."""
 
     @task(tags=["own"])
@@ -59,8 +58,8 @@ def test_tags_that_are_set_around_the_runner(runner: Runner, is_async: bool) -> 
         return sorted(task_run.tags)
 
     with tags("around"), runner:
-        assert value(runner.submit(alook if is_async else look, {})) == ["around", "own"]
-    assert set(task_runs()[0].tags) == {"around", "own"}
+        assert value(runner.submit(look, {})) == value(runner.submit(alook, {})) == ["around", "own"]
+    assert [set(run.tags) for run in task_runs()] == [{"around", "own"}] * 2
 
 
 @pytest.mark.contract("C-6", "V-33")
