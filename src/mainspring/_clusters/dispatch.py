@@ -19,8 +19,6 @@ from mainspring._clusters.inputs import Inputs, replace_far
 from mainspring._clusters.pace import Pace
 from mainspring._clusters.parcels import Far, Given, Letter, Order, Parcel, Verdict, read_letter, wrap_parcel
 from mainspring._clusters.protocol import Cluster, Failure, Ticket, WorkerLost
-from mainspring._clusters.reach import Database
-from mainspring._clusters.sessions import Session
 from mainspring._clusters.settling import lose, open_answer, refuse_parcel
 from mainspring._clusters.values import FarValue
 from mainspring._engine.inputs import resolve_wait_for
@@ -46,15 +44,11 @@ class Dispatcher:
 
     Args:
         cluster: The cluster.
-        session: Tells workers whose the runs are, and whether they are still wanted.
-        database: Where history goes.
         inbox: Is told what happens in workers.
     """
 
-    def __init__(self, cluster: Cluster, session: Session, database: Database, inbox: Inbox) -> None:
+    def __init__(self, cluster: Cluster, inbox: Inbox) -> None:
         self.cluster = cluster
-        self._session = session
-        self._database = database
         self._inbox = inbox
         self._pace = Pace()
         self._tasks: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
@@ -300,11 +294,12 @@ class Dispatcher:
         try:
             listeners = first.context.run(audience)
             task = self._packed_task(first.lot.task)
+            session = first.lot.session
             content = wrap_parcel(
                 Parcel(
-                    self._session.owner,
-                    self._session.key,
-                    tuple(self._database),
+                    session.owner,
+                    session.key,
+                    tuple(session.database),
                     first.lot.context,
                     task,
                     listeners,

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 
 from mainspring import clock, identifiers
 from mainspring._cancel_scopes import Stop, StopKind
+from mainspring._clusters.reach import Database
 from mainspring._engine.stopping import stop_run
 from mainspring.exceptions import StoreError
 from mainspring.store.protocol import RunStore
@@ -28,18 +29,20 @@ def _now() -> int:
 
 
 class Session:
-    """The runner's side.
+    """The runner's side, in one run store.
 
     Args:
         store: The run store.
 
     Attributes:
+        database: Where it is.
         key: Tells the runner from others.
         owner: This process, to which the runs belong that workers make for it: it decides what becomes of them when a
             worker dies, and if it dies itself, whoever notices does.
     """
 
     def __init__(self, store: RunStore) -> None:
+        self.database = Database.of(store)
         self.key = f"task runner {identifiers.new_id().hex()}"
         self._store = store
         for lock in _locks(self.key):

@@ -232,6 +232,8 @@ def _answer(begun: _Begun) -> Answer:
         return Answer(Verdict.TAKEN, str(error))
     except BaseException as error:  # belongs to whoever asks for the result
         return Answer(Verdict.RAISED, *pack_error(error))
+    if state.is_crashed() and isinstance(state.data, SupersededRun):  # as above; it is not in the history
+        return Answer(Verdict.TAKEN, str(state.data))
     try:
         head, packed = begun.proceeds.wrap(state)
         if head[1] == "record" and sum(map(len, packed)) > SMALL:  # whoever wants it reads it
