@@ -15,12 +15,11 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mainspring._clusters.assignments import Assignment, Series
+from mainspring._clusters.assignments import Assignment, Place, Series
 from mainspring._clusters.inputs import Inputs, replace_far
 from mainspring._clusters.pace import Pace
 from mainspring._clusters.parcels import Far, Given, Letter, Order, Parcel, Verdict, read_letter, wrap_parcel
 from mainspring._clusters.protocol import Cluster, Failure, Ticket, WorkerLost
-from mainspring._clusters.reach import Database
 from mainspring._clusters.settling import lose, open_answer, refuse_parcel
 from mainspring._clusters.values import FarValue
 from mainspring._engine.inputs import resolve_wait_for
@@ -46,15 +45,11 @@ class Dispatcher:
 
     Args:
         cluster: The cluster.
-        session: Tells workers which runner has sent a parcel.
-        database: Where history goes.
         inbox: Is told what happens in workers.
     """
 
-    def __init__(self, cluster: Cluster, session: str, database: Database, inbox: Inbox) -> None:
+    def __init__(self, cluster: Cluster, inbox: Inbox) -> None:
         self.cluster = cluster
-        self._session = session
-        self._database = database
         self._inbox = inbox
         self._pace = Pace()
         self._tasks: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
@@ -81,11 +76,10 @@ class Dispatcher:
             if self._is_closed:
                 return False
             if not inputs:
-                self._queue.append(assignment)
-                self._changed.notify_all()
+                self._enqueue(assignment)
                 return True
             assignment.missing = len(inputs) + 1  # one for this method
-            self._parked.add(assignment)
+            self._move(assignment, Place.PARKED)
         count = partial(self._count, assignment)
         for future in inputs:
             future.add_done_callback(count)
@@ -126,6 +120,15 @@ class Dispatcher:
         self._openers.close()
         self._sender.join()
 
+    def abandon(self) -> list[Assignment]:
+        """After `cancel`: wait for nothing. What was sent counts as cancelled; it is returned to be settled."""
+        left = self.unfinished()
+        for assignment in left:
+            assignment.promise.take_back()
+            self._over(assignment)
+        self._openers.close()
+        return left
+
     # Ways between queue, cluster and end
 
     def _is_here(self, future: RunFuture[Any]) -> bool:
@@ -135,38 +138,51 @@ class Dispatcher:
     def _assignment_of(self, future: RunFuture[Any]) -> Assignment | None:
         """The run of a future that is on its way to this cluster, or there, and that does not wait itself."""
         work = getattr(getattr(future, "wrapped_future", None), "work", None)
-        if type(work) is Assignment and (work in self._sent or (not work.missing and work in self._queue)):
-            return work
-        return None
+        if type(work) is not Assignment or work.owner is not self:  # of another runner
+            return None
+        return work if work.place is Place.SENT or work.place is Place.QUEUED else None
 
     def _count(self, assignment: Assignment, _: object) -> None:
         """Note that one more input is there."""
         with self._changed:
             assignment.missing -= 1
-            if assignment.missing or assignment not in self._parked:
+            if assignment.missing or assignment.place is not Place.PARKED:
                 return
-            self._parked.discard(assignment)
-            self._queue.append(assignment)
-            self._changed.notify_all()
+            self._enqueue(assignment)
 
     def _park(self, assignment: Assignment) -> None:
         """Wait for all inputs before the run is sent, again or for the first time."""
         assignment.ticket = None
         inputs = [future for future in assignment.inputs if not future.is_done()]
         with self._changed:
-            self._sent.discard(assignment)
             assignment.missing = len(inputs) + 1
-            self._parked.add(assignment)
+            self._move(assignment, Place.PARKED)
         count = partial(self._count, assignment)
         for future in inputs:
             future.add_done_callback(count)
         count(None)
 
+    def _enqueue(self, assignment: Assignment) -> None:
+        """Have a run sent after those that are queued; the lock is held."""
+        self._move(assignment, Place.QUEUED)
+        self._queue.append(assignment)
+        self._changed.notify_all()
+
+    def _move(self, assignment: Assignment, place: Place) -> None:
+        """Note where a run is; the lock is held."""
+        (self._parked if assignment.place is Place.PARKED else self._sent).discard(assignment)
+        assignment.place = place
+        if place is Place.PARKED:
+            self._parked.add(assignment)
+        elif place is Place.SENT:
+            self._sent.add(assignment)
+
     def _over(self, assignment: Assignment) -> None:
         """A run is settled."""
         with self._changed:
-            self._sent.discard(assignment)
+            self._move(assignment, Place.OVER)
             self._changed.notify_all()
+        assignment.on_over(assignment)
         for future in assignment.inputs:
             if not future.is_done():  # what it came to is known, but not here yet
                 future.add_done_callback(_nothing)
@@ -179,10 +195,10 @@ class Dispatcher:
                 self._queue.appendleft(series)
                 self._changed.notify_all()
 
-    @staticmethod
-    def _cancel(work: Assignment | Series) -> None:
+    def _cancel(self, work: Assignment | Series) -> None:
         if isinstance(work, Assignment):
             work.promise.take_back()
+            self._over(work)
             return
         for promise in work.promises[work.next :]:
             promise.cancel()
@@ -279,16 +295,19 @@ class Dispatcher:
             return
         first = sent[0]
         with self._changed:
-            self._sent.update(sent)
+            for assignment in sent:
+                self._move(assignment, Place.SENT)
             self._unanswered += 1
             self._pace.sent(first.lot.task, time.monotonic())
         try:
             listeners = first.context.run(audience)
             task = self._packed_task(first.lot.task)
+            session = first.lot.session
             content = wrap_parcel(
                 Parcel(
-                    self._session,
-                    tuple(self._database),
+                    session.owner,
+                    session.key,
+                    tuple(session.database),
                     first.lot.context,
                     task,
                     listeners,
@@ -329,6 +348,9 @@ class Dispatcher:
             return None
         if not promise.running() and not promise.begin():  # cancelled
             self._over(assignment)
+            return None
+        if assignment.lot.problem is not None:
+            self._settle(assignment, partial(refuse, call, assignment.lost.run, assignment.lot.problem))
             return None
         try:
             if any(self._is_unsent(future) for future in assignment.inputs):
