@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -60,6 +61,7 @@ class Dispatcher:
         self._busy = (
             0  # runs that are neither queued nor parked nor sent, but on their way from one to another
         )
+        self._unanswered = 0  # parcels
         self._is_closed = False
         self._openers = WorkerPool(sys.maxsize, "mainspring-replies", _nothing)
         self._sender = threading.Thread(target=self._send_all, name="mainspring-dispatcher", daemon=True)
@@ -210,6 +212,10 @@ class Dispatcher:
                     self._changed.wait(_LOOK_UP)
                 if not self._queue:
                     return
+                first = self._queue[0].lot.task
+                if held := self._pace.hold(first, self._unanswered, self.cluster.slots(), time.monotonic()):
+                    self._changed.wait(held)
+                    continue
                 taken = self._take_together()
                 self._busy += 1
             try:
@@ -291,6 +297,8 @@ class Dispatcher:
         with self._changed:
             for assignment in sent:
                 self._move(assignment, Place.SENT)
+            self._unanswered += 1
+            self._pace.sent(first.lot.task, time.monotonic())
         try:
             listeners = first.context.run(audience)
             task = self._packed_task(first.lot.task)
@@ -309,6 +317,8 @@ class Dispatcher:
             deliver = partial(self._deliver, sent)
             ticket = self.cluster.send(content, inputs.natives, first.lot.options, deliver)
         except Exception as error:  # belongs to whoever asks for the results
+            with self._changed:
+                self._unanswered -= 1
             self._openers.put(partial(self._fail, sent, error))
             return
         for assignment in sent:
@@ -401,6 +411,9 @@ class Dispatcher:
 
     def _deliver(self, sent: list[Assignment], ticket: Ticket, outcome: bytes | Failure) -> None:
         """See `Delivery`."""
+        with self._changed:
+            self._unanswered -= 1
+            self._changed.notify_all()
         if isinstance(outcome, bytes):
             self._openers.put(partial(self._open, sent, ticket, outcome))
         else:
