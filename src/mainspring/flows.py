@@ -22,7 +22,8 @@ from mainspring.settings import get_current_settings
 from mainspring.states import State
 from mainspring.store.encoding import to_plain
 from mainspring.supervision import on_deaths
-from mainspring.task_runners import TaskRunner, ThreadPoolTaskRunner
+from mainspring.task_runners import TaskRunner
+from mainspring.task_runners.named import default_runner, runner_named
 
 __all__ = ["Flow", "flow"]
 
@@ -32,7 +33,7 @@ P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
-Runner = TaskRunner[Any] | type[TaskRunner[Any]]
+Runner = TaskRunner[Any] | type[TaskRunner[Any]] | str
 
 _FORBIDDEN_IN_NAMES = "/%&<>"
 
@@ -48,7 +49,8 @@ class Flow(Subject[P, R]):
             arguments.
         retries: How many times a failed run is attempted again; default from the settings.
         retry_delay_seconds: Seconds before each retry, a number or a list; default from the settings.
-        task_runner: Where submitted tasks run: a runner or a class of one; threads by default.
+        task_runner: Where submitted tasks run: a runner, a class of one, or the name of one ("processes=2"). When
+            None, as the setting ``tasks.runner.default`` says, which is read when a run begins; else on threads.
         description: What it does; the docstring by default.
         timeout_seconds: How long an attempt may take.
         validate_parameters: Whether parameters are checked and converted by their annotations when a run begins.
@@ -76,6 +78,10 @@ class Flow(Subject[P, R]):
     """
 
     kind: ClassVar[Literal["task", "flow"]] = "flow"
+    option_attributes: ClassVar[Mapping[str, str]] = {
+        "task_runner": "_own_runner",
+        "validate_parameters": "should_validate_parameters",
+    }
 
     def __init__(
         self,
@@ -128,7 +134,7 @@ class Flow(Subject[P, R]):
         if self.should_validate_parameters:
             self._validator.refuse_bad_annotations()
         self.version = version or _source_version(self.fn)
-        self.task_runner = _task_runner(task_runner)
+        self._own_runner = None if task_runner is None else _task_runner(task_runner)
         self.policy = self._resolve_policy(
             retries, retry_delay_seconds, timeout_seconds, retry_timeout_seconds
         )
@@ -156,6 +162,15 @@ class Flow(Subject[P, R]):
     def flow_run_name(self) -> Any:
         """What runs are called."""
         return self.run_name
+
+    @property
+    def task_runner(self) -> TaskRunner[Any]:
+        """Where submitted tasks run: the runner that was given, else a new one as the settings say, not started.
+
+        Raises:
+            ConfigurationError: The setting ``tasks.runner.default`` does not work.
+        """
+        return default_runner() if self._own_runner is None else self._own_runner
 
     # Parameters
 
@@ -286,9 +301,6 @@ class Flow(Subject[P, R]):
         copied._validator = self._validator  # of the same function, and maybe in use already
         return copied
 
-    def _options(self) -> dict[str, Any]:
-        return {**super()._options(), "validate_parameters": self.should_validate_parameters}
-
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_validator": self._validator.local_names}
 
@@ -370,9 +382,10 @@ def _flow_name(name: object, function_name: str) -> str:
     return name
 
 
-def _task_runner(given: Runner | None) -> TaskRunner[Any]:
-    runner = ThreadPoolTaskRunner if given is None else given
-    runner = runner() if isinstance(runner, type) else runner
+def _task_runner(given: Runner) -> TaskRunner[Any]:
+    if isinstance(given, str):
+        return runner_named(given)
+    runner = given() if isinstance(given, type) else given
     if not isinstance(runner, TaskRunner):
         raise TypeError(f"Expected a task runner for 'task_runner'; got {given!r} instead.")
     return runner
