@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -299,6 +300,24 @@ class Flow(Subject[P, R]):
         given = {name: value for name, value in locals().items() if name != "self"}
         copied = self._with(given)
         copied._validator = self._validator  # of the same function, and maybe in use already
+        return copied
+
+    def running_on(self, task_runner: Runner) -> Flow[P, R]:
+        """This flow with another task runner, and nothing else of its own: hooks and all other options are shared.
+
+        In the history it is the same flow, so its runs can be resumed by their id, on any runner. That is not so for
+        other copies (`with_options`).
+
+        Args:
+            task_runner: As for `Flow`.
+
+        Raises:
+            TypeError: It is no task runner.
+            ConfigurationError: There is none of that name.
+        """
+        runner = _task_runner(task_runner)
+        copied = copy.copy(self)
+        copied._own_runner = runner
         return copied
 
     def __getstate__(self) -> dict[str, Any]:

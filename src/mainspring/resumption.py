@@ -266,8 +266,8 @@ def _load(store: RunStore, run: FlowRun, flow: AnyFlow | None, task_runner: Runn
     if flow.name != run.flow_name:
         raise refusal(run, f"it is a run of the flow {run.flow_name!r}, not of {flow.name!r}")
     if task_runner is not None:
-        options: Any = flow
-        flow = options.with_options(task_runner=task_runner)
+        given: Any = flow
+        flow = given.running_on(task_runner)
     parameters = _parameters_of(run, known, flow)
     _check_leftovers(run, store)
     return _Found(flow, run, parameters)

@@ -79,7 +79,7 @@ def execute(target: str, assignments: Sequence[str], plain: bool, runner: str | 
     def prepare() -> Callable[[], State]:
         flow: Any = load_flow(target)
         if runner is not None:
-            flow = flow.with_options(task_runner=runner)
+            flow = flow.running_on(runner)
         check_names(flow, texts)
         parameters = convert_parameters(flow, texts)
         return lambda: _call(flow, parameters)

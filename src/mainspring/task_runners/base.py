@@ -50,8 +50,8 @@ class TaskRunner(ABC, Generic[F]):
     def nested(self) -> TaskRunner[F]:
         """An equal runner that is not started, for a subflow of the flow that has started this one.
 
-        It is for subflows that declare no runner (see ``tasks.runner.default``), and left before this one is: it may use
-        the same workers.
+        It is for subflows that declare no runner (see ``tasks.runner.default``). It is left before this one is, so it
+        may use the same workers.
         """
         return self.duplicate()
 
