@@ -135,7 +135,10 @@ def test_a_place_gives_a_runner_of_your_own(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("thread", r"no task runner 'thread'\. Did you mean 'threads'\? There are threads, processes, inline"),
+        (
+            "thread",
+            r"no task runner 'thread'\. Did you mean 'threads'\? There are threads, processes, inline",
+        ),
         ("", "no task runner ''. There are threads"),
         ("xyz", "no task runner 'xyz'. There are threads"),
         ("threads=0", "at least 1"),
