@@ -265,12 +265,15 @@ def _load(store: RunStore, run: FlowRun, flow: AnyFlow | None, task_runner: Runn
     call_crash_hooks(current_recorder())
     if flow.name != run.flow_name:
         raise refusal(run, f"it is a run of the flow {run.flow_name!r}, not of {flow.name!r}")
-    if task_runner is not None:
-        given: Any = flow
-        flow = given.running_on(task_runner)
+    flow = _on_runner(flow, task_runner)
     parameters = _parameters_of(run, known, flow)
     _check_leftovers(run, store)
     return _Found(flow, run, parameters)
+
+
+def _on_runner(flow: Any, task_runner: Runner | None) -> AnyFlow:
+    """The flow as it is, or on another runner."""
+    return flow if task_runner is None else flow.running_on(task_runner)  # type: ignore[no-any-return]
 
 
 def _check_leftovers(run: FlowRun, store: RunStore) -> None:

@@ -210,7 +210,7 @@ def test_tasks_run_on_threads_by_default() -> None:
 
 
 def test_the_default_counts_when_a_run_begins() -> None:
-    """The setting holds for flows that were defined before, also for copies of them, and not for what declares a runner."""
+    """The setting holds for flows that were defined before, and their copies, but not for what declares a runner."""
     declaring = flow(task_runner=ThreadPoolTaskRunner(2))(current_runner)
     with temporary_settings({DEFAULT: "inline"}):
         assert modest()[0] == "InlineTaskRunner"

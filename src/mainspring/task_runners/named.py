@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from mainspring.context import FlowRunContext, is_elsewhere
 from mainspring.exceptions import ConfigurationError, MainspringError
@@ -102,7 +102,7 @@ def runner_named(text: str) -> TaskRunner[Any]:
     module, _, name = place.partition(":")
     try:
         made: Any = attrgetter(name)(import_module(module))
-        if not isinstance(made, TaskRunner):
+        if not _is_runner(made):
             made = made(**(options or {}))
     except MainspringError:
         raise
@@ -114,7 +114,7 @@ def runner_named(text: str) -> TaskRunner[Any]:
         raise ConfigurationError(
             f"The task runner {text!r} cannot be made: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(made, TaskRunner):
+    if not _is_runner(made):
         raise ConfigurationError(f"{text!r} gives no task runner, but {made!r}.")
     return made
 
@@ -178,6 +178,10 @@ def _read(text: str) -> _Wanted:
     if number < 1:
         raise ConfigurationError(f"{text!r} is no task runner: the number of workers must be at least 1.")
     return _Wanted(kind.place, kind.workers(number))
+
+
+def _is_runner(value: object) -> TypeGuard[TaskRunner[Any]]:
+    return isinstance(value, TaskRunner)
 
 
 def _is_number(text: str) -> bool:
