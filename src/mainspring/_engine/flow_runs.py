@@ -87,9 +87,7 @@ class BaseFlowRunEngine(PausableFlowRun):
         self._has_kept_parameters = self.resumes
         if self.flow is None:
             raise ValueError("An engine needs a flow, or the id of a recorded flow run: pass `flow_run_id`.")
-        self._task_runner = (
-            self.flow.task_runner
-        )  # now: if the settings name one that does not exist, nothing begins
+        self._task_runner = self.flow.task_runner  # now, so that nothing begins if there is none of that name
         if self.flow_run_id is not None and self.flow_run is None:
             recorder = current_recorder()
             recorder.flush()

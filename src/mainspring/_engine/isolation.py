@@ -361,6 +361,5 @@ os.register_at_fork(after_in_child=_shared.__init__)  # type: ignore[misc]
 
 def _set_up() -> tuple[Setup, Packed]:
     """What the workers are set up with: the environment and settings as they are at the first call."""
-    return Setup(dict(os.environ), get_settings_context().serialize(), audience().levels, flow_files()), pack(
-        (None, ())
-    )
+    setup = Setup(dict(os.environ), get_settings_context().serialize(), audience().levels, flow_files())
+    return setup, pack((None, ()))

@@ -51,9 +51,7 @@ class Subject(Portable, ABC, Generic[P, R]):
 
     kind: ClassVar[Literal["task", "flow"]]
     decorator_defaults: ClassVar[dict[str, Any]] = {}  # where they differ from those of the constructor
-    option_attributes: ClassVar[
-        Mapping[str, str]
-    ] = {}  # where options are as given, if not under their names
+    option_attributes: ClassVar[Mapping[str, str]] = {}  # where options are, if not under their names
 
     policy: RunPolicy
     arguments: Arguments
