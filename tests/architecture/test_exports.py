@@ -52,7 +52,9 @@ def exports(module: Module) -> list[str]:
     """The names in `__all__`, read from the source, so that they are known to be literals."""
     for node in module.tree.body:
         match node:
-            case ast.Assign([ast.Name("__all__")], ast.List(items)):
+            case ast.Assign([ast.Name("__all__")], ast.List(items)) | ast.AnnAssign(
+                ast.Name("__all__"), _, ast.List(items)
+            ):
                 names = [item.value for item in items if isinstance(item, ast.Constant)]
                 assert len(names) == len(items), f"{module.at(node.lineno)}: not a literal"
                 return names

@@ -52,6 +52,7 @@ LAYERS = {
         "transactions",
     ],
     6: [
+        "_clusters",
         "_engine",
         "crash_hooks",
         "entrypoints",

@@ -18,6 +18,7 @@ __all__ = [
     "collect_inputs",
     "find_unfinished",
     "is_among",
+    "resolve_leaf",
     "resolve_parameters",
     "resolve_value",
     "resolve_wait_for",
@@ -82,10 +83,19 @@ def resolve_value(value: Any) -> Any:
     Raises:
         UpstreamTaskError: One of them did not complete.
     """
-    return transform(value, _to_result)
+    return transform(value, resolve_leaf)
 
 
-def _to_result(leaf: object, around: tuple[Annotation[Any], ...]) -> Any:
+def resolve_leaf(leaf: object, around: tuple[Annotation[Any], ...]) -> Any:
+    """What a leaf of a value is for a run: the result, if it is a future or a state.
+
+    Args:
+        leaf: The leaf.
+        around: The annotations around it.
+
+    Raises:
+        UpstreamTaskError: It did not complete.
+    """
     if _is_future(leaf):
         leaf.wait()
         state: State = leaf.state

@@ -15,7 +15,7 @@ from mainspring.results import ResultStore
 from mainspring.serializers import Serializer
 from mainspring.settings import get_current_settings
 
-__all__ = ["ResultOptions"]
+__all__ = ["ResultOptions", "checked_key"]
 
 _logger = logging.getLogger("mainspring.tasks")
 
@@ -164,4 +164,17 @@ def _check_storage(storage: Any) -> None:
     raise TypeError(
         f"Invalid `result_storage`: expected a file system, a folder or an address such as 's3://bucket/results';"
         f" got {storage!r}."
+    )
+
+
+def checked_key(key: Any) -> str | None:
+    """The key of a policy, which may come from a function of the user's.
+
+    Raises:
+        TypeError: It is no text.
+    """
+    if key is None or isinstance(key, str):
+        return key
+    raise TypeError(
+        f"a key has to be a text or None, and the policy gave {key!r} of type {type(key).__name__}"
     )

@@ -14,7 +14,7 @@ from mainspring import clock
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Raised
 from mainspring._core.transitions import is_rolled_back
-from mainspring._engine.keeping import ResultOptions
+from mainspring._engine.keeping import ResultOptions, checked_key
 from mainspring._engine.places import crash_note
 from mainspring._engine.recorded import Keeping, RecordedRun, also_named
 from mainspring._engine.steps import active_steps, root_of, step_of_task
@@ -92,7 +92,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         context: What a task runner hands over: a ``threading.Event`` that cancels as ``cancel_event``, what
             `mainspring.context.serialize_context` gave where the run was submitted, as ``step`` which step of
             its flow run this is, if that was known there, as ``trail`` a `Trail`, as ``retries`` how many were
-            granted elsewhere, as ``losses`` how many lost attempts were made good there, as ``limit`` a function that
+            granted elsewhere, as ``losses`` how many lost attempts were made good there, as ``claims`` that others may
+            begin the same attempt, as ``limit`` a function that
             is told until when an attempt may go on, as ``refusal`` an exception for which the run cannot begin, and as
             ``check`` a function that raises if it cannot take a result to whoever waits for it.
     """
@@ -111,6 +112,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     hands_on_attempts = True
     _looks_up = False  # whether a result under the key would be used
     _cache_key: CacheKey | None = None  # what is told of how the run looks for a result
+    _claims = False  # whether others may try to begin the same attempt
     _is_step = False  # whether the same call of a resumed flow run has the same key
     _is_shared = False  # whether the key is one that others may use at the same time
     _transaction: Any = None  # of the attempt
@@ -126,6 +128,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self.retries = self.context.get("retries", self.retries)
             self.losses = self.context.get("losses", 0)
             self.tell_limit = self.context.get("limit")
+            self._claims = self.context.get("claims", False)
 
     @property
     def hand_over(self) -> Callable[[bool, BaseException | None], object] | None:
@@ -176,7 +179,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
                     None if flow_context is None else flow_context.parameters,
                 )
                 components = found.components
-                key = _checked_key(found.checked())
+                key = checked_key(found.checked())
             except Exception as error:  # by rule V-12: what cannot be cached can still be run
                 is_ours = isinstance(error, MainspringError)  # whose messages need no type before them
                 told = str(error) if is_ours else describe_exception(error)
@@ -221,6 +224,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
                 self._attachments = (self._staged_step(None),)
             if self._is_taken_over and self._leftover is not None:
                 self._attachments = (Withdrawal(self._leftover.run_key), *self._attachments)
+        if self._claims and state.type is StateType.RUNNING:
+            self._claims, confirm = False, True
         RecordedRun._enter(self, state, confirm)  # `super()` costs more than it gives here
         if state.type is StateType.COMPLETED:
             self.trace(state.data)
@@ -582,16 +587,3 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             # At once: an interrupt finds all of them, or comes here again.
             transaction.on_rollback_hooks += hooks
         transaction.stage(data if is_record else result, None, task.on_commit_hooks)
-
-
-def _checked_key(key: Any) -> str | None:
-    """The key of a policy, which may come from a function of the user's.
-
-    Raises:
-        TypeError: It is no text.
-    """
-    if key is None or isinstance(key, str):
-        return key
-    raise TypeError(
-        f"a key has to be a text or None, and the policy gave {key!r} of type {type(key).__name__}"
-    )

@@ -25,7 +25,7 @@ from mainspring.recording import current_recorder
 from mainspring.runs import Run
 from mainspring.states import State
 
-__all__ = ["Audience", "Inbox", "Outbox", "Processor", "Relay", "audience", "bare"]
+__all__ = ["Audience", "Inbox", "Outbox", "Post", "Processor", "Relay", "audience", "bare", "set_levels"]
 
 Processor = Callable[[Any], Any]
 """Given a ``logging.LogRecord`` or an `Event` from a worker; returns what is to be told instead, None for nothing."""
@@ -134,7 +134,37 @@ class Inbox:
 # In the worker
 
 
-class Outbox:
+class Post:
+    """What is sent home, whatever the way."""
+
+    def post(self, kind: Kind, head: Any) -> None:
+        """Have a message sent, in its order."""
+        raise NotImplementedError
+
+    def post_event(self, event: Event) -> None:
+        """Tell an event."""
+        self.post(Kind.EVENT, event)
+
+    def post_state(self, run: Run, state: State) -> None:
+        """Tell a state that was entered, with the run as it is now, but not what it came to."""
+        told = copy.copy(run)
+        told.state = copied = bare(state)
+        self.post(Kind.STATE, (told, copied))
+
+    def post_record(self, record: logging.LogRecord) -> None:
+        """Tell a log line."""
+        facts = {**vars(record), "msg": record.getMessage(), "args": None}
+        if record.exc_info:
+            facts["exc_text"] = record.exc_text or _formatter.formatException(record.exc_info)
+            facts["exc_info"] = None
+        try:
+            pickle.dumps(facts, 5)
+        except Exception:  # an attribute of the user's that cannot be pickled goes by its text
+            facts = {name: each if name in _STANDARD else str(each) for name, each in facts.items()}
+        self.post(Kind.LOG, facts)
+
+
+class Outbox(Post):
     """The way out of a worker. Whatever tasks cause goes through a thread of its own.
 
     A limit on time may interrupt a task at any point, and must not do so in the middle of a frame.
@@ -172,30 +202,6 @@ class Outbox:
                 self._channel.send(*message)
             except OSError:  # the runner is gone, and with it whoever wanted to know
                 return
-
-    # What is sent
-
-    def post_event(self, event: Event) -> None:
-        """Tell an event."""
-        self.post(Kind.EVENT, event)
-
-    def post_state(self, run: Run, state: State) -> None:
-        """Tell a state that was entered, with the run as it is now, but not what it came to."""
-        told = copy.copy(run)
-        told.state = copied = bare(state)
-        self.post(Kind.STATE, (told, copied))
-
-    def post_record(self, record: logging.LogRecord) -> None:
-        """Tell a log line."""
-        facts = {**vars(record), "msg": record.getMessage(), "args": None}
-        if record.exc_info:
-            facts["exc_text"] = record.exc_text or _formatter.formatException(record.exc_info)
-            facts["exc_info"] = None
-        try:
-            pickle.dumps(facts, 5)
-        except Exception:  # an attribute of the user's that cannot be pickled goes by its text
-            facts = {name: each if name in _STANDARD else str(each) for name, each in facts.items()}
-        self.post(Kind.LOG, facts)
 
 
 class Relay:
@@ -243,11 +249,16 @@ class Relay:
 
     def _set_levels(self, levels: tuple[int, ...]) -> None:
         self._levels = levels
-        for name, level in zip(_LEVELS, levels, strict=False):
-            logging.getLogger(name).setLevel(level)
+        set_levels(levels)
         root = logging.getLogger()
         if root.handlers == [self._handler]:
             root.setLevel(levels[-1])
+
+
+def set_levels(levels: tuple[int, ...]) -> None:
+    """Give the loggers of the package and of runs the levels that they have in the process of the runner."""
+    for name, level in zip(_LEVELS, levels, strict=False):
+        logging.getLogger(name).setLevel(level)
 
 
 class _Forwarder(logging.Handler):

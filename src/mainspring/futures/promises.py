@@ -95,6 +95,13 @@ class Promise:
             self._status = _Status.RUNNING
             return True
 
+    def take_back(self) -> None:
+        """Note that the run has not begun after all, and will not; it counts as cancelled."""
+        with _lock:
+            if self._status is _Status.RUNNING:
+                self._status = _Status.PENDING
+        self.cancel()
+
     def cancel(self) -> bool:
         """Cancel the run if it has not begun; False if it has."""
         return self._settle(_Status.CANCELLED, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from mainspring._core import transitions
@@ -155,6 +155,26 @@ class Recorder:
         if subscriptions.active:
             emit_run_state_change_event(run, before, state)
         return True
+
+    def claim(self, runs: Mapping[Run, Sequence[Attachment]]) -> set[bytes]:
+        """Begin the histories of some runs, each of which others may try to begin as well; one commit for all.
+
+        Args:
+            runs: The runs, and what is to be written with each.
+
+        Returns:
+            The ids of those that somebody else has begun.
+
+        Raises:
+            StoreError: They cannot be written. They stay buffered and are tried again.
+        """
+        for run, attachments in runs.items():
+            run.claim(run.state)
+            self.enter(run, run.state, wait=False, attachments=attachments)
+        self.flush()
+        taken = self._refused.intersection(run.key for run in runs)
+        self._refused -= taken
+        return taken
 
     def trail(self, run: Run, began: float, settle: Callable[[BaseException | None], object]) -> bool:
         """Have ``settle`` called once the states of a run are durable: the commit is one for many runs.

@@ -41,13 +41,14 @@ class Losses:
         self.count = 0
         self.retries = 0
 
-    def settle(self, death: WorkerDied | None, leash: Leash, is_over: bool) -> bool:
+    def settle(self, death: WorkerDied | None, leash: Leash, is_over: bool, *, is_last: bool = False) -> bool:
         """Record what became of the attempt; True if there is to be another one.
 
         Args:
             death: How the worker died; None if there was none yet.
             leash: How long the attempt was allowed to take, and whether it was told to end.
             is_over: It was killed for that.
+            is_last: There can be no other attempt.
         """
         recorder = current_recorder()
         while True:
@@ -61,7 +62,7 @@ class Losses:
             error = self._cause(engine, death, leash, is_over)
             try:
                 with _begun_in_time(), engine.initialize_run():
-                    if isinstance(error, RunCancelled):
+                    if isinstance(error, RunCancelled) or (is_last and not run.state.is_final()):
                         engine.handle_crash(error)
                     else:
                         is_granted = engine.handle_loss(error)

@@ -115,6 +115,19 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         call = Call(task, key, parameters, wait_for, dependencies, context)
         return partial(self._carry, call), missing, partial(describe_run, task.name, key)
 
+    def take(self, call: Call) -> Promise:
+        """Have a call carried whose inputs are there, in a copy of the context that is active here.
+
+        Raises:
+            RuntimeError: The runner takes no more runs.
+        """
+        assert self._submissions is not None
+        promise = Promise()
+        label = partial(describe_run, call.task.name, call.run_key)
+        if not self._submissions.add(Submission(partial(self._carry, call), promise, label), []):
+            raise self._refusal(call.task)
+        return promise
+
     def cancel_all(self) -> None:
         """See `TaskRunner.cancel_all`; a task whose function has begun is not interrupted."""
         if self._submissions is not None:

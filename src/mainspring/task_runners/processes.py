@@ -10,7 +10,7 @@ from typing import Any, Self
 from mainspring import _portal
 from mainspring._engine.inputs import resolve_parameters, resolve_wait_for
 from mainspring._engine.steps import submitted_step
-from mainspring._processes.channel import Frame, Kind, Packed, pack, unpack
+from mainspring._processes.channel import Frame, Kind, Packed, pack
 from mainspring._processes.children import Child
 from mainspring._processes.contexts import PackedContexts
 from mainspring._processes.crews import Crew, kill_at_exit, processors
@@ -18,7 +18,6 @@ from mainspring._processes.flow_files import flow_files
 from mainspring._processes.leashes import SLACK, Leash, WaitOver
 from mainspring._processes.main_program import refuse_while_imported
 from mainspring._processes.portability import (
-    RemoteTraceback,
     pack_arguments,
     require_shared_store,
     unpack_error,
@@ -44,6 +43,7 @@ from mainspring.task_runners.calls import Call
 from mainspring.task_runners.losses import Losses, refuse
 from mainspring.task_runners.orders import Order
 from mainspring.task_runners.pooled import PooledTaskRunner
+from mainspring.task_runners.proceeds import unwrap
 from mainspring.task_runners.threads import ThreadPoolTaskRunner
 from mainspring.task_runners.working import run_order
 from mainspring.transactions import get_transaction
@@ -280,21 +280,7 @@ def _open(frame: Frame, call: Call, run: TaskRun) -> State:
         )
         error.__cause__ = cause
         return refuse(call, run, error)
-    state: State
-    state, form, words = frame.head
-    if form == "error":
-        state.keep(unpack_error(words, frame.packed))
-    elif form != "none":
-        try:
-            data = unpack(frame.packed)
-        except Exception as problem:  # whatever the class of a value does when it is made again
-            raise SerializationError(
-                f"The result of task run {run.name!r} ({run.id}) cannot be made again in this process, although the run"
-                f" is {state.name}: {describe_exception(problem)}"
-            ) from problem
-        if words is not None and data.has_cached_object():
-            data.get().__cause__ = RemoteTraceback(words[2])
-        state.keep(data)
+    state = unwrap(frame.head, frame.packed, f"{run.name!r} ({run.id})")
     if state.is_completed():
         SyncTaskRunEngine(task=call.task, task_run=run).trace(state.data)
     return state

@@ -1,0 +1,11 @@
+"""Task runners for clusters that other libraries keep: what those for Dask and Ray have in common.
+
+- ``runner``: the task runner; a subclass starts a cluster or connects to one
+- ``protocol``: what a cluster is for it
+- ``dispatch``: submitted runs on their way to the cluster, several of them together if they are short (``pace``)
+- ``assignments``: such a run, until its promise is settled; ``settling`` is what becomes of it
+- ``inputs``: its arguments, of which some are on the cluster already; ``values`` are results that have stayed there
+- ``parcels``: what goes to a worker and comes back
+- ``workplace``: what the worker does with it; ``hearing`` collects what others listen to
+- ``reach``, ``sessions``: whether a worker reaches the run store, and whether the runner still waits
+"""

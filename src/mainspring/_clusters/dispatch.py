@@ -1,0 +1,471 @@
+"""Submitted runs on their way to a cluster and back.
+
+One thread sends: runs in the order in which they came, several in one parcel where `pace` says so. What comes back is
+opened by the threads of a pool, as those who wait for a run may do anything when it is over.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from mainspring._clusters.assignments import Assignment, Place, Series
+from mainspring._clusters.inputs import Inputs, replace_far
+from mainspring._clusters.pace import Pace
+from mainspring._clusters.parcels import Far, Given, Letter, Order, Parcel, Verdict, read_letter, wrap_parcel
+from mainspring._clusters.protocol import Cluster, Failure, Ticket, WorkerLost
+from mainspring._clusters.settling import lose, open_answer, refuse_parcel
+from mainspring._clusters.values import FarValue
+from mainspring._engine.inputs import resolve_wait_for
+from mainspring._engine.steps import submitted_step
+from mainspring._engine.workers import WorkerPool
+from mainspring._processes.channel import Frame, Kind, pack, pack_flat
+from mainspring._processes.portability import refuse_arguments
+from mainspring._processes.relays import Inbox, audience
+from mainspring.exceptions import SerializationError
+from mainspring.futures import RunFuture
+from mainspring.futures.local import LocalFuture
+from mainspring.states import State, is_state
+from mainspring.task_runners.losses import refuse
+
+__all__ = ["Dispatcher"]
+
+_LOOK_UP = 1.0
+"""Seconds after which a thread that waits looks up, as for a signal that did not wake it."""
+
+
+class Dispatcher:
+    """Sends runs to a cluster and settles their promises. Safe to use from any thread.
+
+    Args:
+        cluster: The cluster.
+        inbox: Is told what happens in workers.
+    """
+
+    def __init__(self, cluster: Cluster, inbox: Inbox) -> None:
+        self.cluster = cluster
+        self._inbox = inbox
+        self._pace = Pace()
+        self._tasks: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
+        self._changed = threading.Condition()
+        self._queue: deque[Assignment | Series] = deque()
+        self._parked: set[Assignment] = set()  # those whose inputs are not there
+        self._full: set[Series] = set()  # those of which as much is under way as may be
+        self._sent: set[Assignment] = set()
+        self._busy = (
+            0  # runs that are neither queued nor parked nor sent, but on their way from one to another
+        )
+        self._is_closed = False
+        self._openers = WorkerPool(sys.maxsize, "mainspring-replies", _nothing)
+        self._sender = threading.Thread(target=self._send_all, name="mainspring-dispatcher", daemon=True)
+        self._sender.start()
+
+    # For the runner
+
+    def put(self, assignment: Assignment) -> bool:
+        """Have a run sent as soon as what it waits for is there; False if it is too late for that."""
+        inputs = [future for future in assignment.inputs if not self._is_here(future)]
+        with self._changed:
+            if self._is_closed:
+                return False
+            if not inputs:
+                self._enqueue(assignment)
+                return True
+            assignment.missing = len(inputs) + 1  # one for this method
+            self._move(assignment, Place.PARKED)
+        count = partial(self._count, assignment)
+        for future in inputs:
+            future.add_done_callback(count)
+        count(None)
+        return True
+
+    def put_series(self, series: Series) -> bool:
+        """Have many runs sent one after the other; False if it is too late for that."""
+        with self._changed:
+            if self._is_closed:
+                return False
+            self._queue.append(series)
+            self._changed.notify_all()
+        return True
+
+    def unfinished(self) -> list[Assignment]:
+        """The runs that were sent and have not come back."""
+        with self._changed:
+            return list(self._sent)
+
+    def cancel(self) -> None:
+        """Take no more runs, and cancel what was not sent."""
+        with self._changed:
+            self._is_closed = True
+            waiting = [*self._queue, *self._parked, *self._full]
+            self._queue.clear()
+            self._parked.clear()
+            self._full.clear()
+            self._changed.notify_all()
+        for each in waiting:
+            self._cancel(each)
+
+    def join(self) -> None:
+        """After `cancel`: wait until everything that was sent has come back and is settled."""
+        with self._changed:
+            while self._sent or self._busy or self._queue or self._parked:
+                self._changed.wait(_LOOK_UP)
+        self._openers.close()
+        self._sender.join()
+
+    def abandon(self) -> list[Assignment]:
+        """After `cancel`: wait for nothing. What was sent counts as cancelled; it is returned to be settled."""
+        left = self.unfinished()
+        for assignment in left:
+            assignment.promise.take_back()
+            self._over(assignment)
+        self._openers.close()
+        return left
+
+    # Ways between queue, cluster and end
+
+    def _is_here(self, future: RunFuture[Any]) -> bool:
+        """Whether a run that needs another one can be sent: that is over, or goes before it to the same cluster."""
+        return future.is_done() or self._assignment_of(future) is not None
+
+    def _assignment_of(self, future: RunFuture[Any]) -> Assignment | None:
+        """The run of a future that is on its way to this cluster, or there, and that does not wait itself."""
+        work = getattr(getattr(future, "wrapped_future", None), "work", None)
+        if type(work) is not Assignment or work.owner is not self:  # of another runner
+            return None
+        return work if work.place is Place.SENT or work.place is Place.QUEUED else None
+
+    def _count(self, assignment: Assignment, _: object) -> None:
+        """Note that one more input is there."""
+        with self._changed:
+            assignment.missing -= 1
+            if assignment.missing or assignment.place is not Place.PARKED:
+                return
+            self._enqueue(assignment)
+
+    def _park(self, assignment: Assignment) -> None:
+        """Wait for all inputs before the run is sent, again or for the first time."""
+        assignment.ticket = None
+        inputs = [future for future in assignment.inputs if not future.is_done()]
+        with self._changed:
+            assignment.missing = len(inputs) + 1
+            self._move(assignment, Place.PARKED)
+        count = partial(self._count, assignment)
+        for future in inputs:
+            future.add_done_callback(count)
+        count(None)
+
+    def _enqueue(self, assignment: Assignment) -> None:
+        """Have a run sent after those that are queued; the lock is held."""
+        self._move(assignment, Place.QUEUED)
+        self._queue.append(assignment)
+        self._changed.notify_all()
+
+    def _move(self, assignment: Assignment, place: Place) -> None:
+        """Note where a run is; the lock is held."""
+        (self._parked if assignment.place is Place.PARKED else self._sent).discard(assignment)
+        assignment.place = place
+        if place is Place.PARKED:
+            self._parked.add(assignment)
+        elif place is Place.SENT:
+            self._sent.add(assignment)
+
+    def _over(self, assignment: Assignment) -> None:
+        """A run is settled."""
+        with self._changed:
+            self._move(assignment, Place.OVER)
+            self._changed.notify_all()
+        assignment.on_over(assignment)
+        for future in assignment.inputs:
+            if not future.is_done():  # what it came to is known, but not here yet
+                future.add_done_callback(_nothing)
+
+    def _part_over(self, series: Series) -> None:
+        with self._changed:
+            series.under_way -= 1
+            if series in self._full:
+                self._full.discard(series)
+                self._queue.appendleft(series)
+                self._changed.notify_all()
+
+    def _cancel(self, work: Assignment | Series) -> None:
+        if isinstance(work, Assignment):
+            work.promise.take_back()
+            self._over(work)
+            return
+        for promise in work.promises[work.next :]:
+            promise.cancel()
+
+    # Sending
+
+    def _send_all(self) -> None:
+        while True:
+            with self._changed:
+                while not self._queue and not (self._is_closed and not self._sent and not self._busy):
+                    self._changed.wait(_LOOK_UP)
+                if not self._queue:
+                    return
+                taken = self._take_together()
+                self._busy += 1
+            try:
+                batch = [each for each in map(self._prepare, taken) if each is not None]
+                if batch:
+                    self._send(batch)
+            finally:
+                with self._changed:
+                    self._busy -= 1
+                    self._changed.notify_all()
+
+    def _take_together(self) -> list[Assignment | tuple[Series, int]]:
+        """What goes in the next parcel; the lock is held."""
+        first = self._queue[0]
+        waiting = sum(
+            min(each.left, each.at_once) if isinstance(each, Series) else 1 for each in self._first_waiting()
+        )
+        size = self._pace.size(first.lot.task, waiting, self.cluster.slots())
+        taken: list[Assignment | tuple[Series, int]] = []
+        together: set[Assignment] = set()
+        while self._queue and len(taken) < size:
+            work = self._queue[0]
+            if work.lot is not first.lot:
+                break
+            if isinstance(work, Series):
+                taken.append((work, work.take()))
+                if not work.left:
+                    self._queue.popleft()
+                elif work.under_way >= work.at_once:
+                    self._queue.popleft()
+                    self._full.add(work)
+                continue
+            if together and any(self._assignment_of(future) in together for future in work.inputs):
+                break
+            together.add(work)
+            taken.append(self._queue.popleft())  # type: ignore[arg-type]
+        return taken
+
+    def _first_waiting(self) -> list[Assignment | Series]:
+        """A part of the queue that tells how much there is to be done."""
+        return [self._queue[number] for number in range(min(len(self._queue), 512))]
+
+    def _prepare(self, work: Assignment | tuple[Series, int]) -> Assignment | None:
+        """A run that can be sent now; None if it cannot."""
+        if isinstance(work, Assignment):
+            return work
+        series, number = work
+        promise = series.promises[number]
+        over = partial(self._part_over, series)
+        if promise.done():  # cancelled
+            over()
+            return None
+        try:
+            assignment: Assignment = series.context.copy().run(series.prepare, number)
+        except BaseException as error:  # belongs to whoever asks for the result
+            promise.set_exception(error)
+            over()
+            return None
+        promise.add_done_callback(lambda _: over())
+        if any(not self._is_here(future) for future in assignment.inputs):
+            if not self.put(assignment):
+                self._cancel(assignment)
+            return None
+        return assignment
+
+    def _send(self, batch: list[Assignment]) -> None:
+        inputs = Inputs()
+        orders: list[Order] = []
+        sent: list[Assignment] = []
+        for assignment in batch:
+            order = assignment.context.run(self._order, assignment, inputs)
+            if order is not None:
+                assignment.number = len(sent)
+                sent.append(assignment)
+                orders.append(order)
+        if not sent:
+            return
+        first = sent[0]
+        with self._changed:
+            for assignment in sent:
+                self._move(assignment, Place.SENT)
+        try:
+            listeners = first.context.run(audience)
+            task = self._packed_task(first.lot.task)
+            session = first.lot.session
+            content = wrap_parcel(
+                Parcel(
+                    session.owner,
+                    session.key,
+                    tuple(session.database),
+                    first.lot.context,
+                    task,
+                    listeners,
+                    [tuple(order) for order in orders],  # type: ignore[misc]
+                )
+            )
+            deliver = partial(self._deliver, sent)
+            ticket = self.cluster.send(content, inputs.natives, first.lot.options, deliver)
+        except Exception as error:  # belongs to whoever asks for the results
+            self._openers.put(partial(self._fail, sent, error))
+            return
+        for assignment in sent:
+            if assignment.ticket is None:
+                assignment.ticket = ticket
+
+    def _packed_task(self, task: Any) -> bytes:
+        """A task as it was when it was sent first.
+
+        Raises:
+            SerializationError: It cannot be pickled.
+        """
+        packed = self._tasks.get(task)
+        if packed is None:
+            try:
+                packed = self._tasks[task] = pack_flat(task)
+            except Exception as error:  # whatever a value raises that cannot be pickled
+                raise refuse_arguments(task, {}, error) from error
+        return packed
+
+    def _order(self, assignment: Assignment, inputs: Inputs) -> Order | None:
+        """What a worker is told about a run; None if it is not to be sent. Called in the context of the run."""
+        promise, call = assignment.promise, assignment.call
+        if assignment.is_unwanted():
+            promise.take_back()
+            self._over(assignment)
+            return None
+        if not promise.running() and not promise.begin():  # cancelled
+            self._over(assignment)
+            return None
+        if assignment.lot.problem is not None:
+            self._settle(assignment, partial(refuse, call, assignment.lost.run, assignment.lot.problem))
+            return None
+        try:
+            if any(self._is_unsent(future) for future in assignment.inputs):
+                self._park(assignment)
+                return None
+            locate = partial(self._locate, inputs)
+            wait_for: list[Far] | None = None
+            if call.wait_for is not None:
+                wait_for = [
+                    far for future in call.wait_for if isinstance(far := self._locate(inputs, future), Far)
+                ]
+                resolve_wait_for(each for each in call.wait_for if self._locate(inputs, each) is None)
+            parameters, has_far = replace_far(call.parameters, locate)
+        except Exception:  # the run itself meets it again, here, and records it
+            self._settle(assignment, call.run)
+            return None
+        step = call.context.get("step")
+        if step is None:
+            step = submitted_step(call.task, call.parameters)
+        try:
+            packed = pack(parameters)
+            lost = assignment.lost
+            content = [bytes(part) for part in packed]
+        except Exception as error:  # whatever a value raises that cannot be pickled
+            problem = refuse_arguments(call.task, parameters, error)
+            self._settle(assignment, partial(refuse, call, assignment.lost.run, problem))
+            return None
+        return Order(lost.run, step, lost.retries, lost.count, content, wait_for, has_far or bool(wait_for))
+
+    def _is_unsent(self, future: RunFuture[Any]) -> bool:
+        """Whether the run of a future is not over, and no parcel is known that it is in."""
+        if future.is_done():
+            return False
+        assignment = self._assignment_of(future)
+        return assignment is None or assignment.ticket is None
+
+    def _locate(self, inputs: Inputs, leaf: Any) -> Far | Given | None:
+        """What stands for a leaf of the arguments on the cluster; see `inputs.Locate`."""
+        state: State | None = None
+        if issubclass(type(leaf), LocalFuture):
+            assignment = self._assignment_of(leaf)
+            native = None if assignment is None or assignment.ticket is None else assignment.ticket.native
+            if assignment is not None and native is not None:
+                return Far(inputs.number(native), assignment.number)
+            if not leaf.is_done():  # which is waited for
+                return None
+            state = leaf.state
+        elif is_state(leaf):
+            state = leaf
+        if state is not None:
+            data = state.data if state.has_data else None
+            if type(data) is FarValue and not data.has_cached_object():
+                return Far(inputs.number(data.ticket.native), data.number)
+            return None
+        return Given(inputs.number(leaf)) if self.cluster.is_native(leaf) else None
+
+    # What comes back
+
+    def _deliver(self, sent: list[Assignment], ticket: Ticket, outcome: bytes | Failure) -> None:
+        """See `Delivery`."""
+        if isinstance(outcome, bytes):
+            self._openers.put(partial(self._open, sent, ticket, outcome))
+        else:
+            self._openers.put(partial(self._fail, sent, outcome))
+
+    def _open(self, sent: list[Assignment], ticket: Ticket, content: bytes) -> None:
+        try:
+            letter = read_letter(content)
+        except Exception as error:  # whatever the class of a value does when it is made again
+            self._fail(sent, error)
+            return
+        tell = partial(self._tell, letter)
+        sent[0].context.run(tell)
+        answers = list(letter.answers)
+        if len(answers) < len(sent):  # the same for all of them
+            answers *= len(sent)
+        stays = False
+        for assignment, answer in zip(sent, answers, strict=True):
+            if answer.verdict is Verdict.SKIPPED:
+                assignment.promise.take_back()
+                self._over(assignment)
+            elif answer.verdict is Verdict.UNMET:
+                self._park(assignment)
+            else:
+                if answer.verdict is Verdict.DONE:
+                    stays = stays or answer.packed is None
+                    with self._changed:
+                        self._pace.note(assignment.call.task, answer.seconds)
+                assignment.context.run(
+                    self._settle, assignment, partial(open_answer, assignment, answer, ticket)
+                )
+        if not stays:
+            ticket.release()
+
+    def _tell(self, letter: Letter) -> None:
+        for kind, head in letter.messages:
+            self._inbox.take(Frame(Kind(kind), head, ()))
+
+    def _fail(self, sent: list[Assignment], failure: Failure) -> None:
+        for assignment in sent:
+            settle: Callable[[], State | None]
+            if isinstance(failure, WorkerLost):
+                settle = partial(lose, assignment, failure)
+            elif isinstance(failure, SerializationError):
+                settle = partial(refuse, assignment.call, assignment.lost.run, failure)
+            else:
+                settle = partial(refuse_parcel, assignment, failure)
+            assignment.context.run(self._settle, assignment, settle)
+
+    def _settle(self, assignment: Assignment, outcome: Callable[[], State | None]) -> None:
+        """Settle the promise of a run by what it has come to, or send it again if that is None."""
+        try:
+            state = outcome()
+        except BaseException as error:  # belongs to whoever asks for the result
+            assignment.promise.set_exception(error)
+        else:
+            if state is None and not self._is_closed:
+                self._park(assignment)
+                return
+            if state is None:  # nothing begins any more, another attempt neither
+                self._settle(assignment, assignment.call._replace(record=assignment.lost.run).run)
+                return
+            assignment.promise.set_result(state)
+        self._over(assignment)
+
+
+def _nothing(_: object = None) -> None:
+    """Threads that open replies leave nothing behind; and a future is kept for as long as it has somebody to call."""

@@ -1,0 +1,74 @@
+"""How many runs of a task go to the cluster together: as many as are over in a moment, once it is known that they are.
+
+To hand out one piece of work costs a cluster more than a short task takes. But runs that go together are made one
+after the other, and what they come to is known when all of them are over.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+__all__ = ["Pace"]
+
+TOGETHER_SECONDS = 0.03
+"""How long the runs of one parcel take together, about."""
+
+LONG_SECONDS = 0.05
+"""A task with a run like that is not known to be short."""
+
+MOST = 256
+"""Runs in one parcel, at most."""
+
+KNOWN_AFTER = 3
+"""Runs that have to be over before anything is known."""
+
+FORGETS = 0.2
+"""How much a run counts in the average; and how fast a long one is forgotten."""
+
+COST_SECONDS = 0.0003
+"""What a run costs the worker besides its function, about."""
+
+SHARES = 2
+"""Parcels that each slot of the cluster should get of what waits, so that none is without work at the end."""
+
+
+class _Known:
+    __slots__ = ("average", "count", "longest")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.average = 0.0
+        self.longest = 0.0
+
+
+class Pace:
+    """How long the runs of tasks take. Used under a lock."""
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
+
+    def note(self, task: Any, seconds: float) -> None:
+        """Note how long a run has taken."""
+        known = self._known.get(task)
+        if known is None:
+            known = self._known[task] = _Known()
+        known.count += 1
+        share = max(FORGETS, 1 / known.count)
+        known.average += share * (seconds - known.average)
+        known.longest = max(seconds, known.longest * (1 - FORGETS / 4))
+
+    def size(self, task: Any, waiting: int, slots: int) -> int:
+        """How many runs of a task go together.
+
+        Args:
+            task: The task.
+            waiting: How many runs wait to be sent.
+            slots: How many parcels the cluster works on at a time.
+        """
+        known = self._known.get(task)
+        if known is None or known.count < KNOWN_AFTER or known.longest > LONG_SECONDS:
+            return 1
+        fitting = int(TOGETHER_SECONDS / (known.average + COST_SECONDS))
+        fair = -(-waiting // (SHARES * slots))
+        return max(1, min(fitting, fair, MOST))

@@ -1,0 +1,130 @@
+"""What a task runner needs of Ray: parcels are calls of a remote function there, and replies are what these come to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from mainspring._clusters.parcels import Reply
+from mainspring._clusters.protocol import ClusterGone, Delivery, Failure, WorkerLost
+from mainspring.integrations.ray.options import current_options
+from mainspring.integrations.ray.work import perform_parcel
+from mainspring.states.conversion import describe_exception
+
+__all__ = ["RayCluster", "RayTicket"]
+
+# Their types say little.
+_ray: Any = import_module("ray")
+_errors: Any = import_module("ray.exceptions")
+
+_COUNTED_FOR = 1.0
+"""Seconds for which the number of processors in the cluster is taken to be the same."""
+
+_NESTED = {"num_cpus": 0}
+"""What is submitted in a worker, which has a processor and waits: together they need no other one."""
+
+
+class RayTicket:
+    """A parcel that Ray has; see `mainspring._clusters.protocol.Ticket`. Letter and values are objects of their own."""
+
+    __slots__ = ("native",)
+
+    def __init__(self, letter: Any, whole: Any) -> None:
+        self.native: Any = (letter, whole)
+
+    def fetch(self) -> Reply:
+        """See `Ticket.fetch`."""
+        letter, whole = self.native
+        try:
+            reply: Reply | None = _ray.get(whole)
+            return Reply(_ray.get(letter)) if reply is None else reply
+        except Exception as error:  # whatever Ray says of it
+            raise failure_of(error) from error
+
+    def release(self) -> None:
+        """See `Ticket.release`."""
+        self.native = None
+
+
+class RayCluster:
+    """The Ray cluster that this process is connected to; see `mainspring._clusters.protocol.Cluster`.
+
+    Args:
+        is_nested: This process is a worker of it.
+        close: Ends what was started for the runner.
+    """
+
+    def __init__(self, is_nested: bool, close: Callable[[], object]) -> None:
+        self._always: Mapping[str, Any] = _NESTED if is_nested else {}
+        self._close = close
+        # The runner decides about each further attempt, so Ray must make none.
+        self._perform = _ray.remote(num_returns=2, max_retries=0, **self._always)(perform_parcel)
+        self._latest: tuple[Mapping[str, Any], Any] = ({}, self._perform)
+        self._slots = 1
+        self._counted_at = float("-inf")
+
+    def slots(self) -> int:
+        """See `Cluster.slots`; the processors of all nodes."""
+        now = time.monotonic()
+        if now > self._counted_at + _COUNTED_FOR:
+            self._counted_at = now
+            self._slots = max(1, int(_ray.cluster_resources().get("CPU", 1)))
+        return self._slots
+
+    def read_options(self) -> Mapping[str, Any]:
+        """See `Cluster.read_options`; those of `remote_options`."""
+        return current_options()
+
+    def is_native(self, value: object) -> bool:
+        """See `Cluster.is_native`."""
+        return isinstance(value, _ray.ObjectRef)
+
+    def send(
+        self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
+    ) -> RayTicket:
+        """See `Cluster.send`."""
+        given: list[Any] = []
+        for each in inputs:
+            given += each if isinstance(each, tuple) else (each,)
+        try:
+            perform = self._function(options)
+            letter, whole = perform.remote(parcel, [isinstance(each, tuple) for each in inputs], *given)
+        except _errors.RaySystemError as error:
+            raise ClusterGone(
+                f"Nothing can be sent to the Ray cluster: {describe_exception(error)}"
+            ) from error
+        ticket = RayTicket(letter, whole)
+        letter.future().add_done_callback(partial(_deliver, ticket, deliver))
+        return ticket
+
+    def close(self) -> None:
+        """See `Cluster.close`."""
+        self._close()
+
+    def _function(self, options: Mapping[str, Any]) -> Any:
+        """The remote function with options."""
+        if not options:
+            return self._perform
+        known, function = self._latest
+        if known is not options:
+            function = self._perform.options(**{**self._always, **options})
+            self._latest = (options, function)
+        return function
+
+
+def _deliver(ticket: RayTicket, deliver: Delivery, letter: Any) -> None:
+    error = letter.exception()
+    deliver(ticket, letter.result() if error is None else failure_of(error))
+
+
+def failure_of(error: Any) -> Failure:
+    """What an exception of Ray's means for a parcel."""
+    failure: Failure = error
+    if isinstance(error, _errors.RayTaskError):  # it was raised before there was anything of ours to do it
+        failure = error.cause or error
+    elif isinstance(error, _errors.RayError) and not isinstance(error, _errors.RuntimeEnvSetupError):
+        failure = WorkerLost(f"Ray has lost the worker that had it: {describe_exception(error)}")
+    return failure

@@ -1,0 +1,98 @@
+"""A task runner that has tasks run on a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Self
+
+from mainspring._clusters.runner import ClusterTaskRunner
+from mainspring._clusters.workplace import make_room
+from mainspring._processes.main_program import refuse_while_imported
+from mainspring.exceptions import ConfigurationError
+from mainspring.states.conversion import describe_exception
+
+if TYPE_CHECKING:
+    from mainspring._clusters.protocol import Cluster
+
+__all__ = ["RayTaskRunner"]
+
+_LOCAL = {"include_dashboard": False, "logging_level": logging.ERROR}
+"""What is so of a cluster that is started here, unless it is said otherwise."""
+
+
+class RayTaskRunner(ClusterTaskRunner):
+    """Runs tasks on a Ray cluster: the one that the program is connected to, one with an address, or a local one.
+
+    A cluster that was started, or a connection that was made, by the runner ends with it; all others stay. Options of
+    ``ray.remote`` for what is submitted are set by `remote_options`. Futures of tasks on the same cluster are handed on
+    as object references, and so are references of the program's own, so Ray sees what depends on what, and values go
+    from worker to worker.
+
+    Args:
+        address: Where the cluster is: ``auto``, ``host:port``, or ``ray://host:port`` for a client connection. Without
+            it, the cluster that the program is connected to is used, or a local one is started.
+        init_kwargs: Further arguments for ``ray.init``.
+
+    Raises:
+        ValueError: ``init_kwargs`` has an address, too.
+    """
+
+    def __init__(self, address: str | None = None, init_kwargs: Mapping[str, Any] | None = None) -> None:
+        if "address" in (init_kwargs or {}):
+            raise ValueError("Give the address of the Ray cluster as `address`, not in `init_kwargs`.")
+        super().__init__()
+        self._address = address
+        self._init_kwargs = dict(init_kwargs or {})
+
+    def duplicate(self) -> Self:
+        """See `TaskRunner.duplicate`."""
+        return type(self)(self._address, self._init_kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RayTaskRunner):
+            return NotImplemented
+        return (self._address, self._init_kwargs) == (other._address, other._init_kwargs)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        options = {"address": self._address, "init_kwargs": self._init_kwargs}
+        return f"RayTaskRunner({', '.join(f'{name}={value!r}' for name, value in options.items() if value)})"
+
+    def _connect(self) -> Cluster:
+        """See `ClusterTaskRunner._connect`."""
+        os.environ.setdefault(
+            "RAY_USAGE_STATS_ENABLED", "0"
+        )  # nobody is told of it unless somebody asks for that
+        try:
+            ray: Any = import_module("ray")
+        except ImportError as error:
+            raise ConfigurationError(
+                "RayTaskRunner needs Ray. Install it: pip install 'mainspring[ray]'"
+            ) from error
+        wire: Any = import_module("mainspring.integrations.ray.cluster")  # needs the package
+        is_nested = make_room()
+        if ray.is_initialized():
+            cluster: Cluster = wire.RayCluster(is_nested, _leave_it)
+            return cluster
+        options = self._init_kwargs
+        if self._address is None:
+            refuse_while_imported("A local Ray cluster")
+            options = {**_LOCAL, **options}
+        try:
+            ray.init(address=self._address, **options)
+        except Exception as error:
+            where = self._address or "a new local cluster"
+            raise ConfigurationError(
+                f"The Ray cluster cannot be reached at {where}: {describe_exception(error)}. Check the address, and"
+                " that it runs the same versions of Ray and Python."
+            ) from error
+        started: Cluster = wire.RayCluster(is_nested, ray.shutdown)
+        return started
+
+
+def _leave_it() -> None:
+    """A cluster that was there before stays."""
