@@ -48,7 +48,7 @@ def _run(home: Path, *arguments: str) -> Script:
         env={**environment, "MAINSPRING_HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
     return Script(done.returncode, done.stdout, done.stderr, home)

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, Literal, TypeGuard
 
 from mainspring._engine.subject import Subject
-from mainspring._processes.flow_files import OWN_NAMES
+from mainspring._processes.flow_files import OWN_NAMES, add_folder
 from mainspring.exceptions import EntrypointError
 from mainspring.recording import current_recorder
 from mainspring.runs import Run
@@ -55,9 +55,7 @@ def is_subject(value: object, kind: Literal["task", "flow"]) -> TypeGuard[AnySub
 
 def load_file(path: Path) -> ModuleType:
     """Run the file as a module under its own name, so that other processes find what it defines."""
-    folder = str(path.parent.resolve())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    add_folder(str(path.parent.resolve()))
     name = path.stem
     if name in sys.modules or name in sys.stdlib_module_names or "." in name:
         name = f"{OWN_NAMES}{name.replace('.', '_')}"
@@ -124,9 +122,7 @@ def _import(module_name: str, file: str | None) -> ModuleType:
         return load_file(path)
     if path is not None:
         depth = module_name.count(".") + (path.name == "__init__.py")
-        root = str(path.parents[min(depth, len(path.parents) - 1)])
-        if root not in sys.path:
-            sys.path.insert(0, root)
+        add_folder(str(path.parents[min(depth, len(path.parents) - 1)]))
     try:
         module = import_module(module_name)
     except (Exception, SystemExit) as error:
