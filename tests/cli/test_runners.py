@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,13 @@ FLOW = """
         assert all(type(count) is Count for count in counts)
         print([count.number for count in counts])
 
+    @flow
+    def inner(depth: int):
+        print(FlowRunContext.get().task_runner._cluster.client.scheduler.address)
+        step.submit(depth).result()
+        if depth:
+            inner(depth - 1)
+
     @flow(persist_result=True)
     def killed_once(size: int = 3):
         tell("killed_once")
@@ -72,6 +80,13 @@ FLOW = """
 def newest() -> str:
     run_id: str = answer("runs", "ls", "--limit", "1")[0]["id"]
     return run_id
+
+
+def require_package_for(runner: str) -> None:
+    """Skip the test if the runner needs a package that is not installed."""
+    package = {"dask": "distributed", "ray": "ray"}.get(runner.partition("=")[0])
+    if package is not None and find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
 
 
 def lines(text: str) -> list[str]:
@@ -104,11 +119,21 @@ def test_the_option_chooses_the_runner(tmp_path: Path, runner: str, kind: str) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["statistics.py", "with.dots.py"])
-def test_workers_find_files_with_any_name(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "runner"),
+    [
+        ("statistics.py", "processes=1"),
+        ("with.dots.py", "processes=1"),
+        ("statistics.py", "dask=1"),
+        ("statistics.py", "ray=1"),
+        ("pipeline.py", "ray=1"),
+    ],
+)
+def test_workers_find_files_with_any_name(tmp_path: Path, name: str, runner: str) -> None:
     """A file that is called like another module, or like none, is found by worker processes, too."""
+    require_package_for(runner)
     write_flow_file(tmp_path, FLOW, name)
-    done = command("run", f"{name}:pipeline", "--runner", "processes=1", cwd=tmp_path)
+    done = command("run", f"{name}:pipeline", "--runner", runner, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "[0, 1, 2, 0, 1, 2, 0, 1]" in done.stdout
 
@@ -136,9 +161,12 @@ def test_a_runner_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("first", "second"), [("threads", "processes=1"), ("processes=1", "threads=2")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("threads", "processes=1"), ("processes=1", "threads=2"), ("threads", "dask=1")]
+)
 def test_a_killed_flow_goes_on_with_another_runner(tmp_path: Path, first: str, second: str) -> None:
     """A flow that was killed on one task runner is resumed on another one, and repeats no step that has finished."""
+    require_package_for(second)
     write_flow_file(tmp_path, FLOW)
     assert command("run", "pipeline.py:killed_once", "--runner", first, cwd=tmp_path).returncode == -9
     (tmp_path / "mended").touch()
@@ -146,8 +174,8 @@ def test_a_killed_flow_goes_on_with_another_runner(tmp_path: Path, first: str, s
     assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
     done = command("runs", "resume", newest(), "--runner", second, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    kind = "ThreadPoolTaskRunner" if second.startswith("threads") else "ProcessPoolTaskRunner"
-    assert done.stdout == f"killed_once {kind}\n"
+    kinds = {"threads": "ThreadPool", "processes": "ProcessPool", "dask": "Dask"}
+    assert done.stdout == f"killed_once {kinds[second.partition('=')[0]]}TaskRunner\n"
     assert lines((tmp_path / "journal").read_text()) == ["0", "1", "2", "3"]
 
 

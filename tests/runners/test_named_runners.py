@@ -253,34 +253,6 @@ def test_subflows_may_share_workers() -> None:
     assert nested.lender is own
 
 
-@pytest.mark.slow
-def test_subflows_share_a_dask_cluster() -> None:
-    """With a local Dask cluster by default, subflows use that of the flow around, at any depth."""
-    pytest.importorskip("distributed")
-
-    def scheduler() -> str:
-        address: str = current_runner()._cluster.client.scheduler.address
-        return address
-
-    @flow
-    def inner() -> str:
-        assert process_id.submit().result(timeout=60) != os.getpid()
-        return scheduler()
-
-    @flow
-    def middle() -> list[str]:
-        return [scheduler(), inner()]
-
-    @flow
-    def outer() -> list[str]:
-        return [scheduler(), *middle(), inner()]
-
-    with temporary_settings({DEFAULT: "dask=1"}):
-        addresses = outer()
-    assert len(addresses) == 4
-    assert len(set(addresses)) == 1
-
-
 def test_a_default_that_does_not_work() -> None:
     """It is refused before there is a run, with the name of the setting."""
     with (
