@@ -308,6 +308,7 @@ class Dispatcher:
                     session.owner,
                     session.key,
                     tuple(session.database),
+                    tuple(session.flow_files),
                     first.lot.context,
                     task,
                     listeners,

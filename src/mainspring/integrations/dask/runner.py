@@ -71,10 +71,11 @@ class DaskTaskRunner(ClusterTaskRunner):
         self._adapt_kwargs = dict(adapt_kwargs or {})
         self._client_kwargs = dict(client_kwargs or {})
         self._report_path = performance_report_path
+        self._around: str | None = None  # the address of what the runner of the flow around has started
 
     def duplicate(self) -> Self:
         """See `TaskRunner.duplicate`."""
-        return type(self)(
+        copied = type(self)(
             self._given,
             self._address,
             self._cluster_class,
@@ -83,6 +84,16 @@ class DaskTaskRunner(ClusterTaskRunner):
             self._client_kwargs,
             self._report_path,
         )
+        copied._around = self._around
+        return copied
+
+    def nested(self) -> Self:
+        """See `TaskRunner.nested`: one that uses the same cluster."""
+        copied = self.duplicate()
+        cluster: Any = self._cluster
+        if cluster is not None and self._given is None:
+            copied._around = cluster.client.scheduler.address
+        return copied
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DaskTaskRunner):
@@ -142,11 +153,11 @@ class DaskTaskRunner(ClusterTaskRunner):
             else:
                 make_room()
                 return here.client if here._client is not None else distributed.get_client()
-        cluster: Any = self._given or self._address
+        cluster: Any = self._given or self._address or self._around
         try:
             if cluster is None:
                 cluster = stack.enter_context(self._start(distributed))
-            if self._adapt_kwargs:
+            if self._adapt_kwargs and self._around is None:
                 cluster.adapt(**self._adapt_kwargs)
             options = {"set_as_default": False, **self._client_kwargs}
             return stack.enter_context(distributed.Client(cluster, **options))
