@@ -202,7 +202,9 @@ class _Work:
         found = self._recorder.store.read_run(run_key)
         if found is None or not found.state.is_final():
             return Answer(Verdict.TAKEN, "another worker has begun it")
-        if found.state.is_crashed():  # which says that its process is dead, but not whether it is to be made again
+        if (
+            found.state.is_crashed()
+        ):  # which says that its process is dead, but not whether it is to be made again
             return Answer(Verdict.TAKEN, found.state.message)
         return Answer(Verdict.DONE, *Proceeds().wrap(found.state))
 

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -49,6 +49,12 @@ class DaskTicket:
         """See `Ticket.release`."""
         self.native = None
 
+    def drop(self) -> None:
+        """See `Ticket.drop`."""
+        if self.native is not None:
+            with suppress(Exception):  # the cluster is gone, and what it was to drop with it
+                self.native.cancel(force=True)
+
 
 _Finished = tuple[Any, DaskTicket, Delivery]
 """A future of Dask's that has come to something, its ticket, and who is told."""
@@ -76,9 +82,13 @@ class DaskCluster:
         now = time.monotonic()
         if now > self._counted_at + _COUNTED_FOR:
             self._counted_at = now
-            workers: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1).get("workers", {})
-            self._slots = max(1, sum(worker["nthreads"] for worker in workers.values()))
+            self._slots = max(1, sum(worker["nthreads"] for worker in self._workers().values()))
         return self._slots
+
+    def _workers(self) -> Mapping[str, Any]:
+        """What the scheduler knows of each worker, by its address."""
+        workers: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1).get("workers", {})
+        return workers
 
     def read_options(self) -> Mapping[str, Any]:
         """See `Cluster.read_options`; what ``dask.annotate`` says around."""
@@ -88,6 +98,40 @@ class DaskCluster:
     def is_native(self, value: object) -> bool:
         """See `Cluster.is_native`."""
         return isinstance(value, _distributed.Future)
+
+    def put(self, value: object) -> Any:
+        """See `Cluster.put`."""
+        if not self._workers():  # Dask would wait for one
+            return None
+        try:
+            return self.client.scatter(value, hash=False)
+        except Exception as error:  # whatever Dask says of it
+            failure = self.failure_of(error)
+            if isinstance(failure, ClusterGone):
+                raise failure from error
+            return None  # the last worker has left meanwhile, perhaps
+
+    def obstacle(self, options: Mapping[str, Any]) -> str | None:
+        """See `Cluster.obstacle`."""
+        workers = self._workers()
+        if not workers:
+            return "the Dask cluster has no workers"
+        named = options.get("workers")
+        if named is not None and not options.get("allow_other_workers"):
+            names = {str(name) for name in ([named] if isinstance(named, (str, int)) else named)}
+            workers = {
+                address: worker
+                for address, worker in workers.items()
+                if names & {address, str(worker.get("name")), str(worker.get("host"))}
+            }
+            if not workers:
+                return f"the Dask cluster has no worker called {' or '.join(sorted(names))}"
+        wanted: Mapping[str, float] = options.get("resources") or {}
+        for worker in workers.values():
+            has = worker.get("resources") or {}
+            if all(has.get(name, 0) >= amount for name, amount in wanted.items()):
+                return None
+        return f"no worker of the Dask cluster has the resources {dict(wanted)}"
 
     def send(
         self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
