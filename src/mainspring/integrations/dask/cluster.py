@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
+from uuid import uuid4
 
 from mainspring._clusters.parcels import Reply
 from mainspring._clusters.protocol import ClusterGone, Delivery, Failure, WorkerLost
@@ -23,6 +24,13 @@ _dask: Any = import_module("dask")
 _distributed: Any = import_module("distributed")
 
 _OPTIONS = ("allow_other_workers", "priority", "resources", "workers")
+
+# The function is looked up when it is called: a scheduler or worker that meets a name it cannot import in a message
+# from somebody else goes down, and takes with it what it was to be told.
+_PERFORM = f"__import__({perform_parcel.__module__!r}, fromlist=['x']).{perform_parcel.__name__}(parcel, *inputs)"
+
+_LOOKED_FOR = 10.0
+"""Seconds that it may take to get an exception that is there."""
 
 _COUNTED_FOR = 1.0
 """Seconds for which the number of threads in the cluster is taken to be the same."""
@@ -138,7 +146,9 @@ class DaskCluster:
     ) -> DaskTicket:
         """See `Cluster.send`."""
         try:
-            future = self.client.submit(perform_parcel, parcel, *inputs, pure=False, **options)
+            given = {"parcel": parcel, "inputs": list(inputs)}
+            key = f"perform_parcel-{uuid4().hex}"
+            future = self.client.submit(eval, _PERFORM, given, key=key, pure=False, **options)
         except Exception as error:  # whatever Dask says of it
             raise ClusterGone(
                 f"Nothing can be sent to the Dask cluster: {describe_exception(error)}"
@@ -196,7 +206,7 @@ class DaskCluster:
     def _failure_of(self, future: Any) -> Failure:
         error: BaseException
         try:
-            error = future.exception(timeout=0)
+            error = future.exception(timeout=_LOOKED_FOR)
         except BaseException as problem:  # it was cancelled, which is no exception of its own
             error = problem
         return self.failure_of(error)
