@@ -83,6 +83,7 @@ class Assignment:
         leash: Why it has to end, if it was told to.
         inputs: The futures among its arguments that were not done when it was submitted.
         missing: How many of them it still waits for.
+        needs_values: Whether they have to be over, as the step that the run is of its flow run is told by their values.
         place: Where it is. Changed under the lock of its dispatcher.
         ticket: The parcel in which it was sent; None if it was not.
         number: The number of its answer in the reply.
@@ -97,6 +98,7 @@ class Assignment:
         "lost",
         "lot",
         "missing",
+        "needs_values",
         "number",
         "on_over",
         "owner",
@@ -128,6 +130,7 @@ class Assignment:
         self.lost = Losses(call, call.record)
         self.inputs: list[RunFuture[Any]] = []
         self.missing = 0
+        self.needs_values = False
         self.ticket: Ticket | None = None
         self.number = 0
         self.place = Place.HELD
