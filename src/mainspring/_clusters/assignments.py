@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from mainspring._cancel_scopes import CancelScope
+from mainspring._clusters.deposits import Deposits
 from mainspring._clusters.protocol import Ticket
 from mainspring._clusters.sessions import Session
 from mainspring._core.circles import Needs
@@ -74,6 +75,7 @@ class Assignment:
         promise: Comes to its final state.
         owner: Whoever sends it; runs of the same one can be handed on to each other on the cluster.
         on_over: Called with it when it is settled.
+        deposits: Its large arguments; those of a map share them.
 
     Attributes:
         context: The context that is active here, in which everything is done about the run.
@@ -89,6 +91,7 @@ class Assignment:
     __slots__ = (
         "call",
         "context",
+        "deposits",
         "inputs",
         "leash",
         "lost",
@@ -110,6 +113,7 @@ class Assignment:
         promise: Promise,
         owner: object,
         on_over: Callable[[Assignment], object],
+        deposits: Deposits,
     ) -> None:
         assert call.record is not None
         self.lot = lot
@@ -117,6 +121,7 @@ class Assignment:
         self.promise = promise
         self.owner = owner
         self.on_over = on_over
+        self.deposits = deposits
         self.context = contextvars.copy_context()
         self.scope: CancelScope | None = current_scope()
         self.leash = Leash(None)

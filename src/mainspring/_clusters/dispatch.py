@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from mainspring._clusters.assignments import Assignment, Place, Series
+from mainspring._clusters.delays import Delays, has_begun
 from mainspring._clusters.inputs import Inputs, replace_far
 from mainspring._clusters.pace import Pace
 from mainspring._clusters.parcels import Far, Given, Letter, Order, Parcel, Verdict, read_letter, wrap_parcel
@@ -24,7 +26,7 @@ from mainspring._clusters.values import FarValue
 from mainspring._engine.inputs import resolve_wait_for
 from mainspring._engine.steps import submitted_step
 from mainspring._engine.workers import WorkerPool
-from mainspring._processes.channel import Frame, Kind, pack, pack_flat
+from mainspring._processes.channel import Frame, Kind, pack_flat
 from mainspring._processes.portability import refuse_arguments
 from mainspring._processes.relays import Inbox, audience
 from mainspring.exceptions import SerializationError
@@ -60,7 +62,9 @@ class Dispatcher:
         self._busy = (
             0  # runs that are neither queued nor parked nor sent, but on their way from one to another
         )
+        self._unanswered = 0  # parcels
         self._is_closed = False
+        self._delays = Delays(cluster)
         self._openers = WorkerPool(sys.maxsize, "mainspring-replies", _nothing)
         self._sender = threading.Thread(target=self._send_all, name="mainspring-dispatcher", daemon=True)
         self._sender.start()
@@ -206,13 +210,21 @@ class Dispatcher:
     def _send_all(self) -> None:
         while True:
             with self._changed:
-                while not self._queue and not (self._is_closed and not self._sent and not self._busy):
-                    self._changed.wait(_LOOK_UP)
-                if not self._queue:
+                is_idle = not self._queue and not self._changed.wait_for(self._has_news, _LOOK_UP)
+                if not is_idle and not self._queue:
                     return
-                taken = self._take_together()
+                if not is_idle:
+                    first = self._queue[0].lot.task
+                    if held := self._pace.hold(
+                        first, self._unanswered, self.cluster.slots(), time.monotonic()
+                    ):
+                        self._changed.wait(held)
+                        continue
+                taken = [] if is_idle else self._take_together()
                 self._busy += 1
             try:
+                if is_idle:
+                    self._look_after_delays()
                 batch = [each for each in map(self._prepare, taken) if each is not None]
                 if batch:
                     self._send(batch)
@@ -220,6 +232,16 @@ class Dispatcher:
                 with self._changed:
                     self._busy -= 1
                     self._changed.notify_all()
+
+    def _has_news(self) -> bool:
+        """Whether there is something to send, or nothing left to wait for; the lock is held."""
+        return bool(self._queue) or (self._is_closed and not self._sent and not self._busy)
+
+    def _look_after_delays(self) -> None:
+        """Say what keeps runs from beginning, and wait no more for those that nobody wants."""
+        for assignment in self._delays.look(self.unfinished(), is_closed=self._is_closed):
+            assignment.promise.take_back()
+            self._over(assignment)
 
     def _take_together(self) -> list[Assignment | tuple[Series, int]]:
         """What goes in the next parcel; the lock is held."""
@@ -291,6 +313,8 @@ class Dispatcher:
         with self._changed:
             for assignment in sent:
                 self._move(assignment, Place.SENT)
+            self._unanswered += 1
+            self._pace.sent(first.lot.task, time.monotonic())
         try:
             listeners = first.context.run(audience)
             task = self._packed_task(first.lot.task)
@@ -310,6 +334,8 @@ class Dispatcher:
             deliver = partial(self._deliver, sent)
             ticket = self.cluster.send(content, inputs.natives, first.lot.options, deliver)
         except Exception as error:  # belongs to whoever asks for the results
+            with self._changed:
+                self._unanswered -= 1
             self._openers.put(partial(self._fail, sent, error))
             return
         for assignment in sent:
@@ -354,7 +380,8 @@ class Dispatcher:
                     far for future in call.wait_for if isinstance(far := self._locate(inputs, future), Far)
                 ]
                 resolve_wait_for(each for each in call.wait_for if self._locate(inputs, each) is None)
-            parameters, has_far = replace_far(call.parameters, locate)
+            placed = assignment.deposits.place(call.parameters, inputs.number)
+            parameters, names = replace_far(placed, locate)
         except Exception:  # the run itself meets it again, here, and records it
             self._settle(assignment, call.run)
             return None
@@ -362,14 +389,16 @@ class Dispatcher:
         if step is None:
             step = submitted_step(call.task, call.parameters)
         try:
-            packed = pack(parameters)
+            packed, leans = assignment.deposits.pack(
+                call.parameters, parameters, names, self.cluster.put, inputs.number
+            )
             lost = assignment.lost
             content = [bytes(part) for part in packed]
         except Exception as error:  # whatever a value raises that cannot be pickled
             problem = refuse_arguments(call.task, parameters, error)
             self._settle(assignment, partial(refuse, call, assignment.lost.run, problem))
             return None
-        return Order(lost.run, step, lost.retries, lost.count, content, wait_for, has_far or bool(wait_for))
+        return Order(lost.run, step, lost.retries, lost.count, content, wait_for, leans or bool(wait_for))
 
     def _is_unsent(self, future: RunFuture[Any]) -> bool:
         """Whether the run of a future is not over, and no parcel is known that it is in."""
@@ -402,6 +431,9 @@ class Dispatcher:
 
     def _deliver(self, sent: list[Assignment], ticket: Ticket, outcome: bytes | Failure) -> None:
         """See `Delivery`."""
+        with self._changed:
+            self._unanswered -= 1
+            self._changed.notify_all()
         if isinstance(outcome, bytes):
             self._openers.put(partial(self._open, sent, ticket, outcome))
         else:
@@ -420,6 +452,8 @@ class Dispatcher:
             answers *= len(sent)
         stays = False
         for assignment, answer in zip(sent, answers, strict=True):
+            if assignment.place is Place.OVER:  # nobody waits for it any more
+                continue
             if answer.verdict is Verdict.SKIPPED:
                 assignment.promise.take_back()
                 self._over(assignment)
@@ -443,6 +477,11 @@ class Dispatcher:
     def _fail(self, sent: list[Assignment], failure: Failure) -> None:
         for assignment in sent:
             settle: Callable[[], State | None]
+            if assignment.place is Place.OVER:  # nobody waits for it any more
+                continue
+            if type(failure) is WorkerLost and assignment.deposits.forget() and not has_begun(assignment):
+                self._park(assignment)  # its arguments were lost, perhaps, with a worker that only had these
+                continue
             if isinstance(failure, WorkerLost):
                 settle = partial(lose, assignment, failure)
             elif isinstance(failure, SerializationError):

@@ -30,6 +30,7 @@ __all__ = [
     "Verdict",
     "read_letter",
     "wrap_parcel",
+    "writable",
 ]
 
 SMALL = 65_536
@@ -213,9 +214,16 @@ class Reply:
         return read_letter(self.letter).answers
 
     def value(self, number: int) -> Packed:
-        """A large value, in memory that may be written to, as arrays that are made of it may be."""
-        content, *buffers = self.values[number]
-        return [content, *(bytearray(each) for each in buffers)]
+        """A large value."""
+        return writable(self.values[number])
+
+
+def writable(packed: Packed) -> Packed:
+    """The same in memory that may be written to, as arrays that are made of it may be."""
+    if len(packed) < 2:  # there are none
+        return packed
+    content, *buffers = packed
+    return [content, *map(bytearray, buffers)]
 
 
 def read_letter(content: bytes) -> Letter:

@@ -10,6 +10,7 @@ from mainspring._processes.channel import unpack
 from mainspring._processes.portability import RemoteTraceback
 from mainspring.exceptions import MissingResult
 from mainspring.states import StoredResult
+from mainspring.task_runners.proceeds import unreadable
 
 __all__ = ["FarValue"]
 
@@ -39,7 +40,7 @@ class FarValue(StoredResult):
 
         Raises:
             MissingResult: It is gone with the worker that had it.
-            Exception: Whatever making it again raises.
+            SerializationError: It cannot be made again in this process.
         """
         with self._lock:
             if self._value is None:
@@ -50,7 +51,10 @@ class FarValue(StoredResult):
                         f"The result of {self.what} had stayed on the cluster, and is gone with the worker that had it:"
                         f" {error} Keep it with `persist_result=True`."
                     ) from error
-                value = unpack(packed)
+                try:
+                    value = unpack(packed)
+                except Exception as problem:  # whatever the class of a value does when it is made again
+                    raise unreadable(self.what, "Completed", problem) from problem
                 if self.trace is not None:
                     value.__cause__ = RemoteTraceback(self.trace)
                 self._value = (value,)

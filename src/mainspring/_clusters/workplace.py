@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from mainspring._clusters.hearing import Hearing
 from mainspring._clusters.inputs import Unmet, place_inputs
-from mainspring._clusters.parcels import SMALL, Answer, Head, Order, Parcel, Reply, Verdict
+from mainspring._clusters.parcels import SMALL, Answer, Head, Order, Parcel, Reply, Verdict, writable
 from mainspring._clusters.reach import Database, Unreachable, open_recorder
 from mainspring._clusters.sessions import sessions
 from mainspring._core.traverse import is_atomic
@@ -181,7 +181,7 @@ class _Work:
     def _prepare(self, order: Order, inputs: Sequence[Any]) -> Call | Answer:
         """A run with the arguments that it has here."""
         try:
-            given: dict[str, Any] = unpack(order.parameters)
+            given: dict[str, Any] = unpack(writable(order.parameters))
             wait_for: Any = order.wait_for
             if order.has_inputs:
                 given, wait_for = place_inputs(given, wait_for, inputs)

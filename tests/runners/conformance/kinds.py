@@ -5,12 +5,15 @@ A further runner is one more function that opens what its runners share, and one
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import pytest
 
+from mainspring.integrations.dask import DaskTaskRunner
+from mainspring.integrations.ray import RayTaskRunner
 from mainspring.task_runners import (
     InlineTaskRunner,
     ProcessPoolTaskRunner,
@@ -101,10 +104,33 @@ def processes() -> Iterator[Site]:
         yield Site(lambda: ProcessPoolTaskRunner(AT_ONCE), lasting)
 
 
+@contextmanager
+def dask() -> Iterator[Site]:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=AT_ONCE, threads_per_worker=1, dashboard_address=":0") as cluster:
+        yield Site(lambda: DaskTaskRunner(cluster))
+
+
+@contextmanager
+def ray() -> Iterator[Site]:
+    pytest.importorskip("ray")
+    os.environ["RAY_TQDM_PATCH_PRINT"] = "0"  # or it replaces `print` for good
+    with RayTaskRunner(init_kwargs={"num_cpus": AT_ONCE, "log_to_driver": False}):
+        yield Site(RayTaskRunner)
+
+
 _HERE = Traits(in_this_process=True, travels=False, survives_deaths=False)
+
+_CLUSTER = Traits(interrupts_calls=False)
 
 KINDS = {
     "threads": Kind(threads, _HERE._replace(interrupts_calls=False)),
     "inline": Kind(inline, _HERE._replace(at_once=False)),
     "processes": Kind(processes, threads=("mainspring-processpool",)),
+    "dask": Kind(
+        dask,
+        _CLUSTER,
+        ("AsyncProcess", "Dask", "IO loop", "Profile", "QueueFeederThread", "ThreadPoolExecutor", "asyncio"),
+    ),
+    "ray": Kind(ray, _CLUSTER, ("Dummy", "PythonGCThread", "Thread", "ray_"), (pytest.mark.ray,)),
 }
