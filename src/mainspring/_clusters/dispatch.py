@@ -437,7 +437,8 @@ class Dispatcher:
         """See `Delivery`."""
         with self._changed:
             self._unanswered -= 1
-            self._changed.notify_all()
+            if self._queue:  # of which something may be held back
+                self._changed.notify_all()
         if isinstance(outcome, bytes):
             self._openers.put(partial(self._open, sent, ticket, outcome))
         else:
