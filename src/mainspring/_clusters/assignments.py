@@ -11,6 +11,7 @@ from typing import Any
 from mainspring._cancel_scopes import CancelScope
 from mainspring._clusters.deposits import Deposits
 from mainspring._clusters.protocol import Ticket
+from mainspring._clusters.sessions import Session
 from mainspring._core.circles import Needs
 from mainspring._processes.leashes import Leash
 from mainspring.context import current_scope
@@ -43,21 +44,24 @@ class Lot:
     Args:
         task: The task.
         context: What was active where they were submitted, packed.
+        session: Tells workers whose the runs are, and whether they are still wanted.
         options: What they want of the cluster.
         problem: Why what is active there cannot be taken along, if it cannot.
     """
 
-    __slots__ = ("context", "options", "problem", "task")
+    __slots__ = ("context", "options", "problem", "session", "task")
 
     def __init__(
         self,
         task: Any,
         context: bytes,
+        session: Session,
         options: Mapping[str, Any],
         problem: SerializationError | None = None,
     ) -> None:
         self.task = task
         self.context = context
+        self.session = session
         self.options = options
         self.problem = problem
 

@@ -20,7 +20,6 @@ from mainspring._clusters.inputs import Inputs, replace_far
 from mainspring._clusters.pace import Pace
 from mainspring._clusters.parcels import Far, Given, Letter, Order, Parcel, Verdict, read_letter, wrap_parcel
 from mainspring._clusters.protocol import Cluster, Failure, Ticket, WorkerLost
-from mainspring._clusters.reach import Database
 from mainspring._clusters.settling import lose, open_answer, refuse_parcel
 from mainspring._clusters.values import FarValue
 from mainspring._engine.inputs import resolve_wait_for
@@ -46,15 +45,11 @@ class Dispatcher:
 
     Args:
         cluster: The cluster.
-        session: Tells workers which runner has sent a parcel.
-        database: Where history goes.
         inbox: Is told what happens in workers.
     """
 
-    def __init__(self, cluster: Cluster, session: str, database: Database, inbox: Inbox) -> None:
+    def __init__(self, cluster: Cluster, inbox: Inbox) -> None:
         self.cluster = cluster
-        self._session = session
-        self._database = database
         self._inbox = inbox
         self._pace = Pace()
         self._tasks: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
@@ -125,12 +120,14 @@ class Dispatcher:
         self._openers.close()
         self._sender.join()
 
-    def abandon(self) -> None:
-        """After `cancel`: wait for nothing; what was sent counts as cancelled, whatever comes of it."""
-        for assignment in self.unfinished():
+    def abandon(self) -> list[Assignment]:
+        """After `cancel`: wait for nothing. What was sent counts as cancelled; it is returned to be settled."""
+        left = self.unfinished()
+        for assignment in left:
             assignment.promise.take_back()
             self._over(assignment)
         self._openers.close()
+        return left
 
     # Ways between queue, cluster and end
 
@@ -310,10 +307,12 @@ class Dispatcher:
         try:
             listeners = first.context.run(audience)
             task = self._packed_task(first.lot.task)
+            session = first.lot.session
             content = wrap_parcel(
                 Parcel(
-                    self._session,
-                    tuple(self._database),
+                    session.owner,
+                    session.key,
+                    tuple(session.database),
                     first.lot.context,
                     task,
                     listeners,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mainspring._clusters.deposits import Deposit
-from mainspring._clusters.parcels import Far, Given, Reply, Verdict
+from mainspring._clusters.parcels import Far, Given, Reply, Verdict, writable
 from mainspring._core.traverse import ATOMS, is_atomic, transform
 from mainspring._engine.inputs import resolve_leaf, resolve_parameters
 from mainspring.annotations import quote
@@ -120,5 +120,5 @@ def _state_of(far: Far, inputs: Sequence[Any]) -> State:
     answer = answers[far.number if len(answers) > 1 else 0]
     if answer.verdict is not Verdict.DONE:
         raise Unmet
-    packed = reply.value(far.number) if answer.packed is None else answer.packed
+    packed = reply.value(far.number) if answer.packed is None else writable(answer.packed)
     return unwrap(answer.head, packed, "that the arguments come from")

@@ -30,6 +30,7 @@ __all__ = [
     "Verdict",
     "read_letter",
     "wrap_parcel",
+    "writable",
 ]
 
 SMALL = 65_536
@@ -114,6 +115,7 @@ class Parcel(NamedTuple):
     """The inside of a parcel.
 
     Args:
+        owner: The process that the runs belong to, see `mainspring.store.protocol.RunStore.owner`.
         session: Tells the runner that has sent it from others, see `sessions`.
         database: Where history goes, see `reach`.
         context: What was active where the runs were submitted, packed.
@@ -122,6 +124,7 @@ class Parcel(NamedTuple):
         orders: The runs.
     """
 
+    owner: int | None
     session: str
     database: Any
     context: bytes
@@ -209,9 +212,16 @@ class Reply:
         return read_letter(self.letter).answers
 
     def value(self, number: int) -> Packed:
-        """A large value, in memory that may be written to, as arrays that are made of it may be."""
-        content, *buffers = self.values[number]
-        return [content, *(bytearray(each) for each in buffers)]
+        """A large value."""
+        return writable(self.values[number])
+
+
+def writable(packed: Packed) -> Packed:
+    """The same in memory that may be written to, as arrays that are made of it may be."""
+    if len(packed) < 2:  # there are none
+        return packed
+    content, *buffers = packed
+    return [content, *map(bytearray, buffers)]
 
 
 def read_letter(content: bytes) -> Letter:

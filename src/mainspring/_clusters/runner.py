@@ -15,9 +15,9 @@ from mainspring import identifiers
 from mainspring._clusters.assignments import Assignment, Lot, Series
 from mainspring._clusters.deposits import Deposits
 from mainspring._clusters.dispatch import Dispatcher
-from mainspring._clusters.protocol import Cluster
-from mainspring._clusters.reach import Database
+from mainspring._clusters.protocol import Cluster, ClusterGone
 from mainspring._clusters.sessions import Session
+from mainspring._clusters.settling import lose
 from mainspring._clusters.stops import Stops
 from mainspring._engine.mapping import Children
 from mainspring._engine.steps import submitted_step
@@ -38,6 +38,7 @@ from mainspring.futures import ConcurrentFuture, FutureList
 from mainspring.futures.promises import Promise
 from mainspring.logging import engine_logs, get_run_logger_or
 from mainspring.recording import current_recorder
+from mainspring.store.protocol import RunStore
 from mainspring.task_runners.base import Dependencies, TaskRunner, listed
 from mainspring.task_runners.calls import Call
 from mainspring.task_runners.threads import ThreadPoolTaskRunner
@@ -51,6 +52,7 @@ class _Active(NamedTuple):
 
     parts: tuple[Any, ...]
     packed: bytes
+    session: Session
 
 
 class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
@@ -68,7 +70,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
 
     def _reset(self) -> None:
         self._cluster: Cluster | None = None
-        self._session: Session | None = None
+        self._sessions: dict[RunStore, Session] = {}
         self._dispatcher: Dispatcher | None = None
         self._stops: Stops | None = None
         self._cancelled = threading.Event()
@@ -89,7 +91,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         fields = {**vars(self), "_started": False}
         for name in (
             "_cluster",
-            "_session",
+            "_sessions",
             "_dispatcher",
             "_stops",
             "_cancelled",
@@ -115,12 +117,11 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         try:
             require_shared_store(type(self).__name__)
             self._cluster = self._connect()
-            store = current_recorder().store
-            self._session = Session(store)
+            self._open_session()
             inbox = Inbox(logger_name=f"task_runner.{self.name}")
             self._cancelled = threading.Event()
-            self._dispatcher = Dispatcher(self._cluster, self._session.key, Database.of(store), inbox)
-            self._stops = Stops(self._dispatcher, self._session, current_scope())
+            self._dispatcher = Dispatcher(self._cluster, inbox)
+            self._stops = Stops(self._dispatcher, self._close_sessions, current_scope())
         except BaseException:
             self._leave()
             raise
@@ -130,6 +131,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         scope = current_scope()
+        left: list[Assignment] = []
         try:
             self.cancel_all()
             if self._dispatcher is not None:
@@ -139,16 +141,20 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
                     self._dispatcher.join()
         except BaseException:  # an interrupt while it waits for tasks: nobody waits for them any more
             if self._dispatcher is not None:
-                self._dispatcher.abandon()
+                left = self._dispatcher.abandon()
             raise
         finally:
             self._leave()
+            for assignment in left:
+                assignment.context.run(
+                    lose, assignment, ClusterGone("Its task runner was left by an interrupt.")
+                )
 
     def _leave(self) -> None:
         if self._stops is not None:
             self._stops.close()
-        if self._session is not None:
-            self._session.end()
+        for session in self._sessions.values():
+            session.end()
         cluster = self._cluster
         self._reset()
         self._started = False
@@ -158,10 +164,25 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
     def cancel_all(self) -> None:
         """See `TaskRunner.cancel_all`; a task whose function has begun is not interrupted, but can ask."""
         self._cancelled.set()
-        if self._session is not None:
-            self._session.close()
+        self._close_sessions()
         if self._dispatcher is not None:
             self._dispatcher.cancel()
+
+    def _open_session(self) -> Session:
+        """The session in the run store that settings name here.
+
+        Raises:
+            StoreError: It cannot be begun.
+        """
+        store = current_recorder().store
+        session = self._sessions.get(store)
+        if session is None:
+            session = self._sessions[store] = Session(store)
+        return session
+
+    def _close_sessions(self) -> None:
+        for session in list(self._sessions.values()):
+            session.close()
 
     # Runs
 
@@ -249,13 +270,14 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         assert self._cluster is not None
         options = self._cluster.read_options()
         if active is None or not all(map(_is, active.parts, parts)):
+            session = self._open_session()
             try:
-                active = self._active = _Active(parts, pack_context(serialize_context()))
+                active = self._active = _Active(parts, pack_context(serialize_context()), session)
             except SerializationError as error:  # which the run comes to
-                return Lot(task, b"", options, error)
+                return Lot(task, b"", session, options, error)
         lot = self._lot
         if lot is None or lot.task is not task or lot.context is not active.packed or lot.options != options:
-            lot = self._lot = Lot(task, active.packed, options)
+            lot = self._lot = Lot(task, active.packed, active.session, options)
         return lot
 
     def _tell_transaction(self, task: Any) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from mainspring import clock, identifiers
-from mainspring._cancel_scopes import Stop, StopKind, live
+from mainspring._cancel_scopes import Stop, StopKind
+from mainspring._clusters.reach import Database
+from mainspring._engine.stopping import stop_run
 from mainspring.exceptions import StoreError
 from mainspring.store.protocol import RunStore
 from mainspring.supervision import on_beats
@@ -28,17 +29,25 @@ def _now() -> int:
 
 
 class Session:
-    """The runner's side.
+    """The runner's side, in one run store.
 
     Args:
         store: The run store.
+
+    Attributes:
+        database: Where it is.
+        key: Tells the runner from others.
+        owner: This process, to which the runs belong that workers make for it: it decides what becomes of them when a
+            worker dies, and if it dies itself, whoever notices does.
     """
 
     def __init__(self, store: RunStore) -> None:
+        self.database = Database.of(store)
         self.key = f"task runner {identifiers.new_id().hex()}"
         self._store = store
         for lock in _locks(self.key):
             store.take_lock(lock, self.key, _now(), None)
+        self.owner = store.owner
 
     def close(self) -> None:
         """Let nothing begin any more. What cannot be released is when this process ends."""
@@ -102,15 +111,17 @@ class Sessions:
         """
         with self._lock:
             found = [(session, work) for session, work in self._open.items() if work.store is store]
+        if not found:
+            return
+        for asked in store.read_cancellations({run for _, work in found for run in work.runs}):
+            stop_run(asked.run_key, Stop(StopKind.CANCELLED, asked.reason))
         for session, work in found:
             begins, waits = _locks(session)
             if not work.cancelled.is_set() and store.read_lock(begins, _now()) is None:
                 work.cancelled.set()
             if work.cancelled.is_set() and store.read_lock(waits, _now()) is None:
                 for run in list(work.runs):
-                    scope: Any = live.get(run)
-                    if scope is not None:
-                        scope.stop(Stop(StopKind.CANCELLED, _GONE))
+                    stop_run(run, Stop(StopKind.CANCELLED, _GONE))
 
 
 class _AtWork:

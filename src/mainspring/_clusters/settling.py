@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mainspring._clusters.assignments import Assignment
-from mainspring._clusters.parcels import Answer, Verdict
+from mainspring._clusters.parcels import Answer, Verdict, writable
 from mainspring._clusters.protocol import ClusterGone, Failure, Ticket, WorkerLost
 from mainspring._clusters.values import FarValue
 from mainspring._processes.portability import unpack_error
@@ -33,7 +33,7 @@ def open_answer(assignment: Assignment, answer: Answer, ticket: Ticket) -> State
     if answer.verdict is Verdict.TAKEN:
         return lose(assignment, WorkerLost(f"The worker that had begun the run is gone: {answer.head}."))
     if answer.packed is not None:
-        state = unwrap(answer.head, answer.packed, f"{run.name!r} ({run.id})")
+        state = unwrap(answer.head, writable(answer.packed), f"{run.name!r} ({run.id})")
     else:
         state, form, words = answer.head
         trace = words[2] if form == "error" else None

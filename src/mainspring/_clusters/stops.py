@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from mainspring import clock
 from mainspring._cancel_scopes import CancelScope, Stop, StopKind
 from mainspring._clusters.assignments import Assignment
 from mainspring._clusters.dispatch import Dispatcher
-from mainspring._clusters.sessions import Session
 from mainspring.exceptions import StoreError
 from mainspring.recording import current_recorder
 from mainspring.store.cancellations import CancellationRequest
@@ -25,13 +25,15 @@ class Stops:
 
     Args:
         dispatcher: Knows the runs.
-        session: The runner's; nothing begins any more when all that it was started for stops.
+        close: Has nothing begin any more; called when all that the runner was started for stops.
         around: The scope that the runner was started in.
     """
 
-    def __init__(self, dispatcher: Dispatcher, session: Session, around: CancelScope | None) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, close: Callable[[], object], around: CancelScope | None
+    ) -> None:
         self._dispatcher = dispatcher
-        self._session = session
+        self._close = close
         self._around: set[int] = set() if around is None else set(map(id, around.around()))
         self._lock = threading.RLock()  # a scope that was told to stop says so at once
         self._scopes: dict[int, _Attended] = {}
@@ -102,7 +104,7 @@ class Stops:
         assignment.leash.pull(stop)
         scope = assignment.scope
         if scope is not None and any(id(each) in self._around and each.stopped_by for each in scope.around()):
-            self._session.close()
+            self._close()
         if stop.kind is StopKind.CANCELLED:
             request = CancellationRequest(assignment.call.run_key, stop.reason)
             try:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from mainspring._clusters.hearing import Hearing
 from mainspring._clusters.inputs import Unmet, place_inputs
-from mainspring._clusters.parcels import SMALL, Answer, Head, Order, Parcel, Reply, Verdict
+from mainspring._clusters.parcels import SMALL, Answer, Head, Order, Parcel, Reply, Verdict, writable
 from mainspring._clusters.reach import Database, Unreachable, open_recorder
 from mainspring._clusters.sessions import sessions
 from mainspring._core.traverse import is_atomic
@@ -179,7 +179,7 @@ class _Work:
     def _prepare(self, order: Order, inputs: Sequence[Any]) -> Call | Answer:
         """A run with the arguments that it has here."""
         try:
-            given: dict[str, Any] = unpack(order.parameters)
+            given: dict[str, Any] = unpack(writable(order.parameters))
             wait_for: Any = order.wait_for
             if order.has_inputs:
                 given, wait_for = place_inputs(given, wait_for, inputs)
@@ -189,8 +189,12 @@ class _Work:
             return Answer(Verdict.UNMET, None)
         except BaseException as error:  # whatever importing a module of the user's does
             return Answer(Verdict.REFUSED, *pack_error(error))
+        run = order.run
+        run.on_behalf = self._parcel.owner
+        if run.recorded is None:  # whoever else has the same parcel enters the same state
+            run.state = run.state.again()
         told = {"step": order.step, "retries": order.retries, "losses": order.losses}
-        return Call(self._task, order.run.key, given, wait_for, None, told, order.run)
+        return Call(self._task, run.key, given, wait_for, None, told, run)
 
     def _claim(self, calls: Sequence[Call]) -> set[bytes]:
         """Begin the histories of the runs that have none; gives the ids of those that somebody else has begun."""
@@ -202,10 +206,6 @@ class _Work:
         found = self._recorder.store.read_run(run_key)
         if found is None or not found.state.is_final():
             return Answer(Verdict.TAKEN, "another worker has begun it")
-        if (
-            found.state.is_crashed()
-        ):  # which says that its process is dead, but not whether it is to be made again
-            return Answer(Verdict.TAKEN, found.state.message)
         return Answer(Verdict.DONE, *Proceeds().wrap(found.state))
 
 
@@ -232,6 +232,8 @@ def _answer(begun: _Begun) -> Answer:
         return Answer(Verdict.TAKEN, str(error))
     except BaseException as error:  # belongs to whoever asks for the result
         return Answer(Verdict.RAISED, *pack_error(error))
+    if state.is_crashed() and isinstance(state.data, SupersededRun):  # as above; it is not in the history
+        return Answer(Verdict.TAKEN, str(state.data))
     try:
         head, packed = begun.proceeds.wrap(state)
         if head[1] == "record" and sum(map(len, packed)) > SMALL:  # whoever wants it reads it

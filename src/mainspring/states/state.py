@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, TypeGuard, cast
@@ -114,6 +115,12 @@ class State:
     def id(self) -> UUID:
         """The id of the state."""
         return UUID(bytes=self.key)
+
+    def again(self) -> State:
+        """An equal state with an id of its own, for somebody who enters it on his own account."""
+        state = copy.copy(self)
+        state._key = None
+        return state
 
     @property
     def timestamp(self) -> datetime:

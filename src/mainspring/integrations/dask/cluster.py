@@ -27,7 +27,9 @@ _OPTIONS = ("allow_other_workers", "priority", "resources", "workers")
 
 # The function is looked up when it is called: a scheduler or worker that meets a name it cannot import in a message
 # from somebody else goes down, and takes with it what it was to be told.
-_PERFORM = f"__import__({perform_parcel.__module__!r}, fromlist=['x']).{perform_parcel.__name__}(parcel, *inputs)"
+_PERFORM = (
+    f"__import__({perform_parcel.__module__!r}, fromlist=['x']).{perform_parcel.__name__}(parcel, *inputs)"
+)
 
 _LOOKED_FOR = 10.0
 """Seconds that it may take to get an exception that is there."""
