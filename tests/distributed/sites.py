@@ -59,12 +59,17 @@ def echo(value: Any) -> Any:
 
 
 @task
-def size(value: Any, _: Any = None) -> int:
+def size(value: Any) -> int:
     return len(value)
 
 
 @task
-def process_id(_: object = None) -> int:
+def size_beside(value: Any, _: Any) -> int:
+    return len(value)
+
+
+@task
+def process_id(_: object) -> int:
     return os.getpid()
 
 
@@ -94,7 +99,7 @@ def make_foreign(length: int) -> Any:
 
 
 @task
-def append(values: list[Any]) -> int:
+def append(values: list[Any], _: object) -> int:
     """Changes what it was given."""
     values.append(None)
     return len(values)
@@ -113,5 +118,3 @@ def count_down(depth: int) -> int:
 def add_on_cluster(numbers: list[int]) -> int:
     get_run_logger().info("on the way")
     return sum(echo.map(numbers).result())
-
-

@@ -135,7 +135,10 @@ def test_arguments_that_do_not_fit(arguments: Any, kind: type[Exception], words:
     ("arguments", "words"),
     [
         ({"cluster": 3}, "`cluster` must be a cluster object of Dask's"),
-        ({"cluster_class": "no.such.Cluster"}, "cannot be started: ModuleNotFoundError: No module named 'no'"),
+        (
+            {"cluster_class": "no.such.Cluster"},
+            "cannot be started: ModuleNotFoundError: No module named 'no'",
+        ),
         ({"cluster_class": "distributed.NoCluster"}, "has no attribute 'NoCluster'"),
         ({"cluster_class": 3}, "`cluster_class`, which is 3"),
         ({"address": "no address"}, "cannot be reached at no address"),
@@ -306,7 +309,7 @@ def test_in_an_event_loop(cluster: Any) -> None:
 
     @flow(task_runner=DaskTaskRunner(cluster))
     async def send() -> int:
-        return await process_id.submit()
+        return await process_id.submit(None)
 
     assert asyncio.run(send()) != os.getpid()
     assert sequence(only_flow_run()) == "Pending Running Completed"
