@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -61,6 +62,7 @@ class Dispatcher:
         self._busy = (
             0  # runs that are neither queued nor parked nor sent, but on their way from one to another
         )
+        self._unanswered = 0  # parcels
         self._is_closed = False
         self._delays = Delays(cluster)
         self._openers = WorkerPool(sys.maxsize, "mainspring-replies", _nothing)
@@ -211,6 +213,13 @@ class Dispatcher:
                 is_idle = not self._queue and not self._changed.wait_for(self._has_news, _LOOK_UP)
                 if not is_idle and not self._queue:
                     return
+                if not is_idle:
+                    first = self._queue[0].lot.task
+                    if held := self._pace.hold(
+                        first, self._unanswered, self.cluster.slots(), time.monotonic()
+                    ):
+                        self._changed.wait(held)
+                        continue
                 taken = [] if is_idle else self._take_together()
                 self._busy += 1
             try:
@@ -304,6 +313,8 @@ class Dispatcher:
         with self._changed:
             for assignment in sent:
                 self._move(assignment, Place.SENT)
+            self._unanswered += 1
+            self._pace.sent(first.lot.task, time.monotonic())
         try:
             listeners = first.context.run(audience)
             task = self._packed_task(first.lot.task)
@@ -313,6 +324,7 @@ class Dispatcher:
                     session.owner,
                     session.key,
                     tuple(session.database),
+                    tuple(session.flow_files),
                     first.lot.context,
                     task,
                     listeners,
@@ -322,6 +334,8 @@ class Dispatcher:
             deliver = partial(self._deliver, sent)
             ticket = self.cluster.send(content, inputs.natives, first.lot.options, deliver)
         except Exception as error:  # belongs to whoever asks for the results
+            with self._changed:
+                self._unanswered -= 1
             self._openers.put(partial(self._fail, sent, error))
             return
         for assignment in sent:
@@ -417,6 +431,9 @@ class Dispatcher:
 
     def _deliver(self, sent: list[Assignment], ticket: Ticket, outcome: bytes | Failure) -> None:
         """See `Delivery`."""
+        with self._changed:
+            self._unanswered -= 1
+            self._changed.notify_all()
         if isinstance(outcome, bytes):
             self._openers.put(partial(self._open, sent, ticket, outcome))
         else:

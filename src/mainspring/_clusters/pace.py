@@ -32,14 +32,29 @@ COST_SECONDS = 0.0003
 SHARES = 2
 """Parcels that each slot of the cluster should get of what waits, so that none is without work at the end."""
 
+AHEAD = 3
+"""Parcels for each slot of the cluster that are enough to do."""
+
+UNKNOWN_SECONDS = 0.2
+"""How long after its first parcel others of a task are held back to learn something of it, at most."""
+
+SHORT_SECONDS = 0.1
+"""How long after a parcel of a short task the next one is held back to grow, at most."""
+
 
 class _Known:
-    __slots__ = ("average", "count", "longest")
+    __slots__ = ("average", "count", "first", "latest", "longest")
 
     def __init__(self) -> None:
         self.count = 0
         self.average = 0.0
         self.longest = 0.0
+        self.first: float | None = None
+        self.latest = 0.0
+
+    @property
+    def is_new(self) -> bool:
+        return self.count < KNOWN_AFTER
 
 
 class Pace:
@@ -48,11 +63,37 @@ class Pace:
     def __init__(self) -> None:
         self._known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
 
-    def note(self, task: Any, seconds: float) -> None:
-        """Note how long a run has taken."""
+    def _of(self, task: Any) -> _Known:
         known = self._known.get(task)
         if known is None:
             known = self._known[task] = _Known()
+        return known
+
+    def sent(self, task: Any, now: float) -> None:
+        """Note that a parcel with runs of a task is on its way, and when it was sent, in monotonic seconds."""
+        known = self._of(task)
+        known.latest = now
+        if known.first is None:
+            known.first = now
+
+    def hold(self, task: Any, unanswered: int, slots: int, now: float) -> float:
+        """For how many seconds the next parcel with runs of a task is to be held back, unless an answer comes.
+
+        Args:
+            task: The task.
+            unanswered: How many parcels are on the cluster, of whatever task.
+            slots: How many it works on at a time.
+            now: The time, in monotonic seconds.
+        """
+        known = self._known.get(task)
+        if known is None or known.first is None or known.longest > LONG_SECONDS or unanswered < AHEAD * slots:
+            return 0.0
+        until = known.first + UNKNOWN_SECONDS if known.is_new else known.latest + SHORT_SECONDS
+        return max(0.0, until - now)
+
+    def note(self, task: Any, seconds: float) -> None:
+        """Note how long a run has taken."""
+        known = self._of(task)
         known.count += 1
         share = max(FORGETS, 1 / known.count)
         known.average += share * (seconds - known.average)
@@ -67,7 +108,7 @@ class Pace:
             slots: How many parcels the cluster works on at a time.
         """
         known = self._known.get(task)
-        if known is None or known.count < KNOWN_AFTER or known.longest > LONG_SECONDS:
+        if known is None or known.is_new or known.longest > LONG_SECONDS:
             return 1
         fitting = int(TOGETHER_SECONDS / (known.average + COST_SECONDS))
         fair = -(-waiting // (SHARES * slots))

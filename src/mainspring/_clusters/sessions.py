@@ -15,6 +15,7 @@ from mainspring import clock, identifiers
 from mainspring._cancel_scopes import Stop, StopKind
 from mainspring._clusters.reach import Database
 from mainspring._engine.stopping import stop_run
+from mainspring._processes.flow_files import FlowFiles
 from mainspring.exceptions import StoreError
 from mainspring.store.protocol import RunStore
 from mainspring.supervision import on_beats
@@ -36,6 +37,7 @@ class Session:
 
     Attributes:
         database: Where it is.
+        flow_files: What its workers have to import.
         key: Tells the runner from others.
         owner: This process, to which the runs belong that workers make for it: it decides what becomes of them when a
             worker dies, and if it dies itself, whoever notices does.
@@ -43,6 +45,7 @@ class Session:
 
     def __init__(self, store: RunStore) -> None:
         self.database = Database.of(store)
+        self.flow_files = FlowFiles.here()
         self.key = f"task runner {identifiers.new_id().hex()}"
         self._store = store
         for lock in _locks(self.key):

@@ -24,6 +24,7 @@ from mainspring._clusters.sessions import sessions
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.places import crash_note
 from mainspring._processes.channel import pack, unpack
+from mainspring._processes.flow_files import FlowFiles
 from mainspring._processes.portability import pack_error
 from mainspring.annotations import quote
 from mainspring.clock import MICROSECONDS
@@ -117,6 +118,7 @@ def _perform(parcel: bytes, inputs: Sequence[Any], desk: _Desk) -> Reply:
         return _refuse_version(Head(*head))
     try:
         opened = Parcel(*pickle.loads(content))
+        FlowFiles(*opened.flow_files).find()
         context, task = _remembered(opened.context), _remembered(opened.task)
     except BaseException as error:  # whatever importing a module of the user's does
         return _reply([Answer(Verdict.REFUSED, *pack_error(error))])

@@ -80,7 +80,7 @@ class Recorder:
         self._withdrawn: dict[str, int] = {}  # keys of withdrawals in the buffer, and when they were entered
         self._entered = 0
         self._written = 0
-        self._refused: set[bytes] = set()
+        self._refused: dict[bytes, Run] = {}  # by this record; another one of the same run may do better
         self._trail: list[tuple[Run, Callable[[BaseException | None], object]]] = []
         self._trail_since = 0.0
         self._has_trail = False  # lately
@@ -148,7 +148,7 @@ class Recorder:
             self.tell_listeners(run, state)
         if (wait and self.waits) or confirm:
             self._commit(ticket)
-            if self._refused and run.key in self._refused:
+            if self._refused and self._refused.get(run.key) is run:
                 raise self._refusal(run, state)
         else:
             self._leave_to_flusher()
@@ -172,8 +172,9 @@ class Recorder:
             run.claim(run.state)
             self.enter(run, run.state, wait=False, attachments=attachments)
         self.flush()
-        taken = self._refused.intersection(run.key for run in runs)
-        self._refused -= taken
+        taken = {run.key for run in runs if self._refused.get(run.key) is run}
+        for key in taken:
+            del self._refused[key]
         return taken
 
     def trail(self, run: Run, began: float, settle: Callable[[BaseException | None], object]) -> bool:
@@ -210,7 +211,7 @@ class Recorder:
         except BaseException as error:  # belongs to whoever asks for the results
             problem = error
         for run, settle in trail:
-            settle(problem or (self._refusal(run, run.state) if run.key in self._refused else None))
+            settle(problem or (self._refusal(run, run.state) if self._refused.get(run.key) is run else None))
 
     def has(self, run: Run) -> bool:
         """True if the history of ``run`` has begun: a state of it is on disk or in the buffer."""
@@ -445,7 +446,7 @@ class Recorder:
             with self._buffer_lock:
                 self._withdrawn = {key: ticket for key, ticket in self._withdrawn.items() if ticket > entered}
         for change in refused:
-            self._refused.add(change.run.key)
+            self._refused[change.run.key] = change.run
             self._live.pop(change.run.key, None)
 
     def _forget_ended(self, changes: dict[bytes, Change]) -> None:
@@ -488,7 +489,7 @@ class Recorder:
                     del self._unwritten[kept.key]
 
     def _refusal(self, run: Run, state: State) -> SupersededRun:
-        self._refused.discard(run.key)
+        self._refused.pop(run.key, None)
         lost = self._losses.refusal(run) if self._losses.any else None
         return lost or SupersededRun(
             f"The state {state} of {type(run).__name__} {run.name!r} ({run.id}) was refused: the store holds a"

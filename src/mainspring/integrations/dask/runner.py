@@ -84,10 +84,11 @@ class DaskTaskRunner(ClusterTaskRunner):
         self._adapt_kwargs = dict(adapt_kwargs or {})
         self._client_kwargs = dict(client_kwargs or {})
         self._report_path = performance_report_path
+        self._around: str | None = None  # the address of what the runner of the flow around has started
 
     def duplicate(self) -> Self:
         """See `TaskRunner.duplicate`."""
-        return type(self)(
+        copied = type(self)(
             self._given,
             self._address,
             self._cluster_class,
@@ -96,6 +97,16 @@ class DaskTaskRunner(ClusterTaskRunner):
             self._client_kwargs,
             self._report_path,
         )
+        copied._around = self._around
+        return copied
+
+    def nested(self) -> Self:
+        """See `TaskRunner.nested`: one that uses the same cluster."""
+        copied = self.duplicate()
+        cluster: Any = self._cluster
+        if cluster is not None and self._given is None:
+            copied._around = cluster.client.scheduler.address
+        return copied
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DaskTaskRunner):
@@ -157,12 +168,12 @@ class DaskTaskRunner(ClusterTaskRunner):
                 return here.client if here._client is not None else distributed.get_client()
         if self._given is not None:
             self._check(self._given)
-        where: Any = self._given or self._address
+        where: Any = self._given or self._address or self._around
         if where is None:
             where = stack.enter_context(self._start(distributed))
         options = {"set_as_default": False, "timeout": _PATIENCE, **self._client_kwargs}
         try:
-            if self._adapt_kwargs:
+            if self._adapt_kwargs and self._around is None:
                 where.adapt(**self._adapt_kwargs)
             return stack.enter_context(distributed.Client(where, **options))
         except Exception as error:  # whatever Dask says of it
