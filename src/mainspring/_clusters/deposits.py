@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from mainspring._clusters.parcels import Given
+from mainspring._clusters.parcels import Given, writable
 from mainspring._core.traverse import is_atomic
 from mainspring._processes.channel import Packed, pack, unpack
 from mainspring.annotations import quote
@@ -48,8 +48,7 @@ class Deposit:
 
     def open(self) -> Any:
         """The argument: another object each time, in memory that may be written to, as the run may do so."""
-        content, *buffers = self.parts
-        return unpack([content, *(bytearray(each) for each in buffers)])
+        return unpack(writable(self.parts))
 
 
 class Deposits:

@@ -83,6 +83,7 @@ class RayTaskRunner(ClusterTaskRunner):
         wire: Any = import_module("mainspring.integrations.ray.cluster")  # needs the package
         is_nested = make_room()
         if ray.is_initialized():
+            self._check_connection(ray)
             cluster: Cluster = wire.RayCluster(is_nested, _leave_it)
             return cluster
         options = self._init_kwargs
@@ -102,6 +103,18 @@ class RayTaskRunner(ClusterTaskRunner):
             ) from error
         started: Cluster = wire.RayCluster(is_nested, ray.shutdown)
         return started
+
+    def _check_connection(self, ray: Any) -> None:
+        """Refuse an address that is not the one of the cluster that the program is connected to."""
+        _, _, port = (self._address or "").rpartition(":")
+        if not port.isdecimal() or str(self._address).startswith("ray://"):
+            return  # nothing that could be compared
+        here = ray.get_runtime_context().gcs_address
+        if not here.endswith(f":{port}"):  # a host has several names
+            raise ConfigurationError(
+                f"This program is connected to the Ray cluster at {here} already, and cannot be connected to that at"
+                f" {self._address} as well. Leave the address out, or call `ray.shutdown()` before."
+            )
 
 
 def _knock(address: str) -> None:
