@@ -168,5 +168,5 @@ class DaskTaskRunner(ClusterTaskRunner):
             kind = getattr(import_module(module), name)
         options = self._cluster_kwargs
         if kind is distributed.LocalCluster:
-            options = {"dashboard_address": None, **options}  # a port that others may have
+            options = {"dashboard_address": ":0", **options}  # not the usual port, which others may have
         return kind(**options)
