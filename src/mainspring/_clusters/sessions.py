@@ -85,13 +85,13 @@ class Sessions:
             work = self._open.get(session)
             if work is None:
                 work = self._open[session] = _AtWork(store)
-            work.runs |= runs
+            work.parcels.append(runs)
         try:
             yield work
         finally:
             with self._lock:
-                work.runs -= runs
-                if not work.runs:
+                work.parcels = [each for each in work.parcels if each is not runs]
+                if not work.parcels:
                     self._open.pop(session, None)
 
     def look(self, store: RunStore) -> None:
@@ -107,7 +107,7 @@ class Sessions:
             if not work.cancelled.is_set() and store.read_lock(begins, _now()) is None:
                 work.cancelled.set()
             if work.cancelled.is_set() and store.read_lock(waits, _now()) is None:
-                for run in list(work.runs):
+                for run in set().union(*work.parcels):
                     scope: Any = live.get(run)
                     if scope is not None:
                         scope.stop(Stop(StopKind.CANCELLED, _GONE))
@@ -119,7 +119,7 @@ class _AtWork:
     def __init__(self, store: RunStore) -> None:
         self.store = store
         self.cancelled = threading.Event()
-        self.runs: set[bytes] = set()
+        self.parcels: list[set[bytes]] = []  # the same run may be in two
 
 
 sessions = Sessions()
