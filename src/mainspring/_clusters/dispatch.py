@@ -16,6 +16,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from mainspring._clusters.assignments import Assignment, Place, Series
+from mainspring._clusters.delays import Delays, has_begun
 from mainspring._clusters.inputs import Inputs, replace_far
 from mainspring._clusters.pace import Pace
 from mainspring._clusters.parcels import Far, Given, Letter, Order, Parcel, Verdict, read_letter, wrap_parcel
@@ -25,7 +26,7 @@ from mainspring._clusters.values import FarValue
 from mainspring._engine.inputs import resolve_wait_for
 from mainspring._engine.steps import submitted_step
 from mainspring._engine.workers import WorkerPool
-from mainspring._processes.channel import Frame, Kind, pack, pack_flat
+from mainspring._processes.channel import Frame, Kind, pack_flat
 from mainspring._processes.portability import refuse_arguments
 from mainspring._processes.relays import Inbox, audience
 from mainspring.exceptions import SerializationError
@@ -63,6 +64,7 @@ class Dispatcher:
         )
         self._unanswered = 0  # parcels
         self._is_closed = False
+        self._delays = Delays(cluster)
         self._openers = WorkerPool(sys.maxsize, "mainspring-replies", _nothing)
         self._sender = threading.Thread(target=self._send_all, name="mainspring-dispatcher", daemon=True)
         self._sender.start()
@@ -71,7 +73,7 @@ class Dispatcher:
 
     def put(self, assignment: Assignment) -> bool:
         """Have a run sent as soon as what it waits for is there; False if it is too late for that."""
-        inputs = [future for future in assignment.inputs if not self._is_here(future)]
+        inputs = self._awaited(assignment)
         with self._changed:
             if self._is_closed:
                 return False
@@ -131,9 +133,13 @@ class Dispatcher:
 
     # Ways between queue, cluster and end
 
-    def _is_here(self, future: RunFuture[Any]) -> bool:
-        """Whether a run that needs another one can be sent: that is over, or goes before it to the same cluster."""
-        return future.is_done() or self._assignment_of(future) is not None
+    def _awaited(self, assignment: Assignment) -> list[RunFuture[Any]]:
+        """What keeps a run from being sent: inputs that are not over, and do not go before it to the same cluster."""
+        return [
+            future
+            for future in assignment.inputs
+            if not future.is_done() and (assignment.needs_values or self._assignment_of(future) is None)
+        ]
 
     def _assignment_of(self, future: RunFuture[Any]) -> Assignment | None:
         """The run of a future that is on its way to this cluster, or there, and that does not wait itself."""
@@ -208,17 +214,21 @@ class Dispatcher:
     def _send_all(self) -> None:
         while True:
             with self._changed:
-                while not self._queue and not (self._is_closed and not self._sent and not self._busy):
-                    self._changed.wait(_LOOK_UP)
-                if not self._queue:
+                is_idle = not self._queue and not self._changed.wait_for(self._has_news, _LOOK_UP)
+                if not is_idle and not self._queue:
                     return
-                first = self._queue[0].lot.task
-                if held := self._pace.hold(first, self._unanswered, self.cluster.slots(), time.monotonic()):
-                    self._changed.wait(held)
-                    continue
-                taken = self._take_together()
+                if not is_idle:
+                    first = self._queue[0].lot.task
+                    if held := self._pace.hold(
+                        first, self._unanswered, self.cluster.slots(), time.monotonic()
+                    ):
+                        self._changed.wait(held)
+                        continue
+                taken = [] if is_idle else self._take_together()
                 self._busy += 1
             try:
+                if is_idle:
+                    self._look_after_delays()
                 batch = [each for each in map(self._prepare, taken) if each is not None]
                 if batch:
                     self._send(batch)
@@ -226,6 +236,16 @@ class Dispatcher:
                 with self._changed:
                     self._busy -= 1
                     self._changed.notify_all()
+
+    def _has_news(self) -> bool:
+        """Whether there is something to send, or nothing left to wait for; the lock is held."""
+        return bool(self._queue) or (self._is_closed and not self._sent and not self._busy)
+
+    def _look_after_delays(self) -> None:
+        """Say what keeps runs from beginning, and wait no more for those that nobody wants."""
+        for assignment in self._delays.look(self.unfinished(), is_closed=self._is_closed):
+            assignment.promise.take_back()
+            self._over(assignment)
 
     def _take_together(self) -> list[Assignment | tuple[Series, int]]:
         """What goes in the next parcel; the lock is held."""
@@ -275,7 +295,7 @@ class Dispatcher:
             over()
             return None
         promise.add_done_callback(lambda _: over())
-        if any(not self._is_here(future) for future in assignment.inputs):
+        if self._awaited(assignment):
             if not self.put(assignment):
                 self._cancel(assignment)
             return None
@@ -308,6 +328,7 @@ class Dispatcher:
                     session.owner,
                     session.key,
                     tuple(session.database),
+                    tuple(session.flow_files),
                     first.lot.context,
                     task,
                     listeners,
@@ -363,7 +384,8 @@ class Dispatcher:
                     far for future in call.wait_for if isinstance(far := self._locate(inputs, future), Far)
                 ]
                 resolve_wait_for(each for each in call.wait_for if self._locate(inputs, each) is None)
-            parameters, has_far = replace_far(call.parameters, locate)
+            placed = assignment.deposits.place(call.parameters, inputs.number)
+            parameters, names = replace_far(placed, locate)
         except Exception:  # the run itself meets it again, here, and records it
             self._settle(assignment, call.run)
             return None
@@ -371,14 +393,16 @@ class Dispatcher:
         if step is None:
             step = submitted_step(call.task, call.parameters)
         try:
-            packed = pack(parameters)
+            packed, leans = assignment.deposits.pack(
+                call.parameters, parameters, names, self.cluster.put, inputs.number
+            )
             lost = assignment.lost
             content = [bytes(part) for part in packed]
         except Exception as error:  # whatever a value raises that cannot be pickled
             problem = refuse_arguments(call.task, parameters, error)
             self._settle(assignment, partial(refuse, call, assignment.lost.run, problem))
             return None
-        return Order(lost.run, step, lost.retries, lost.count, content, wait_for, has_far or bool(wait_for))
+        return Order(lost.run, step, lost.retries, lost.count, content, wait_for, leans or bool(wait_for))
 
     def _is_unsent(self, future: RunFuture[Any]) -> bool:
         """Whether the run of a future is not over, and no parcel is known that it is in."""
@@ -433,6 +457,8 @@ class Dispatcher:
             answers *= len(sent)
         stays = False
         for assignment, answer in zip(sent, answers, strict=True):
+            if assignment.place is Place.OVER:  # nobody waits for it any more
+                continue
             if answer.verdict is Verdict.SKIPPED:
                 assignment.promise.take_back()
                 self._over(assignment)
@@ -456,6 +482,11 @@ class Dispatcher:
     def _fail(self, sent: list[Assignment], failure: Failure) -> None:
         for assignment in sent:
             settle: Callable[[], State | None]
+            if assignment.place is Place.OVER:  # nobody waits for it any more
+                continue
+            if type(failure) is WorkerLost and assignment.deposits.forget() and not has_begun(assignment):
+                self._park(assignment)  # its arguments were lost, perhaps, with a worker that only had these
+                continue
             if isinstance(failure, WorkerLost):
                 settle = partial(lose, assignment, failure)
             elif isinstance(failure, SerializationError):

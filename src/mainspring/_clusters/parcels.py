@@ -118,6 +118,7 @@ class Parcel(NamedTuple):
         owner: The process that the runs belong to, see `mainspring.store.protocol.RunStore.owner`.
         session: Tells the runner that has sent it from others, see `sessions`.
         database: Where history goes, see `reach`.
+        flow_files: See `FlowFiles`.
         context: What was active where the runs were submitted, packed.
         task: The task, packed.
         audience: Who listens there.
@@ -127,6 +128,7 @@ class Parcel(NamedTuple):
     owner: int | None
     session: str
     database: Any
+    flow_files: Any
     context: bytes
     task: bytes
     audience: Audience

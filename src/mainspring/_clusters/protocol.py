@@ -42,6 +42,10 @@ class Ticket(Protocol):
         """Let the cluster forget the reply, unless other parcels need it."""
         ...
 
+    def drop(self) -> None:
+        """Tell the cluster that a parcel which no worker has begun is not wanted any more."""
+        ...
+
 
 class Cluster(Protocol):
     """A cluster that was started or connected to. Its methods are called from several threads."""
@@ -56,6 +60,21 @@ class Cluster(Protocol):
 
     def is_native(self, value: object) -> bool:
         """True for what the cluster itself calls a value of its own, which is no future of ours."""
+        ...
+
+    def put(self, value: object) -> Any:
+        """Bring a value to the cluster, to be an input of parcels; blocks.
+
+        Returns:
+            What the cluster calls it, for as long as that is kept; None if it can be kept nowhere now.
+
+        Raises:
+            ClusterGone: It cannot be sent.
+        """
+        ...
+
+    def obstacle(self, options: Mapping[str, Any]) -> str | None:
+        """Why no worker can take what has these options, in words that go after "as"; None if it is not known."""
         ...
 
     def send(

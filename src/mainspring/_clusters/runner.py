@@ -13,13 +13,14 @@ from typing import Any, NamedTuple, Self
 
 from mainspring import identifiers
 from mainspring._clusters.assignments import Assignment, Lot, Series
+from mainspring._clusters.deposits import Deposits
 from mainspring._clusters.dispatch import Dispatcher
 from mainspring._clusters.protocol import Cluster, ClusterGone
 from mainspring._clusters.sessions import Session
 from mainspring._clusters.settling import lose
 from mainspring._clusters.stops import Stops
 from mainspring._engine.mapping import Children
-from mainspring._engine.steps import submitted_step
+from mainspring._engine.steps import steps_for, submitted_step
 from mainspring._engine.submissions import unfinished_inputs
 from mainspring._processes.contexts import pack_context
 from mainspring._processes.portability import require_shared_store
@@ -202,7 +203,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
             )
         key, promise = identifiers.new_id(), Promise()
         assignment = self._assign(
-            self._lot_of(task), key, promise, parameters, listed(wait_for), dependencies
+            self._lot_of(task), key, promise, parameters, listed(wait_for), dependencies, Deposits()
         )
         if not dispatcher.put(assignment):
             raise self._refusal(task)
@@ -222,14 +223,14 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         if not children.length:
             return FutureList()
         children.fill_lists()
-        lot = self._lot_of(task)
+        lot, deposits = self._lot_of(task), Deposits()
         keys = [identifiers.new_id() for _ in range(children.length)]
         promises = [Promise() for _ in keys]
         futures: list[ConcurrentFuture[Any]] = list(map(ConcurrentFuture, keys, promises))
 
         def prepare(number: int) -> Assignment:
             given = children[number]
-            return self._assign(lot, keys[number], promises[number], given, wait_for, dependencies)
+            return self._assign(lot, keys[number], promises[number], given, wait_for, dependencies, deposits)
 
         if not dispatcher.put_series(Series(lot, promises, prepare, max_in_flight)):
             raise self._refusal(task)
@@ -243,6 +244,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         parameters: dict[str, Any],
         wait_for: Iterable[Any] | None,
         dependencies: Dependencies | None,
+        deposits: Deposits,
     ) -> Assignment:
         """A run that is ready to be sent when its inputs allow that."""
         task = lot.task
@@ -255,8 +257,9 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         run = task.create_local_run(key, parameters, wait_for, dependencies)
         call = Call(task, key, parameters, wait_for, dependencies, context, run)
         assert self._stops is not None
-        assignment = Assignment(lot, call, promise, self._dispatcher, self._stops.dismiss)
+        assignment = Assignment(lot, call, promise, self._dispatcher, self._stops.dismiss, deposits)
         assignment.inputs = missing
+        assignment.needs_values = bool(missing) and steps_for(task) is not None
         self._stops.attend(assignment)
         return assignment
 

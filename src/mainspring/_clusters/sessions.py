@@ -15,6 +15,7 @@ from mainspring import clock, identifiers
 from mainspring._cancel_scopes import Stop, StopKind
 from mainspring._clusters.reach import Database
 from mainspring._engine.stopping import stop_run
+from mainspring._processes.flow_files import FlowFiles
 from mainspring.exceptions import StoreError
 from mainspring.store.protocol import RunStore
 from mainspring.supervision import on_beats
@@ -36,6 +37,7 @@ class Session:
 
     Attributes:
         database: Where it is.
+        flow_files: What its workers have to import.
         key: Tells the runner from others.
         owner: This process, to which the runs belong that workers make for it: it decides what becomes of them when a
             worker dies, and if it dies itself, whoever notices does.
@@ -43,6 +45,7 @@ class Session:
 
     def __init__(self, store: RunStore) -> None:
         self.database = Database.of(store)
+        self.flow_files = FlowFiles.here()
         self.key = f"task runner {identifiers.new_id().hex()}"
         self._store = store
         for lock in _locks(self.key):
@@ -94,13 +97,13 @@ class Sessions:
             work = self._open.get(session)
             if work is None:
                 work = self._open[session] = _AtWork(store)
-            work.runs |= runs
+            work.parcels.append(runs)
         try:
             yield work
         finally:
             with self._lock:
-                work.runs -= runs
-                if not work.runs:
+                work.parcels = [each for each in work.parcels if each is not runs]
+                if not work.parcels:
                     self._open.pop(session, None)
 
     def look(self, store: RunStore) -> None:
@@ -113,14 +116,14 @@ class Sessions:
             found = [(session, work) for session, work in self._open.items() if work.store is store]
         if not found:
             return
-        for asked in store.read_cancellations({run for _, work in found for run in work.runs}):
+        for asked in store.read_cancellations({run for _, work in found for run in work.runs()}):
             stop_run(asked.run_key, Stop(StopKind.CANCELLED, asked.reason))
         for session, work in found:
             begins, waits = _locks(session)
             if not work.cancelled.is_set() and store.read_lock(begins, _now()) is None:
                 work.cancelled.set()
             if work.cancelled.is_set() and store.read_lock(waits, _now()) is None:
-                for run in list(work.runs):
+                for run in work.runs():
                     stop_run(run, Stop(StopKind.CANCELLED, _GONE))
 
 
@@ -130,7 +133,11 @@ class _AtWork:
     def __init__(self, store: RunStore) -> None:
         self.store = store
         self.cancelled = threading.Event()
-        self.runs: set[bytes] = set()
+        self.parcels: list[set[bytes]] = []  # the same run may be in two
+
+    def runs(self) -> set[bytes]:
+        """The ids of the runs."""
+        return set().union(*self.parcels)
 
 
 sessions = Sessions()

@@ -22,6 +22,7 @@ from mainspring._processes.channel import Frame, Kind, Packed, pack, unpack
 from mainspring._processes.children import Child
 from mainspring._processes.contexts import PackedContexts
 from mainspring._processes.crews import Crew, kill_at_exit, processors
+from mainspring._processes.flow_files import FlowFiles
 from mainspring._processes.leashes import Leash, WaitOver
 from mainspring._processes.main_program import refuse_while_imported
 from mainspring._processes.portability import (
@@ -360,4 +361,5 @@ os.register_at_fork(after_in_child=_shared.__init__)  # type: ignore[misc]
 
 def _set_up() -> tuple[Setup, Packed]:
     """What the workers are set up with: the environment and settings as they are at the first call."""
-    return Setup(dict(os.environ), get_settings_context().serialize(), audience().levels), pack((None, ()))
+    setup = Setup(dict(os.environ), get_settings_context().serialize(), audience().levels, FlowFiles.here())
+    return setup, pack((None, ()))

@@ -6,10 +6,11 @@ import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
+from uuid import uuid4
 
 from mainspring._clusters.parcels import Reply
 from mainspring._clusters.protocol import ClusterGone, Delivery, Failure, WorkerLost
@@ -23,6 +24,15 @@ _dask: Any = import_module("dask")
 _distributed: Any = import_module("distributed")
 
 _OPTIONS = ("allow_other_workers", "priority", "resources", "workers")
+
+# The function is looked up when it is called: a scheduler or worker that meets a name it cannot import in a message
+# from somebody else goes down, and takes with it what it was to be told.
+_PERFORM = (
+    f"__import__({perform_parcel.__module__!r}, fromlist=['x']).{perform_parcel.__name__}(parcel, *inputs)"
+)
+
+_LOOKED_FOR = 10.0
+"""Seconds that it may take to get an exception that is there."""
 
 _COUNTED_FOR = 1.0
 """Seconds for which the number of threads in the cluster is taken to be the same."""
@@ -48,6 +58,12 @@ class DaskTicket:
     def release(self) -> None:
         """See `Ticket.release`."""
         self.native = None
+
+    def drop(self) -> None:
+        """See `Ticket.drop`."""
+        if self.native is not None:
+            with suppress(Exception):  # the cluster is gone, and what it was to drop with it
+                self.native.cancel(force=True)
 
 
 _Finished = tuple[Any, DaskTicket, Delivery]
@@ -76,9 +92,13 @@ class DaskCluster:
         now = time.monotonic()
         if now > self._counted_at + _COUNTED_FOR:
             self._counted_at = now
-            workers: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1).get("workers", {})
-            self._slots = max(1, sum(worker["nthreads"] for worker in workers.values()))
+            self._slots = max(1, sum(worker["nthreads"] for worker in self._workers().values()))
         return self._slots
+
+    def _workers(self) -> Mapping[str, Any]:
+        """What the scheduler knows of each worker, by its address."""
+        workers: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1).get("workers", {})
+        return workers
 
     def read_options(self) -> Mapping[str, Any]:
         """See `Cluster.read_options`; what ``dask.annotate`` says around."""
@@ -89,12 +109,48 @@ class DaskCluster:
         """See `Cluster.is_native`."""
         return isinstance(value, _distributed.Future)
 
+    def put(self, value: object) -> Any:
+        """See `Cluster.put`."""
+        if not self._workers():  # Dask would wait for one
+            return None
+        try:
+            return self.client.scatter(value, hash=False)
+        except Exception as error:  # whatever Dask says of it
+            failure = self.failure_of(error)
+            if isinstance(failure, ClusterGone):
+                raise failure from error
+            return None  # the last worker has left meanwhile, perhaps
+
+    def obstacle(self, options: Mapping[str, Any]) -> str | None:
+        """See `Cluster.obstacle`."""
+        workers = self._workers()
+        if not workers:
+            return "the Dask cluster has no workers"
+        named = options.get("workers")
+        if named is not None and not options.get("allow_other_workers"):
+            names = {str(name) for name in ([named] if isinstance(named, (str, int)) else named)}
+            workers = {
+                address: worker
+                for address, worker in workers.items()
+                if names & {address, str(worker.get("name")), str(worker.get("host"))}
+            }
+            if not workers:
+                return f"the Dask cluster has no worker called {' or '.join(sorted(names))}"
+        wanted: Mapping[str, float] = options.get("resources") or {}
+        for worker in workers.values():
+            has = worker.get("resources") or {}
+            if all(has.get(name, 0) >= amount for name, amount in wanted.items()):
+                return None
+        return f"no worker of the Dask cluster has the resources {dict(wanted)}"
+
     def send(
         self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
     ) -> DaskTicket:
         """See `Cluster.send`."""
         try:
-            future = self.client.submit(perform_parcel, parcel, *inputs, pure=False, **options)
+            given = {"parcel": parcel, "inputs": list(inputs)}
+            key = f"perform_parcel-{uuid4().hex}"
+            future = self.client.submit(eval, _PERFORM, given, key=key, pure=False, **options)
         except Exception as error:  # whatever Dask says of it
             raise ClusterGone(
                 f"Nothing can be sent to the Dask cluster: {describe_exception(error)}"
@@ -152,7 +208,7 @@ class DaskCluster:
     def _failure_of(self, future: Any) -> Failure:
         error: BaseException
         try:
-            error = future.exception(timeout=0)
+            error = future.exception(timeout=_LOOKED_FOR)
         except BaseException as problem:  # it was cancelled, which is no exception of its own
             error = problem
         return self.failure_of(error)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from mainspring._clusters.parcels import Reply
 from mainspring._clusters.protocol import ClusterGone, Delivery, Failure, WorkerLost
+from mainspring.exceptions import ConfigurationError
 from mainspring.integrations.ray.options import current_options
 from mainspring.integrations.ray.work import perform_parcel
 from mainspring.states.conversion import describe_exception
@@ -48,6 +50,12 @@ class RayTicket:
         """See `Ticket.release`."""
         self.native = None
 
+    def drop(self) -> None:
+        """See `Ticket.drop`."""
+        if self.native is not None:
+            with suppress(Exception):  # the cluster is gone, and what it was to drop with it
+                _ray.cancel(self.native[0])
+
 
 class RayCluster:
     """The Ray cluster that this process is connected to; see `mainspring._clusters.protocol.Cluster`.
@@ -82,6 +90,31 @@ class RayCluster:
         """See `Cluster.is_native`."""
         return isinstance(value, _ray.ObjectRef)
 
+    def put(self, value: object) -> Any:
+        """See `Cluster.put`."""
+        try:
+            return _ray.put(value)
+        except _errors.RaySystemError as error:
+            raise _gone(error) from error
+
+    def obstacle(self, options: Mapping[str, Any]) -> str | None:
+        """See `Cluster.obstacle`; nodes of another kind may be started for a run."""
+        wanted: dict[str, float] = {"CPU": 0 if self._always else 1}
+        for name, resource in (("num_cpus", "CPU"), ("num_gpus", "GPU"), ("memory", "memory")):
+            if options.get(name) is not None:
+                wanted[resource] = options[name]
+        wanted.update(options.get("resources") or {})
+        nodes = [node for node in _ray.nodes() if node["Alive"]]
+        if not nodes:
+            return "the Ray cluster has no nodes"
+        for node in nodes:
+            has = node.get("Resources") or {}
+            if all(has.get(name, 0) >= amount for name, amount in wanted.items()):
+                return None
+        return (
+            f"no node of the Ray cluster has the resources { {name: n for name, n in wanted.items() if n} }"
+        )
+
     def send(
         self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
     ) -> RayTicket:
@@ -91,11 +124,14 @@ class RayCluster:
             given += each if isinstance(each, tuple) else (each,)
         try:
             perform = self._function(options)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"Ray does not take these `remote_options`: {describe_exception(error)}"
+            ) from error
+        try:
             letter, whole = perform.remote(parcel, [isinstance(each, tuple) for each in inputs], *given)
         except _errors.RaySystemError as error:
-            raise ClusterGone(
-                f"Nothing can be sent to the Ray cluster: {describe_exception(error)}"
-            ) from error
+            raise _gone(error) from error
         ticket = RayTicket(letter, whole)
         letter.future().add_done_callback(partial(_deliver, ticket, deliver))
         return ticket
@@ -113,6 +149,10 @@ class RayCluster:
             function = self._perform.options(**{**self._always, **options})
             self._latest = (options, function)
         return function
+
+
+def _gone(error: Exception) -> ClusterGone:
+    return ClusterGone(f"Nothing can be sent to the Ray cluster: {describe_exception(error)}")
 
 
 def _deliver(ticket: RayTicket, deliver: Delivery, letter: Any) -> None:
