@@ -33,7 +33,7 @@ def test_a_worker_that_dies_in_a_task(runner: Any, tmp_path: Path, after: float)
     beside = runner.submit(work.meet, {"folder": tmp_path, "name": "beside"})
     until(lambda: "beside" in work.met(tmp_path), "the run beside")
     future = runner.submit(remote.die_by, {"how": "kill", "after": after})
-    with pytest.raises(WorkerDied, match="lost the worker|worker that had begun|died") as caught:
+    with pytest.raises(WorkerDied, match=r"lost the worker|worker that had begun|died") as caught:
         future.result(timeout=PATIENCE)
     assert isinstance(caught.value, CrashedRun)
     (tmp_path / "end-beside").touch()

@@ -137,7 +137,7 @@ class _AtWork:
 
     def runs(self) -> set[bytes]:
         """The ids of the runs."""
-        return set().union(*self.parcels)
+        return {run for parcel in self.parcels for run in parcel}
 
 
 sessions = Sessions()

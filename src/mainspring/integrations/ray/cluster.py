@@ -108,7 +108,7 @@ class RayCluster:
         if not nodes:
             return "the Ray cluster has no nodes"
         for node in nodes:
-            has = node.get("Resources") or {}
+            has: Mapping[str, float] = node.get("Resources") or {}
             if all(has.get(name, 0) >= amount for name, amount in wanted.items()):
                 return None
         return (
