@@ -21,7 +21,7 @@ PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: bench bench-handover bench-limits bench-peers bench-writers check clean constraints demo docs format help \
+.PHONY: bench bench-clusters bench-handover bench-limits bench-peers bench-writers check clean constraints demo docs format help \
 	test test-oldest test-postgres test-processes
 
 help: ## list the targets
@@ -57,6 +57,9 @@ docs: $(VENV)/.docs ## build the documentation into build/docs
 
 bench: $(VENV)/.test $(VENV)/.demo ## measure what mainspring costs (BENCH_ARGS="--page docs/explanation/performance.md" keeps it)
 	@for name in overhead results hashing many; do $(BIN)/python benchmarks/$$name.py $(BENCH_ARGS) || exit 1; done
+
+bench-clusters: $(VENV)/.test ## measure tasks on Dask and Ray beside bare calls there, in half an hour
+	@$(BIN)/python benchmarks/clusters.py $(BENCH_ARGS)
 
 bench-limits: $(VENV)/.test ## measure how soon calls that block are settled, and keep it in the documentation
 	@$(BIN)/python -m tests.acceptance.timeout_matrix --page docs/explanation/timeouts.md

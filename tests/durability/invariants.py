@@ -51,19 +51,24 @@ class _Row(NamedTuple):
     may_go_on: bool
 
 
-def check_store(database: Path, *, is_over: bool = True, keeps_all: bool = True) -> None:
+def check_store(
+    database: Path, *, is_over: bool = True, keeps_all: bool = True, grants: bool = False
+) -> None:
     """Fail with everything that is wrong with a store.
 
     Args:
         database: The file.
         is_over: Whether all has come to its end; else a process may have just died.
         keeps_all: Whether the results of flow runs must be there, too: not if they could not be written.
+        grants: Whether task runs are given another attempt when their process was found dead.
     """
-    problems = list(problems_of(database, is_over=is_over, keeps_all=keeps_all))
+    problems = list(problems_of(database, is_over=is_over, keeps_all=keeps_all, grants=grants))
     assert not problems, "\n".join(problems)
 
 
-def problems_of(database: Path, *, is_over: bool = True, keeps_all: bool = True) -> Iterator[str]:
+def problems_of(
+    database: Path, *, is_over: bool = True, keeps_all: bool = True, grants: bool = False
+) -> Iterator[str]:
     """What `check_store` fails with."""
     db = sqlite3.connect(database)
     try:
@@ -74,6 +79,8 @@ def problems_of(database: Path, *, is_over: bool = True, keeps_all: bool = True)
         paths = _paths(db)
         rows = list(_rows(db))
         for row in rows:
+            if grants:
+                row = row._replace(may_go_on=True)
             yield from (f"{row.what}: {problem}" for problem in _problems_of_run(row, paths.get(row.id, [])))
             if is_over and row.state_type in UNFINISHED and row.state_name != _BLOCKED:
                 yield f"{row.what}: is {row.state_type} though all is over"
@@ -141,7 +148,7 @@ def _is_legal(before: _State, after: _State, may_go_on: bool) -> bool:
         return bool(allowed)
     if Move.ROLL_BACK in allowed:
         return before.name != "RolledBack"
-    return may_go_on and before.type != "COMPLETED" and Move.BEGIN in allowed
+    return may_go_on and before.type != "COMPLETED" and bool({Move.BEGIN, Move.AWAIT_RETRY} & set(allowed))
 
 
 def _wrong_projection(row: _Row, path: Sequence[_State]) -> Iterator[str]:

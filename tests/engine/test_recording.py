@@ -288,7 +288,6 @@ def test_a_superseded_flow_run() -> None:
 
 def test_a_refusal_is_of_one_record() -> None:
     """Somebody in the same process who goes on with the run, from what the store holds, is not refused as well."""
-
     recorder = current_recorder()
     run = TaskRun(b"r" * 16, "run", Pending(), "key")
     assert recorder.claim({run: ()}) == set()

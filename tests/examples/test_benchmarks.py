@@ -63,6 +63,6 @@ def test_writes_into_a_page(tmp_path: Path) -> None:
 def test_the_page_has_a_place_for_each_table() -> None:
     """The page about performance has the marks of every benchmark."""
     page = (ROOT / "docs/explanation/performance.md").read_text(encoding="utf-8")
-    for name in ("overhead", "results", "hashing", "peers"):
+    for name in ("overhead", "results", "hashing", "clusters", "peers"):
         assert f"<!-- {name} -->\n" in page
         assert f"<!-- end of {name} -->\n" in page

@@ -12,12 +12,16 @@ from mainspring._cancel_scopes import CancelScope
 from mainspring._clusters.deposits import Deposits
 from mainspring._clusters.protocol import Ticket
 from mainspring._clusters.sessions import Session
+from mainspring._clusters.values import FarValue
 from mainspring._core.circles import Needs
+from mainspring._core.traverse import walk
 from mainspring._processes.leashes import Leash
 from mainspring.context import current_scope
 from mainspring.exceptions import SerializationError
 from mainspring.futures import RunFuture
 from mainspring.futures.promises import Promise
+from mainspring.recording import current_recorder
+from mainspring.states import is_state
 from mainspring.task_runners.calls import Call, describe_run
 from mainspring.task_runners.losses import Losses
 
@@ -36,6 +40,10 @@ class Place(Enum):
     QUEUED = "queued"
     SENT = "sent"
     OVER = "over"
+
+
+MOST_UNTOUCHED = 3
+"""How often a run that no worker has begun is sent again, at most."""
 
 
 class Lot:
@@ -83,12 +91,14 @@ class Assignment:
         leash: Why it has to end, if it was told to.
         inputs: The futures among its arguments that were not done when it was submitted.
         missing: How many of them it still waits for.
+        needs_values: Whether they have to be over, as the step that the run is of its flow run is told by their values.
         place: Where it is. Changed under the lock of its dispatcher.
         ticket: The parcel in which it was sent; None if it was not.
         number: The number of its answer in the reply.
     """
 
     __slots__ = (
+        "_untouched",
         "call",
         "context",
         "deposits",
@@ -97,6 +107,7 @@ class Assignment:
         "lost",
         "lot",
         "missing",
+        "needs_values",
         "number",
         "on_over",
         "owner",
@@ -128,9 +139,11 @@ class Assignment:
         self.lost = Losses(call, call.record)
         self.inputs: list[RunFuture[Any]] = []
         self.missing = 0
+        self.needs_values = False
         self.ticket: Ticket | None = None
         self.number = 0
         self.place = Place.HELD
+        self._untouched = 0
         promise.work = self
 
     def needs(self) -> Needs:
@@ -141,6 +154,25 @@ class Assignment:
     def label(self) -> Callable[[], str]:
         """What people call the run."""
         return partial(describe_run, self.call.task.name, self.call.run_key)
+
+    def is_untouched(self) -> bool:
+        """Whether no worker has begun the run; not if it was asked often, as the run may be why workers die."""
+        self._untouched += 1
+        return (
+            self._untouched <= MOST_UNTOUCHED and current_recorder().store.read_run(self.call.run_key) is None
+        )
+
+    def fetch_inputs(self) -> None:
+        """Have all that the run needs here, but for what is on its way.
+
+        Raises:
+            MissingResult: Something is gone.
+            Exception: Whatever making it again raises.
+        """
+        for node in walk((self.call.parameters, self.call.wait_for)):
+            state = node.state if isinstance(node, RunFuture) and node.is_done() else node
+            if is_state(state) and state.has_data and type(state.data) is FarValue:
+                state.data.get()
 
     def is_unwanted(self) -> bool:
         """Whether it must not begin, as what it would be part of ends, or its runner takes care of nothing more."""

@@ -73,7 +73,7 @@ class Dispatcher:
 
     def put(self, assignment: Assignment) -> bool:
         """Have a run sent as soon as what it waits for is there; False if it is too late for that."""
-        inputs = [future for future in assignment.inputs if not self._is_here(future)]
+        inputs = self._awaited(assignment)
         with self._changed:
             if self._is_closed:
                 return False
@@ -133,9 +133,13 @@ class Dispatcher:
 
     # Ways between queue, cluster and end
 
-    def _is_here(self, future: RunFuture[Any]) -> bool:
-        """Whether a run that needs another one can be sent: that is over, or goes before it to the same cluster."""
-        return future.is_done() or self._assignment_of(future) is not None
+    def _awaited(self, assignment: Assignment) -> list[RunFuture[Any]]:
+        """What keeps a run from being sent: inputs that are not over, and do not go before it to the same cluster."""
+        return [
+            future
+            for future in assignment.inputs
+            if not future.is_done() and (assignment.needs_values or self._assignment_of(future) is None)
+        ]
 
     def _assignment_of(self, future: RunFuture[Any]) -> Assignment | None:
         """The run of a future that is on its way to this cluster, or there, and that does not wait itself."""
@@ -291,7 +295,7 @@ class Dispatcher:
             over()
             return None
         promise.add_done_callback(lambda _: over())
-        if any(not self._is_here(future) for future in assignment.inputs):
+        if self._awaited(assignment):
             if not self.put(assignment):
                 self._cancel(assignment)
             return None
@@ -433,7 +437,8 @@ class Dispatcher:
         """See `Delivery`."""
         with self._changed:
             self._unanswered -= 1
-            self._changed.notify_all()
+            if self._queue:  # of which something may be held back
+                self._changed.notify_all()
         if isinstance(outcome, bytes):
             self._openers.put(partial(self._open, sent, ticket, outcome))
         else:

@@ -20,7 +20,7 @@ from mainspring._clusters.sessions import Session
 from mainspring._clusters.settling import lose
 from mainspring._clusters.stops import Stops
 from mainspring._engine.mapping import Children
-from mainspring._engine.steps import submitted_step
+from mainspring._engine.steps import steps_for, submitted_step
 from mainspring._engine.submissions import unfinished_inputs
 from mainspring._processes.contexts import pack_context
 from mainspring._processes.portability import require_shared_store
@@ -259,6 +259,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         assert self._stops is not None
         assignment = Assignment(lot, call, promise, self._dispatcher, self._stops.dismiss, deposits)
         assignment.inputs = missing
+        assignment.needs_values = bool(missing) and steps_for(task) is not None
         self._stops.attend(assignment)
         return assignment
 

@@ -97,13 +97,13 @@ class Sessions:
             work = self._open.get(session)
             if work is None:
                 work = self._open[session] = _AtWork(store)
-            work.runs |= runs
+            work.parcels.append(runs)
         try:
             yield work
         finally:
             with self._lock:
-                work.runs -= runs
-                if not work.runs:
+                work.parcels = [each for each in work.parcels if each is not runs]
+                if not work.parcels:
                     self._open.pop(session, None)
 
     def look(self, store: RunStore) -> None:
@@ -116,14 +116,14 @@ class Sessions:
             found = [(session, work) for session, work in self._open.items() if work.store is store]
         if not found:
             return
-        for asked in store.read_cancellations({run for _, work in found for run in work.runs}):
+        for asked in store.read_cancellations({run for _, work in found for run in work.runs()}):
             stop_run(asked.run_key, Stop(StopKind.CANCELLED, asked.reason))
         for session, work in found:
             begins, waits = _locks(session)
             if not work.cancelled.is_set() and store.read_lock(begins, _now()) is None:
                 work.cancelled.set()
             if work.cancelled.is_set() and store.read_lock(waits, _now()) is None:
-                for run in list(work.runs):
+                for run in work.runs():
                     stop_run(run, Stop(StopKind.CANCELLED, _GONE))
 
 
@@ -133,7 +133,11 @@ class _AtWork:
     def __init__(self, store: RunStore) -> None:
         self.store = store
         self.cancelled = threading.Event()
-        self.runs: set[bytes] = set()
+        self.parcels: list[set[bytes]] = []  # the same run may be in two
+
+    def runs(self) -> set[bytes]:
+        """The ids of the runs."""
+        return set().union(*self.parcels)
 
 
 sessions = Sessions()

@@ -31,25 +31,39 @@ def open_answer(assignment: Assignment, answer: Answer, ticket: Ticket) -> State
     if answer.verdict is Verdict.REFUSED:
         return _refuse(assignment, unpack_error(answer.head, answer.packed or ()))
     if answer.verdict is Verdict.TAKEN:
-        return lose(assignment, WorkerLost(f"The worker that had begun the run is gone: {answer.head}."))
+        return lose(assignment, WorkerLost(answer.head))
     if answer.packed is not None:
         state = unwrap(answer.head, writable(answer.packed), f"{run.name!r} ({run.id})")
     else:
         state, form, words = answer.head
         trace = words[2] if form == "error" else None
-        state.keep(FarValue(ticket, assignment.number, f"task run {run.name!r} ({run.id})", trace))
+        state.keep(FarValue(ticket, assignment.number, run, trace))
     if state.is_completed():
         SyncTaskRunEngine[Any, Any](task=task, task_run=run).trace(state.data)
     return state
 
 
 def lose(assignment: Assignment, failure: WorkerLost) -> State | None:
-    """Record what became of a run whose worker is gone; None if it is to be attempted again."""
+    """Record what became of a run whose worker is gone; None if it is to be attempted again.
+
+    What nobody has begun has cost no attempt. It is sent again, but with values instead of references to what may be
+    gone.
+    """
     lost = assignment.lost
+    if not isinstance(failure, ClusterGone) and assignment.is_untouched():
+        try:
+            assignment.fetch_inputs()
+        except Exception as error:  # whatever making one of them again raises: the run cannot begin
+            return refuse(assignment.call, lost.run, error)
+        return None
     death = WorkerDied(str(failure))
     death.__cause__ = failure
-    is_granted = lost.settle(death, assignment.leash, False, is_last=isinstance(failure, ClusterGone))
-    return None if is_granted else lost.run.state
+    if lost.settle(death, assignment.leash, False, is_last=isinstance(failure, ClusterGone)):
+        return None
+    state = lost.run.state
+    if state.is_crashed() and not state.has_data:  # somebody else was first to find the worker dead
+        state.keep(WorkerDied(state.message or str(failure)))
+    return state
 
 
 def refuse_parcel(assignment: Assignment, failure: Failure) -> State:

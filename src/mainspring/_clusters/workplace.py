@@ -32,6 +32,8 @@ from mainspring.context import hydrated_context
 from mainspring.exceptions import ConfigurationError, SupersededRun
 from mainspring.futures.promises import Promise
 from mainspring.recording import Recorder
+from mainspring.runs import TaskRun
+from mainspring.store.results import Attachment
 from mainspring.task_runners.calls import Call
 from mainspring.task_runners.proceeds import Proceeds
 from mainspring.task_runners.threads import ThreadPoolTaskRunner
@@ -193,21 +195,28 @@ class _Work:
             return Answer(Verdict.REFUSED, *pack_error(error))
         run = order.run
         run.on_behalf = self._parcel.owner
-        if run.recorded is None:  # whoever else has the same parcel enters the same state
-            run.state = run.state.again()
         told = {"step": order.step, "retries": order.retries, "losses": order.losses}
         return Call(self._task, run.key, given, wait_for, None, told, run)
 
     def _claim(self, calls: Sequence[Call]) -> set[bytes]:
         """Begin the histories of the runs that have none; gives the ids of those that somebody else has begun."""
         runs = [call.record for call in calls if call.record is not None and call.record.recorded is None]
-        return self._recorder.claim({run: crash_note(run.key, self._task) for run in runs}) if runs else set()
+        return self._recorder.claim({run: self._note(run) for run in runs}) if runs else set()
+
+    def _note(self, run: TaskRun) -> Sequence[Attachment]:
+        """Who is to be told if this process dies, by whoever finds out; not if the run goes on elsewhere then."""
+        policy = self._task.policy
+        return () if policy.retries or policy.crash_retries else crash_note(run.key, self._task)
 
     def _see(self, run_key: bytes) -> Answer:
         """What has become of a run that somebody else has begun."""
         found = self._recorder.store.read_run(run_key)
         if found is None or not found.state.is_final():
-            return Answer(Verdict.TAKEN, "another worker has begun it")
+            return Answer(Verdict.TAKEN, "The worker that had begun the run is gone.")
+        if (
+            found.state.is_crashed()
+        ):  # by a death, which may have been found out here: whether that is the end is
+            return Answer(Verdict.TAKEN, found.state.message)  # decided where the task was submitted
         return Answer(Verdict.DONE, *Proceeds().wrap(found.state))
 
 
@@ -230,8 +239,8 @@ def _answer(begun: _Begun) -> Answer:
     assert run is not None
     try:
         state = begun.promise.result()
-    except SupersededRun as error:  # as `_Work._see` says
-        return Answer(Verdict.TAKEN, str(error))
+    except SupersededRun:  # as `_Work._see` says
+        return Answer(Verdict.TAKEN, "The worker that had begun the run is gone.")
     except BaseException as error:  # belongs to whoever asks for the result
         return Answer(Verdict.RAISED, *pack_error(error))
     if state.is_crashed() and isinstance(state.data, SupersededRun):  # as above; it is not in the history

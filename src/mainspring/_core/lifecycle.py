@@ -279,6 +279,8 @@ def lose(
         else:
             yield from crash(policy, run, error, now)
         return False
+    if run.state.is_crashed() and not run.run_count:  # whoever has found out could not know that it had begun
+        yield Enter(next_state(run, Move.BEGIN, at))
     yield Enter(next_state(run, Move.AWAIT_RETRY, at, failure.message, scheduled_at=due))
     return True
 

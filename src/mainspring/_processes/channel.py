@@ -15,9 +15,13 @@ from collections.abc import Sequence
 from enum import IntEnum
 from importlib import import_module
 from io import BytesIO
+from itertools import chain
 from typing import Any, NamedTuple, Protocol, cast
 
 __all__ = ["Channel", "Frame", "Kind", "Packed", "Patience", "pack", "pack_flat", "unpack"]
+
+_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
+"""Types of values of which pickle knows all there is to know."""
 
 Packed = Sequence[Any]
 """The pickle of a value, then its buffers."""
@@ -65,6 +69,8 @@ def pack(value: Any) -> Packed:
     Raises:
         Exception: Whatever a part of the value raises that cannot be pickled.
     """
+    if type(value) in _PLAIN or (type(value) is dict and _PLAIN.issuperset(map(type, chain(*value.items())))):
+        return [pickle.dumps(value, 5)]  # which takes a fraction of the time
     # on use: it costs more than most programs need
     cloudpickle = cast(Any, import_module("cloudpickle"))
     file, buffers = BytesIO(), list[pickle.PickleBuffer]()

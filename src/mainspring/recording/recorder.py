@@ -70,7 +70,9 @@ class Recorder:
         self._interval = VISIBLE_AFTER if self.waits else RELAXED_LAG
         self._buffer_lock = threading.Lock()  # held for moments, around the buffer
         self._write_lock = threading.Lock()  # held for a commit, by the thread that writes for all
-        self._changes: dict[bytes, Change] = {}
+        self._changes: dict[
+            Run, Change
+        ] = {}  # by the record: of a run that is here twice, each is on its own
         self._logs: list[LogEntry] = []
         self._cache_keys: list[CacheKey] = []
         self._results: list[KeptResult] = []
@@ -80,7 +82,7 @@ class Recorder:
         self._withdrawn: dict[str, int] = {}  # keys of withdrawals in the buffer, and when they were entered
         self._entered = 0
         self._written = 0
-        self._refused: dict[bytes, Run] = {}  # by this record; another one of the same run may do better
+        self._refused: set[Run] = set()
         self._trail: list[tuple[Run, Callable[[BaseException | None], object]]] = []
         self._trail_since = 0.0
         self._has_trail = False  # lately
@@ -135,9 +137,9 @@ class Recorder:
                 transitions.enter(run, state)
             if self._losses.any and (refusal := self._losses.refusal(run)) is not None:
                 raise refusal
-            change = self._changes.get(run.key)
+            change = self._changes.get(run)
             if change is None:
-                self._changes[run.key] = change = Change(run, [state], run.recorded)
+                self._changes[run] = change = Change(run, [state], run.recorded)
             else:
                 change.states.append(state)
             if attachments:
@@ -148,7 +150,7 @@ class Recorder:
             self.tell_listeners(run, state)
         if (wait and self.waits) or confirm:
             self._commit(ticket)
-            if self._refused and self._refused.get(run.key) is run:
+            if self._refused and run in self._refused:
                 raise self._refusal(run, state)
         else:
             self._leave_to_flusher()
@@ -169,13 +171,13 @@ class Recorder:
             StoreError: They cannot be written. They stay buffered and are tried again.
         """
         for run, attachments in runs.items():
+            run.state = run.state.again()  # the store must not take what others have written of it for ours
             run.claim(run.state)
             self.enter(run, run.state, wait=False, attachments=attachments)
         self.flush()
-        taken = {run.key for run in runs if self._refused.get(run.key) is run}
-        for key in taken:
-            del self._refused[key]
-        return taken
+        taken = self._refused.intersection(runs)
+        self._refused -= taken
+        return {run.key for run in taken}
 
     def trail(self, run: Run, began: float, settle: Callable[[BaseException | None], object]) -> bool:
         """Have ``settle`` called once the states of a run are durable: the commit is one for many runs.
@@ -211,11 +213,11 @@ class Recorder:
         except BaseException as error:  # belongs to whoever asks for the results
             problem = error
         for run, settle in trail:
-            settle(problem or (self._refusal(run, run.state) if self._refused.get(run.key) is run else None))
+            settle(problem or (self._refusal(run, run.state) if run in self._refused else None))
 
     def has(self, run: Run) -> bool:
         """True if the history of ``run`` has begun: a state of it is on disk or in the buffer."""
-        return run.recorded is not None or run.key in self._changes
+        return run.recorded is not None or run in self._changes
 
     def is_superseded(self, run: Run) -> bool:
         """True if somebody else has settled a run or goes on with its flow run, so that its result will be refused.
@@ -400,7 +402,7 @@ class Recorder:
 
     def _write(self) -> None:
         """Write out the buffer; the write lock is held. An interrupt at any point loses nothing."""
-        changes: dict[bytes, Change] = {}
+        changes: dict[Run, Change] = {}
         logs: list[LogEntry] = []
         cache_keys: list[CacheKey] = []
         results: list[KeptResult] = []
@@ -419,11 +421,11 @@ class Recorder:
                 if self._unwritten:
                     unwritten = self._unwritten.copy()
                 entered = self._entered
-                for run_key, change in changes.items():
+                for run, change in changes.items():
                     state = change.states[-1]
-                    change.run.recorded = state.key
+                    run.recorded = state.key
                     if state.type in _GOES_ON:
-                        self._live[run_key] = change.run
+                        self._live[run.key] = run
             refused = self.store.write(list(changes.values()), logs, cache_keys, results, events)
         except BaseException:
             self._put_back(changes, logs, cache_keys, results, events)
@@ -446,19 +448,23 @@ class Recorder:
             with self._buffer_lock:
                 self._withdrawn = {key: ticket for key, ticket in self._withdrawn.items() if ticket > entered}
         for change in refused:
-            self._refused[change.run.key] = change.run
-            self._live.pop(change.run.key, None)
+            self._refused.add(change.run)
+            self._forget(change.run)
 
-    def _forget_ended(self, changes: dict[bytes, Change]) -> None:
+    def _forget_ended(self, changes: dict[Run, Change]) -> None:
         """What is over, and written, needs nobody who looks after it; nor does what will never begin."""
-        for key, change in changes.items():
+        for run, change in changes.items():
             state = change.states[-1]
             if not _goes_on(state):
-                self._live.pop(key, None)
+                self._forget(run)
+
+    def _forget(self, run: Run) -> None:
+        if self._live.get(run.key) is run:
+            del self._live[run.key]
 
     def _put_back(
         self,
-        changes: dict[bytes, Change],
+        changes: dict[Run, Change],
         logs: list[LogEntry],
         cache_keys: list[CacheKey],
         results: list[KeptResult],
@@ -466,12 +472,12 @@ class Recorder:
     ) -> None:
         """Return to the buffer, in front of what has come since, what could not be written."""
         with self._buffer_lock:
-            for key, later in self._changes.items():
-                if key in changes:
-                    changes[key].states.extend(later.states)
-                    changes[key].attachments = [*changes[key].attachments, *later.attachments]
+            for run, later in self._changes.items():
+                if run in changes:
+                    changes[run].states.extend(later.states)
+                    changes[run].attachments = [*changes[run].attachments, *later.attachments]
                 else:
-                    changes[key] = later
+                    changes[run] = later
             self._changes = changes
             self._logs = logs + self._logs
             self._cache_keys = cache_keys + self._cache_keys
@@ -489,7 +495,7 @@ class Recorder:
                     del self._unwritten[kept.key]
 
     def _refusal(self, run: Run, state: State) -> SupersededRun:
-        self._refused.pop(run.key, None)
+        self._refused.discard(run)
         lost = self._losses.refusal(run) if self._losses.any else None
         return lost or SupersededRun(
             f"The state {state} of {type(run).__name__} {run.name!r} ({run.id}) was refused: the store holds a"

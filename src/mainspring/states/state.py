@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any, TypeGuard, cast
+from typing import Any, Self, TypeGuard, cast
 from uuid import UUID
 
 import msgspec
@@ -345,6 +345,16 @@ class State:
         return _to_exception(self, data) if data is None else data
 
     # Comparing and showing
+
+    def __copy__(self) -> Self:
+        assert self.key  # as below
+        copied = object.__new__(type(self))
+        for name in State.__slots__:
+            setattr(copied, name, getattr(self, name))
+        vars_of_subclass = getattr(self, "__dict__", None)
+        if vars_of_subclass:
+            copied.__dict__.update(vars_of_subclass)
+        return copied
 
     def __getstate__(self) -> object:
         assert self.key  # made now, so that a copy in another process has the same

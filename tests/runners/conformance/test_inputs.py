@@ -7,6 +7,7 @@ import pytest
 
 from mainspring import allow_failure, flow, unmapped
 from mainspring.annotations import quote
+from mainspring.cache_policies import NO_CACHE
 from mainspring.futures import Future
 from mainspring.runs import TaskRunResult
 from mainspring.states import Completed, Failed
@@ -53,6 +54,23 @@ def test_what_is_quoted_is_left_alone(pool: Runner) -> None:
     (given,) = value(pool.submit(tasks.echo, {"value": quote([first.state])}))
     assert given.is_completed()
     assert given.result() == 2
+
+
+@pytest.mark.contract("TR-4", "F-35")
+@pytest.mark.needs("at_once")
+def test_who_waits_for_a_value_holds_nobody_up(runner: Runner, tmp_path: Path) -> None:
+    """Also where the run is a step of its flow run, which is told by the values of its arguments."""
+
+    @flow(task_runner=runner, persist_result=True)
+    def pipeline() -> Any:
+        slow = tasks.begin_and_wait.submit(tmp_path, "slow", "go")
+        after = tasks.echo.with_options(cache_policy=NO_CACHE).submit([slow])
+        other = tasks.add.submit(1, 1)
+        assert other.result(timeout=tasks.LIMIT) == 2
+        (tmp_path / "go").touch()
+        return after.result(timeout=tasks.LIMIT)
+
+    assert pipeline() == ["slow"]
 
 
 @pytest.mark.contract("TR-7", "T-44")

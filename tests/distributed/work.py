@@ -1,0 +1,66 @@
+"""Tasks for the workers of clusters, which import this module to find them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from mainspring import runtime, task
+from tests.runners.remote import note, notes
+
+LARGE = 1_000_000
+"""Bytes that do not travel with an answer."""
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(20)
+
+
+def die_afterwards(task: object, run: object, state: object) -> None:
+    """A hook: end the worker when what the run came to is recorded, and nobody was told yet."""
+    die()
+
+
+@task(on_completion=[die_afterwards])
+def die_when_done(folder: Path, size: int = 1) -> bytes:
+    note(folder, runtime.task_run.run_count)
+    return b"x" * size
+
+
+@task
+def large(folder: Path) -> bytes:
+    """Something that stays where it was made."""
+    note(folder, os.getpid())
+    return b"x" * LARGE
+
+
+@task
+def length(value: bytes) -> int:
+    return len(value)
+
+
+@task
+def short(folder: Path, x: int) -> int:
+    """A part of a map: says in a file of its own that it was begun once more, and takes a moment."""
+    with (folder / f"part-{x}").open("a") as file:
+        file.write(f"{runtime.task_run.run_count}\n")
+    time.sleep(0.01)
+    return x
+
+
+@task
+def meet(folder: Path, name: str) -> int:
+    """Say where this runs, and wait until that is to end."""
+    note(folder, f"{name} {os.getpid()}")
+    end = time.monotonic() + 20
+    while not (folder / f"end-{name}").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    return os.getpid()
+
+
+def met(folder: Path) -> dict[str, int]:
+    """Who is at work in `meet`, and where."""
+    return {name: int(pid) for name, pid in (line.split() for line in notes(folder))}
