@@ -201,9 +201,9 @@ def test_large_results_between_tasks(pool: DaskTaskRunner, client: Any) -> None:
 
 
 def _home_of(client: Any, future: Any) -> str:
-    (address,) = client.who_has([future.wrapped_future.work.ticket.native])[
-        future.wrapped_future.work.ticket.native.key
-    ]
+    """The address of the worker that has the result of a run that is over."""
+    native = future.state.data.ticket.native
+    (address,) = client.who_has([native])[native.key]
     return str(address)
 
 
