@@ -398,6 +398,10 @@ class Dispatcher:
             )
             lost = assignment.lost
             content = [bytes(part) for part in packed]
+            assignment.deposited = assignment.deposits.current()
+        except WorkerLost as error:
+            self._settle(assignment, partial(lose, assignment, error))
+            return None
         except Exception as error:  # whatever a value raises that cannot be pickled
             problem = refuse_arguments(call.task, parameters, error)
             self._settle(assignment, partial(refuse, call, assignment.lost.run, problem))
@@ -484,8 +488,8 @@ class Dispatcher:
             settle: Callable[[], State | None]
             if assignment.place is Place.OVER:  # nobody waits for it any more
                 continue
-            if type(failure) is WorkerLost and assignment.deposits.forget() and not has_begun(assignment):
-                self._park(assignment)  # its arguments were lost, perhaps, with a worker that only had these
+            if type(failure) is WorkerLost and self._is_to_be_sent_again(assignment):
+                self._park(assignment)
                 continue
             if isinstance(failure, WorkerLost):
                 settle = partial(lose, assignment, failure)
@@ -494,6 +498,11 @@ class Dispatcher:
             else:
                 settle = partial(refuse_parcel, assignment, failure)
             assignment.context.run(self._settle, assignment, settle)
+
+    @staticmethod
+    def _is_to_be_sent_again(assignment: Assignment) -> bool:
+        """Whether large arguments may have been lost with a worker that had only these, and nothing of the run."""
+        return assignment.deposits.forget(assignment.deposited) and not has_begun(assignment)
 
     def _settle(self, assignment: Assignment, outcome: Callable[[], State | None]) -> None:
         """Settle the promise of a run by what it has come to, or send it again if that is None."""

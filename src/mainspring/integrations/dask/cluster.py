@@ -206,11 +206,13 @@ class DaskCluster:
             deliver(ticket, reply.letter if isinstance(reply, Reply) else reply)
 
     def _failure_of(self, future: Any) -> Failure:
-        error: BaseException
+        error: BaseException | None
         try:
             error = future.exception(timeout=_LOOKED_FOR)
         except BaseException as problem:  # it was cancelled, which is no exception of its own
             error = problem
+        if error is None:
+            return WorkerLost(f"Dask has lost what it needs: its future is {future.status}")
         return self.failure_of(error)
 
     def failure_of(self, error: BaseException) -> Failure:
