@@ -67,8 +67,8 @@ class FarValue(StoredResult):
         if found is not None and found.state.has_data and is_stored(found.state.data):
             return found.state.data
         raise MissingResult(
-            f"The result of task run {self._run.name!r} ({self._run.id}) had stayed on the cluster, and is gone with the"
-            " worker that had it. Keep such results with `persist_result=True`."
+            f"The result of task run {self._run.name!r} ({self._run.id}) had stayed on the cluster, and is gone with"
+            " the worker that had it. Keep such results with `persist_result=True`."
         ) from problem
 
     async def aget(self) -> Any:
