@@ -82,3 +82,12 @@ def hold_on(folder: Path) -> int:
     finally:
         note(folder, f"let-go {os.getpid()}")
     return 100
+
+
+@task(retries=1)
+def linger(folder: Path) -> int:
+    """Say who has begun, wait for a file, and say who has come to the end."""
+    note(folder, f"begun {os.getpid()}")
+    wait_for(folder, "end")
+    note(folder, f"over {os.getpid()}")
+    return os.getpid()
