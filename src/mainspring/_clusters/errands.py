@@ -10,34 +10,39 @@ import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mainspring._clusters.deposits import Deposit, Deposits
 from mainspring._clusters.inputs import Inputs
 from mainspring._clusters.parcels import Given, Head
+from mainspring._clusters.protocol import Cluster
 from mainspring._core.traverse import ATOMS, is_atomic, transform
-from mainspring._processes.channel import Packed
+from mainspring._processes.channel import Packed, pack
 from mainspring._processes.relays import Audience
+from mainspring.annotations import quote
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.states import State
 from mainspring.store.events import StoredEvent
 from mainspring.store.protocol import CacheKey, LogEntry
 from mainspring.store.results import KeptResult
 
-__all__ = ["Bundle", "Errand", "History", "place_given", "replace_given", "wrap_bundle"]
+__all__ = ["Bundle", "Errand", "History", "pack_given", "place_given", "wrap_bundle"]
 
 
 class Errand(NamedTuple):
     """One call.
 
     Args:
-        content: The fields of the context of its run, and the arguments, packed.
+        fields: Those of the context of its run, packed.
+        content: The arguments, packed.
         deadline: Until when it may go on, in microseconds since the epoch; None if there is no limit.
         first: The number of the first input of the bundle that is one of this call.
-        has_given: Whether there are any.
+        leans: Whether anything in the arguments stands for something else.
     """
 
+    fields: bytes
     content: Packed
     deadline: int | None
     first: int
-    has_given: bool
+    leans: bool
 
 
 class Bundle(NamedTuple):
@@ -85,29 +90,58 @@ def wrap_bundle(bundle: Bundle) -> bytes:
     return pickle.dumps((tuple(Head.here()), pickle.dumps(bundle, 5)), 5)
 
 
-def replace_given(parameters: Mapping[str, Any], is_native: Any) -> tuple[Mapping[str, Any], Sequence[Any]]:
-    """Arguments with `Given` for values of the cluster itself, and these values."""
+def pack_given(
+    parameters: Mapping[str, Any], deposits: Deposits, cluster: Cluster
+) -> tuple[Packed, Sequence[Any], bool]:
+    """Arguments as bytes, without what is on the cluster or goes there by itself.
+
+    Args:
+        parameters: The arguments, resolved.
+        deposits: Knows what is on the cluster already.
+        cluster: The cluster.
+
+    Returns:
+        The bytes, the values of the cluster that they need, and whether anything stands in them for something else.
+
+    Raises:
+        ClusterGone: There is no cluster.
+        Exception: Whatever a part of them raises that cannot be pickled.
+    """
     if is_atomic(parameters.values()):
-        return parameters, ()
+        return pack(dict(parameters)), (), False
     inputs = Inputs()
+    far: set[str] = set()
+    name = ""
 
     def replace(leaf: Any, _: object) -> Any:
-        return Given(inputs.number(leaf)) if is_native(leaf) else leaf
+        if not cluster.is_native(leaf):
+            return leaf
+        far.add(name)
+        return Given(inputs.number(leaf))
 
-    replaced = {
-        name: value if type(value) in ATOMS else transform(value, replace, unwrap=False)
-        for name, value in parameters.items()
-    }
-    return (replaced, inputs.natives) if inputs.natives else (parameters, ())
+    placed = deposits.place(parameters, inputs.number)
+    for name, value in placed.items():
+        if type(value) not in ATOMS and type(value) is not Given:
+            placed[name] = transform(value, replace, unwrap=False)
+    packed, leans = deposits.pack(parameters, placed, far, cluster.put, inputs.number)
+    return packed, inputs.natives, leans
 
 
 def place_given(parameters: Mapping[str, Any], inputs: Sequence[Any], first: int) -> dict[str, Any]:
-    """Arguments with the values that `Given` stands for."""
+    """Arguments as they were before `pack_given`."""
 
     def place(leaf: Any, _: object) -> Any:
         return inputs[first + leaf.number] if type(leaf) is Given else leaf
 
-    return {
-        name: value if type(value) in ATOMS else transform(value, place, unwrap=False)
-        for name, value in parameters.items()
-    }
+    placed: dict[str, Any] = {}
+    for name, value in parameters.items():
+        given = inputs[first + value.number] if type(value) is Given else value
+        if type(given) is Deposit:
+            given = given.open()
+        if type(given) is quote:
+            placed[name] = given.unquote()
+        elif given is value and type(value) not in ATOMS:
+            placed[name] = transform(value, place, unwrap=False)
+        else:
+            placed[name] = given
+    return placed

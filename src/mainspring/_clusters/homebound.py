@@ -78,7 +78,7 @@ class Homebound:
         elif lot.task.isolation is not None:
             told = {"refusal": _refuse_isolation(lot.task)}
         else:
-            told = {"caller": remote_call(self._messenger, lot)}
+            told = {"caller": remote_call(self._messenger, assignment)}
         call = call._replace(context={**call.context, **told})
         submission = Submission(
             partial(_carry, call), assignment.promise, assignment.label, assignment.context

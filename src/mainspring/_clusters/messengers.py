@@ -37,8 +37,10 @@ class Message:
 
     Args:
         lot: The task, and what its runs have in common.
+        fields: See `Errand`.
         content: See `Errand`.
         natives: The values of the cluster that it needs.
+        leans: See `Errand`.
         deadline: See `Errand`.
 
     Attributes:
@@ -46,12 +48,22 @@ class Message:
         context: The one of whoever makes the call.
     """
 
-    __slots__ = ("content", "context", "deadline", "lot", "natives", "promise")
+    __slots__ = ("content", "context", "deadline", "fields", "leans", "lot", "natives", "promise")
 
-    def __init__(self, lot: Lot, content: Packed, natives: Sequence[Any], deadline: int | None) -> None:
+    def __init__(
+        self,
+        lot: Lot,
+        fields: bytes,
+        content: Packed,
+        natives: Sequence[Any],
+        leans: bool,
+        deadline: int | None,
+    ) -> None:
         self.lot = lot
+        self.fields = fields
         self.content = content
         self.natives = natives
+        self.leans = leans
         self.deadline = deadline
         self.promise = Promise()
         self.context = contextvars.copy_context()
@@ -164,7 +176,9 @@ class Messenger:
         natives: list[Any] = []
         errands: list[Errand] = []
         for message in batch:
-            errands.append(Errand(message.content, message.deadline, len(natives), bool(message.natives)))
+            errands.append(
+                Errand(message.fields, message.content, message.deadline, len(natives), message.leans)
+            )
             natives += message.natives
         with self._changed:
             self._sent.update(batch)

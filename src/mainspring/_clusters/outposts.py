@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import pickle
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from mainspring._cancel_scopes import CancelScope
 from mainspring._clusters.diaries import Diary, borrowed_recorder
 from mainspring._clusters.errands import Bundle, Errand, place_given
 from mainspring._clusters.hearing import Hearing
-from mainspring._clusters.parcels import Answer, Verdict
+from mainspring._clusters.parcels import Answer, Verdict, writable
 from mainspring._engine.submissions import Outcome, Submission
 from mainspring._engine.workers import WorkerPool
 from mainspring._processes.channel import pack_flat, unpack
@@ -107,8 +108,8 @@ class _Call:
         """
         errand = self._errand
         try:
-            fields, parameters = unpack(errand.content)
-            if errand.has_given:
+            fields, parameters = pickle.loads(errand.fields), unpack(writable(errand.content))
+            if errand.leans:
                 parameters = place_given(parameters, self._inputs, errand.first)
         except BaseException as error:  # whatever importing a module of the user's does
             return Answer(Verdict.REFUSED, *pack_error(error))

@@ -12,16 +12,17 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any
 
 from mainspring._cancel_scopes import CancelScope
-from mainspring._clusters.assignments import Lot
+from mainspring._clusters.assignments import Assignment, Lot
+from mainspring._clusters.deposits import Deposits
 from mainspring._clusters.diaries import bring_home
-from mainspring._clusters.errands import replace_given
+from mainspring._clusters.errands import pack_given
 from mainspring._clusters.messengers import Message, Messenger
 from mainspring._clusters.parcels import Verdict, writable
-from mainspring._clusters.protocol import WorkerLost
+from mainspring._clusters.protocol import ClusterGone, WorkerLost
 from mainspring._clusters.settling import refusal_of, refusal_of_parcel
 from mainspring._engine.isolation import leash_of, timeout_of
 from mainspring._engine.timeouts import come_from_elsewhere
-from mainspring._processes.channel import Packed, pack, unpack
+from mainspring._processes.channel import pack_flat, unpack
 from mainspring._processes.leashes import Leash, WaitOver
 from mainspring._processes.portability import refuse_arguments, unpack_error
 from mainspring.clock import MICROSECONDS, SystemClock
@@ -33,12 +34,13 @@ from mainspring.states.conversion import describe_exception
 __all__ = ["RemoteCall", "remote_call"]
 
 
-def remote_call(messenger: Messenger, lot: Lot) -> RemoteCall:
+def remote_call(messenger: Messenger, assignment: Assignment) -> RemoteCall:
     """What calls the function of a task over there, whatever kind it is."""
-    task = lot.task
+    task = assignment.lot.task
+    kind: type[RemoteCall] = AsyncRemoteCall if task.isasync else RemoteCall
     if task.isgenerator:
-        return AsyncRemoteGenerator(messenger, lot) if task.isasync else RemoteGenerator(messenger, lot)
-    return AsyncRemoteCall(messenger, lot) if task.isasync else RemoteCall(messenger, lot)
+        kind = AsyncRemoteGenerator if task.isasync else RemoteGenerator
+    return kind(messenger, assignment.lot, assignment.deposits)
 
 
 class RemoteCall:
@@ -47,11 +49,13 @@ class RemoteCall:
     Args:
         messenger: Brings the calls there.
         lot: The task, and what its runs have in common.
+        deposits: The large arguments of the run, or of all runs of its map.
     """
 
-    def __init__(self, messenger: Messenger, lot: Lot) -> None:
+    def __init__(self, messenger: Messenger, lot: Lot, deposits: Deposits) -> None:
         self._messenger = messenger
         self._lot = lot
+        self._deposits = deposits
 
     def __call__(self, parameters: Mapping[str, Any]) -> Any:
         """Call the function with these parameters, and return what it returns.
@@ -89,11 +93,21 @@ class RemoteCall:
             leash.held_by(None)
 
     def _send(self, parameters: Mapping[str, Any], scope: CancelScope | None) -> Message:
-        is_native = self._messenger.cluster.is_native
-        given, natives = replace_given(parameters, is_native)
+        task, context = self._lot.task, TaskRunContext.get()
+        fields = {} if context is None else context.serialize(include_secrets=True)
+        fields.pop("parameters", None)
+        fields.pop("task", None)
+        try:
+            packed, natives, leans = pack_given(parameters, self._deposits, self._messenger.cluster)
+            packed_fields = pack_flat(fields)
+        except ClusterGone as error:
+            raise WorkerDied(str(error)) from error
+        except Exception as error:  # whatever a value raises that cannot be pickled
+            raise refuse_arguments(task, parameters, error) from error
+        content = [bytes(part) for part in packed]
         remaining = None if scope is None else scope.remaining()
         deadline = None if remaining is None else SystemClock.now() + round(remaining * MICROSECONDS)
-        message = Message(self._lot, _pack(self._lot.task, given), natives, deadline)
+        message = Message(self._lot, packed_fields, content, natives, leans, deadline)
         self._messenger.put(message)
         return message
 
@@ -106,6 +120,7 @@ class RemoteCall:
         try:
             answer, history = message.promise.result()
         except WorkerLost as failure:
+            self._deposits.forget()  # the worker may have been the only one that had them
             death = WorkerDied(str(failure))
             engine = None if scope is None else scope.engine
             if engine is not None:
@@ -199,19 +214,3 @@ class AsyncRemoteGenerator(AsyncRemoteCall):
 def _end_of(leash: Leash, scope: CancelScope | None) -> BaseException:
     """What ends a call that nobody waits for any more."""
     return timeout_of(scope) if leash.stop is None else RunCancelled(leash.stop.reason)
-
-
-def _pack(task: Any, parameters: Mapping[str, Any]) -> Packed:
-    """The context of the run and the arguments, in one piece: what is the same object here is the same there.
-
-    Raises:
-        SerializationError: One of them cannot be pickled.
-    """
-    context = TaskRunContext.get()
-    fields = {} if context is None else context.serialize(include_secrets=True)
-    fields.pop("parameters", None)
-    fields.pop("task", None)
-    try:
-        return [bytes(part) for part in pack((fields, dict(parameters)))]
-    except Exception as error:  # whatever a value raises that cannot be pickled
-        raise refuse_arguments(task, parameters, error) from error
