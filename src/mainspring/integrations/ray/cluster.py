@@ -172,8 +172,12 @@ def _deliver(ticket: RayTicket, deliver: Delivery, letter: Any) -> None:
         return
     native = ticket.native
     if native is not None:  # Ray logs errors that nobody has looked at
-        native[1].future().add_done_callback(lambda whole: whole.exception())
+        native[1].future().add_done_callback(_look_at)
     deliver(ticket, failure_of(error))
+
+
+def _look_at(whole: Any) -> None:
+    whole.exception()
 
 
 def failure_of(error: Any) -> Failure:
