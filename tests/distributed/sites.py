@@ -1,6 +1,7 @@
 """Dask clusters for tests, and tasks that their workers import."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,3 +119,12 @@ def count_down(depth: int) -> int:
 def add_on_cluster(numbers: list[int]) -> int:
     get_run_logger().info("on the way")
     return sum(echo.map(numbers).result())
+
+
+@task
+def wait_for_file(path: str) -> int:
+    """Says that it has begun, and waits until there is a file."""
+    Path(f"{path}.{os.getpid()}").touch()
+    while not Path(path).exists():
+        time.sleep(0.02)
+    return os.getpid()

@@ -1,7 +1,12 @@
 """What Dask can do and the runner passes on, and what it keeps off the driver."""
 
+import os
 import pickle
+import signal
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +25,7 @@ from tests.distributed.sites import (
     size,
     size_and_process,
     size_beside,
+    wait_for_file,
 )
 from tests.engine.history import flow_runs, messages, sequence, task_runs
 
@@ -54,6 +60,14 @@ def client(cluster: Any) -> Iterator[Any]:
 
 def value(future: Any) -> Any:
     return future.result(timeout=LIMIT)
+
+
+def until(condition: Any) -> None:
+    """Wait for something."""
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def pids(client: Any) -> dict[str, int]:
@@ -187,9 +201,9 @@ def test_large_results_between_tasks(pool: DaskTaskRunner, client: Any) -> None:
 
 
 def _home_of(client: Any, future: Any) -> str:
-    (address,) = client.who_has([future.wrapped_future.work.ticket.native])[
-        future.wrapped_future.work.ticket.native.key
-    ]
+    """The address of the worker that has the result of a run that is over."""
+    native = future.state.data.ticket.native
+    (address,) = client.who_has([native])[native.key]
     return str(address)
 
 
@@ -232,6 +246,28 @@ def test_large_arguments_in_one_piece(pool: DaskTaskRunner, recwarn: pytest.Warn
     """Thirty megabytes are no part of a graph, of which Dask would warn."""
     assert value(pool.submit(size, {"value": bytes(30 * BIG)})) == 30 * BIG
     assert not [each for each in recwarn if "large graph" in str(each.message)]
+
+
+def test_large_arguments_that_are_lost(tmp_path: Path) -> None:
+    """A worker that dies with an argument costs a run nothing that has not begun: the argument is sent again."""
+    gate = tmp_path / "gate"
+    with local_cluster() as cluster, DaskTaskRunner(cluster) as pool, ExitStack() as stack:
+        stack.callback(gate.touch)
+        blocked = [pool.submit(wait_for_file, {"path": str(gate)}) for _ in range(2)]
+        until(lambda: len(list(tmp_path.iterdir())) == 2)
+        waiting = pool.submit(size, {"value": bytes(BIG)})
+        until(lambda: _deposits(cluster))
+        (deposit,) = _deposits(cluster)
+        (home,) = cluster.scheduler.tasks[deposit].who_has
+        (nanny,) = [each for each in cluster.workers.values() if each.worker_address == home.address]
+        os.kill(nanny.pid, signal.SIGKILL)
+        until(lambda: any(each.is_done() for each in blocked))
+        gate.touch()
+        assert value(waiting) == BIG
+        for each in blocked:
+            each.wait(LIMIT)
+    assert sorted(each.state.name for each in blocked) == ["Completed", "Crashed"]
+    assert sequence(next(run for run in task_runs() if run.id == waiting.task_run_id)).endswith("Completed")
 
 
 # On a worker

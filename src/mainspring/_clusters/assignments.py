@@ -93,6 +93,7 @@ class Assignment:
         missing: How many of them it still waits for.
         needs_values: Whether they have to be over, as the step that the run is of its flow run is told by their values.
         place: Where it is. Changed under the lock of its dispatcher.
+        deposited: Which time it was that its large arguments were on the cluster when it was sent.
         ticket: The parcel in which it was sent; None if it was not.
         number: The number of its answer in the reply.
     """
@@ -101,6 +102,7 @@ class Assignment:
         "_untouched",
         "call",
         "context",
+        "deposited",
         "deposits",
         "inputs",
         "leash",
@@ -133,6 +135,7 @@ class Assignment:
         self.owner = owner
         self.on_over = on_over
         self.deposits = deposits
+        self.deposited = 0
         self.context = contextvars.copy_context()
         self.scope: CancelScope | None = current_scope()
         self.leash = Leash(None)
@@ -170,7 +173,9 @@ class Assignment:
             Exception: Whatever making it again raises.
         """
         for node in walk((self.call.parameters, self.call.wait_for)):
-            state = node.state if isinstance(node, RunFuture) and node.is_done() else node
+            state: Any = node
+            if isinstance(node, RunFuture) and node.is_done():
+                state = node.state
             if is_state(state) and state.has_data and type(state.data) is FarValue:
                 state.data.get()
 

@@ -16,8 +16,8 @@ __all__ = ["LARGE", "Deposit", "Deposits"]
 LARGE = 100_000
 """Bytes of its pickle from which on an argument is large."""
 
-_TRIES = 3
-"""How often arguments that were lost are brought to the cluster, at most."""
+_TRIES = 10
+"""How often the arguments of a map are brought to the cluster, at most."""
 
 
 class Deposit:
@@ -57,7 +57,7 @@ class Deposits:
     def __init__(self) -> None:
         # By identity, with the value, which keeps its identity by that.
         self._known: dict[int, tuple[Any, Any]] = {}
-        self._tries = 0
+        self._try = 1
 
     def place(self, given: Mapping[str, Any], number: Callable[[Any], int]) -> dict[str, Any]:
         """Arguments with a `Given` in the place of each that is on the cluster already.
@@ -114,13 +114,16 @@ class Deposits:
                 kept[name] = Given(number(native))
         return pack(kept), True
 
-    def forget(self) -> bool:
-        """Take all of them as lost; True if they are to be brought to the cluster once more."""
-        if not self._known:
-            return False
-        self._known.clear()
-        self._tries += 1
-        return self._tries < _TRIES
+    def current(self) -> int:
+        """Which time it is that they are on the cluster; 0 if none is there."""
+        return self._try if self._known else 0
+
+    def forget(self, which: int) -> bool:
+        """Take those as lost that were there at a time; True if they are brought to the cluster once more."""
+        if which and which == self._try:
+            self._known.clear()
+            self._try += 1
+        return 0 < which < _TRIES
 
 
 def _sealed(value: Any) -> Any:

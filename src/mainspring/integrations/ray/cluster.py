@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,9 @@ _errors: Any = import_module("ray.exceptions")
 
 _COUNTED_FOR = 1.0
 """Seconds for which the number of processors in the cluster is taken to be the same."""
+
+_NO_MODULE = re.compile(r"No module named '(mainspring[\w.]*)'")
+"""What Ray says, among much else, if a worker cannot import the function that it is to call."""
 
 _NESTED = {"num_cpus": 0}
 """What is submitted in a worker, which has a processor and waits: together they need no other one."""
@@ -108,7 +112,7 @@ class RayCluster:
         if not nodes:
             return "the Ray cluster has no nodes"
         for node in nodes:
-            has = node.get("Resources") or {}
+            has: Mapping[str, float] = node.get("Resources") or {}
             if all(has.get(name, 0) >= amount for name, amount in wanted.items()):
                 return None
         return (
@@ -116,9 +120,15 @@ class RayCluster:
         )
 
     def send(
-        self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
+        self,
+        parcel: bytes,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any],
+        deliver: Delivery,
+        *,
+        once: bool = False,
     ) -> RayTicket:
-        """See `Cluster.send`."""
+        """See `Cluster.send`; Ray is told to repeat nothing."""
         given: list[Any] = []
         for each in inputs:
             given += each if isinstance(each, tuple) else (each,)
@@ -157,7 +167,17 @@ def _gone(error: Exception) -> ClusterGone:
 
 def _deliver(ticket: RayTicket, deliver: Delivery, letter: Any) -> None:
     error = letter.exception()
-    deliver(ticket, letter.result() if error is None else failure_of(error))
+    if error is None:
+        deliver(ticket, letter.result())
+        return
+    native = ticket.native
+    if native is not None:  # Ray logs errors that nobody has looked at
+        native[1].future().add_done_callback(_look_at)
+    deliver(ticket, failure_of(error))
+
+
+def _look_at(whole: Any) -> None:
+    whole.exception()
 
 
 def failure_of(error: Any) -> Failure:
@@ -165,6 +185,9 @@ def failure_of(error: Any) -> Failure:
     failure: Failure = error
     if isinstance(error, _errors.RayTaskError):  # it was raised before there was anything of ours to do it
         failure = error.cause or error
+        unknown = _NO_MODULE.search(str(error))
+        if unknown is not None and isinstance(failure, RuntimeError):
+            failure = ModuleNotFoundError(unknown[0], name=unknown[1])
     elif isinstance(error, _errors.RayError) and not isinstance(error, _errors.RuntimeEnvSetupError):
         failure = WorkerLost(f"Ray has lost the worker that had it: {describe_exception(error)}")
     return failure
