@@ -138,7 +138,7 @@ class DaskCluster:
                 return f"the Dask cluster has no worker called {' or '.join(sorted(names))}"
         wanted: Mapping[str, float] = options.get("resources") or {}
         for worker in workers.values():
-            has = worker.get("resources") or {}
+            has: Mapping[str, float] = worker.get("resources") or {}
             if all(has.get(name, 0) >= amount for name, amount in wanted.items()):
                 return None
         return f"no worker of the Dask cluster has the resources {dict(wanted)}"

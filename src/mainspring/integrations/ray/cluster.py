@@ -108,11 +108,11 @@ class RayCluster:
             if options.get(name) is not None:
                 wanted[resource] = options[name]
         wanted.update(options.get("resources") or {})
-        nodes = [node for node in _ray.nodes() if node["Alive"]]
+        nodes: list[Mapping[str, Any]] = [node for node in _ray.nodes() if node["Alive"]]
         if not nodes:
             return "the Ray cluster has no nodes"
         for node in nodes:
-            has = node.get("Resources") or {}
+            has: Mapping[str, float] = node.get("Resources") or {}
             if all(has.get(name, 0) >= amount for name, amount in wanted.items()):
                 return None
         return (
@@ -166,8 +166,12 @@ def _deliver(ticket: RayTicket, deliver: Delivery, letter: Any) -> None:
         return
     native = ticket.native
     if native is not None:  # Ray logs errors that nobody has looked at
-        native[1].future().add_done_callback(lambda whole: whole.exception())
+        native[1].future().add_done_callback(_look_at)
     deliver(ticket, failure_of(error))
+
+
+def _look_at(whole: Any) -> None:
+    whole.exception()
 
 
 def failure_of(error: Any) -> Failure:
