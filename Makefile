@@ -11,6 +11,8 @@ OLDEST := .venv-oldest
 PEERS := joblib dbos
 # What has worker processes, kills processes, restarts servers and has several machines takes as long as all the rest.
 PROCESSES := $(addprefix tests/,acceptance deaths durability isolation postgres runners)
+# Clusters of Dask and Ray have processes of their own, and take long to start.
+CLUSTERS := tests/distributed
 # But for what takes a new folder for a new database.
 ON_POSTGRES := tests/transactions tests/concurrency/test_limits.py tests/concurrency/test_tags.py \
 	$(patsubst %,tests/engine/test_%.py,cancellation caching pauses resuming submitting suspending taking_over transactions)
@@ -21,20 +23,23 @@ PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: bench bench-clusters bench-handover bench-limits bench-peers bench-writers check clean constraints demo docs format help \
-	test test-oldest test-postgres test-processes
+.PHONY: bench bench-clusters bench-handover bench-limits bench-peers bench-writers check clean constraints demo docs \
+	format help test test-distributed test-oldest test-postgres test-processes
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-17s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## run the example pipeline over the flights of 2013
 	@$(BIN)/python examples/flights.py
 
 test: $(VENV)/.test $(VENV)/.demo $(VENV)/.docs ## run the tests (PYTEST_ARGS="-n 2" by default)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(PROCESSES:%=--ignore=%)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(PROCESSES:%=--ignore=%) $(CLUSTERS:%=--ignore=%)
 
 test-processes: $(VENV)/.test $(VENV)/.demo ## run what has worker processes, kills, restarts of servers and several machines
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(PROCESSES)
+
+test-distributed: $(VENV)/.test $(VENV)/.demo ## run what has clusters of Dask and Ray whose workers, drivers and schedulers are killed
+	@$(BIN)/python -m pytest $(CLUSTERS)
 
 test-postgres: $(VENV)/.test ## run what is about transactions, limits and going on with PostgreSQL as the database, too
 	@MAINSPRING_TEST_ON_POSTGRES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) -k 'not killed_at_any_write' $(ON_POSTGRES)
@@ -76,7 +81,7 @@ bench-peers: $(VENV)/.test $(PEERS:%=.venv-%/.made) ## measure it against joblib
 	@$(BIN)/python benchmarks/peers.py $(BENCH_ARGS)
 
 test-oldest: $(OLDEST)/.test ## run the tests with the oldest allowed versions
-	@$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS) $(PROCESSES:%=--ignore=%)
+	@$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS) $(PROCESSES:%=--ignore=%) $(CLUSTERS:%=--ignore=%)
 
 constraints: $(VENV)/.made ## pin the newest allowed version of everything in constraints.txt
 	$(BIN)/python $(PIP) install --dry-run --ignore-installed --report $(VENV)/report.json \

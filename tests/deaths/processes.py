@@ -109,10 +109,10 @@ def left_by(folder: Path, pid: int) -> tuple[int, int, int]:
         return found
 
 
-def until(condition: Callable[[], bool], what: str) -> float:
+def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> float:
     """Wait for something that should be there soon; the seconds that it took."""
     began = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < PATIENCE, f"{what} did not happen in {PATIENCE} seconds"
+        assert time.monotonic() - began < patience, f"{what} did not happen in {patience} seconds"
         time.sleep(0.005)
     return time.monotonic() - began

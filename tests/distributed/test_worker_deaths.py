@@ -33,7 +33,7 @@ def test_a_worker_that_dies_in_a_task(runner: Any, tmp_path: Path, after: float)
     beside = runner.submit(work.meet, {"folder": tmp_path, "name": "beside"})
     until(lambda: "beside" in work.met(tmp_path), "the run beside")
     future = runner.submit(remote.die_by, {"how": "kill", "after": after})
-    with pytest.raises(WorkerDied, match="lost the worker|worker that had begun|died") as caught:
+    with pytest.raises(WorkerDied, match=r"lost the worker|worker that had begun|died") as caught:
         future.result(timeout=PATIENCE)
     assert isinstance(caught.value, CrashedRun)
     (tmp_path / "end-beside").touch()
@@ -87,8 +87,10 @@ def test_a_kept_result_survives_its_worker(runner: Any, tmp_path: Path, size: in
     assert (sequence(), remote.notes(tmp_path)) == ("Pending Running Completed", ["1"])
 
 
-def test_a_large_result_dies_with_its_worker(runner: Any, tmp_path: Path) -> None:
+def test_a_large_result_dies_with_its_worker(runner: Any, cluster: Cluster, tmp_path: Path) -> None:
     """A value that had stayed on a worker is missing when that is gone; its run is not made again for it."""
+    if cluster.kind == "ray":
+        pytest.skip("Ray keeps values for its workers, so they are gone with the machine only")
     future = runner.submit(work.large, {"folder": tmp_path})
     future.wait(PATIENCE)
     kill(int(remote.notes(tmp_path)[0]))
@@ -117,7 +119,7 @@ def test_all_workers_die_in_a_map(runner: Any, cluster: Cluster, tmp_path: Path,
     """Every element has one final state; with retries all complete, and no attempt is made twice."""
     parts = work.short.with_options(retries=retries)
     futures = runner.map(parts, {"folder": unmapped(tmp_path), "x": range(200)})
-    until(lambda: len(list(tmp_path.glob("part-*"))) >= 40, "the first of the parts")
+    until(lambda: len(list(tmp_path.glob("part-*"))) >= 40, "the first of the parts", PATIENCE)
     for pid in cluster.workers():
         kill(pid)
     futures.wait(timeout=PATIENCE)

@@ -64,3 +64,30 @@ def meet(folder: Path, name: str) -> int:
 def met(folder: Path) -> dict[str, int]:
     """Who is at work in `meet`, and where."""
     return {name: int(pid) for name, pid in (line.split() for line in notes(folder))}
+
+
+def wait_for(folder: Path, name: str) -> None:
+    """Wait until a file is there."""
+    while not (folder / name).exists():
+        time.sleep(0.01)
+
+
+@task
+def hold_on(folder: Path) -> int:
+    """Say who is at it, and go on until a file says that it may end."""
+    note(folder, f"hold-on {os.getpid()}")
+    (folder / "held").touch()
+    try:
+        wait_for(folder, "go")
+    finally:
+        note(folder, f"let-go {os.getpid()}")
+    return 100
+
+
+@task(retries=1)
+def linger(folder: Path) -> int:
+    """Say who has begun, wait for a file, and say who has come to the end."""
+    note(folder, f"begun {os.getpid()}")
+    wait_for(folder, "end")
+    note(folder, f"over {os.getpid()}")
+    return os.getpid()

@@ -10,4 +10,11 @@
 - ``parcels``: what goes to a worker and comes back
 - ``workplace``: what the worker does with it; ``hearing`` collects what others listen to
 - ``reach``, ``sessions``: whether a worker reaches the run store, and whether the runner still waits
+
+Where a worker does not reach the run store, runs are made in the process of the runner, and only their functions
+called over there:
+
+- ``homebound``: such runs; ``remote_calls`` is what their engines call instead of the functions
+- ``messengers``: these calls on their way to the cluster; ``errands``: what goes to a worker and comes back
+- ``outposts``: what the worker does with it; ``diaries``: what is recorded there meanwhile, and written at home
 """

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from mainspring._clusters.assignments import Assignment, Place, Series
 from mainspring._clusters.delays import Delays, has_begun
+from mainspring._clusters.homebound import Homebound
 from mainspring._clusters.inputs import Inputs, replace_far
 from mainspring._clusters.pace import Pace
 from mainspring._clusters.parcels import Far, Given, Letter, Order, Parcel, Verdict, read_letter, wrap_parcel
@@ -37,6 +38,9 @@ from mainspring.task_runners.losses import refuse
 
 __all__ = ["Dispatcher"]
 
+_NO_ROOM = 0.05
+"""Seconds after which the thread looks whether a run that is made here has come to wait, and makes room."""
+
 _LOOK_UP = 1.0
 """Seconds after which a thread that waits looks up, as for a signal that did not wake it."""
 
@@ -52,6 +56,7 @@ class Dispatcher:
     def __init__(self, cluster: Cluster, inbox: Inbox) -> None:
         self.cluster = cluster
         self._inbox = inbox
+        self._homebound = Homebound(cluster, inbox, self._packed_task)
         self._pace = Pace()
         self._tasks: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
         self._changed = threading.Condition()
@@ -113,6 +118,7 @@ class Dispatcher:
             self._changed.notify_all()
         for each in waiting:
             self._cancel(each)
+        self._homebound.cancel()
 
     def join(self) -> None:
         """After `cancel`: wait until everything that was sent has come back and is settled."""
@@ -121,6 +127,7 @@ class Dispatcher:
                 self._changed.wait(_LOOK_UP)
         self._openers.close()
         self._sender.join()
+        self._homebound.join()
 
     def abandon(self) -> list[Assignment]:
         """After `cancel`: wait for nothing. What was sent counts as cancelled; it is returned to be settled."""
@@ -129,6 +136,7 @@ class Dispatcher:
             assignment.promise.take_back()
             self._over(assignment)
         self._openers.close()
+        self._homebound.abandon()
         return left
 
     # Ways between queue, cluster and end
@@ -145,6 +153,8 @@ class Dispatcher:
         """The run of a future that is on its way to this cluster, or there, and that does not wait itself."""
         work = getattr(getattr(future, "wrapped_future", None), "work", None)
         if type(work) is not Assignment or work.owner is not self:  # of another runner
+            return None
+        if work.lot.session.unreached is not None:  # what it comes to goes through here
             return None
         return work if work.place is Place.SENT or work.place is Place.QUEUED else None
 
@@ -209,6 +219,15 @@ class Dispatcher:
         for promise in work.promises[work.next :]:
             promise.cancel()
 
+    # Runs whose workers do not reach the run store
+
+    def _take_home(self, assignment: Assignment) -> None:
+        if assignment.is_unwanted():
+            assignment.promise.take_back()
+            self._over(assignment)
+        else:
+            self._homebound.take(assignment, self._over)
+
     # Sending
 
     def _send_all(self) -> None:
@@ -217,25 +236,31 @@ class Dispatcher:
                 is_idle = not self._queue and not self._changed.wait_for(self._has_news, _LOOK_UP)
                 if not is_idle and not self._queue:
                     return
-                if not is_idle:
-                    first = self._queue[0].lot.task
-                    if held := self._pace.hold(
-                        first, self._unanswered, self.cluster.slots(), time.monotonic()
-                    ):
-                        self._changed.wait(held)
-                        continue
+                if not is_idle and (held := self._hold()):
+                    self._changed.wait(held)
+                    continue
                 taken = [] if is_idle else self._take_together()
                 self._busy += 1
             try:
                 if is_idle:
                     self._look_after_delays()
                 batch = [each for each in map(self._prepare, taken) if each is not None]
-                if batch:
+                if batch and batch[0].lot.session.unreached is not None:
+                    for assignment in batch:
+                        self._take_home(assignment)
+                elif batch:
                     self._send(batch)
             finally:
                 with self._changed:
                     self._busy -= 1
                     self._changed.notify_all()
+
+    def _hold(self) -> float:
+        """For how many seconds the first of the queue is to be held back, unless there is news; the lock is held."""
+        lot = self._queue[0].lot
+        if lot.session.unreached is not None:
+            return 0.0 if self._homebound.has_room(lot.task) else _NO_ROOM
+        return self._pace.hold(lot.task, self._unanswered, self.cluster.slots(), time.monotonic())
 
     def _has_news(self) -> bool:
         """Whether there is something to send, or nothing left to wait for; the lock is held."""
@@ -254,6 +279,8 @@ class Dispatcher:
             min(each.left, each.at_once) if isinstance(each, Series) else 1 for each in self._first_waiting()
         )
         size = self._pace.size(first.lot.task, waiting, self.cluster.slots())
+        if first.lot.session.unreached is not None:  # they go together later
+            size = 1
         taken: list[Assignment | tuple[Series, int]] = []
         together: set[Assignment] = set()
         while self._queue and len(taken) < size:
@@ -468,6 +495,9 @@ class Dispatcher:
                 self._over(assignment)
             elif answer.verdict is Verdict.UNMET:
                 self._park(assignment)
+            elif answer.verdict is Verdict.UNREACHABLE:
+                assignment.lot.session.note_unreached(answer.head)
+                self._settle(assignment, _again)
             else:
                 if answer.verdict is Verdict.DONE:
                     stays = stays or answer.packed is None
@@ -519,6 +549,10 @@ class Dispatcher:
                 return
             assignment.promise.set_result(state)
         self._over(assignment)
+
+
+def _again() -> None:
+    """What a run has come to that was not begun."""
 
 
 def _nothing(_: object = None) -> None:

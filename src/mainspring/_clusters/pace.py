@@ -99,6 +99,11 @@ class Pace:
         known.average += share * (seconds - known.average)
         known.longest = max(seconds, known.longest * (1 - FORGETS / 4))
 
+    def is_short(self, task: Any) -> bool:
+        """Whether runs of a task are known to be over in a moment."""
+        known = self._known.get(task)
+        return known is not None and not known.is_new and known.longest <= LONG_SECONDS
+
     def size(self, task: Any, waiting: int, slots: int) -> int:
         """How many runs of a task go together.
 
@@ -107,9 +112,9 @@ class Pace:
             waiting: How many runs wait to be sent.
             slots: How many parcels the cluster works on at a time.
         """
-        known = self._known.get(task)
-        if known is None or known.is_new or known.longest > LONG_SECONDS:
+        if not self.is_short(task):
             return 1
+        known = self._known[task]
         fitting = int(TOGETHER_SECONDS / (known.average + COST_SECONDS))
         fair = -(-waiting // (SHARES * slots))
         return max(1, min(fitting, fair, MOST))

@@ -177,11 +177,13 @@ class Letter(NamedTuple):
         answers: One for each run; a single one if it holds for all of them.
         messages: What has happened meanwhile, for those who listen, as kinds and heads of frames.
         worker: What people call the process that tells it.
+        histories: What was recorded inside of each call, pickled, if the run store is not reached from there.
     """
 
     answers: Sequence[Answer]
     messages: Sequence[tuple[int, Any]]
     worker: str
+    histories: Sequence[bytes | None] = ()
 
 
 class Reply:
@@ -228,8 +230,8 @@ def writable(packed: Packed) -> Packed:
 
 def read_letter(content: bytes) -> Letter:
     """A letter that was pickled."""
-    answers, messages, worker = pickle.loads(content)
-    return Letter([Answer(*answer) for answer in answers], messages, worker)
+    answers, messages, worker, histories = pickle.loads(content)
+    return Letter([Answer(*answer) for answer in answers], messages, worker, histories)
 
 
 def wrap_parcel(parcel: Parcel) -> bytes:

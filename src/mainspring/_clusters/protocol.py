@@ -78,7 +78,13 @@ class Cluster(Protocol):
         ...
 
     def send(
-        self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
+        self,
+        parcel: bytes,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any],
+        deliver: Delivery,
+        *,
+        once: bool = False,
     ) -> Ticket:
         """Have `mainspring._clusters.workplace.perform` called in a worker.
 
@@ -87,6 +93,8 @@ class Cluster(Protocol):
             inputs: The replies that are its second one, as ``native`` of their tickets, or values of the cluster.
             options: What `read_options` has given.
             deliver: Told what has become of it.
+            once: The call cannot find out by itself that it was made before, so it is the cluster that must not repeat
+                it: that counts as the loss of the worker.
 
         Raises:
             ClusterGone: It cannot be sent.

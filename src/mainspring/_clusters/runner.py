@@ -23,7 +23,6 @@ from mainspring._engine.mapping import Children
 from mainspring._engine.steps import steps_for, submitted_step
 from mainspring._engine.submissions import unfinished_inputs
 from mainspring._processes.contexts import pack_context
-from mainspring._processes.portability import require_shared_store
 from mainspring._processes.relays import Inbox
 from mainspring.context import (
     FlowRunContext,
@@ -60,7 +59,8 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
 
     A worker makes the whole run: it retries, looks for kept results, takes slots of limits, and writes history itself,
     with the settings, tags and contexts of the submitter. What is logged and told as events there is passed on to this
-    process together with the result. A run that a worker dies with is attempted again in another one if its task has a
+    process together with the result. If it does not reach the run store, runs are made in this process, and only their
+    functions called over there. A run that a worker dies with is attempted again in another one if its task has a
     retry left, and is Crashed otherwise; whatever the cluster repeats by itself, each attempt is made once.
     """
 
@@ -115,7 +115,6 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
     def __enter__(self) -> Self:
         super().__enter__()
         try:
-            require_shared_store(type(self).__name__)
             self._cluster = self._connect()
             self._open_session()
             inbox = Inbox(logger_name=f"task_runner.{self.name}")
@@ -265,7 +264,6 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
 
     def _lot_of(self, task: Any) -> Lot:
         """What runs of a task have in common that are submitted here."""
-        self._tell_transaction(task)
         parts = FlowRunContext.get(), TaskRunContext.get(), TagsContext.get(), get_settings_context()
         active = self._active
         assert self._cluster is not None
@@ -276,6 +274,8 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
                 active = self._active = _Active(parts, pack_context(serialize_context()), session)
             except SerializationError as error:  # which the run comes to
                 return Lot(task, b"", session, options, error)
+        if active.session.unreached is None:
+            self._tell_transaction(task)
         lot = self._lot
         if lot is None or lot.task is not task or lot.context is not active.packed or lot.options != options:
             lot = self._lot = Lot(task, active.packed, active.session, options)

@@ -17,6 +17,7 @@ from mainspring._clusters.reach import Database
 from mainspring._engine.stopping import stop_run
 from mainspring._processes.flow_files import FlowFiles
 from mainspring.exceptions import StoreError
+from mainspring.logging import get_logger
 from mainspring.store.protocol import RunStore
 from mainspring.supervision import on_beats
 
@@ -41,6 +42,7 @@ class Session:
         key: Tells the runner from others.
         owner: This process, to which the runs belong that workers make for it: it decides what becomes of them when a
             worker dies, and if it dies itself, whoever notices does.
+        unreached: Why workers do not reach the run store; None as long as they are taken to.
     """
 
     def __init__(self, store: RunStore) -> None:
@@ -51,6 +53,19 @@ class Session:
         for lock in _locks(self.key):
             store.take_lock(lock, self.key, _now(), None)
         self.owner = store.owner
+        self.unreached = self.database.problem() if self.database.is_in_memory else None
+
+    def note_unreached(self, reason: str) -> None:
+        """Take it that workers do not reach the run store, and say so, once."""
+        if self.unreached is not None:
+            return
+        self.unreached = reason
+        get_logger("clusters").warning(
+            "The workers of the cluster do not reach the run store: %s. From now on runs are made in this process, and"
+            " only their functions are called over there. Set MAINSPRING_DATABASE_URL to a PostgreSQL database that all"
+            " workers reach to have runs made by them.",
+            reason,
+        )
 
     def close(self) -> None:
         """Let nothing begin any more. What cannot be released is when this process ends."""
@@ -137,7 +152,7 @@ class _AtWork:
 
     def runs(self) -> set[bytes]:
         """The ids of the runs."""
-        return set().union(*self.parcels)
+        return {run for parcel in self.parcels for run in parcel}
 
 
 sessions = Sessions()

@@ -16,8 +16,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from mainspring._clusters.errands import Bundle
 from mainspring._clusters.hearing import Hearing
 from mainspring._clusters.inputs import Unmet, place_inputs
+from mainspring._clusters.outposts import run_errands
 from mainspring._clusters.parcels import SMALL, Answer, Head, Order, Parcel, Reply, Verdict, writable
 from mainspring._clusters.reach import Database, Unreachable, open_recorder
 from mainspring._clusters.sessions import sessions
@@ -119,7 +121,11 @@ def _perform(parcel: bytes, inputs: Sequence[Any], desk: _Desk) -> Reply:
     if Head(*head) != Head.here():
         return _refuse_version(Head(*head))
     try:
-        opened = Parcel(*pickle.loads(content))
+        opened = pickle.loads(content)
+        if isinstance(opened, Bundle):
+            FlowFiles(*opened.flow_files).find()
+            return _reply(*run_errands(opened, _remembered, inputs, desk.wait))
+        opened = Parcel(*opened)
         FlowFiles(*opened.flow_files).find()
         context, task = _remembered(opened.context), _remembered(opened.task)
     except BaseException as error:  # whatever importing a module of the user's does
@@ -254,7 +260,11 @@ def _answer(begun: _Begun) -> Answer:
     return Answer(Verdict.DONE, head, packed, run.run_time / MICROSECONDS)
 
 
-def _reply(answers: Sequence[Answer], messages: Sequence[tuple[int, Any]] = ()) -> Reply:
+def _reply(
+    answers: Sequence[Answer],
+    messages: Sequence[tuple[int, Any]] = (),
+    histories: Sequence[bytes | None] = (),
+) -> Reply:
     """Answers in their reply: the large values beside the letter."""
     values: dict[int, list[Any]] = {}
     told: list[Any] = []
@@ -265,7 +275,7 @@ def _reply(answers: Sequence[Answer], messages: Sequence[tuple[int, Any]] = ()) 
             told.append(tuple(answer._replace(packed=None)))
         else:
             told.append(tuple(answer._replace(packed=[bytes(part) for part in packed])))
-    return Reply(pickle.dumps((told, list(messages), _name()), 5), values)
+    return Reply(pickle.dumps((told, list(messages), _name(), histories), 5), values)
 
 
 def _refuse_version(theirs: Head) -> Reply:

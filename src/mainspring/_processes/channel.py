@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from enum import IntEnum
 from importlib import import_module
 from io import BytesIO
-from itertools import chain
 from typing import Any, NamedTuple, Protocol, cast
 
 __all__ = ["Channel", "Frame", "Kind", "Packed", "Patience", "pack", "pack_flat", "unpack"]
@@ -69,13 +68,17 @@ def pack(value: Any) -> Packed:
     Raises:
         Exception: Whatever a part of the value raises that cannot be pickled.
     """
-    if type(value) in _PLAIN or (type(value) is dict and _PLAIN.issuperset(map(type, chain(*value.items())))):
+    if type(value) in _PLAIN or (type(value) is dict and _has_plain(value)):
         return [pickle.dumps(value, 5)]  # which takes a fraction of the time
     # on use: it costs more than most programs need
     cloudpickle = cast(Any, import_module("cloudpickle"))
     file, buffers = BytesIO(), list[pickle.PickleBuffer]()
     cloudpickle.CloudPickler(file, protocol=5, buffer_callback=buffers.append).dump(value)
     return [file.getbuffer(), *(buffer.raw() for buffer in buffers)]
+
+
+def _has_plain(value: Any) -> bool:
+    return all(type(key) in _PLAIN and type(each) in _PLAIN for key, each in value.items())
 
 
 def pack_flat(value: Any) -> bytes:

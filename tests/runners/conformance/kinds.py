@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from mainspring._clusters.sessions import Session
 from mainspring.integrations.dask import DaskTaskRunner
 from mainspring.integrations.ray import RayTaskRunner
 from mainspring.task_runners import (
@@ -104,6 +105,23 @@ def processes() -> Iterator[Site]:
         yield Site(lambda: ProcessPoolTaskRunner(AT_ONCE), lasting)
 
 
+class ApartTaskRunner(DaskTaskRunner):
+    """A runner that takes its workers not to reach the run store, from the first run on."""
+
+    def _open_session(self) -> Session:
+        session = super()._open_session()
+        session.unreached = "they are on another host"
+        return session
+
+
+@contextmanager
+def apart() -> Iterator[Site]:
+    """Workers of Dask that do not write history: it comes home with the results."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=AT_ONCE, threads_per_worker=1, dashboard_address=":0") as cluster:
+        yield Site(lambda: ApartTaskRunner(cluster))
+
+
 @contextmanager
 def dask() -> Iterator[Site]:
     distributed = pytest.importorskip("distributed")
@@ -123,14 +141,21 @@ _HERE = Traits(in_this_process=True, travels=False, survives_deaths=False)
 
 _CLUSTER = Traits(interrupts_calls=False)
 
+_DASK_THREADS = (
+    "AsyncProcess",
+    "Dask",
+    "IO loop",
+    "Profile",
+    "QueueFeederThread",
+    "ThreadPoolExecutor",
+    "asyncio",
+)
+
 KINDS = {
     "threads": Kind(threads, _HERE._replace(interrupts_calls=False)),
     "inline": Kind(inline, _HERE._replace(at_once=False)),
     "processes": Kind(processes, threads=("mainspring-processpool",)),
-    "dask": Kind(
-        dask,
-        _CLUSTER,
-        ("AsyncProcess", "Dask", "IO loop", "Profile", "QueueFeederThread", "ThreadPoolExecutor", "asyncio"),
-    ),
+    "dask": Kind(dask, _CLUSTER, _DASK_THREADS),
+    "dask-apart": Kind(apart, _CLUSTER, _DASK_THREADS),
     "ray": Kind(ray, _CLUSTER, ("Dummy", "PythonGCThread", "Thread", "ray_"), (pytest.mark.ray,)),
 }

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from mainspring._clusters.parcels import Reply
 from mainspring._clusters.protocol import ClusterGone, Delivery, Failure, WorkerLost
-from mainspring.integrations.dask.work import LargeReply, perform_parcel, take_letter
+from mainspring.integrations.dask.work import LargeReply, mark_of, perform_once, perform_parcel, take_letter
 from mainspring.states.conversion import describe_exception
 
 __all__ = ["DaskCluster", "DaskTicket"]
@@ -27,9 +27,10 @@ _OPTIONS = ("allow_other_workers", "priority", "resources", "workers")
 
 # The function is looked up when it is called: a scheduler or worker that meets a name it cannot import in a message
 # from somebody else goes down, and takes with it what it was to be told.
-_PERFORM = (
-    f"__import__({perform_parcel.__module__!r}, fromlist=['x']).{perform_parcel.__name__}(parcel, *inputs)"
-)
+_PERFORM = {
+    each.__name__: f"__import__({each.__module__!r}, fromlist=['x']).{each.__name__}(parcel, *inputs)"
+    for each in (perform_parcel, perform_once)
+}
 
 _LOOKED_FOR = 10.0
 """Seconds that it may take to get an exception that is there."""
@@ -41,10 +42,11 @@ _COUNTED_FOR = 1.0
 class DaskTicket:
     """A parcel that Dask has; see `mainspring._clusters.protocol.Ticket`."""
 
-    __slots__ = ("_cluster", "native")
+    __slots__ = ("_cluster", "_mark", "native")
 
-    def __init__(self, cluster: DaskCluster, native: Any) -> None:
+    def __init__(self, cluster: DaskCluster, native: Any, mark: str | None = None) -> None:
         self._cluster = cluster
+        self._mark = mark  # what the worker has set at the scheduler, and nobody else removes
         self.native = native
 
     def fetch(self) -> Reply:
@@ -58,6 +60,9 @@ class DaskTicket:
     def release(self) -> None:
         """See `Ticket.release`."""
         self.native = None
+        mark, self._mark = self._mark, None
+        if mark is not None:
+            self._cluster.remove_mark(mark)
 
     def drop(self) -> None:
         """See `Ticket.drop`."""
@@ -144,20 +149,33 @@ class DaskCluster:
         return f"no worker of the Dask cluster has the resources {dict(wanted)}"
 
     def send(
-        self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
+        self,
+        parcel: bytes,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any],
+        deliver: Delivery,
+        *,
+        once: bool = False,
     ) -> DaskTicket:
         """See `Cluster.send`."""
         try:
             given = {"parcel": parcel, "inputs": list(inputs)}
-            key = f"perform_parcel-{uuid4().hex}"
-            future = self.client.submit(eval, _PERFORM, given, key=key, pure=False, **options)
+            name = (perform_once if once else perform_parcel).__name__
+            key = f"{name}-{uuid4().hex}"
+            future = self.client.submit(eval, _PERFORM[name], given, key=key, pure=False, **options)
         except Exception as error:  # whatever Dask says of it
             raise ClusterGone(
                 f"Nothing can be sent to the Dask cluster: {describe_exception(error)}"
             ) from error
-        ticket = DaskTicket(self, future)
+        ticket = DaskTicket(self, future, key if once else None)
         future.add_done_callback(partial(self._finish, ticket, deliver))
         return ticket
+
+    def remove_mark(self, key: str) -> None:
+        """Forget that a parcel was begun, whose answer has come or never will."""
+        message = {"op": "queue_release", "name": mark_of(key), "client": self.client.id}
+        with suppress(Exception):  # without a scheduler there is no mark
+            self.client._send_to_scheduler(message)
 
     def close(self) -> None:
         """See `Cluster.close`."""
@@ -217,6 +235,8 @@ class DaskCluster:
 
     def failure_of(self, error: BaseException) -> Failure:
         """What an exception of Dask's means for a parcel."""
+        if isinstance(error, WorkerLost):
+            return error
         if self.client.status != "running" or getattr(error, "reason", "") == "scheduler-connection-lost":
             return ClusterGone("The connection to the Dask scheduler is lost.")
         if isinstance(error, _distributed.KilledWorker):

@@ -120,9 +120,15 @@ class RayCluster:
         )
 
     def send(
-        self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
+        self,
+        parcel: bytes,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any],
+        deliver: Delivery,
+        *,
+        once: bool = False,
     ) -> RayTicket:
-        """See `Cluster.send`."""
+        """See `Cluster.send`; Ray is told to repeat nothing."""
         given: list[Any] = []
         for each in inputs:
             given += each if isinstance(each, tuple) else (each,)

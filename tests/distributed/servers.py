@@ -1,0 +1,123 @@
+"""Clusters in processes of their own, which do not end with the program that uses them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from tests.deaths.processes import environment, until
+
+__all__ = ["Servers", "servers_of"]
+
+
+class Servers(NamedTuple):
+    """A cluster.
+
+    Args:
+        address: Where it is.
+        first: The process without which there is no cluster.
+        others: Further ones that were started here: the workers of Dask.
+    """
+
+    address: str
+    first: subprocess.Popen[bytes]
+    others: Sequence[subprocess.Popen[bytes]]
+
+
+@contextmanager
+def _dask(folder: Path, variables: dict[str, str]) -> Iterator[Servers]:
+    file = folder / "scheduler.json"
+    common = ["--scheduler-file", str(file), "--no-dashboard", "--host", "127.0.0.1"]
+    here = ["--local-directory", str(folder), "--nthreads", "1", "--no-nanny", "--death-timeout", "30"]
+    with ExitStack() as stack:
+
+        def start(*command: str) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command, *common],
+                cwd=folder,
+                env=environment(folder, **variables),
+                stderr=subprocess.DEVNULL,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        scheduler = start("distributed.cli.dask_scheduler", "--port", "0")
+        until(file.exists, "the scheduler")
+        workers = [start("distributed.cli.dask_worker", *here) for _ in range(2)]
+        yield Servers(_address_in(file), scheduler, workers)
+
+
+def _address_in(file: Path) -> str:
+    found: dict[str, str] = {}
+
+    def is_complete() -> bool:
+        try:
+            found.update(json.loads(file.read_text()))
+        except ValueError:  # it is being written
+            return False
+        return True
+
+    until(is_complete, "the address")
+    return found["address"]
+
+
+@contextmanager
+def _ray(folder: Path, variables: dict[str, str]) -> Iterator[Servers]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [
+        "--head",
+        "--num-cpus=2",
+        "--node-ip-address=127.0.0.1",
+        f"--port={port}",
+        "--include-dashboard=false",
+        "--disable-usage-stats",
+        "--ray-client-server-port=0",
+        "--dashboard-agent-listen-port=0",
+        "--block",
+    ]
+    ray = str(Path(sys.executable).with_name("ray"))
+    with (folder / "ray.log").open("wb") as log:
+        process = subprocess.Popen(
+            [ray, "start", *options],
+            cwd=folder,
+            env=environment(folder, **variables),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    started: list[psutil.Process] = []
+    try:
+        until(lambda: "Ray runtime started" in (folder / "ray.log").read_text(), "the start of Ray")
+        started = psutil.Process(process.pid).children(recursive=True)
+        yield Servers(f"127.0.0.1:{port}", process, [])
+    finally:
+        started = [*started, *_children_of(process.pid)]
+        process.kill()
+        process.wait()
+        for each in started:
+            if each.is_running():
+                each.kill()
+
+
+def _children_of(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+@contextmanager
+def servers_of(kind: str, folder: Path, **variables: str) -> Iterator[Servers]:
+    """A cluster with two workers, all of whose processes are gone after the block."""
+    with {"dask": _dask, "ray": _ray}[kind](folder, variables) as servers:
+        yield servers
