@@ -120,7 +120,9 @@ class RemoteCall:
         try:
             answer, history = message.promise.result()
         except WorkerLost as failure:
-            self._deposits.forget(self._deposits.current())  # the worker may have been the only one that had them
+            self._deposits.forget(
+                self._deposits.current()
+            )  # the worker may have been the only one that had them
             death = WorkerDied(str(failure))
             engine = None if scope is None else scope.engine
             if engine is not None:
