@@ -30,6 +30,8 @@ from tests.engine.history import only_flow_run, only_task_run, sequence, task_ru
 distributed = pytest.importorskip("distributed")
 dask = pytest.importorskip("dask")
 
+pytestmark = pytest.mark.slow
+
 NOBODY = "tcp://127.0.0.1:1"
 SCHEDULER = """
 import asyncio
@@ -105,6 +107,25 @@ def test_an_address_where_nobody_is(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
     assert f"The Dask cluster cannot be reached at {NOBODY}" in " ".join((done.stdout + done.stderr).split())
     assert sequence(only_flow_run()) == "Pending Running Failed"
+
+
+def test_a_main_program_without_a_guard(tmp_path: Path) -> None:
+    """Workers of a local cluster import it, and do not start clusters in turn; the message says what to do."""
+    program = PROGRAM.format(arguments="cluster_kwargs={'n_workers': 1}") + "\nsend()\n"
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": PATHS},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert "The Dask cluster cannot be started" in last
+    assert "below `if __name__ == '__main__':`" in last
 
 
 @pytest.mark.contract("TR-24")

@@ -32,6 +32,8 @@ from tests.engine.history import flow_runs, messages, sequence, task_runs
 distributed = pytest.importorskip("distributed")
 dask = pytest.importorskip("dask")
 
+pytestmark = pytest.mark.slow
+
 BIG = 1_000_000
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mainspring._clusters.runner import ClusterTaskRunner
 from mainspring._clusters.workplace import make_room
-from mainspring._processes.main_program import refuse_while_imported
+from mainspring._processes.main_program import GUARD, refuse_while_imported
 from mainspring.exceptions import ConfigurationError
 from mainspring.states.conversion import describe_exception
 
@@ -231,5 +231,5 @@ class DaskTaskRunner(ClusterTaskRunner):
         except Exception as error:  # whatever a class of somebody else's says
             raise ConfigurationError(
                 f"The Dask cluster cannot be started: {describe_exception(error).rstrip('.')}. Check `cluster_class`,"
-                f" which is {kind!r}, and `cluster_kwargs`."
+                f" which is {kind!r}, and `cluster_kwargs`. {GUARD}"
             ) from error

@@ -108,7 +108,7 @@ class RayCluster:
             if options.get(name) is not None:
                 wanted[resource] = options[name]
         wanted.update(options.get("resources") or {})
-        nodes = [node for node in _ray.nodes() if node["Alive"]]
+        nodes: list[Mapping[str, Any]] = [node for node in _ray.nodes() if node["Alive"]]
         if not nodes:
             return "the Ray cluster has no nodes"
         for node in nodes:
