@@ -82,7 +82,6 @@ def _ray(folder: Path, variables: dict[str, str]) -> Iterator[Servers]:
         f"--port={port}",
         "--include-dashboard=false",
         "--disable-usage-stats",
-        "--ray-client-server-port=0",
         "--dashboard-agent-listen-port=0",
         "--block",
     ]
@@ -97,7 +96,7 @@ def _ray(folder: Path, variables: dict[str, str]) -> Iterator[Servers]:
         )
     started: list[psutil.Process] = []
     try:
-        until(lambda: "Ray runtime started" in (folder / "ray.log").read_text(), "the start of Ray")
+        until(lambda: "Ray runtime started" in (folder / "ray.log").read_text(), "the start of Ray", 60)
         started = psutil.Process(process.pid).children(recursive=True)
         yield Servers(f"127.0.0.1:{port}", process, [])
     finally:

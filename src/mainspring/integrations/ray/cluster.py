@@ -125,6 +125,8 @@ def failure_of(error: Any) -> Failure:
     failure: Failure = error
     if isinstance(error, _errors.RayTaskError):  # it was raised before there was anything of ours to do it
         failure = error.cause or error
+    elif isinstance(error, _errors.LocalRayletDiedError):
+        failure = ClusterGone("The Ray cluster is gone: its process on this machine, the raylet, has died.")
     elif isinstance(error, _errors.RayError) and not isinstance(error, _errors.RuntimeEnvSetupError):
         failure = WorkerLost(f"Ray has lost the worker that had it: {describe_exception(error)}")
     return failure
