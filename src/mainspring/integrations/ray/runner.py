@@ -33,7 +33,8 @@ class RayTaskRunner(ClusterTaskRunner):
 
     Args:
         address: Where the cluster is: ``auto``, ``host:port``, or ``ray://host:port`` for a client connection. Without
-            it, the cluster that the program is connected to is used, or a local one is started.
+            it, the cluster that the program is connected to is used, or the one that ``RAY_ADDRESS`` in the environment
+            names, or a local one is started.
         init_kwargs: Further arguments for ``ray.init``.
 
     Raises:
@@ -79,13 +80,15 @@ class RayTaskRunner(ClusterTaskRunner):
             cluster: Cluster = wire.RayCluster(is_nested, _leave_it)
             return cluster
         options = self._init_kwargs
-        if self._address is None:
+        # "local", or Ray looks for what somebody else has started on this machine, and has perhaps left.
+        address = self._address or os.environ.get("RAY_ADDRESS") or "local"
+        if address == "local":
             refuse_while_imported("A local Ray cluster")
             options = {**_LOCAL, **options}
         try:
-            ray.init(address=self._address, **options)
+            ray.init(address=address, **options)
         except Exception as error:
-            where = self._address or "a new local cluster"
+            where = "a new local cluster" if address == "local" else address
             raise ConfigurationError(
                 f"The Ray cluster cannot be reached at {where}: {describe_exception(error)}. Check the address, and"
                 " that it runs the same versions of Ray and Python."
