@@ -14,11 +14,11 @@ from copy import copy
 from typing import Any, NoReturn, cast
 
 from mainspring._clusters.errands import History
-from mainspring._processes.relays import bare
+from mainspring.annotations import NotSet
 from mainspring.exceptions import ConfigurationError
 from mainspring.recording import Recorder
 from mainspring.runs import FlowRun, Run, TaskRun
-from mainspring.states import Crashed, State
+from mainspring.states import Crashed, State, is_stored
 from mainspring.store.addresses import open_store
 from mainspring.store.events import StoredEvent
 from mainspring.store.limits import SlotAnswer, SlotRequest
@@ -68,7 +68,7 @@ class Diary:
         with self._lock:
             known = self._runs.get(run.key)
             states = [] if known is None else known[1]
-            states.append(bare(state))
+            states.append(_noted(state))
             self._runs[run.key] = run, states
 
     def note_results(self, attachments: Iterable[Attachment]) -> None:
@@ -103,6 +103,14 @@ class Diary:
         results = [row for row in found if row is not None]
         history = History(runs, results, self._logs, self._cache_keys, self._events)
         return history if any(history) else None
+
+
+def _noted(state: State) -> State:
+    """A state as it goes home: without what its run came to, but with where that is kept."""
+    noted = copy(state)
+    data = state.data if state.has_data else None
+    noted.forget(data.metadata if is_stored(data) and hasattr(data, "metadata") else NotSet)
+    return noted
 
 
 def _told(run: Run, states: list[State]) -> tuple[TaskRun | FlowRun, list[State]]:

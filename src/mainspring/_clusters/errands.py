@@ -14,8 +14,8 @@ from mainspring._clusters.deposits import Deposit, Deposits
 from mainspring._clusters.inputs import Inputs
 from mainspring._clusters.parcels import Given, Head
 from mainspring._clusters.protocol import Cluster
-from mainspring._core.traverse import ATOMS, is_atomic, transform
-from mainspring._processes.channel import Packed, pack
+from mainspring._core.traverse import ATOMS, transform
+from mainspring._processes.channel import Packed
 from mainspring._processes.relays import Audience
 from mainspring.annotations import quote
 from mainspring.runs import FlowRun, TaskRun
@@ -107,8 +107,6 @@ def pack_given(
         ClusterGone: There is no cluster.
         Exception: Whatever a part of them raises that cannot be pickled.
     """
-    if is_atomic(parameters.values()):
-        return pack(dict(parameters)), (), False
     inputs = Inputs()
     far: set[str] = set()
     name = ""
