@@ -14,8 +14,6 @@ from mainspring.events import emit_event
 from tests.distributed.work import die
 from tests.runners.remote import note, notes
 
-__all__ = ["around", "attempt", "count", "die_first", "emit", "hold", "linger", "tell"]
-
 
 @task
 def inner(x: int) -> int:
@@ -26,6 +24,16 @@ def inner(x: int) -> int:
 @task(persist_result=True)
 def kept(x: int) -> int:
     return x * 10
+
+
+@task(persist_result=True)
+def kept_large(size: int) -> bytes:
+    return bytes(size)
+
+
+@task
+def keep_large(size: int) -> None:
+    kept_large(size)
 
 
 @task

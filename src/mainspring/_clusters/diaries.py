@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from mainspring._clusters.errands import History
@@ -95,13 +96,17 @@ class Diary:
 
         Args:
             recorder: Has kept the results.
+
+        Raises:
+            OSError: The file of one cannot be read.
         """
         with self._lock:
             runs = [_told(run, states) for run, states in self._runs.values()]
             keys = list(self._keys)
         found = (recorder.read_result(key) for key in keys)
         results = [row for row in found if row is not None]
-        history = History(runs, results, self._logs, self._cache_keys, self._events)
+        files = {row.file: Path(row.file).read_bytes() for row in results if row.file is not None}
+        history = History(runs, results, files, self._logs, self._cache_keys, self._events)
         return history if any(history) else None
 
 
@@ -268,6 +273,7 @@ def bring_home(history: History, recorder: Recorder) -> None:
 
     Raises:
         StoreError: It cannot be written.
+        OSError: The file of a large result cannot be written.
     """
     for entry in history.logs:
         recorder.log(entry)
@@ -275,6 +281,11 @@ def bring_home(history: History, recorder: Recorder) -> None:
         recorder.keep_event(event)
     if not history.runs and not history.results:
         return
+    for name, content in history.files.items():
+        path = Path(name)
+        if not path.exists():  # it is another host's
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
     of_runs: dict[bytes | None, list[KeptResult]] = {}
     known = {run.key for run, _ in history.runs}
     for result in history.results:

@@ -73,6 +73,7 @@ class History(NamedTuple):
     Args:
         runs: The runs, each with all of its states.
         results: What was kept.
+        files: The content of large results, by the paths of their files.
         logs: Log lines.
         cache_keys: How runs looked for kept results.
         events: Events.
@@ -80,6 +81,7 @@ class History(NamedTuple):
 
     runs: Sequence[tuple[TaskRun | FlowRun, Sequence[State]]]
     results: Sequence[KeptResult]
+    files: Mapping[str, bytes]
     logs: Sequence[LogEntry]
     cache_keys: Sequence[CacheKey]
     events: Sequence[StoredEvent]
