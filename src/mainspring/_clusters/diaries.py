@@ -114,7 +114,7 @@ def _noted(state: State) -> State:
     """A state as it goes home: without what its run came to, but with where that is kept."""
     noted = copy(state)
     data = state.data if state.has_data else None
-    noted.forget(data.metadata if is_stored(data) and hasattr(data, "metadata") else NotSet)
+    noted.forget(getattr(data, "metadata", NotSet) if is_stored(data) else NotSet)
     return noted
 
 

@@ -10,7 +10,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mainspring._clusters.deposits import LARGE, Deposit, Deposits
+from mainspring._clusters.deposits import Deposit, Deposits
 from mainspring._clusters.inputs import Inputs
 from mainspring._clusters.parcels import Given, Head
 from mainspring._clusters.protocol import Cluster
@@ -109,10 +109,6 @@ def pack_given(
         ClusterGone: There is no cluster.
         Exception: Whatever a part of them raises that cannot be pickled.
     """
-    if is_atomic(parameters.values()):
-        packed = pack(dict(parameters))
-        if sum(map(len, packed)) <= LARGE:
-            return packed, (), False
     inputs = Inputs()
     far: set[str] = set()
     name = ""
