@@ -78,7 +78,8 @@ class SettingsContext(ContextModel):
         ContextModel.__enter__(self)
         home = self.settings.home
         try:
-            home.mkdir(parents=True, exist_ok=True)
+            if not home.is_dir():  # to try it costs far more than to look
+                home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             warnings.warn(
                 f"The home directory {str(home)!r} cannot be created: {error}. Set MAINSPRING_HOME to a folder that"
