@@ -124,9 +124,9 @@ def test_the_option_chooses_the_runner(tmp_path: Path, runner: str, kind: str) -
     [
         ("statistics.py", "processes=1"),
         ("with.dots.py", "processes=1"),
-        ("statistics.py", "dask=1"),
-        ("statistics.py", "ray=1"),
-        ("pipeline.py", "ray=1"),
+        pytest.param("statistics.py", "dask=1", marks=pytest.mark.distributed),
+        pytest.param("statistics.py", "ray=1", marks=pytest.mark.distributed),
+        pytest.param("pipeline.py", "ray=1", marks=pytest.mark.distributed),
     ],
 )
 def test_workers_find_files_with_any_name(tmp_path: Path, name: str, runner: str) -> None:
@@ -162,7 +162,12 @@ def test_a_runner_that_cannot_be_made(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("first", "second"), [("threads", "processes=1"), ("processes=1", "threads=2"), ("threads", "dask=1")]
+    ("first", "second"),
+    [
+        ("threads", "processes=1"),
+        ("processes=1", "threads=2"),
+        pytest.param("threads", "dask=1", marks=pytest.mark.distributed),
+    ],
 )
 def test_a_killed_flow_goes_on_with_another_runner(tmp_path: Path, first: str, second: str) -> None:
     """A flow that was killed on one task runner is resumed on another one, and repeats no step that has finished."""

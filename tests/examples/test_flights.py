@@ -14,7 +14,13 @@ from tests.examples.script import Script, run, run_by_command
 
 pytestmark = pytest.mark.slow
 
-RUNNERS = ["threads=2", "processes=2", "inline", "dask=2", "ray=2"]
+RUNNERS = [
+    "threads=2",
+    "processes=2",
+    "inline",
+    pytest.param("dask=2", marks=pytest.mark.distributed),
+    pytest.param("ray=2", marks=pytest.mark.distributed),
+]
 PACKAGES = {"dask=2": "distributed", "ray=2": "ray"}
 
 

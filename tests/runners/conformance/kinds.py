@@ -163,7 +163,12 @@ KINDS = {
     "threads": Kind(threads, _HERE._replace(interrupts_calls=False)),
     "inline": Kind(inline, _HERE._replace(at_once=False)),
     "processes": Kind(processes, threads=("mainspring-processpool",)),
-    "dask": Kind(dask, _CLUSTER, _DASK_THREADS),
-    "dask-apart": Kind(apart, _CLUSTER._replace(whole_runs=False), _DASK_THREADS),
-    "ray": Kind(ray, _CLUSTER, ("Dummy", "PythonGCThread", "Thread", "ray_"), (pytest.mark.ray,)),
+    "dask": Kind(dask, _CLUSTER, _DASK_THREADS, (pytest.mark.dask,)),
+    "dask-apart": Kind(apart, _CLUSTER._replace(whole_runs=False), _DASK_THREADS, (pytest.mark.distributed,)),
+    "ray": Kind(
+        ray,
+        _CLUSTER,
+        ("Dummy", "PythonGCThread", "Thread", "ray_"),
+        (pytest.mark.ray, pytest.mark.distributed),
+    ),
 }
