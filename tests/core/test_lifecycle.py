@@ -466,7 +466,7 @@ def lost(
     [
         (State(StateType.PENDING, at=0), ["enter Running", "enter AwaitingRetry"]),
         (State(StateType.RUNNING, at=0), ["enter AwaitingRetry"]),
-        (State(StateType.CRASHED, at=0), ["enter AwaitingRetry"]),
+        (State(StateType.CRASHED, at=0), ["enter Running", "enter AwaitingRetry"]),
         (Scheduled(name="AwaitingRetry", at=0), ["enter Retrying", "enter AwaitingRetry"]),
     ],
 )
@@ -475,6 +475,15 @@ def test_a_lost_attempt_is_made_again(state: State, effects: list[str]) -> None:
     script = Script(RunPolicy("Task run", retries=3), state)
     assert lost(script)
     assert script.effects == effects
+
+
+def test_a_lost_attempt_that_others_have_crashed() -> None:
+    """It counts once: not again if it was recorded before."""
+    script = Script(RunPolicy("Task run", retries=3), State(StateType.CRASHED, at=0))
+    script.run.run_count = 1
+    assert lost(script)
+    assert script.effects == ["enter AwaitingRetry"]
+    assert script.run.run_count == 1
 
 
 def test_a_lost_wait_costs_nothing() -> None:

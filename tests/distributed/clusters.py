@@ -63,7 +63,8 @@ class _Ray:
         found: list[int] = []
         for child in psutil.Process().children(recursive=True):
             try:
-                if "ray::" in "".join(child.cmdline()[:1]):
+                name = "".join(child.cmdline()[:1])
+                if name.startswith("ray::") and "Agent" not in name:  # without those, Ray gives up
                     found.append(child.pid)
             except psutil.Error:  # it has ended meanwhile
                 continue

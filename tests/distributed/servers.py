@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import NamedTuple
 
 import psutil
@@ -72,6 +74,9 @@ def _address_in(file: Path) -> str:
 
 @contextmanager
 def _ray(folder: Path, variables: dict[str, str]) -> Iterator[Servers]:
+    temporary = mkdtemp(
+        prefix="ray-"
+    )  # where nobody else looks for a cluster; the names of sockets must be short
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -82,8 +87,8 @@ def _ray(folder: Path, variables: dict[str, str]) -> Iterator[Servers]:
         f"--port={port}",
         "--include-dashboard=false",
         "--disable-usage-stats",
-        "--ray-client-server-port=0",
         "--dashboard-agent-listen-port=0",
+        f"--temp-dir={temporary}",
         "--block",
     ]
     ray = str(Path(sys.executable).with_name("ray"))
@@ -97,7 +102,7 @@ def _ray(folder: Path, variables: dict[str, str]) -> Iterator[Servers]:
         )
     started: list[psutil.Process] = []
     try:
-        until(lambda: "Ray runtime started" in (folder / "ray.log").read_text(), "the start of Ray")
+        until(lambda: "Ray runtime started" in (folder / "ray.log").read_text(), "the start of Ray", 60)
         started = psutil.Process(process.pid).children(recursive=True)
         yield Servers(f"127.0.0.1:{port}", process, [])
     finally:
@@ -107,6 +112,7 @@ def _ray(folder: Path, variables: dict[str, str]) -> Iterator[Servers]:
         for each in started:
             if each.is_running():
                 each.kill()
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _children_of(pid: int) -> list[psutil.Process]:

@@ -12,7 +12,6 @@ from mainspring._clusters.pace import (
     SHARES,
     SHORT_SECONDS,
     TOGETHER_SECONDS,
-    UNKNOWN_SECONDS,
     Pace,
 )
 
@@ -83,16 +82,13 @@ def test_tasks_are_told_apart() -> None:
     assert pace.size(other, PLENTY, 1) == 1
 
 
-@given(st.integers(0, 10_000), st.integers(1, 1000), st.lists(st.floats(0, LONG_SECONDS), max_size=10))
-def test_nothing_waits_while_the_cluster_may_be_idle(
-    unanswered: int, slots: int, seconds: list[float]
-) -> None:
-    """A parcel is held back only if there are some others for each slot."""
+@given(st.integers(0, 10_000), st.integers(1, 1000))
+def test_nothing_waits_while_the_cluster_may_be_idle(unanswered: int, slots: int) -> None:
+    """A parcel of a short task is held back only if there are some others for each slot."""
     task = Task()
-    pace = pace_of(task, *seconds)
+    pace = pace_of(task, *[0.0] * KNOWN_AFTER)
     pace.sent(task, 0.0)
-    held = pace.hold(task, unanswered, slots, 0.0)
-    assert (held > 0) == (unanswered >= AHEAD * slots)
+    assert (pace.hold(task, unanswered, slots, 0.0) > 0) == (unanswered >= AHEAD * slots)
 
 
 def test_a_task_that_was_never_sent_does_not_wait() -> None:
@@ -108,14 +104,20 @@ def test_a_long_task_does_not_wait() -> None:
     assert pace.hold(task, PLENTY, 1, 0.0) == 0
 
 
-def test_a_task_stays_unknown_for_a_moment_only() -> None:
-    """When there is no answer for some time, all further parcels of the task go at once."""
+@given(st.integers(1, 100), st.integers(0, 5))
+def test_more_and_more_runs_of_an_unknown_task_go(slots: int, periods: int) -> None:
+    """As long as there is no answer, twice as many parcels may be on the cluster after each moment."""
     task = Task()
     pace = Pace()
-    pace.sent(task, 100.0)
-    assert pace.hold(task, PLENTY, 1, 100.0) == pytest.approx(UNKNOWN_SECONDS)
-    pace.sent(task, 100.0 + UNKNOWN_SECONDS)
-    assert pace.hold(task, PLENTY, 1, 100.0 + UNKNOWN_SECONDS) == 0
+    now = 100.0
+    pace.sent(task, now)
+    sent = 1
+    for _ in range(periods + 1):
+        while not (held := pace.hold(task, sent, slots, now)):
+            pace.sent(task, now)
+            sent += 1
+        now += held + 1e-6
+    assert sent == AHEAD * slots * 2**periods
 
 
 def test_short_runs_are_held_back_once_for_each_parcel() -> None:

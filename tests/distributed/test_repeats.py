@@ -74,7 +74,13 @@ class Pools:
         return None
 
     def send(
-        self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
+        self,
+        parcel: bytes,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any],
+        deliver: Delivery,
+        *,
+        once: bool = False,
     ) -> Ticket:
         ticket = Ticket()
         self.parcels.append(parcel)

@@ -100,6 +100,8 @@ def test_short_elements_of_a_map_go_together(runner: WitnessedRunner) -> None:
 
     @flow(task_runner=runner)
     def mapped() -> list[int]:
+        double.map(range(100)).wait()  # the first ones may take long, as a worker has to begin
+        sent.clear()
         return double.map(range(1000)).result()
 
     assert mapped() == [2 * number for number in range(1000)]
@@ -183,3 +185,14 @@ def test_nothing_waits_for_a_long_run_in_another_parcel(runner: WitnessedRunner,
     assert results == [2 * number for number in range(1000)]
     assert {0, 600} <= waited
     assert len(waited) < 500
+
+
+def test_nothing_is_left_on_the_cluster(cluster: Any, runner: WitnessedRunner) -> None:
+    """The scheduler forgets what has come home, also while all futures are kept."""
+    with runner:
+        futures = [runner.submit(double, {"x": number}) for number in range(200)]
+        assert [future.result() for future in futures] == [2 * number for number in range(200)]
+        deadline = time.monotonic() + PATIENCE
+        while cluster.scheduler.tasks:
+            assert time.monotonic() < deadline, f"the scheduler keeps {len(cluster.scheduler.tasks)} calls"
+            time.sleep(0.05)

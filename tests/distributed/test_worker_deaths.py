@@ -67,6 +67,18 @@ def test_retries_are_used_up(runner: Any, tmp_path: Path) -> None:
     assert only_task_run().run_count == 3
 
 
+@pytest.mark.parametrize(("retries", "calls"), [(0, 1), (1, 0)])
+@pytest.mark.contract("H-1")
+def test_crash_hooks(runner: Any, tmp_path: Path, retries: int, calls: int) -> None:
+    """Whoever finds the worker dead, they are called once if that is the end of the run, and else not at all."""
+    hooked = remote.die_once.with_options(
+        retries=retries, on_crashed=[work.tell_crash], task_run_name=str(tmp_path)
+    )
+    runner.submit(hooked, {"folder": tmp_path, "x": 3, "victim": 3, "after": 0.2}).wait(PATIENCE)
+    assert only_task_run().state_name == ("Completed" if retries else "Crashed")
+    assert remote.notes(tmp_path).count("crashed") == calls
+
+
 @pytest.mark.parametrize("retries", [0, 1])
 def test_a_worker_that_dies_when_its_run_is_recorded(runner: Any, tmp_path: Path, retries: int) -> None:
     """What is recorded as Completed stays so and is not made again; a value that nobody kept is missing."""

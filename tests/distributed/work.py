@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from mainspring import runtime, task
+from mainspring.runs import TaskRun
 from tests.runners.remote import note, notes
 
 LARGE = 1_000_000
@@ -91,3 +92,8 @@ def linger(folder: Path) -> int:
     wait_for(folder, "end")
     note(folder, f"over {os.getpid()}")
     return os.getpid()
+
+
+def tell_crash(task: object, run: TaskRun, state: object) -> None:
+    """A hook: say that it was called, in the folder that the run is named after."""
+    note(Path(run.name), "crashed")

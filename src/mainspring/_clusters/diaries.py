@@ -11,14 +11,15 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from mainspring._clusters.errands import History
-from mainspring._processes.relays import bare
+from mainspring.annotations import NotSet
 from mainspring.exceptions import ConfigurationError
 from mainspring.recording import Recorder
 from mainspring.runs import FlowRun, Run, TaskRun
-from mainspring.states import Crashed, State
+from mainspring.states import Crashed, State, is_stored
 from mainspring.store.addresses import open_store
 from mainspring.store.events import StoredEvent
 from mainspring.store.limits import SlotAnswer, SlotRequest
@@ -68,7 +69,7 @@ class Diary:
         with self._lock:
             known = self._runs.get(run.key)
             states = [] if known is None else known[1]
-            states.append(bare(state))
+            states.append(_noted(state))
             self._runs[run.key] = run, states
 
     def note_results(self, attachments: Iterable[Attachment]) -> None:
@@ -95,14 +96,26 @@ class Diary:
 
         Args:
             recorder: Has kept the results.
+
+        Raises:
+            OSError: The file of one cannot be read.
         """
         with self._lock:
             runs = [_told(run, states) for run, states in self._runs.values()]
             keys = list(self._keys)
         found = (recorder.read_result(key) for key in keys)
         results = [row for row in found if row is not None]
-        history = History(runs, results, self._logs, self._cache_keys, self._events)
+        files = {row.file: Path(row.file).read_bytes() for row in results if row.file is not None}
+        history = History(runs, results, files, self._logs, self._cache_keys, self._events)
         return history if any(history) else None
+
+
+def _noted(state: State) -> State:
+    """A state as it goes home: without what its run came to, but with where that is kept."""
+    noted = copy(state)
+    data = state.data if state.has_data else None
+    noted.forget(getattr(data, "metadata", NotSet) if is_stored(data) else NotSet)
+    return noted
 
 
 def _told(run: Run, states: list[State]) -> tuple[TaskRun | FlowRun, list[State]]:
@@ -260,6 +273,7 @@ def bring_home(history: History, recorder: Recorder) -> None:
 
     Raises:
         StoreError: It cannot be written.
+        OSError: The file of a large result cannot be written.
     """
     for entry in history.logs:
         recorder.log(entry)
@@ -267,6 +281,11 @@ def bring_home(history: History, recorder: Recorder) -> None:
         recorder.keep_event(event)
     if not history.runs and not history.results:
         return
+    for name, content in history.files.items():
+        path = Path(name)
+        if not path.exists():  # it is another host's
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
     of_runs: dict[bytes | None, list[KeptResult]] = {}
     known = {run.key for run, _ in history.runs}
     for result in history.results:

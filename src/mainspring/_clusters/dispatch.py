@@ -275,9 +275,8 @@ class Dispatcher:
     def _take_together(self) -> list[Assignment | tuple[Series, int]]:
         """What goes in the next parcel; the lock is held."""
         first = self._queue[0]
-        waiting = sum(
-            min(each.left, each.at_once) if isinstance(each, Series) else 1 for each in self._first_waiting()
-        )
+        parts = min(first.left, first.at_once) if isinstance(first, Series) else 1
+        waiting = len(self._queue) - 1 + parts  # a series behind it counts as one: it may be of another task
         size = self._pace.size(first.lot.task, waiting, self.cluster.slots())
         if first.lot.session.unreached is not None:  # they go together later
             size = 1
@@ -300,10 +299,6 @@ class Dispatcher:
             together.add(work)
             taken.append(self._queue.popleft())  # type: ignore[arg-type]
         return taken
-
-    def _first_waiting(self) -> list[Assignment | Series]:
-        """A part of the queue that tells how much there is to be done."""
-        return [self._queue[number] for number in range(min(len(self._queue), 512))]
 
     def _prepare(self, work: Assignment | tuple[Series, int]) -> Assignment | None:
         """A run that can be sent now; None if it cannot."""

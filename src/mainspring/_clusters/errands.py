@@ -10,12 +10,12 @@ import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mainspring._clusters.deposits import LARGE, Deposit, Deposits
+from mainspring._clusters.deposits import Deposit, Deposits
 from mainspring._clusters.inputs import Inputs
 from mainspring._clusters.parcels import Given, Head
 from mainspring._clusters.protocol import Cluster
-from mainspring._core.traverse import ATOMS, is_atomic, transform
-from mainspring._processes.channel import Packed, pack
+from mainspring._core.traverse import ATOMS, transform
+from mainspring._processes.channel import Packed
 from mainspring._processes.relays import Audience
 from mainspring.annotations import quote
 from mainspring.runs import FlowRun, TaskRun
@@ -73,6 +73,7 @@ class History(NamedTuple):
     Args:
         runs: The runs, each with all of its states.
         results: What was kept.
+        files: The content of large results, by the paths of their files.
         logs: Log lines.
         cache_keys: How runs looked for kept results.
         events: Events.
@@ -80,6 +81,7 @@ class History(NamedTuple):
 
     runs: Sequence[tuple[TaskRun | FlowRun, Sequence[State]]]
     results: Sequence[KeptResult]
+    files: Mapping[str, bytes]
     logs: Sequence[LogEntry]
     cache_keys: Sequence[CacheKey]
     events: Sequence[StoredEvent]
@@ -107,10 +109,6 @@ def pack_given(
         ClusterGone: There is no cluster.
         Exception: Whatever a part of them raises that cannot be pickled.
     """
-    if is_atomic(parameters.values()):
-        packed = pack(dict(parameters))
-        if sum(map(len, packed)) <= LARGE:
-            return packed, (), False
     inputs = Inputs()
     far: set[str] = set()
     name = ""

@@ -36,14 +36,15 @@ AHEAD = 3
 """Parcels for each slot of the cluster that are enough to do."""
 
 UNKNOWN_SECONDS = 0.2
-"""How long after its first parcel others of a task are held back to learn something of it, at most."""
+"""How long after its first parcel others of a task are held back to learn something of it. Then as many again may go,
+and so on: a cluster that is slow to begin does not get all of a map in pieces, and one that grows sees that it must."""
 
 SHORT_SECONDS = 0.1
 """How long after a parcel of a short task the next one is held back to grow, at most."""
 
 
 class _Known:
-    __slots__ = ("average", "count", "first", "latest", "longest")
+    __slots__ = ("average", "count", "first", "latest", "longest", "parcels")
 
     def __init__(self) -> None:
         self.count = 0
@@ -51,6 +52,7 @@ class _Known:
         self.longest = 0.0
         self.first: float | None = None
         self.latest = 0.0
+        self.parcels = 0
 
     @property
     def is_new(self) -> bool:
@@ -73,6 +75,7 @@ class Pace:
         """Note that a parcel with runs of a task is on its way, and when it was sent, in monotonic seconds."""
         known = self._of(task)
         known.latest = now
+        known.parcels += 1
         if known.first is None:
             known.first = now
 
@@ -88,7 +91,12 @@ class Pace:
         known = self._known.get(task)
         if known is None or known.first is None or known.longest > LONG_SECONDS or unanswered < AHEAD * slots:
             return 0.0
-        until = known.first + UNKNOWN_SECONDS if known.is_new else known.latest + SHORT_SECONDS
+        until = known.latest + SHORT_SECONDS
+        if known.is_new:
+            periods = int((now - known.first) / UNKNOWN_SECONDS)
+            if known.parcels < AHEAD * slots << min(periods, 64):
+                return 0.0
+            until = known.first + (periods + 1) * UNKNOWN_SECONDS
         return max(0.0, until - now)
 
     def note(self, task: Any, seconds: float) -> None:

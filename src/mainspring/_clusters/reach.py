@@ -82,7 +82,8 @@ def open_recorder(database: Database) -> Recorder:
         raise Unreachable(problem)
     try:
         recorder = current_recorder()
-        recorder.store.read_lock("", 0)  # a server is found out at the first statement
+        if database.file is None:
+            recorder.store.read_lock("", 0)  # a server is found out at the first statement
     except StoreError as error:
         _failed[database.url] = time.monotonic() + _FORGIVEN_AFTER, str(error)
         raise Unreachable(str(error)) from error

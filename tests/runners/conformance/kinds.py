@@ -42,6 +42,10 @@ class Traits(NamedTuple):
             submitter, there is nobody left who could see it.
         interrupts_calls: A time limit interrupts a call that blocks in the system, because the task is in the main
             thread of its process. In other threads such a call is given up, and goes on.
+        whole_runs: All that a run is goes on in one place. Elsewhere only the function is called in a worker, which
+            does not reach the run store: nothing tells it to end, it has no transaction, no slots can be taken in it,
+            what cannot be taken there or back is found out by a run that has begun, and of a worker that dies nobody
+            knows what it had done.
     """
 
     at_once: bool = True
@@ -49,6 +53,7 @@ class Traits(NamedTuple):
     travels: bool = True
     survives_deaths: bool = True
     interrupts_calls: bool = True
+    whole_runs: bool = True
 
 
 class Site:
@@ -108,6 +113,9 @@ def processes() -> Iterator[Site]:
 class ApartTaskRunner(DaskTaskRunner):
     """A runner that takes its workers not to reach the run store, from the first run on."""
 
+    def __repr__(self) -> str:
+        return super().__repr__().replace(DaskTaskRunner.__name__, ApartTaskRunner.__name__)
+
     def _open_session(self) -> Session:
         session = super()._open_session()
         session.unreached = "they are on another host"
@@ -156,6 +164,6 @@ KINDS = {
     "inline": Kind(inline, _HERE._replace(at_once=False)),
     "processes": Kind(processes, threads=("mainspring-processpool",)),
     "dask": Kind(dask, _CLUSTER, _DASK_THREADS),
-    "dask-apart": Kind(apart, _CLUSTER, _DASK_THREADS),
+    "dask-apart": Kind(apart, _CLUSTER._replace(whole_runs=False), _DASK_THREADS),
     "ray": Kind(ray, _CLUSTER, ("Dummy", "PythonGCThread", "Thread", "ray_"), (pytest.mark.ray,)),
 }

@@ -65,7 +65,7 @@ def test_a_retry_condition(pool: Runner, tmp_path: Path) -> None:
 
 
 @pytest.mark.contract("E-73", "S-39")
-@pytest.mark.needs("survives_deaths")
+@pytest.mark.needs("survives_deaths", "whole_runs")
 def test_a_death_costs_an_attempt(pool: Runner, tmp_path: Path) -> None:
     """Its run is Crashed, or attempted again if a retry is left; the others complete."""
     futures = pool.map(remote.die_if, {"victim": 3, "x": range(6)})

@@ -56,6 +56,7 @@ def ended(folder: Path) -> list[str]:
 
 
 @pytest.mark.contract("F-46", "X-29")
+@pytest.mark.needs("whole_runs")
 def test_cancelling_the_flow_run(runner: Runner, traits: Traits, tmp_path: Path) -> None:
     """Tasks that go on are ended before the flow run is Cancelled, and those that wait never begin."""
     futures = Kept()
@@ -86,6 +87,7 @@ def test_cancelling_the_flow_run(runner: Runner, traits: Traits, tmp_path: Path)
 
 
 @pytest.mark.contract("X-29")
+@pytest.mark.needs("whole_runs")
 def test_cancelling_one_task_run(pool: Runner, tmp_path: Path) -> None:
     """It ends, its future raises CancelledRun, and the runner is as good as before."""
     with cancelling(lambda: first_of(tmp_path)):
@@ -98,6 +100,7 @@ def test_cancelling_one_task_run(pool: Runner, tmp_path: Path) -> None:
 
 
 @pytest.mark.contract("X-29", "T-45")
+@pytest.mark.needs("whole_runs")
 def test_what_waits_for_a_cancelled_run(pool: Runner, tmp_path: Path) -> None:
     """It never begins, like what waits for a run that has failed."""
     with cancelling(lambda: first_of(tmp_path)):
@@ -117,6 +120,7 @@ def test_a_cancelled_run_is_not_retried(pool: Runner, tmp_path: Path) -> None:
 
 
 @pytest.mark.contract("H-2")
+@pytest.mark.needs("whole_runs")
 def test_hooks_for_a_cancellation(pool: Runner, tmp_path: Path) -> None:
     """They are called once, when the run is Cancelled."""
 
@@ -130,7 +134,7 @@ def test_hooks_for_a_cancellation(pool: Runner, tmp_path: Path) -> None:
 
 
 @pytest.mark.contract("TR-17", "T-50")
-@pytest.mark.needs("at_once")
+@pytest.mark.needs("at_once", "whole_runs")
 def test_cancelling_all(runner: Runner, tmp_path: Path) -> None:
     """What has not begun is Cancelled, what has is told and may go on, and nothing more is taken."""
     with runner:

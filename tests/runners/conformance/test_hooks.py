@@ -95,6 +95,7 @@ def test_hooks_for_a_death_are_called_here(pool: Runner, tmp_path: Path) -> None
 
 
 @pytest.mark.contract("TX-26")
+@pytest.mark.needs("whole_runs")
 def test_a_task_commits(pool: Runner, tmp_path: Path) -> None:
     """Its commit hooks are called once, after its function, with the values that this has set."""
     assert value(pool.submit(tasks.reserve, {"folder": tmp_path})) == "reserved"
@@ -125,7 +126,7 @@ def test_a_transaction_around_a_submitted_task(runner: Runner, tmp_path: Path) -
     assert sequence() == "Pending Running Completed RolledBack"
 
 
-@pytest.mark.needs("travels")
+@pytest.mark.needs("travels", "whole_runs")
 def test_a_transaction_stays_behind(runner: Runner, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A task that runs elsewhere commits by itself, and a warning says so, once."""
     with runner, transaction() as around:

@@ -124,7 +124,7 @@ def test_leaving_the_block(runner: Runner, tmp_path: Path, fails: bool) -> None:
 
 
 @pytest.mark.contract("TR-16")
-@pytest.mark.needs("at_once")
+@pytest.mark.needs("at_once", "whole_runs")
 def test_leaving_tells_what_goes_on(runner: Runner, tmp_path: Path) -> None:
     """A task that asks is told that its runner is left."""
     with runner:

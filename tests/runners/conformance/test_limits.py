@@ -36,6 +36,7 @@ def test_a_limit_on_a_tag(pool: Runner, tmp_path: Path) -> None:
 
 
 @pytest.mark.contract("V-19", "CC-1")
+@pytest.mark.needs("whole_runs")
 def test_a_limit_inside_of_tasks(pool: Runner, tmp_path: Path) -> None:
     """No more are in the block than its limit allows, and its slots are free afterwards."""
     get_client().create_or_update_concurrency_limit("database", 1)
@@ -47,6 +48,7 @@ def test_a_limit_inside_of_tasks(pool: Runner, tmp_path: Path) -> None:
 
 
 @pytest.mark.contract("E-67")
+@pytest.mark.needs("whole_runs")
 def test_a_slot_is_held_while_the_task_goes_on(pool: Runner) -> None:
     """The task itself sees it in use, by its own run."""
     get_client().create_or_update_concurrency_limit("tag:db", 1)
@@ -71,7 +73,7 @@ def test_slots_of_tasks_that_fail(pool: Runner) -> None:
     assert slots_in_use("tag:db") == 0
 
 
-@pytest.mark.needs("survives_deaths")
+@pytest.mark.needs("survives_deaths", "whole_runs")
 def test_slots_of_a_process_that_dies(pool: Runner, tmp_path: Path) -> None:
     """Whoever waits for them gets them."""
     get_client().create_or_update_concurrency_limit("database", 1)

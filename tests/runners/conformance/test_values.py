@@ -50,7 +50,7 @@ def test_objects_keep_their_identity(pool: Runner) -> None:
 
 
 @pytest.mark.contract("TR-21")
-@pytest.mark.needs("travels")
+@pytest.mark.needs("travels", "whole_runs")
 @pytest.mark.parametrize(
     ("given", "blamed"),
     [
@@ -80,7 +80,7 @@ def test_a_result_that_cannot_be_pickled(pool: Runner) -> None:
     assert [sequence(run) for run in task_runs()] == ["Pending Running Failed"] * 2
 
 
-@pytest.mark.needs("travels")
+@pytest.mark.needs("travels", "whole_runs")
 def test_a_result_that_cannot_be_made_again(pool: Runner) -> None:
     """The future says so; the history tells what the task has done."""
     future = pool.submit(remote.make_unreadable, {})
@@ -111,7 +111,7 @@ def test_where_an_exception_came_from(pool: Runner) -> None:
     assert "in raise_by" in str(error.__cause__)
 
 
-@pytest.mark.needs("travels")
+@pytest.mark.needs("travels", "whole_runs")
 def test_a_module_that_is_only_here(pool: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that cannot be imported where it is to run fails, and the message names the module."""
     (tmp_path / "only_here.py").write_text("from mainspring import task\n@task\ndef work():\n    return 1\n")

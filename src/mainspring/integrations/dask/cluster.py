@@ -189,15 +189,23 @@ class DaskCluster:
         self._finished.put((future, ticket, deliver))
 
     def _gather_all(self) -> None:
-        while (first := self._finished.get()) is not None:
-            finished = [first]
-            while not self._finished.empty():
-                more = self._finished.get()
-                if more is None:
-                    self._finished.put(None)
-                    break
-                finished.append(more)
-            self._gather(finished)
+        while self._gather_next():
+            pass
+
+    def _gather_next(self) -> bool:
+        """Wait for what finishes next, and gather it; False at the end. Keeps nothing, so Dask can forget it."""
+        first = self._finished.get()
+        if first is None:
+            return False
+        finished = [first]
+        while not self._finished.empty():
+            more = self._finished.get()
+            if more is None:
+                self._finished.put(None)
+                break
+            finished.append(more)
+        self._gather(finished)
+        return True
 
     def _gather(self, finished: list[_Finished]) -> None:
         small: list[_Finished] = []

@@ -188,6 +188,8 @@ def failure_of(error: Any) -> Failure:
         unknown = _NO_MODULE.search(str(error))
         if unknown is not None and isinstance(failure, RuntimeError):
             failure = ModuleNotFoundError(unknown[0], name=unknown[1])
+    elif isinstance(error, _errors.LocalRayletDiedError):
+        failure = ClusterGone("The Ray cluster is gone: its process on this machine, the raylet, has died.")
     elif isinstance(error, _errors.RayError) and not isinstance(error, _errors.RuntimeEnvSetupError):
         failure = WorkerLost(f"Ray has lost the worker that had it: {describe_exception(error)}")
     return failure

@@ -37,7 +37,8 @@ class RayTaskRunner(ClusterTaskRunner):
 
     Args:
         address: Where the cluster is: ``auto``, ``host:port``, or ``ray://host:port`` for a client connection. Without
-            it, the cluster that the program is connected to is used, or a local one is started.
+            it, the cluster that the program is connected to is used, or the one that ``RAY_ADDRESS`` in the environment
+            names, or a local one is started.
         init_kwargs: Further arguments for ``ray.init``.
 
     Raises:
@@ -87,16 +88,18 @@ class RayTaskRunner(ClusterTaskRunner):
             cluster: Cluster = wire.RayCluster(is_nested, _leave_it)
             return cluster
         options = self._init_kwargs
-        if self._address is None:
+        # "local", or Ray looks for what somebody else has started on this machine, and has perhaps left.
+        address = self._address or os.environ.get("RAY_ADDRESS") or "local"
+        if address == "local":
             refuse_while_imported("A local Ray cluster")
             options = {**_LOCAL, **options}
         try:
-            if self._address is not None:
-                _knock(self._address)
-            ray.init(address=self._address, **options)
+            if address != "local":
+                _knock(address)
+            ray.init(address=address, **options)
         except Exception as error:  # whatever Ray says of it
-            what = "started" if self._address is None else f"reached at {self._address}"
-            check = "`init_kwargs`" if self._address is None else "the address"
+            what = "started" if address == "local" else f"reached at {address}"
+            check = "`init_kwargs`" if address == "local" else "the address"
             raise ConfigurationError(
                 f"The Ray cluster cannot be {what}: {describe_exception(error).rstrip('.')}. Check {check}, and that"
                 " Ray and Python have the same versions everywhere."
