@@ -263,7 +263,7 @@ def test_large_arguments_that_are_lost(tmp_path: Path) -> None:
         (home,) = cluster.scheduler.tasks[deposit].who_has
         (nanny,) = [each for each in cluster.workers.values() if each.worker_address == home.address]
         os.kill(nanny.pid, signal.SIGKILL)
-        until(lambda: any(each.is_done() for each in blocked))
+        until(lambda: deposit not in _deposits(cluster))
         gate.touch()
         assert value(waiting) == BIG
         for each in blocked:
