@@ -28,8 +28,8 @@ from tests.runners.remote import notes
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 PATIENCE = 60
-SOON = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s"}
-"""How long a client of Dask looks for a scheduler that is gone."""
+SOON = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s", "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+"""How long a client looks for a cluster that is gone."""
 
 
 class Driver:

@@ -117,7 +117,8 @@ class Assignment:
             Exception: Whatever making it again raises.
         """
         for node in walk((self.call.parameters, self.call.wait_for)):
-            state = node.state if isinstance(node, RunFuture) and node.is_done() else node
+            is_over = isinstance(node, RunFuture) and node.is_done()
+            state: Any = node.state if is_over else node
             if is_state(state) and state.has_data and type(state.data) is FarValue:
                 state.data.get()
 
