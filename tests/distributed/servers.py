@@ -17,7 +17,10 @@ import psutil
 
 from tests.deaths.processes import environment, until
 
-__all__ = ["Servers", "servers_of"]
+__all__ = ["OPEN", "Servers", "servers_of"]
+
+OPEN = {"RAY_AUTH_MODE": "disabled"}
+"""For a cluster of Ray, and those who use it: no token that both have to have."""
 
 
 class Servers(NamedTuple):
@@ -83,7 +86,6 @@ def _ray(folder: Path, variables: dict[str, str]) -> Iterator[Servers]:
     options = [
         "--head",
         "--num-cpus=2",
-        "--node-ip-address=127.0.0.1",
         f"--port={port}",
         "--include-dashboard=false",
         "--disable-usage-stats",
@@ -96,7 +98,7 @@ def _ray(folder: Path, variables: dict[str, str]) -> Iterator[Servers]:
         process = subprocess.Popen(
             [ray, "start", *options],
             cwd=folder,
-            env=environment(folder, **variables),
+            env=environment(folder, **OPEN, **variables),
             stdout=log,
             stderr=subprocess.STDOUT,
         )

@@ -21,15 +21,15 @@ from mainspring.store import open_store
 from tests.deaths.processes import environment, run, until
 from tests.distributed import programs
 from tests.distributed.conftest import WITH_RAY
-from tests.distributed.servers import servers_of
+from tests.distributed.servers import OPEN, servers_of
 from tests.durability.invariants import UNFINISHED, check_store
 from tests.runners.remote import notes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 PATIENCE = 60
-SOON = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s"}
-"""How long a client of Dask looks for a scheduler that is gone."""
+SOON = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s", "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+"""How long a client looks for a cluster that is gone."""
 
 
 class Driver:
@@ -142,7 +142,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def test_a_driver_that_is_killed(kind: str, is_separate: bool, tmp_path: Path) -> None:
     """Workers stop what nobody waits for, nothing stays Running, and the flow goes on elsewhere where it stopped."""
     with servers_of(kind, tmp_path) if is_separate else nullcontext() as servers:
-        address = {} if servers is None else {"ADDRESS": servers.address}
+        address = {} if servers is None else {"ADDRESS": servers.address, **OPEN}
         with driver("pipeline", tmp_path, RUNNER=kind, **address) as started:
             holder = hold_on(tmp_path, started)
             started.process.kill()
@@ -158,7 +158,7 @@ def test_a_driver_that_is_killed(kind: str, is_separate: bool, tmp_path: Path) -
 def test_a_cluster_that_is_killed(kind: str, tmp_path: Path) -> None:
     """The program ends in order and says that the cluster is gone; another cluster goes on where that stopped."""
     with servers_of(kind, tmp_path) as servers:
-        with driver("pipeline", tmp_path, RUNNER=kind, ADDRESS=servers.address, **SOON) as started:
+        with driver("pipeline", tmp_path, RUNNER=kind, ADDRESS=servers.address, **SOON, **OPEN) as started:
             hold_on(tmp_path, started)
             for child in psutil.Process(servers.first.pid).children(recursive=True):
                 child.kill()

@@ -84,7 +84,7 @@ def _parcels_of(runs: set[UUID]) -> list[set[UUID]]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two workers with two threads each, so that one that waits does not keep a worker from all else."""
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0") as cluster:
         yield cluster
 
 
