@@ -98,6 +98,13 @@ def die_first(folder: Path) -> int:
 
 
 @task
+def say(folder: Path, what: int) -> int:
+    """Say something, and who has said it."""
+    note(folder, what)
+    return os.getpid()
+
+
+@task
 def linger(folder: Path) -> None:
     """Take longer than anybody waits."""
     note(folder, "begun")

@@ -13,7 +13,7 @@ from mainspring.context import tags
 from mainspring.exceptions import CancelledRun, ConfigurationError, WorkerDied
 from tests.deaths.processes import until
 from tests.distributed import apart
-from tests.distributed.clusters import Cluster
+from tests.distributed.clusters import Cluster, kill
 from tests.engine.history import flow_runs, messages, only_task_run, sequence, states_of, task_runs
 from tests.runners.remote import notes
 
@@ -135,6 +135,26 @@ def test_a_worker_that_dies(runner: Any, tmp_path: Path, retries: int) -> None:
         assert sequence() == "Pending Running Crashed"
     assert value(runner.submit(apart.inner, {"x": 1})) == 2
     assert len(notes(tmp_path)) == 1 + retries
+
+
+def test_workers_that_die_after_their_answers(runner: Any, tmp_path: Path) -> None:
+    """What was answered is over: nothing of it is called again, whatever the cluster loses."""
+    for number in range(3):
+        kill(value(runner.submit(apart.say, {"folder": tmp_path, "what": number})))
+        assert value(runner.submit(apart.inner.with_options(retries=3), {"x": 1})) == 2
+    assert notes(tmp_path) == ["0", "1", "2"]
+
+
+def test_nothing_is_left_at_the_scheduler(cluster: Cluster) -> None:
+    """What says that a call was begun is forgotten with the call."""
+    if cluster.kind != "dask":
+        pytest.skip("it is about Dask")
+    queues = cluster._cluster.scheduler.extensions["queues"].queues  # type: ignore[attr-defined]
+    before = set(queues)
+    with cluster.runner() as runner:
+        for number in range(3):
+            value(runner.submit(apart.inner, {"x": number}))
+        until(lambda: set(queues) <= before, "the end of the marks")
 
 
 def test_a_deadline_ends_the_wait(runner: Any, tmp_path: Path) -> None:

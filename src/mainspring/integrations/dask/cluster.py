@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -42,11 +43,10 @@ _COUNTED_FOR = 1.0
 class DaskTicket:
     """A parcel that Dask has; see `mainspring._clusters.protocol.Ticket`."""
 
-    __slots__ = ("_cluster", "_mark", "native")
+    __slots__ = ("_cluster", "native")
 
-    def __init__(self, cluster: DaskCluster, native: Any, mark: str | None = None) -> None:
+    def __init__(self, cluster: DaskCluster, native: Any) -> None:
         self._cluster = cluster
-        self._mark = mark  # what the worker has set at the scheduler, and nobody else removes
         self.native = native
 
     def fetch(self) -> Reply:
@@ -60,9 +60,6 @@ class DaskTicket:
     def release(self) -> None:
         """See `Ticket.release`."""
         self.native = None
-        mark, self._mark = self._mark, None
-        if mark is not None:
-            self._cluster.remove_mark(mark)
 
     def drop(self) -> None:
         """See `Ticket.drop`."""
@@ -167,12 +164,14 @@ class DaskCluster:
             raise ClusterGone(
                 f"Nothing can be sent to the Dask cluster: {describe_exception(error)}"
             ) from error
-        ticket = DaskTicket(self, future, key if once else None)
+        if once:  # as long as the scheduler keeps the reply, it may want it made again
+            weakref.finalize(future, self._remove_mark, key).atexit = False
+        ticket = DaskTicket(self, future)
         future.add_done_callback(partial(self._finish, ticket, deliver))
         return ticket
 
-    def remove_mark(self, key: str) -> None:
-        """Forget that a parcel was begun, whose answer has come or never will."""
+    def _remove_mark(self, key: str) -> None:
+        """Have the scheduler forget that a parcel was begun, after it has forgotten the parcel."""
         message = {"op": "queue_release", "name": mark_of(key), "client": self.client.id}
         with suppress(Exception):  # without a scheduler there is no mark
             self.client._send_to_scheduler(message)
