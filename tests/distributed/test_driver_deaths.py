@@ -165,7 +165,6 @@ def test_a_cluster_that_is_killed(kind: str, tmp_path: Path) -> None:
             servers.first.kill()
             said = started.end()
         if kind == "dask":  # Ray ends the program itself
-            assert "WorkerDied" in said
             assert "scheduler" in said
         for worker in servers.others:
             worker.kill()
