@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -35,7 +34,6 @@ from mainspring.context import (
 from mainspring.exceptions import SerializationError
 from mainspring.futures import ConcurrentFuture, FutureList
 from mainspring.futures.promises import Promise
-from mainspring.logging import engine_logs, get_run_logger_or
 from mainspring.recording import current_recorder
 from mainspring.store.protocol import RunStore
 from mainspring.task_runners.base import Dependencies, TaskRunner, listed
@@ -196,10 +194,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         self._require_started()
         dispatcher = self._dispatcher
         assert dispatcher is not None
-        if engine_logs(logging.DEBUG):
-            get_run_logger_or(self.logger.name).debug(
-                "Submitting a run of task %r to the %s runner", task.name, self.name
-            )
+        self._tell(task)
         key, promise = identifiers.new_id(), Promise()
         assignment = self._assign(
             self._lot_of(task), key, promise, parameters, listed(wait_for), dependencies, Deposits()

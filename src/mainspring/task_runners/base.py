@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from mainspring._engine.mapping import Children, common_upstreams, split_parameters
 from mainspring.futures import Future, FutureList
 from mainspring.futures.streams import Feed
-from mainspring.logging import get_logger
+from mainspring.logging import engine_logs, get_logger, get_run_logger_or
 from mainspring.runs import RunInput
 from mainspring.settings import get_current_settings
 
@@ -141,6 +142,13 @@ class TaskRunner(ABC, Generic[F]):
             f"The task runner {self!r} takes no more runs: it was cancelled, or its flow has ended. Task"
             f" {task.name!r} was not submitted."
         )
+
+    def _tell(self, task: Any) -> None:
+        """Say that a run of a task is submitted, for whoever debugs (TR-18)."""
+        if engine_logs(logging.DEBUG):
+            get_run_logger_or(self.logger.name).debug(
+                "Submitting a run of task %r to the %s runner", task.name, self.name
+            )
 
     def _require_started(self) -> None:
         if not self._started:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -19,7 +18,6 @@ from mainspring._engine.workers import WorkerPool
 from mainspring.context import current_scope
 from mainspring.futures import ConcurrentFuture, FutureList
 from mainspring.futures.promises import Promise
-from mainspring.logging import engine_logs, get_run_logger_or
 from mainspring.task_runners.base import Dependencies, TaskRunner, listed
 from mainspring.task_runners.calls import Call, describe_run
 
@@ -66,10 +64,7 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         self._require_started()
         assert self._pool is not None
         assert self._submissions is not None
-        if engine_logs(logging.DEBUG):
-            get_run_logger_or(self.logger.name).debug(
-                "Submitting a run of task %r to the %s runner", task.name, self.name
-            )
+        self._tell(task)
         key = identifiers.new_id()
         call, missing, label = self._prepare(key, task, parameters, listed(wait_for), dependencies)
         promise = Promise()
