@@ -256,7 +256,7 @@ def test_large_arguments_that_are_lost(tmp_path: Path) -> None:
     with local_cluster() as cluster, DaskTaskRunner(cluster) as pool, ExitStack() as stack:
         stack.callback(gate.touch)
         blocked = [pool.submit(wait_for_file, {"path": str(gate)}) for _ in range(2)]
-        until(lambda: len(list(tmp_path.iterdir())) == 2)
+        until(lambda: len(list(tmp_path.glob("gate.*"))) == 2)
         waiting = pool.submit(size, {"value": bytes(BIG)})
         until(lambda: _deposits(cluster))
         (deposit,) = _deposits(cluster)
