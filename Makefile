@@ -13,6 +13,10 @@ PEERS := joblib dbos
 PROCESSES := $(addprefix tests/,acceptance deaths durability isolation postgres runners)
 # Clusters of Dask and Ray have processes of their own, and take long to start.
 CLUSTERS := tests/distributed
+# Every task runner has to keep the same rules.
+RULES := tests/runners/conformance
+# What takes a server or a cluster has targets of its own.
+QUICK := not (postgres or dask or distributed)
 # But for what takes a new folder for a new database.
 ON_POSTGRES := tests/transactions tests/concurrency/test_limits.py tests/concurrency/test_tags.py \
 	$(patsubst %,tests/engine/test_%.py,cancellation caching pauses resuming submitting suspending taking_over transactions)
@@ -23,8 +27,8 @@ PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: bench bench-handover bench-limits bench-peers bench-writers check clean constraints demo docs format help \
-	test test-distributed test-oldest test-postgres test-processes
+.PHONY: bench bench-clusters bench-handover bench-limits bench-peers bench-writers check clean constraints demo docs \
+	format help test test-distributed test-oldest test-postgres test-processes
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-17s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,15 +37,18 @@ demo: $(VENV)/.demo ## run the example pipeline over the flights of 2013
 	@$(BIN)/python examples/flights.py
 
 test: $(VENV)/.test $(VENV)/.demo $(VENV)/.docs ## run the tests (PYTEST_ARGS="-n 2" by default)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(PROCESSES:%=--ignore=%) $(CLUSTERS:%=--ignore=%)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m '$(QUICK)' $(PROCESSES:%=--ignore=%) $(CLUSTERS:%=--ignore=%)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m dask $(RULES)
 
 test-processes: $(VENV)/.test $(VENV)/.demo ## run what has worker processes, kills, restarts of servers and several machines
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(PROCESSES)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m '$(QUICK)' $(PROCESSES)
 
 test-distributed: $(VENV)/.test $(VENV)/.demo ## run what has clusters of Dask and Ray whose workers, drivers and schedulers are killed
 	@$(BIN)/python -m pytest $(CLUSTERS)
+	@$(BIN)/python -m pytest -m distributed $(RULES) tests/cli tests/examples
 
-test-postgres: $(VENV)/.test ## run what is about transactions, limits and going on with PostgreSQL as the database, too
+test-postgres: $(VENV)/.test ## run what has PostgreSQL as the database: the store, transactions, limits, going on
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m postgres tests/store tests/concurrency
 	@MAINSPRING_TEST_ON_POSTGRES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) -k 'not killed_at_any_write' $(ON_POSTGRES)
 
 check: $(VENV)/.check $(VENV)/.test $(VENV)/.demo ## check format, lint, types and architecture
@@ -63,6 +70,9 @@ docs: $(VENV)/.docs ## build the documentation into build/docs
 bench: $(VENV)/.test $(VENV)/.demo ## measure what mainspring costs (BENCH_ARGS="--page docs/explanation/performance.md" keeps it)
 	@for name in overhead results hashing many; do $(BIN)/python benchmarks/$$name.py $(BENCH_ARGS) || exit 1; done
 
+bench-clusters: $(VENV)/.test ## measure tasks on Dask and Ray beside bare calls there, in half an hour
+	@$(BIN)/python benchmarks/clusters.py $(BENCH_ARGS)
+
 bench-limits: $(VENV)/.test ## measure how soon calls that block are settled, and keep it in the documentation
 	@$(BIN)/python -m tests.acceptance.timeout_matrix --page docs/explanation/timeouts.md
 
@@ -78,7 +88,8 @@ bench-peers: $(VENV)/.test $(PEERS:%=.venv-%/.made) ## measure it against joblib
 	@$(BIN)/python benchmarks/peers.py $(BENCH_ARGS)
 
 test-oldest: $(OLDEST)/.test ## run the tests with the oldest allowed versions
-	@$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS) $(PROCESSES:%=--ignore=%) $(CLUSTERS:%=--ignore=%)
+	@$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS) -m '$(QUICK)' $(PROCESSES:%=--ignore=%) $(CLUSTERS:%=--ignore=%)
+	@$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS) -m dask $(RULES)
 
 constraints: $(VENV)/.made ## pin the newest allowed version of everything in constraints.txt
 	$(BIN)/python $(PIP) install --dry-run --ignore-installed --report $(VENV)/report.json \

@@ -33,6 +33,7 @@ class Figure(NamedTuple):
         budget: How many of these it may cost.
         problem: Why it could not be measured.
         growth: By how many megabytes the peak memory grew, if that was measured.
+        spread: The lowest and the highest multiple of all rounds, where these are of interest.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Figure(NamedTuple):
     budget: float | None = None
     problem: str | None = None
     growth: float | None = None
+    spread: tuple[float, float] | None = None
 
     @property
     def multiple(self) -> float | None:
@@ -60,7 +62,7 @@ class Report(NamedTuple):
     def as_table(self) -> str:
         width = max(len(figure.path) for figure in self.figures)
         rows = [self._head(), *map(self._row, self.figures)]
-        widths = (-width, 12, 7, 13, 9)
+        widths = (-width, 12, *((14, 13) if self._has_spread() else ()), 7, 13, 9)
         lines = [
             " ".join(
                 f"{cell:{'<' if size < 0 else '>'}{abs(size)}}"
@@ -77,14 +79,25 @@ class Report(NamedTuple):
         return "\n".join([self.circumstances, "", *lines, *(f"\n{problem}" for problem in self._problems())])
 
     def _head(self) -> tuple[str, ...]:
-        return ("path", "multiple", "budget", "time", *(("memory",) if self._has_memory() else ()))
+        spread = ("of all rounds", "of") if self._has_spread() else ()
+        memory = ("memory",) if self._has_memory() else ()
+        return ("path", "multiple", *spread, "budget", "time", *memory)
 
     def _row(self, figure: Figure) -> tuple[str, ...]:
+        path, multiple, budget, taken = _cells(figure)
+        spread: tuple[str, ...] = ()
+        if self._has_spread():
+            rounds = "" if figure.spread is None else f"{figure.spread[0]:.2f} to {figure.spread[1]:.2f}"
+            spread = (rounds, "" if figure.seconds is None else _microseconds(figure.unit))
         growth = "" if figure.growth is None else f"+{figure.growth:.1f} MB"
-        return (*_cells(figure), *((growth,) if self._has_memory() else ()))
+        memory = (growth,) if self._has_memory() else ()
+        return (path, multiple, *spread, budget, taken, *memory)
 
     def _has_memory(self) -> bool:
         return any(figure.growth is not None for figure in self.figures)
+
+    def _has_spread(self) -> bool:
+        return any(figure.spread is not None for figure in self.figures)
 
     def _problems(self) -> list[str]:
         return [f"Not measured: {figure.path}. {figure.problem}" for figure in self.figures if figure.problem]
@@ -95,7 +108,11 @@ def _cells(figure: Figure) -> tuple[str, str, str, str]:
     budget = "" if figure.budget is None else f"{figure.budget:g}"
     if figure.seconds is None or figure.multiple is None:
         return figure.path, "not measured", budget, ""
-    return figure.path, f"{figure.multiple:.2f}", budget, f"{figure.seconds * 1e6:,.1f} us"
+    return figure.path, f"{figure.multiple:.2f}", budget, _microseconds(figure.seconds)
+
+
+def _microseconds(seconds: float) -> str:
+    return f"{seconds * 1e6:,.1f} us"
 
 
 class Meter(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -22,7 +23,8 @@ from mainspring.settings import get_current_settings
 from mainspring.states import State
 from mainspring.store.encoding import to_plain
 from mainspring.supervision import on_deaths
-from mainspring.task_runners import TaskRunner, ThreadPoolTaskRunner
+from mainspring.task_runners import TaskRunner
+from mainspring.task_runners.named import default_runner, runner_named
 
 __all__ = ["Flow", "flow"]
 
@@ -32,7 +34,7 @@ P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
-Runner = TaskRunner[Any] | type[TaskRunner[Any]]
+Runner = TaskRunner[Any] | type[TaskRunner[Any]] | str
 
 _FORBIDDEN_IN_NAMES = "/%&<>"
 
@@ -48,7 +50,8 @@ class Flow(Subject[P, R]):
             arguments.
         retries: How many times a failed run is attempted again; default from the settings.
         retry_delay_seconds: Seconds before each retry, a number or a list; default from the settings.
-        task_runner: Where submitted tasks run: a runner or a class of one; threads by default.
+        task_runner: Where submitted tasks run: a runner, a class of one, or the name of one ("processes=2"). When
+            None, as the setting ``tasks.runner.default`` says, which is read when a run begins; else on threads.
         description: What it does; the docstring by default.
         timeout_seconds: How long an attempt may take.
         validate_parameters: Whether parameters are checked and converted by their annotations when a run begins.
@@ -76,6 +79,10 @@ class Flow(Subject[P, R]):
     """
 
     kind: ClassVar[Literal["task", "flow"]] = "flow"
+    option_attributes: ClassVar[Mapping[str, str]] = {
+        "task_runner": "_own_runner",
+        "validate_parameters": "should_validate_parameters",
+    }
 
     def __init__(
         self,
@@ -128,7 +135,7 @@ class Flow(Subject[P, R]):
         if self.should_validate_parameters:
             self._validator.refuse_bad_annotations()
         self.version = version or _source_version(self.fn)
-        self.task_runner = _task_runner(task_runner)
+        self._own_runner = None if task_runner is None else _task_runner(task_runner)
         self.policy = self._resolve_policy(
             retries, retry_delay_seconds, timeout_seconds, retry_timeout_seconds
         )
@@ -156,6 +163,15 @@ class Flow(Subject[P, R]):
     def flow_run_name(self) -> Any:
         """What runs are called."""
         return self.run_name
+
+    @property
+    def task_runner(self) -> TaskRunner[Any]:
+        """Where submitted tasks run: the runner that was given, else a new one as the settings say, not started.
+
+        Raises:
+            ConfigurationError: The setting ``tasks.runner.default`` does not work.
+        """
+        return default_runner() if self._own_runner is None else self._own_runner
 
     # Parameters
 
@@ -286,8 +302,23 @@ class Flow(Subject[P, R]):
         copied._validator = self._validator  # of the same function, and maybe in use already
         return copied
 
-    def _options(self) -> dict[str, Any]:
-        return {**super()._options(), "validate_parameters": self.should_validate_parameters}
+    def running_on(self, task_runner: Runner) -> Flow[P, R]:
+        """This flow with another task runner, and nothing else of its own: hooks and all other options are shared.
+
+        In the history it is the same flow, so its runs can be resumed by their id, on any runner. That is not so for
+        other copies (`with_options`).
+
+        Args:
+            task_runner: As for `Flow`.
+
+        Raises:
+            TypeError: It is no task runner.
+            ConfigurationError: There is none of that name.
+        """
+        runner = _task_runner(task_runner)
+        copied = copy.copy(self)
+        copied._own_runner = runner
+        return copied
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_validator": self._validator.local_names}
@@ -370,9 +401,10 @@ def _flow_name(name: object, function_name: str) -> str:
     return name
 
 
-def _task_runner(given: Runner | None) -> TaskRunner[Any]:
-    runner = ThreadPoolTaskRunner if given is None else given
-    runner = runner() if isinstance(runner, type) else runner
+def _task_runner(given: Runner) -> TaskRunner[Any]:
+    if isinstance(given, str):
+        return runner_named(given)
+    runner = given() if isinstance(given, type) else given
     if not isinstance(runner, TaskRunner):
         raise TypeError(f"Expected a task runner for 'task_runner'; got {given!r} instead.")
     return runner

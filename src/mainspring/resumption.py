@@ -25,12 +25,8 @@ from mainspring.exceptions import (
     ParameterTypeError,
     StoragePathMissing,
 )
-from mainspring.flow_engine import (
-    collect_async,
-    finish_async,
-    new_engine,
-    run_to_end,
-)
+from mainspring.flow_engine import collect_async, finish_async, new_engine, run_to_end
+from mainspring.flows import Runner
 from mainspring.recording import Recorder, current_recorder
 from mainspring.results import ResultStore, get_result_store
 from mainspring.runs import FlowRun, Resumption
@@ -48,6 +44,7 @@ def resume_flow_run(
     *,
     flow: AnyFlow | None = None,
     key: str | None = None,
+    task_runner: Runner | None = None,
     return_state: bool = False,
 ) -> Any:
     """Go on with a flow run that is paused, failed, crashed or was cancelled, under its own id.
@@ -63,6 +60,8 @@ def resume_flow_run(
             for none, or for something that has a default.
         flow: The flow, if it cannot be found where it was defined: in a function, a notebook, or a moved file.
         key: Which pause is meant, if several wait in the run: its key, or the id of the subflow run that waits.
+        task_runner: Where its submitted tasks run from now on, if not where the flow says: a runner, a class of one, or
+            the name of one ("processes=2").
         return_state: Return the state instead of the value: the final one, or that of a run that goes on elsewhere.
 
     Returns:
@@ -78,10 +77,11 @@ def resume_flow_run(
             be resumed as such.
         ObjectNotFound: There is no such flow run.
         Pause: The run was suspended again.
+        ConfigurationError: There is no task runner of that name. Nothing was changed.
         BaseException: Whatever comes out of the flow.
     """
     with _outside_of_runs():
-        found = _find(flow_run_id, flow, run_input, key)
+        found = _find(flow_run_id, flow, run_input, key, task_runner)
         if isinstance(found, FlowRun):
             return _told(found, return_state)
         with found.input_taken():
@@ -94,13 +94,14 @@ async def aresume_flow_run(
     *,
     flow: AnyFlow | None = None,
     key: str | None = None,
+    task_runner: Runner | None = None,
     return_state: bool = False,
 ) -> Any:
     """`resume_flow_run` for async code. A sync flow runs in a thread of its own."""
     import asyncio  # whoever awaits has it already
 
     with _outside_of_runs():
-        found = await asyncio.to_thread(_find, flow_run_id, flow, run_input, key)
+        found = await asyncio.to_thread(_find, flow_run_id, flow, run_input, key, task_runner)
         if isinstance(found, FlowRun):
             return _told(found, return_state)
         engine = found.engine()
@@ -156,7 +157,9 @@ def _told(run: FlowRun, return_state: bool) -> State | None:
     return read_flow_run(current_recorder().store, run.id).state if return_state else None
 
 
-def _find(flow_run_id: UUID | str, flow: AnyFlow | None, run_input: Any, key: str | None) -> _Found | FlowRun:
+def _find(
+    flow_run_id: UUID | str, flow: AnyFlow | None, run_input: Any, key: str | None, task_runner: Runner | None
+) -> _Found | FlowRun:
     """The run, its flow and its parameters, if it can be gone on with here, after what it waits for was answered.
 
     A run that goes on in its own process is told so, and returned. Raises as `resume_flow_run` does.
@@ -168,13 +171,17 @@ def _find(flow_run_id: UUID | str, flow: AnyFlow | None, run_input: Any, key: st
     run = read_flow_run(store, flow_run_id)
     pause = _pause_in(store, run, run_input, key)
     if pause is not None and pauses.goes_on_elsewhere(store, pause):
+        if task_runner is not None:
+            raise refusal(
+                run, "it goes on in its own process, where it has its task runner. Do not name another one"
+            )
         pauses.tell(store, run, pauses.prepare(run, pause, run_input, None))
         return run
     if pause is None or run.state.is_paused():
         _require_left(store, run)
     if run.state.is_paused():
         _expire(recorder, run, pause)
-    found = _load(store, run, flow)
+    found = _load(store, run, flow, task_runner)
     if pause is not None and (run.state.is_paused() or run_input is not None):
         main = sys.modules.get(getattr(found.flow.fn, "__module__", ""))
         pauses.give(store, run, pauses.prepare(run, pause, run_input, main))
@@ -239,7 +246,7 @@ def _expire(recorder: Recorder, run: FlowRun, pause: PauseRecord | None) -> None
     )
 
 
-def _load(store: RunStore, run: FlowRun, flow: AnyFlow | None) -> _Found:
+def _load(store: RunStore, run: FlowRun, flow: AnyFlow | None, task_runner: Runner | None) -> _Found:
     """The flow and the parameters of a run that is over or was left; nothing is changed."""
     known = store.read_resumptions([run.key]).get(run.key)
     if known is None:
@@ -258,9 +265,15 @@ def _load(store: RunStore, run: FlowRun, flow: AnyFlow | None) -> _Found:
     call_crash_hooks(current_recorder())
     if flow.name != run.flow_name:
         raise refusal(run, f"it is a run of the flow {run.flow_name!r}, not of {flow.name!r}")
+    flow = _on_runner(flow, task_runner)
     parameters = _parameters_of(run, known, flow)
     _check_leftovers(run, store)
     return _Found(flow, run, parameters)
+
+
+def _on_runner(flow: Any, task_runner: Runner | None) -> AnyFlow:
+    """The flow as it is, or on another runner."""
+    return flow if task_runner is None else flow.running_on(task_runner)  # type: ignore[no-any-return]
 
 
 def _check_leftovers(run: FlowRun, store: RunStore) -> None:

@@ -55,7 +55,8 @@ class Run:
     """What task runs and flow runs have in common.
 
     Not locked: one engine owns a run and changes it from one thread at a time; others may read it.
-    ``recorded`` is the key of the newest state known to be on disk, which the next write must follow.
+    ``recorded`` is the key of the newest state known to be on disk, which the next write must follow. ``on_behalf`` is
+    the owner that the run belongs to (see `RunStore.owner`) if that is another process, for which this one carries it.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class Run:
         "expected_start_at",
         "key",
         "name",
+        "on_behalf",
         "recorded",
         "run_count",
         "run_time",
@@ -90,6 +92,7 @@ class Run:
         self.started_at: int | None = None
         self.ended_at: int | None = None
         self.recorded: bytes | None = None
+        self.on_behalf: int | None = None
 
     def claim(self, state: State) -> None:
         """Stamp a state with the ids of this run."""

@@ -81,7 +81,7 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
         if self._leftover is not None:  # this step has completed before, in a transaction that had no end
             return self.handle_success(self._take_over(transaction), transaction)
         self.check_cancelled()
-        result = self.task.call(self.parameters)
+        result = (self._caller or self.task.call)(self.parameters)
         self.check_portable(result)
         return self.handle_success(result, transaction)
 
@@ -136,7 +136,7 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
         if self._leftover is not None:  # this step has completed before, in a transaction that had no end
             return await self.handle_success(self._take_over(transaction), transaction)
         self.check_cancelled()
-        result = await self.task.call(self.parameters)
+        result = await (self._caller or self.task.call)(self.parameters)
         self.check_portable(result)
         return await self.handle_success(result, transaction)
 
@@ -294,7 +294,7 @@ def run_generator_task_sync(
         while engine.is_running():
             with engine.run_context(), engine.transaction_context() as txn:
                 engine.check_cancelled()
-                generator = task.arguments.call(engine.parameters)
+                generator = engine.open_generator()
                 step, argument, result = generator.send, None, None
                 while True:
                     try:
@@ -345,7 +345,7 @@ async def run_generator_task_async(
         while engine.is_running():
             async with engine.run_context(), engine.transaction_context() as txn:
                 engine.check_cancelled()
-                generator = task.arguments.call(engine.parameters)
+                generator = engine.open_generator()
                 step, argument, result = generator.asend, None, None
                 while True:
                     try:

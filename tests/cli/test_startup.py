@@ -94,6 +94,12 @@ def test_states_are_completed() -> None:
     assert completions("mainspring runs ls --state f") == ["failed"]
 
 
+def test_task_runners_are_completed() -> None:
+    """A shell offers the names of task runners, for runs and for going on with them."""
+    assert completions("mainspring run x.py --runner ") == ["threads", "processes", "inline", "dask", "ray"]
+    assert completions("mainspring runs resume x --runner p") == ["processes"]
+
+
 def test_a_broken_database_does_not_disturb_completion(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

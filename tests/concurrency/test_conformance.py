@@ -30,6 +30,7 @@ class TestSQLiteMemory(LimitStoreConformance):
         store.close()
 
 
+@pytest.mark.postgres
 class TestPostgreSQL(LimitStoreConformance):
     @pytest.fixture
     def store(self) -> Iterator[RunStore]:

@@ -67,8 +67,20 @@ class Pools:
     def is_native(self, value: object) -> bool:
         return False
 
+    def put(self, value: object) -> Any:
+        return None
+
+    def obstacle(self, options: Mapping[str, Any]) -> str | None:
+        return None
+
     def send(
-        self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
+        self,
+        parcel: bytes,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any],
+        deliver: Delivery,
+        *,
+        once: bool = False,
     ) -> Ticket:
         ticket = Ticket()
         self.parcels.append(parcel)
@@ -174,7 +186,7 @@ def test_nobody_waits(runner: PoolsTaskRunner, pools: Pools, tmp_path: Path) -> 
 def test_parcels_that_are_made_twice_and_lost(
     runner: PoolsTaskRunner, pools: Pools, tmp_path: Path, dice: random.Random, retries: int
 ) -> None:
-    """Whatever is made twice at once, and whatever replies are lost: no attempt is made twice, no run is lost."""
+    """Whatever parcels are made twice and whatever replies are lost: no attempt is made twice, no run is lost."""
 
     def choose(replies: list[Future[Reply]]) -> Future[Reply] | None:
         return None if dice.random() < 0.2 else dice.choice(replies)

@@ -19,6 +19,7 @@ __all__ = ["check_store", "problems_of"]
 
 UNFINISHED = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
 _BEGINNINGS = ("PENDING", "SCHEDULED")
+_BLOCKED = "NotReady"  # a run whose upstream did not complete is over, though it is PENDING
 _FINAL = {kind.value for kind in TERMINAL_STATES}
 _OPEN_WORK = ("staged", "settlements")  # tables of transactions that are not over
 
@@ -81,7 +82,7 @@ def problems_of(
             if grants:
                 row = row._replace(may_go_on=True)
             yield from (f"{row.what}: {problem}" for problem in _problems_of_run(row, paths.get(row.id, [])))
-            if is_over and row.state_type in UNFINISHED:
+            if is_over and row.state_type in UNFINISHED and row.state_name != _BLOCKED:
                 yield f"{row.what}: is {row.state_type} though all is over"
         for orphan in paths.keys() - {row.id for row in rows}:
             yield f"states of {orphan.hex()}, which is no run"

@@ -30,6 +30,7 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     before = set(threading.enumerate())
     handlers = [signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGTERM)]
     request.getfixturevalue("mainspring_home")  # whose end, after ours, closes the recorders
+    lasting = request.getfixturevalue("lasting_threads") if "lasting_threads" in request.fixturenames else ()
     yield
     # Recorders are closed next, and the runner of a fixture when its module is over.
     excused = [
@@ -38,6 +39,7 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
         "mainspring-bell",
         "mainspring-supervisor",
         *(["mainspring-processpool"] if "workers" in request.fixturenames else []),
+        *lasting,
     ]
     lasting = {thread for thread in threading.enumerate() if thread.name.startswith(tuple(excused))}
     assert not _left_over(before | lasting)

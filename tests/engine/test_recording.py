@@ -1,6 +1,7 @@
 """From the engine to the disk: what is durable when, what is refused, and what happens when writing fails."""
 
 import asyncio
+import copy
 import gc
 import os
 import sqlite3
@@ -283,6 +284,33 @@ def test_a_superseded_flow_run() -> None:
         pipeline()
     assert events == []
     assert [run.state.message for run in flow_runs()] == ["elsewhere"]
+
+
+def test_a_refusal_is_of_one_record() -> None:
+    """Somebody in the same process who goes on with the run, from what the store holds, is not refused as well."""
+    recorder = current_recorder()
+    run = TaskRun(b"r" * 16, "run", Pending(), "key")
+    assert recorder.claim({run: ()}) == set()
+    settle_elsewhere(run, Crashed())
+    recorder.enter(run, Running(), wait=False)
+    recorder.flush()  # which nobody asks for what was refused
+    found = only_task_run()
+    assert recorder.enter(found, Running(), wait=True, confirm=True)
+    assert sequence() == "Pending Crashed Running"
+
+
+@pytest.mark.parametrize("others", [0, 1, 3])
+def test_claims(others: int) -> None:
+    """Of several who claim a run, the first one has it; that says nothing of other runs in the same commit."""
+    recorder = current_recorder()
+    runs = [TaskRun(bytes([number]) * 16, f"run-{number}", Pending(), "key") for number in range(others + 1)]
+    assert recorder.claim({runs[0]: ()}) == set()
+    again = [copy.copy(run) for run in runs]
+    for run in again:
+        run.state, run.recorded = run.state.again(), None
+    assert recorder.claim(dict.fromkeys(again, ())) == {runs[0].key}
+    assert {run.key for run in task_runs()} == {run.key for run in runs}
+    recorder.enter(runs[0], Running(), wait=True, confirm=True)
 
 
 def test_others_are_not_hurt_by_a_refusal() -> None:

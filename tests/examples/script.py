@@ -32,14 +32,23 @@ class Script:
 
 def run(example: str, home: Path, *arguments: str) -> Script:
     """Run ``examples/<example>`` with warnings as errors."""
+    return _run(home, f"examples/{example}", *arguments)
+
+
+def run_by_command(example: str, home: Path, *options: str) -> Script:
+    """Run it by ``mainspring run``, likewise."""
+    return _run(home, "-m", "mainspring", "run", f"examples/{example}", *options)
+
+
+def _run(home: Path, *arguments: str) -> Script:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAINSPRING_")}
     done = subprocess.run(
-        [sys.executable, "-W", "error", f"examples/{example}", *arguments],
+        [sys.executable, "-W", "error", *arguments],
         cwd=ROOT,
         env={**environment, "MAINSPRING_HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
     return Script(done.returncode, done.stdout, done.stderr, home)

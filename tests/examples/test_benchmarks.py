@@ -35,6 +35,16 @@ def test_measures_everything(script: str, mainspring_home: Path) -> None:
 
 
 @pytest.mark.slow
+def test_measures_a_cluster_beside_bare_calls(mainspring_home: Path) -> None:
+    """Each path on a cluster is a multiple of bare calls there, of which the lowest and the highest are told."""
+    pytest.importorskip("distributed")
+    *found, many = json.loads(run("clusters", "--json", "--cluster", "Dask"))["figures"]
+    assert len(found) == 6
+    assert all(each["spread"][0] <= each["multiple"] <= each["spread"][1] for each in found)
+    assert many["growth"] >= 0
+
+
+@pytest.mark.slow
 def test_tells_which_peer_is_missing(tmp_path: Path) -> None:
     """A peer without an environment is reported, has no figure, and is no reason to stop."""
     folder = shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks")
@@ -63,6 +73,6 @@ def test_writes_into_a_page(tmp_path: Path) -> None:
 def test_the_page_has_a_place_for_each_table() -> None:
     """The page about performance has the marks of every benchmark."""
     page = (ROOT / "docs/explanation/performance.md").read_text(encoding="utf-8")
-    for name in ("overhead", "results", "hashing", "peers"):
+    for name in ("overhead", "results", "hashing", "clusters", "peers"):
         assert f"<!-- {name} -->\n" in page
         assert f"<!-- end of {name} -->\n" in page

@@ -1,6 +1,7 @@
 """The main example: run once as a script, then looked at from all sides."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,9 +10,18 @@ import pytest
 from examples import flights
 from mainspring.client import Client
 from mainspring.runs import FlowRun, TaskRun
-from tests.examples.script import Script, run
+from tests.examples.script import Script, run, run_by_command
 
 pytestmark = pytest.mark.slow
+
+RUNNERS = [
+    "threads=2",
+    "processes=2",
+    "inline",
+    pytest.param("dask=2", marks=pytest.mark.distributed),
+    pytest.param("ray=2", marks=pytest.mark.distributed),
+]
+PACKAGES = {"dask=2": "distributed", "ray=2": "ray"}
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +113,42 @@ def test_says_what_to_type_next(script: Script) -> None:
     assert Path(command.strip()).name == "mainspring"
     with script.history() as client:
         assert client.find_run(short_id).id == main_run(client).id
+
+
+def printed_tables(script: Script) -> str:
+    """What it prints but for paths and ids."""
+    return "\n".join(
+        line for line in script.output.splitlines() if not line.startswith(("chart:", "next:"))
+    ).strip()
+
+
+def written(script: Script) -> dict[str, str]:
+    """The reports by name, but for the date of the chart and the ids in it, which matplotlib makes up."""
+    texts = {file.name: file.read_text(encoding="utf-8") for file in (script.home / "reports").iterdir()}
+    chart = re.sub(r"<dc:date>.*</dc:date>", "", texts["flights.svg"])
+    return {**texts, "flights.svg": re.sub(r"\b([pm])[0-9a-f]{10}\b", r"\1", chart)}
+
+
+def names_and_states(script: Script) -> list[tuple[str, str, int]]:
+    """What ran, how it ended and in how many attempts; names that end in a part of an id without it."""
+    with script.history() as client:
+        runs = client.read_task_runs()
+    return sorted(
+        (re.sub(r"-(?:[0-9a-f]{3}|[0-9a-f]{8})$", "", run.name), run.state_name, run.run_count)
+        for run in runs
+    )
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_runs_everywhere_with_the_same_results(script: Script, tmp_path: Path, runner: str) -> None:
+    """What it prints, writes and leaves in the history does not depend on where its tasks run."""
+    if runner in PACKAGES and find_spec(PACKAGES[runner]) is None:
+        pytest.skip(f"{PACKAGES[runner]} is not installed")
+    elsewhere = run_by_command("flights.py", tmp_path, "--runner", runner)
+    assert elsewhere.exit_code == 0, elsewhere.log
+    assert printed_tables(elsewhere) == printed_tables(script)
+    assert written(elsewhere) == written(script)
+    assert names_and_states(elsewhere) == names_and_states(script)
 
 
 def test_lost_flights_are_an_error() -> None:

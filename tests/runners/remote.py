@@ -130,11 +130,6 @@ def attend(meeting: Meeting, name: int) -> tuple[bool, int]:
     return meeting.attend(name), os.getpid()
 
 
-@task(timeout_seconds=0.2)
-def oversleep() -> None:
-    time.sleep(20)
-
-
 @task
 def wait_for_cancellation(folder: Path) -> bool:
     (folder / "begun").touch()

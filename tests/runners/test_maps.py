@@ -115,6 +115,15 @@ def test_completion_takes_as_much_as_may_be_under_way() -> None:
     assert sorted(seen) == list(range(10))
 
 
+@pytest.mark.contract("FU-19", "TR-12")
+def test_completion_counts_what_is_done_already() -> None:
+    """Runs that were done before somebody asked for them leave no room for more."""
+    numbers = Counted(10)
+    with InlineTaskRunner() as runner:
+        for count, _ in enumerate(as_completed(runner.map(same, {"x": numbers}, max_in_flight=4)), 1):
+            assert numbers.taken == min(count + 3, 10)
+
+
 @pytest.mark.parametrize("in_order", [True, False])
 def test_leaving_a_stream_early(in_order: bool, caplog: pytest.LogCaptureFixture) -> None:
     """What has not begun is cancelled without a word, the iterator is closed, and the runner is free for others."""

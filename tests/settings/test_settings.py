@@ -392,6 +392,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "logging.extra_loggers": st.lists(TEXTS, max_size=3).map(tuple),
     "logging.config_path": st.none() | PATHS,
     "logging.to_api.max_log_size": st.integers(1, 2**53),
+    "tasks.runner.default": st.none() | TEXTS,
     "tasks.runner.max_in_flight": st.integers(1, 2**53),
     **{
         f"tasks.runner.{name}_max_workers": st.none() | st.integers(1, 2**53)
@@ -468,6 +469,7 @@ def test_some_environment_variables() -> None:
         ("tasks.default_no_cache", False),
         ("tasks.disable_caching", False),
         ("tasks.default_persist_result", None),
+        ("tasks.runner.default", None),
         ("tasks.runner.thread_pool_max_workers", None),
         ("tasks.runner.process_pool_max_workers", None),
     ],
@@ -541,6 +543,7 @@ def test_paths_with_the_home() -> None:
         ("results.local_storage_path", 5, "a path"),
         ("events.maximum_size_bytes", -1, "negative"),
         ("tasks.runner.max_in_flight", 0, "at least 1"),
+        ("tasks.runner.default", " ", "must not be empty"),
         ("tasks.runner.process_pool_max_workers", 0, "at least 1"),
         ("logging.to_api.max_log_size", 0, "at least 1"),
         ("logging.extra_loggers", 5, "a list of texts"),

@@ -71,6 +71,7 @@ class TestPipes(BellConformance):
         heard.wait_for("db")
 
 
+@pytest.mark.postgres
 class TestNotifications(BellConformance):
     @pytest.fixture
     def url(self) -> Iterator[str]:

@@ -26,6 +26,7 @@ class TestSQLiteMemory(RunStoreConformance):
         store.close()
 
 
+@pytest.mark.postgres
 class TestPostgreSQL(RunStoreConformance):
     @pytest.fixture
     def store(self) -> Iterator[RunStore]:

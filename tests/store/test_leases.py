@@ -68,7 +68,7 @@ class Hosts:
         return sqlite3.connect(self.url.removeprefix("sqlite:///"))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def hosts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hosts]:
     with ExitStack() as stack:
         if request.param == "postgresql":

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Mapping
+from enum import Enum
 from functools import partial
 from typing import Any
 
 from mainspring._cancel_scopes import CancelScope
+from mainspring._clusters.deposits import Deposits
 from mainspring._clusters.protocol import Ticket
+from mainspring._clusters.sessions import Session
 from mainspring._clusters.values import FarValue
 from mainspring._core.circles import Needs
 from mainspring._core.traverse import walk
 from mainspring._processes.leashes import Leash
 from mainspring.context import current_scope
+from mainspring.exceptions import SerializationError
 from mainspring.futures import RunFuture
 from mainspring.futures.promises import Promise
 from mainspring.recording import current_recorder
@@ -21,7 +25,22 @@ from mainspring.states import is_state
 from mainspring.task_runners.calls import Call, describe_run
 from mainspring.task_runners.losses import Losses
 
-__all__ = ["Assignment", "Lot", "Series"]
+__all__ = ["Assignment", "Lot", "Place", "Series"]
+
+
+class Place(Enum):
+    """Where a run is on its way.
+
+    HELD: with whoever has made it, or between two of the others. PARKED: it waits for inputs. QUEUED: it is sent next,
+    after those before it. SENT: a parcel has it. OVER: it is settled.
+    """
+
+    HELD = "held"
+    PARKED = "parked"
+    QUEUED = "queued"
+    SENT = "sent"
+    OVER = "over"
+
 
 MOST_UNTOUCHED = 3
 """How often a run that no worker has begun is sent again, at most."""
@@ -33,15 +52,26 @@ class Lot:
     Args:
         task: The task.
         context: What was active where they were submitted, packed.
+        session: Tells workers whose the runs are, and whether they are still wanted.
         options: What they want of the cluster.
+        problem: Why what is active there cannot be taken along, if it cannot.
     """
 
-    __slots__ = ("context", "options", "task")
+    __slots__ = ("context", "options", "problem", "session", "task")
 
-    def __init__(self, task: Any, context: bytes, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        task: Any,
+        context: bytes,
+        session: Session,
+        options: Mapping[str, Any],
+        problem: SerializationError | None = None,
+    ) -> None:
         self.task = task
         self.context = context
+        self.session = session
         self.options = options
+        self.problem = problem
 
 
 class Assignment:
@@ -51,6 +81,9 @@ class Assignment:
         lot: What it has in common with others.
         call: What was submitted; with the record of the run.
         promise: Comes to its final state.
+        owner: Whoever sends it; runs of the same one can be handed on to each other on the cluster.
+        on_over: Called with it when it is settled.
+        deposits: Its large arguments; those of a map share them.
 
     Attributes:
         context: The context that is active here, in which everything is done about the run.
@@ -58,6 +91,9 @@ class Assignment:
         leash: Why it has to end, if it was told to.
         inputs: The futures among its arguments that were not done when it was submitted.
         missing: How many of them it still waits for.
+        needs_values: Whether they have to be over, as the step that the run is of its flow run is told by their values.
+        place: Where it is. Changed under the lock of its dispatcher.
+        deposited: Which time it was that its large arguments were on the cluster when it was sent.
         ticket: The parcel in which it was sent; None if it was not.
         number: The number of its answer in the reply.
     """
@@ -66,30 +102,50 @@ class Assignment:
         "_untouched",
         "call",
         "context",
+        "deposited",
+        "deposits",
         "inputs",
         "leash",
         "lost",
         "lot",
         "missing",
+        "needs_values",
         "number",
+        "on_over",
+        "owner",
+        "place",
         "promise",
         "scope",
         "ticket",
     )
 
-    def __init__(self, lot: Lot, call: Call, promise: Promise) -> None:
+    def __init__(
+        self,
+        lot: Lot,
+        call: Call,
+        promise: Promise,
+        owner: object,
+        on_over: Callable[[Assignment], object],
+        deposits: Deposits,
+    ) -> None:
         assert call.record is not None
         self.lot = lot
         self.call = call
         self.promise = promise
+        self.owner = owner
+        self.on_over = on_over
+        self.deposits = deposits
+        self.deposited = 0
         self.context = contextvars.copy_context()
         self.scope: CancelScope | None = current_scope()
         self.leash = Leash(None)
         self.lost = Losses(call, call.record)
         self.inputs: list[RunFuture[Any]] = []
         self.missing = 0
+        self.needs_values = False
         self.ticket: Ticket | None = None
         self.number = 0
+        self.place = Place.HELD
         self._untouched = 0
         promise.work = self
 
@@ -117,8 +173,9 @@ class Assignment:
             Exception: Whatever making it again raises.
         """
         for node in walk((self.call.parameters, self.call.wait_for)):
-            is_over = isinstance(node, RunFuture) and node.is_done()
-            state: Any = node.state if is_over else node
+            state: Any = node
+            if isinstance(node, RunFuture) and node.is_done():
+                state = node.state
             if is_state(state) and state.has_data and type(state.data) is FarValue:
                 state.data.get()
 

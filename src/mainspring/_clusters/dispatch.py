@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mainspring._clusters.assignments import Assignment, Series
+from mainspring._clusters.assignments import Assignment, Place, Series
+from mainspring._clusters.delays import Delays, has_begun
+from mainspring._clusters.homebound import Homebound
 from mainspring._clusters.inputs import Inputs, replace_far
 from mainspring._clusters.pace import Pace
 from mainspring._clusters.parcels import Far, Given, Letter, Order, Parcel, Verdict, read_letter, wrap_parcel
 from mainspring._clusters.protocol import Cluster, Failure, Ticket, WorkerLost
-from mainspring._clusters.reach import Database
 from mainspring._clusters.settling import lose, open_answer, refuse_parcel
 from mainspring._clusters.values import FarValue
 from mainspring._engine.inputs import resolve_wait_for
 from mainspring._engine.steps import submitted_step
 from mainspring._engine.workers import WorkerPool
-from mainspring._processes.channel import Frame, Kind, pack, pack_flat
+from mainspring._processes.channel import Frame, Kind, pack_flat
 from mainspring._processes.portability import refuse_arguments
 from mainspring._processes.relays import Inbox, audience
 from mainspring.exceptions import SerializationError
@@ -36,6 +38,9 @@ from mainspring.task_runners.losses import refuse
 
 __all__ = ["Dispatcher"]
 
+_NO_ROOM = 0.05
+"""Seconds after which the thread looks whether a run that is made here has come to wait, and makes room."""
+
 _LOOK_UP = 1.0
 """Seconds after which a thread that waits looks up, as for a signal that did not wake it."""
 
@@ -45,16 +50,13 @@ class Dispatcher:
 
     Args:
         cluster: The cluster.
-        session: Tells workers which runner has sent a parcel.
-        database: Where history goes.
         inbox: Is told what happens in workers.
     """
 
-    def __init__(self, cluster: Cluster, session: str, database: Database, inbox: Inbox) -> None:
+    def __init__(self, cluster: Cluster, inbox: Inbox) -> None:
         self.cluster = cluster
-        self._session = session
-        self._database = database
         self._inbox = inbox
+        self._homebound = Homebound(cluster, inbox, self._packed_task)
         self._pace = Pace()
         self._tasks: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
         self._changed = threading.Condition()
@@ -65,7 +67,9 @@ class Dispatcher:
         self._busy = (
             0  # runs that are neither queued nor parked nor sent, but on their way from one to another
         )
+        self._unanswered = 0  # parcels
         self._is_closed = False
+        self._delays = Delays(cluster)
         self._openers = WorkerPool(sys.maxsize, "mainspring-replies", _nothing)
         self._sender = threading.Thread(target=self._send_all, name="mainspring-dispatcher", daemon=True)
         self._sender.start()
@@ -74,16 +78,15 @@ class Dispatcher:
 
     def put(self, assignment: Assignment) -> bool:
         """Have a run sent as soon as what it waits for is there; False if it is too late for that."""
-        inputs = [future for future in assignment.inputs if not self._is_here(future)]
+        inputs = self._awaited(assignment)
         with self._changed:
             if self._is_closed:
                 return False
             if not inputs:
-                self._queue.append(assignment)
-                self._changed.notify_all()
+                self._enqueue(assignment)
                 return True
             assignment.missing = len(inputs) + 1  # one for this method
-            self._parked.add(assignment)
+            self._move(assignment, Place.PARKED)
         count = partial(self._count, assignment)
         for future in inputs:
             future.add_done_callback(count)
@@ -115,6 +118,7 @@ class Dispatcher:
             self._changed.notify_all()
         for each in waiting:
             self._cancel(each)
+        self._homebound.cancel()
 
     def join(self) -> None:
         """After `cancel`: wait until everything that was sent has come back and is settled."""
@@ -123,48 +127,78 @@ class Dispatcher:
                 self._changed.wait(_LOOK_UP)
         self._openers.close()
         self._sender.join()
+        self._homebound.join()
+
+    def abandon(self) -> list[Assignment]:
+        """After `cancel`: wait for nothing. What was sent counts as cancelled; it is returned to be settled."""
+        left = self.unfinished()
+        for assignment in left:
+            assignment.promise.take_back()
+            self._over(assignment)
+        self._openers.close()
+        self._homebound.abandon()
+        return left
 
     # Ways between queue, cluster and end
 
-    def _is_here(self, future: RunFuture[Any]) -> bool:
-        """Whether a run that needs another one can be sent: that is over, or goes before it to the same cluster."""
-        return future.is_done() or self._assignment_of(future) is not None
+    def _awaited(self, assignment: Assignment) -> list[RunFuture[Any]]:
+        """What keeps a run from being sent: inputs that are not over, and do not go before it to the same cluster."""
+        return [
+            future
+            for future in assignment.inputs
+            if not future.is_done() and (assignment.needs_values or self._assignment_of(future) is None)
+        ]
 
     def _assignment_of(self, future: RunFuture[Any]) -> Assignment | None:
         """The run of a future that is on its way to this cluster, or there, and that does not wait itself."""
         work = getattr(getattr(future, "wrapped_future", None), "work", None)
-        if type(work) is Assignment and (work in self._sent or (not work.missing and work in self._queue)):
-            return work
-        return None
+        if type(work) is not Assignment or work.owner is not self:  # of another runner
+            return None
+        if work.lot.session.unreached is not None:  # what it comes to goes through here
+            return None
+        return work if work.place is Place.SENT or work.place is Place.QUEUED else None
 
     def _count(self, assignment: Assignment, _: object) -> None:
         """Note that one more input is there."""
         with self._changed:
             assignment.missing -= 1
-            if assignment.missing or assignment not in self._parked:
+            if assignment.missing or assignment.place is not Place.PARKED:
                 return
-            self._parked.discard(assignment)
-            self._queue.append(assignment)
-            self._changed.notify_all()
+            self._enqueue(assignment)
 
     def _park(self, assignment: Assignment) -> None:
         """Wait for all inputs before the run is sent, again or for the first time."""
         assignment.ticket = None
         inputs = [future for future in assignment.inputs if not future.is_done()]
         with self._changed:
-            self._sent.discard(assignment)
             assignment.missing = len(inputs) + 1
-            self._parked.add(assignment)
+            self._move(assignment, Place.PARKED)
         count = partial(self._count, assignment)
         for future in inputs:
             future.add_done_callback(count)
         count(None)
 
+    def _enqueue(self, assignment: Assignment) -> None:
+        """Have a run sent after those that are queued; the lock is held."""
+        self._move(assignment, Place.QUEUED)
+        self._queue.append(assignment)
+        self._changed.notify_all()
+
+    def _move(self, assignment: Assignment, place: Place) -> None:
+        """Note where a run is; the lock is held."""
+        (self._parked if assignment.place is Place.PARKED else self._sent).discard(assignment)
+        assignment.place = place
+        if place is Place.PARKED:
+            self._parked.add(assignment)
+        elif place is Place.SENT:
+            self._sent.add(assignment)
+
     def _over(self, assignment: Assignment) -> None:
         """A run is settled."""
         with self._changed:
-            self._sent.discard(assignment)
+            self._move(assignment, Place.OVER)
             self._changed.notify_all()
+        assignment.on_over(assignment)
         for future in assignment.inputs:
             if not future.is_done():  # what it came to is known, but not here yet
                 future.add_done_callback(_nothing)
@@ -177,41 +211,75 @@ class Dispatcher:
                 self._queue.appendleft(series)
                 self._changed.notify_all()
 
-    @staticmethod
-    def _cancel(work: Assignment | Series) -> None:
+    def _cancel(self, work: Assignment | Series) -> None:
         if isinstance(work, Assignment):
             work.promise.take_back()
+            self._over(work)
             return
         for promise in work.promises[work.next :]:
             promise.cancel()
+
+    # Runs whose workers do not reach the run store
+
+    def _take_home(self, assignment: Assignment) -> None:
+        if assignment.is_unwanted():
+            assignment.promise.take_back()
+            self._over(assignment)
+        else:
+            self._homebound.take(assignment, self._over)
 
     # Sending
 
     def _send_all(self) -> None:
         while True:
             with self._changed:
-                while not self._queue and not (self._is_closed and not self._sent and not self._busy):
-                    self._changed.wait(_LOOK_UP)
-                if not self._queue:
+                is_idle = not self._queue and not self._changed.wait_for(self._has_news, _LOOK_UP)
+                if not is_idle and not self._queue:
                     return
-                taken = self._take_together()
+                if not is_idle and (held := self._hold()):
+                    self._changed.wait(held)
+                    continue
+                taken = [] if is_idle else self._take_together()
                 self._busy += 1
             try:
+                if is_idle:
+                    self._look_after_delays()
                 batch = [each for each in map(self._prepare, taken) if each is not None]
-                if batch:
+                if batch and batch[0].lot.session.unreached is not None:
+                    for assignment in batch:
+                        self._take_home(assignment)
+                elif batch:
                     self._send(batch)
             finally:
                 with self._changed:
                     self._busy -= 1
                     self._changed.notify_all()
 
+    def _hold(self) -> float:
+        """For how many seconds the first of the queue is to be held back, unless there is news; the lock is held."""
+        lot = self._queue[0].lot
+        if lot.session.unreached is not None:
+            return 0.0 if self._homebound.has_room(lot.task) else _NO_ROOM
+        return self._pace.hold(lot.task, self._unanswered, self.cluster.slots(), time.monotonic())
+
+    def _has_news(self) -> bool:
+        """Whether there is something to send, or nothing left to wait for; the lock is held."""
+        return bool(self._queue) or (self._is_closed and not self._sent and not self._busy)
+
+    def _look_after_delays(self) -> None:
+        """Say what keeps runs from beginning, and wait no more for those that nobody wants."""
+        for assignment in self._delays.look(self.unfinished(), is_closed=self._is_closed):
+            assignment.promise.take_back()
+            self._over(assignment)
+
     def _take_together(self) -> list[Assignment | tuple[Series, int]]:
         """What goes in the next parcel; the lock is held."""
         first = self._queue[0]
-        waiting = sum(
-            min(each.left, each.at_once) if isinstance(each, Series) else 1 for each in self._first_waiting()
-        )
+        parts = min(first.left, first.at_once) if isinstance(first, Series) else 1
+        waiting = len(self._queue) - 1 + parts  # a series behind it counts as one: it may be of another task
         size = self._pace.size(first.lot.task, waiting, self.cluster.slots())
+        if first.lot.session.unreached is not None:  # they go together later
+            size = 1
         taken: list[Assignment | tuple[Series, int]] = []
         together: set[Assignment] = set()
         while self._queue and len(taken) < size:
@@ -232,10 +300,6 @@ class Dispatcher:
             taken.append(self._queue.popleft())  # type: ignore[arg-type]
         return taken
 
-    def _first_waiting(self) -> list[Assignment | Series]:
-        """A part of the queue that tells how much there is to be done."""
-        return [self._queue[number] for number in range(min(len(self._queue), 512))]
-
     def _prepare(self, work: Assignment | tuple[Series, int]) -> Assignment | None:
         """A run that can be sent now; None if it cannot."""
         if isinstance(work, Assignment):
@@ -253,7 +317,7 @@ class Dispatcher:
             over()
             return None
         promise.add_done_callback(lambda _: over())
-        if any(not self._is_here(future) for future in assignment.inputs):
+        if self._awaited(assignment):
             if not self.put(assignment):
                 self._cancel(assignment)
             return None
@@ -273,14 +337,20 @@ class Dispatcher:
             return
         first = sent[0]
         with self._changed:
-            self._sent.update(sent)
+            for assignment in sent:
+                self._move(assignment, Place.SENT)
+            self._unanswered += 1
+            self._pace.sent(first.lot.task, time.monotonic())
         try:
             listeners = first.context.run(audience)
             task = self._packed_task(first.lot.task)
+            session = first.lot.session
             content = wrap_parcel(
                 Parcel(
-                    self._session,
-                    tuple(self._database),
+                    session.owner,
+                    session.key,
+                    tuple(session.database),
+                    tuple(session.flow_files),
                     first.lot.context,
                     task,
                     listeners,
@@ -290,6 +360,8 @@ class Dispatcher:
             deliver = partial(self._deliver, sent)
             ticket = self.cluster.send(content, inputs.natives, first.lot.options, deliver)
         except Exception as error:  # belongs to whoever asks for the results
+            with self._changed:
+                self._unanswered -= 1
             self._openers.put(partial(self._fail, sent, error))
             return
         for assignment in sent:
@@ -320,6 +392,9 @@ class Dispatcher:
         if not promise.running() and not promise.begin():  # cancelled
             self._over(assignment)
             return None
+        if assignment.lot.problem is not None:
+            self._settle(assignment, partial(refuse, call, assignment.lost.run, assignment.lot.problem))
+            return None
         try:
             if any(self._is_unsent(future) for future in assignment.inputs):
                 self._park(assignment)
@@ -331,7 +406,8 @@ class Dispatcher:
                     far for future in call.wait_for if isinstance(far := self._locate(inputs, future), Far)
                 ]
                 resolve_wait_for(each for each in call.wait_for if self._locate(inputs, each) is None)
-            parameters, has_far = replace_far(call.parameters, locate)
+            placed = assignment.deposits.place(call.parameters, inputs.number)
+            parameters, names = replace_far(placed, locate)
         except Exception:  # the run itself meets it again, here, and records it
             self._settle(assignment, call.run)
             return None
@@ -339,14 +415,20 @@ class Dispatcher:
         if step is None:
             step = submitted_step(call.task, call.parameters)
         try:
-            packed = pack(parameters)
+            packed, leans = assignment.deposits.pack(
+                call.parameters, parameters, names, self.cluster.put, inputs.number
+            )
             lost = assignment.lost
             content = [bytes(part) for part in packed]
+            assignment.deposited = assignment.deposits.current()
+        except WorkerLost as error:
+            self._settle(assignment, partial(lose, assignment, error))
+            return None
         except Exception as error:  # whatever a value raises that cannot be pickled
             problem = refuse_arguments(call.task, parameters, error)
             self._settle(assignment, partial(refuse, call, assignment.lost.run, problem))
             return None
-        return Order(lost.run, step, lost.retries, lost.count, content, wait_for, has_far or bool(wait_for))
+        return Order(lost.run, step, lost.retries, lost.count, content, wait_for, leans or bool(wait_for))
 
     def _is_unsent(self, future: RunFuture[Any]) -> bool:
         """Whether the run of a future is not over, and no parcel is known that it is in."""
@@ -379,6 +461,10 @@ class Dispatcher:
 
     def _deliver(self, sent: list[Assignment], ticket: Ticket, outcome: bytes | Failure) -> None:
         """See `Delivery`."""
+        with self._changed:
+            self._unanswered -= 1
+            if self._queue:  # of which something may be held back
+                self._changed.notify_all()
         if isinstance(outcome, bytes):
             self._openers.put(partial(self._open, sent, ticket, outcome))
         else:
@@ -397,11 +483,16 @@ class Dispatcher:
             answers *= len(sent)
         stays = False
         for assignment, answer in zip(sent, answers, strict=True):
+            if assignment.place is Place.OVER:  # nobody waits for it any more
+                continue
             if answer.verdict is Verdict.SKIPPED:
                 assignment.promise.take_back()
                 self._over(assignment)
             elif answer.verdict is Verdict.UNMET:
                 self._park(assignment)
+            elif answer.verdict is Verdict.UNREACHABLE:
+                assignment.lot.session.note_unreached(answer.head)
+                self._settle(assignment, _again)
             else:
                 if answer.verdict is Verdict.DONE:
                     stays = stays or answer.packed is None
@@ -420,6 +511,11 @@ class Dispatcher:
     def _fail(self, sent: list[Assignment], failure: Failure) -> None:
         for assignment in sent:
             settle: Callable[[], State | None]
+            if assignment.place is Place.OVER:  # nobody waits for it any more
+                continue
+            if type(failure) is WorkerLost and self._is_to_be_sent_again(assignment):
+                self._park(assignment)
+                continue
             if isinstance(failure, WorkerLost):
                 settle = partial(lose, assignment, failure)
             elif isinstance(failure, SerializationError):
@@ -427,6 +523,11 @@ class Dispatcher:
             else:
                 settle = partial(refuse_parcel, assignment, failure)
             assignment.context.run(self._settle, assignment, settle)
+
+    @staticmethod
+    def _is_to_be_sent_again(assignment: Assignment) -> bool:
+        """Whether large arguments may have been lost with a worker that had only these, and nothing of the run."""
+        return assignment.deposits.forget(assignment.deposited) and not has_begun(assignment)
 
     def _settle(self, assignment: Assignment, outcome: Callable[[], State | None]) -> None:
         """Settle the promise of a run by what it has come to, or send it again if that is None."""
@@ -443,6 +544,10 @@ class Dispatcher:
                 return
             assignment.promise.set_result(state)
         self._over(assignment)
+
+
+def _again() -> None:
+    """What a run has come to that was not begun."""
 
 
 def _nothing(_: object = None) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from mainspring._clusters.parcels import Far, Given, Reply, Verdict
+from mainspring._clusters.deposits import Deposit
+from mainspring._clusters.parcels import Far, Given, Reply, Verdict, writable
 from mainspring._core.traverse import ATOMS, is_atomic, transform
 from mainspring._engine.inputs import resolve_leaf, resolve_parameters
 from mainspring.annotations import quote
@@ -42,30 +43,34 @@ class Inputs:
         return known
 
 
-def replace_far(parameters: Mapping[str, Any], locate: Locate) -> tuple[dict[str, Any], bool]:
-    """Arguments with what stands for values on the cluster, and whether there is any; all else in them is resolved.
+def replace_far(parameters: Mapping[str, Any], locate: Locate) -> tuple[dict[str, Any], set[str]]:
+    """Arguments with what stands for values on the cluster, and the names of those that have it in them.
+
+    All else in them is resolved.
 
     Raises:
         UpstreamTaskError: Something in them is known not to have completed.
         ParameterResolutionError: Something else went wrong in one of them.
     """
     if is_atomic(parameters.values()):
-        return dict(parameters), False
-    has_far = False
+        return dict(parameters), set()
+    far: set[str] = set()
+    name = ""
 
     def replace(leaf: Any, around: tuple[Any, ...]) -> Any:
-        nonlocal has_far
         place = locate(leaf)
         if place is None:
             return resolve_leaf(leaf, around)
-        has_far = True
+        far.add(name)
         return place
 
-    replaced = {
-        name: value if type(value) in ATOMS else transform(value, replace, unwrap=False)
-        for name, value in parameters.items()
-    }
-    return (replaced, True) if has_far else (resolve_parameters(parameters), False)
+    replaced: dict[str, Any] = {}
+    for name, value in parameters.items():
+        replaced[name] = value if type(value) in ATOMS else transform(value, replace, unwrap=False)
+    if not far:
+        return resolve_parameters(parameters), far
+    others = resolve_parameters({name: value for name, value in replaced.items() if name not in far})
+    return {name: others.get(name, value) for name, value in replaced.items()}, far
 
 
 # Over there
@@ -88,7 +93,8 @@ def place_inputs(
         if type(leaf) is Far:
             return _state_of(leaf, inputs)
         if type(leaf) is Given:
-            return inputs[leaf.number]
+            value = inputs[leaf.number]
+            return value.open() if type(value) is Deposit else value
         return leaf
 
     placed = {
@@ -114,5 +120,5 @@ def _state_of(far: Far, inputs: Sequence[Any]) -> State:
     answer = answers[far.number if len(answers) > 1 else 0]
     if answer.verdict is not Verdict.DONE:
         raise Unmet
-    packed = reply.value(far.number) if answer.packed is None else answer.packed
+    packed = reply.value(far.number) if answer.packed is None else writable(answer.packed)
     return unwrap(answer.head, packed, "that the arguments come from")

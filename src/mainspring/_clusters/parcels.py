@@ -30,6 +30,7 @@ __all__ = [
     "Verdict",
     "read_letter",
     "wrap_parcel",
+    "writable",
 ]
 
 SMALL = 65_536
@@ -114,16 +115,20 @@ class Parcel(NamedTuple):
     """The inside of a parcel.
 
     Args:
+        owner: The process that the runs belong to, see `mainspring.store.protocol.RunStore.owner`.
         session: Tells the runner that has sent it from others, see `sessions`.
         database: Where history goes, see `reach`.
+        flow_files: See `FlowFiles`.
         context: What was active where the runs were submitted, packed.
         task: The task, packed.
         audience: Who listens there.
         orders: The runs.
     """
 
+    owner: int | None
     session: str
     database: Any
+    flow_files: Any
     context: bytes
     task: bytes
     audience: Audience
@@ -172,11 +177,13 @@ class Letter(NamedTuple):
         answers: One for each run; a single one if it holds for all of them.
         messages: What has happened meanwhile, for those who listen, as kinds and heads of frames.
         worker: What people call the process that tells it.
+        histories: What was recorded inside of each call, pickled, if the run store is not reached from there.
     """
 
     answers: Sequence[Answer]
     messages: Sequence[tuple[int, Any]]
     worker: str
+    histories: Sequence[bytes | None] = ()
 
 
 class Reply:
@@ -209,15 +216,22 @@ class Reply:
         return read_letter(self.letter).answers
 
     def value(self, number: int) -> Packed:
-        """A large value, in memory that may be written to, as arrays that are made of it may be."""
-        content, *buffers = self.values[number]
-        return [content, *(bytearray(each) for each in buffers)]
+        """A large value."""
+        return writable(self.values[number])
+
+
+def writable(packed: Packed) -> Packed:
+    """The same in memory that may be written to, as arrays that are made of it may be."""
+    if len(packed) < 2:  # there are none
+        return packed
+    content, *buffers = packed
+    return [content, *map(bytearray, buffers)]
 
 
 def read_letter(content: bytes) -> Letter:
     """A letter that was pickled."""
-    answers, messages, worker = pickle.loads(content)
-    return Letter([Answer(*answer) for answer in answers], messages, worker)
+    answers, messages, worker, histories = pickle.loads(content)
+    return Letter([Answer(*answer) for answer in answers], messages, worker, histories)
 
 
 def wrap_parcel(parcel: Parcel) -> bytes:

@@ -42,6 +42,10 @@ class Ticket(Protocol):
         """Let the cluster forget the reply, unless other parcels need it."""
         ...
 
+    def drop(self) -> None:
+        """Tell the cluster that a parcel which no worker has begun is not wanted any more."""
+        ...
+
 
 class Cluster(Protocol):
     """A cluster that was started or connected to. Its methods are called from several threads."""
@@ -58,8 +62,29 @@ class Cluster(Protocol):
         """True for what the cluster itself calls a value of its own, which is no future of ours."""
         ...
 
+    def put(self, value: object) -> Any:
+        """Bring a value to the cluster, to be an input of parcels; blocks.
+
+        Returns:
+            What the cluster calls it, for as long as that is kept; None if it can be kept nowhere now.
+
+        Raises:
+            ClusterGone: It cannot be sent.
+        """
+        ...
+
+    def obstacle(self, options: Mapping[str, Any]) -> str | None:
+        """Why no worker can take what has these options, in words that go after "as"; None if it is not known."""
+        ...
+
     def send(
-        self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
+        self,
+        parcel: bytes,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any],
+        deliver: Delivery,
+        *,
+        once: bool = False,
     ) -> Ticket:
         """Have `mainspring._clusters.workplace.perform` called in a worker.
 
@@ -68,6 +93,8 @@ class Cluster(Protocol):
             inputs: The replies that are its second one, as ``native`` of their tickets, or values of the cluster.
             options: What `read_options` has given.
             deliver: Told what has become of it.
+            once: The call cannot find out by itself that it was made before, so it is the cluster that must not repeat
+                it: that counts as the loss of the worker.
 
         Raises:
             ClusterGone: It cannot be sent.

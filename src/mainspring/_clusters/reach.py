@@ -48,9 +48,14 @@ class Database(NamedTuple):
         found = Path(url.removeprefix(_FILE)).stat()
         return cls(url, boot_id(), (found.st_dev, found.st_ino))
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether no other process can reach it."""
+        return self.url == _MEMORY
+
     def problem(self) -> str | None:
         """Why it cannot be reached from here, as far as that can be told without opening it."""
-        if self.url == _MEMORY:
+        if self.is_in_memory:
             return "it is in the memory of the process that has submitted the run"
         if self.file is None:
             return None
@@ -77,7 +82,8 @@ def open_recorder(database: Database) -> Recorder:
         raise Unreachable(problem)
     try:
         recorder = current_recorder()
-        recorder.store.read_lock("", 0)  # a server is found out at the first statement
+        if database.file is None:
+            recorder.store.read_lock("", 0)  # a server is found out at the first statement
     except StoreError as error:
         _failed[database.url] = time.monotonic() + _FORGIVEN_AFTER, str(error)
         raise Unreachable(str(error)) from error

@@ -13,16 +13,16 @@ from typing import Any, NamedTuple, Self
 
 from mainspring import identifiers
 from mainspring._clusters.assignments import Assignment, Lot, Series
+from mainspring._clusters.deposits import Deposits
 from mainspring._clusters.dispatch import Dispatcher
-from mainspring._clusters.protocol import Cluster
-from mainspring._clusters.reach import Database
+from mainspring._clusters.protocol import Cluster, ClusterGone
 from mainspring._clusters.sessions import Session
+from mainspring._clusters.settling import lose
 from mainspring._clusters.stops import Stops
 from mainspring._engine.mapping import Children
-from mainspring._engine.steps import submitted_step
+from mainspring._engine.steps import steps_for, submitted_step
 from mainspring._engine.submissions import unfinished_inputs
 from mainspring._processes.contexts import pack_context
-from mainspring._processes.portability import require_shared_store
 from mainspring._processes.relays import Inbox
 from mainspring.context import (
     FlowRunContext,
@@ -32,10 +32,12 @@ from mainspring.context import (
     get_settings_context,
     serialize_context,
 )
+from mainspring.exceptions import SerializationError
 from mainspring.futures import ConcurrentFuture, FutureList
 from mainspring.futures.promises import Promise
 from mainspring.logging import engine_logs, get_run_logger_or
 from mainspring.recording import current_recorder
+from mainspring.store.protocol import RunStore
 from mainspring.task_runners.base import Dependencies, TaskRunner, listed
 from mainspring.task_runners.calls import Call
 from mainspring.task_runners.threads import ThreadPoolTaskRunner
@@ -49,6 +51,7 @@ class _Active(NamedTuple):
 
     parts: tuple[Any, ...]
     packed: bytes
+    session: Session
 
 
 class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
@@ -56,7 +59,8 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
 
     A worker makes the whole run: it retries, looks for kept results, takes slots of limits, and writes history itself,
     with the settings, tags and contexts of the submitter. What is logged and told as events there is passed on to this
-    process together with the result. A run that a worker dies with is attempted again in another one if its task has a
+    process together with the result. If it does not reach the run store, runs are made in this process, and only their
+    functions called over there. A run that a worker dies with is attempted again in another one if its task has a
     retry left, and is Crashed otherwise; whatever the cluster repeats by itself, each attempt is made once.
     """
 
@@ -66,7 +70,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
 
     def _reset(self) -> None:
         self._cluster: Cluster | None = None
-        self._session: Session | None = None
+        self._sessions: dict[RunStore, Session] = {}
         self._dispatcher: Dispatcher | None = None
         self._stops: Stops | None = None
         self._cancelled = threading.Event()
@@ -87,7 +91,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         fields = {**vars(self), "_started": False}
         for name in (
             "_cluster",
-            "_session",
+            "_sessions",
             "_dispatcher",
             "_stops",
             "_cancelled",
@@ -111,14 +115,12 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
     def __enter__(self) -> Self:
         super().__enter__()
         try:
-            require_shared_store(type(self).__name__)
             self._cluster = self._connect()
-            store = current_recorder().store
-            self._session = Session(store)
+            self._open_session()
             inbox = Inbox(logger_name=f"task_runner.{self.name}")
             self._cancelled = threading.Event()
-            self._dispatcher = Dispatcher(self._cluster, self._session.key, Database.of(store), inbox)
-            self._stops = Stops(self._dispatcher, self._session, current_scope())
+            self._dispatcher = Dispatcher(self._cluster, inbox)
+            self._stops = Stops(self._dispatcher, self._close_sessions, current_scope())
         except BaseException:
             self._leave()
             raise
@@ -128,6 +130,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         scope = current_scope()
+        left: list[Assignment] = []
         try:
             self.cancel_all()
             if self._dispatcher is not None:
@@ -135,14 +138,22 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
                     nullcontext() if scope is None else scope.closed()
                 ):  # what was sent is told to stop itself
                     self._dispatcher.join()
+        except BaseException:  # an interrupt while it waits for tasks: nobody waits for them any more
+            if self._dispatcher is not None:
+                left = self._dispatcher.abandon()
+            raise
         finally:
             self._leave()
+            for assignment in left:
+                assignment.context.run(
+                    lose, assignment, ClusterGone("Its task runner was left by an interrupt.")
+                )
 
     def _leave(self) -> None:
         if self._stops is not None:
             self._stops.close()
-        if self._session is not None:
-            self._session.end()
+        for session in self._sessions.values():
+            session.end()
         cluster = self._cluster
         self._reset()
         self._started = False
@@ -152,10 +163,25 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
     def cancel_all(self) -> None:
         """See `TaskRunner.cancel_all`; a task whose function has begun is not interrupted, but can ask."""
         self._cancelled.set()
-        if self._session is not None:
-            self._session.close()
+        self._close_sessions()
         if self._dispatcher is not None:
             self._dispatcher.cancel()
+
+    def _open_session(self) -> Session:
+        """The session in the run store that settings name here.
+
+        Raises:
+            StoreError: It cannot be begun.
+        """
+        store = current_recorder().store
+        session = self._sessions.get(store)
+        if session is None:
+            session = self._sessions[store] = Session(store)
+        return session
+
+    def _close_sessions(self) -> None:
+        for session in list(self._sessions.values()):
+            session.close()
 
     # Runs
 
@@ -176,7 +202,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
             )
         key, promise = identifiers.new_id(), Promise()
         assignment = self._assign(
-            self._lot_of(task), key, promise, parameters, listed(wait_for), dependencies
+            self._lot_of(task), key, promise, parameters, listed(wait_for), dependencies, Deposits()
         )
         if not dispatcher.put(assignment):
             raise self._refusal(task)
@@ -196,14 +222,14 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         if not children.length:
             return FutureList()
         children.fill_lists()
-        lot = self._lot_of(task)
+        lot, deposits = self._lot_of(task), Deposits()
         keys = [identifiers.new_id() for _ in range(children.length)]
         promises = [Promise() for _ in keys]
         futures: list[ConcurrentFuture[Any]] = list(map(ConcurrentFuture, keys, promises))
 
         def prepare(number: int) -> Assignment:
             given = children[number]
-            return self._assign(lot, keys[number], promises[number], given, wait_for, dependencies)
+            return self._assign(lot, keys[number], promises[number], given, wait_for, dependencies, deposits)
 
         if not dispatcher.put_series(Series(lot, promises, prepare, max_in_flight)):
             raise self._refusal(task)
@@ -217,6 +243,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         parameters: dict[str, Any],
         wait_for: Iterable[Any] | None,
         dependencies: Dependencies | None,
+        deposits: Deposits,
     ) -> Assignment:
         """A run that is ready to be sent when its inputs allow that."""
         task = lot.task
@@ -227,30 +254,31 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
             if step is not None:
                 context["step"] = step
         run = task.create_local_run(key, parameters, wait_for, dependencies)
-        assignment = Assignment(
-            lot, Call(task, key, parameters, wait_for, dependencies, context, run), promise
-        )
+        call = Call(task, key, parameters, wait_for, dependencies, context, run)
+        assert self._stops is not None
+        assignment = Assignment(lot, call, promise, self._dispatcher, self._stops.dismiss, deposits)
         assignment.inputs = missing
-        if assignment.scope is not None and self._stops is not None:
-            self._stops.attend(assignment)
+        assignment.needs_values = bool(missing) and steps_for(task) is not None
+        self._stops.attend(assignment)
         return assignment
 
     def _lot_of(self, task: Any) -> Lot:
-        """What runs of a task have in common that are submitted here.
-
-        Raises:
-            SerializationError: What is active here cannot be pickled.
-        """
-        self._tell_transaction(task)
+        """What runs of a task have in common that are submitted here."""
         parts = FlowRunContext.get(), TaskRunContext.get(), TagsContext.get(), get_settings_context()
         active = self._active
-        if active is None or not all(map(_is, active.parts, parts)):
-            active = self._active = _Active(parts, pack_context(serialize_context()))
         assert self._cluster is not None
         options = self._cluster.read_options()
+        if active is None or not all(map(_is, active.parts, parts)):
+            session = self._open_session()
+            try:
+                active = self._active = _Active(parts, pack_context(serialize_context()), session)
+            except SerializationError as error:  # which the run comes to
+                return Lot(task, b"", session, options, error)
+        if active.session.unreached is None:
+            self._tell_transaction(task)
         lot = self._lot
         if lot is None or lot.task is not task or lot.context is not active.packed or lot.options != options:
-            lot = self._lot = Lot(task, active.packed, options)
+            lot = self._lot = Lot(task, active.packed, active.session, options)
         return lot
 
     def _tell_transaction(self, task: Any) -> None:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from mainspring import clock, identifiers
-from mainspring._cancel_scopes import Stop, StopKind, live
+from mainspring._cancel_scopes import Stop, StopKind
+from mainspring._clusters.reach import Database
+from mainspring._engine.stopping import stop_run
+from mainspring._processes.flow_files import FlowFiles
 from mainspring.exceptions import StoreError
+from mainspring.logging import get_logger
 from mainspring.store.protocol import RunStore
 from mainspring.supervision import on_beats
 
@@ -28,17 +31,41 @@ def _now() -> int:
 
 
 class Session:
-    """The runner's side.
+    """The runner's side, in one run store.
 
     Args:
         store: The run store.
+
+    Attributes:
+        database: Where it is.
+        flow_files: What its workers have to import.
+        key: Tells the runner from others.
+        owner: This process, to which the runs belong that workers make for it: it decides what becomes of them when a
+            worker dies, and if it dies itself, whoever notices does.
+        unreached: Why workers do not reach the run store; None as long as they are taken to.
     """
 
     def __init__(self, store: RunStore) -> None:
+        self.database = Database.of(store)
+        self.flow_files = FlowFiles.here()
         self.key = f"task runner {identifiers.new_id().hex()}"
         self._store = store
         for lock in _locks(self.key):
             store.take_lock(lock, self.key, _now(), None)
+        self.owner = store.owner
+        self.unreached = self.database.problem() if self.database.is_in_memory else None
+
+    def note_unreached(self, reason: str) -> None:
+        """Take it that workers do not reach the run store, and say so, once."""
+        if self.unreached is not None:
+            return
+        self.unreached = reason
+        get_logger("clusters").warning(
+            "The workers of the cluster do not reach the run store: %s. From now on runs are made in this process, and"
+            " only their functions are called over there. Set MAINSPRING_DATABASE_URL to a PostgreSQL database that all"
+            " workers reach to have runs made by them.",
+            reason,
+        )
 
     def close(self) -> None:
         """Let nothing begin any more. What cannot be released is when this process ends."""
@@ -102,15 +129,17 @@ class Sessions:
         """
         with self._lock:
             found = [(session, work) for session, work in self._open.items() if work.store is store]
+        if not found:
+            return
+        for asked in store.read_cancellations({run for _, work in found for run in work.runs()}):
+            stop_run(asked.run_key, Stop(StopKind.CANCELLED, asked.reason))
         for session, work in found:
             begins, waits = _locks(session)
             if not work.cancelled.is_set() and store.read_lock(begins, _now()) is None:
                 work.cancelled.set()
             if work.cancelled.is_set() and store.read_lock(waits, _now()) is None:
-                for run in set().union(*work.parcels):
-                    scope: Any = live.get(run)
-                    if scope is not None:
-                        scope.stop(Stop(StopKind.CANCELLED, _GONE))
+                for run in work.runs():
+                    stop_run(run, Stop(StopKind.CANCELLED, _GONE))
 
 
 class _AtWork:
@@ -120,6 +149,10 @@ class _AtWork:
         self.store = store
         self.cancelled = threading.Event()
         self.parcels: list[set[bytes]] = []  # the same run may be in two
+
+    def runs(self) -> set[bytes]:
+        """The ids of the runs."""
+        return {run for parcel in self.parcels for run in parcel}
 
 
 sessions = Sessions()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mainspring._clusters.assignments import Assignment
-from mainspring._clusters.parcels import Answer, Verdict
+from mainspring._clusters.parcels import Answer, Verdict, writable
 from mainspring._clusters.protocol import ClusterGone, Failure, Ticket, WorkerLost
 from mainspring._clusters.values import FarValue
 from mainspring._processes.portability import unpack_error
@@ -16,7 +16,7 @@ from mainspring.task_engine import SyncTaskRunEngine
 from mainspring.task_runners.losses import refuse
 from mainspring.task_runners.proceeds import unwrap
 
-__all__ = ["lose", "open_answer", "refuse_parcel"]
+__all__ = ["lose", "open_answer", "refusal_of", "refusal_of_parcel", "refuse_parcel"]
 
 
 def open_answer(assignment: Assignment, answer: Answer, ticket: Ticket) -> State | None:
@@ -29,11 +29,12 @@ def open_answer(assignment: Assignment, answer: Answer, ticket: Ticket) -> State
     if answer.verdict is Verdict.RAISED:
         raise unpack_error(answer.head, answer.packed or ())
     if answer.verdict is Verdict.REFUSED:
-        return _refuse(assignment, unpack_error(answer.head, answer.packed or ()))
+        error = refusal_of(task, unpack_error(answer.head, answer.packed or ()))
+        return refuse(assignment.call, run, error)
     if answer.verdict is Verdict.TAKEN:
         return lose(assignment, WorkerLost(answer.head))
     if answer.packed is not None:
-        state = unwrap(answer.head, answer.packed, f"{run.name!r} ({run.id})")
+        state = unwrap(answer.head, writable(answer.packed), f"{run.name!r} ({run.id})")
     else:
         state, form, words = answer.head
         trace = words[2] if form == "error" else None
@@ -68,23 +69,26 @@ def lose(assignment: Assignment, failure: WorkerLost) -> State | None:
 
 def refuse_parcel(assignment: Assignment, failure: Failure) -> State:
     """Record that a run cannot be made, as its parcel could not be opened by a worker."""
+    error = refusal_of_parcel(assignment.call.task, failure)
+    return refuse(assignment.call, assignment.lost.run, error)
+
+
+def refusal_of_parcel(task: Any, failure: Failure) -> MainspringError:
+    """Why a task cannot be run whose parcel could not be opened by a worker."""
     if isinstance(failure, ModuleNotFoundError) and (failure.name or "").partition(".")[0] == "mainspring":
-        return refuse(
-            assignment.call,
-            assignment.lost.run,
-            ConfigurationError(
-                "The workers of the cluster have no mainspring. Install it there, in the same version as here."
-            ),
+        return ConfigurationError(
+            "The workers of the cluster have no mainspring. Install it there, in the same version as here."
         )
-    return _refuse(assignment, failure)
+    return refusal_of(task, failure)
 
 
-def _refuse(assignment: Assignment, cause: BaseException) -> State:
+def refusal_of(task: Any, cause: BaseException) -> MainspringError:
+    """Why a task cannot be run that could not be made again by a worker."""
     if isinstance(cause, MainspringError):
-        return refuse(assignment.call, assignment.lost.run, cause)
+        return cause
     error = SerializationError(
-        f"Task {assignment.call.task.name!r} or its arguments cannot be made again in a worker of the cluster:"
+        f"Task {task.name!r} or its arguments cannot be made again in a worker of the cluster:"
         f" {describe_exception(cause)}. Workers need the same packages and modules as this process."
     )
     error.__cause__ = cause
-    return refuse(assignment.call, assignment.lost.run, error)
+    return error

@@ -12,6 +12,7 @@ from mainspring.exceptions import MissingResult
 from mainspring.recording import current_recorder
 from mainspring.runs import TaskRun
 from mainspring.states import StoredResult, is_stored
+from mainspring.task_runners.proceeds import unreadable
 
 __all__ = ["FarValue"]
 
@@ -42,7 +43,7 @@ class FarValue(StoredResult):
 
         Raises:
             MissingResult: It is gone with the worker that had it.
-            Exception: Whatever making it again raises.
+            SerializationError: It cannot be made again in this process.
         """
         with self._lock:
             if self._value is None:
@@ -62,13 +63,17 @@ class FarValue(StoredResult):
             problem = error
         else:
             if self.number in reply.values:  # else another worker was asked again, which does not have it
-                return unpack(reply.value(self.number))
+                packed = reply.value(self.number)
+                try:
+                    return unpack(packed)
+                except Exception as error:  # whatever the class of a value does when it is made again
+                    raise unreadable(_shown(self._run), "Completed", error) from error
         found = self._store.read_run(self._run.key)
         if found is not None and found.state.has_data and is_stored(found.state.data):
             return found.state.data
         raise MissingResult(
-            f"The result of task run {self._run.name!r} ({self._run.id}) had stayed on the cluster, and is gone with"
-            " the worker that had it. Keep such results with `persist_result=True`."
+            f"The result of task run {_shown(self._run)} had stayed on the cluster, and is gone with the"
+            " worker that had it. Keep such results with `persist_result=True`."
         ) from problem
 
     async def aget(self) -> Any:
@@ -88,6 +93,10 @@ class FarValue(StoredResult):
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy in another process is the value."""
         return _same, (self.get(),)
+
+
+def _shown(run: TaskRun) -> str:
+    return f"{run.name!r} ({run.id})"
 
 
 def _same(value: Any) -> Any:

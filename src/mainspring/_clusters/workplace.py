@@ -16,14 +16,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from mainspring._clusters.errands import Bundle
 from mainspring._clusters.hearing import Hearing
 from mainspring._clusters.inputs import Unmet, place_inputs
-from mainspring._clusters.parcels import SMALL, Answer, Head, Order, Parcel, Reply, Verdict
+from mainspring._clusters.outposts import run_errands
+from mainspring._clusters.parcels import SMALL, Answer, Head, Order, Parcel, Reply, Verdict, writable
 from mainspring._clusters.reach import Database, Unreachable, open_recorder
 from mainspring._clusters.sessions import sessions
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.places import crash_note
-from mainspring._processes.channel import unpack
+from mainspring._processes.channel import pack, unpack
+from mainspring._processes.flow_files import FlowFiles
 from mainspring._processes.portability import pack_error
 from mainspring.annotations import quote
 from mainspring.clock import MICROSECONDS
@@ -118,7 +121,12 @@ def _perform(parcel: bytes, inputs: Sequence[Any], desk: _Desk) -> Reply:
     if Head(*head) != Head.here():
         return _refuse_version(Head(*head))
     try:
-        opened = Parcel(*pickle.loads(content))
+        opened = pickle.loads(content)
+        if isinstance(opened, Bundle):
+            FlowFiles(*opened.flow_files).find()
+            return _reply(*run_errands(opened, _remembered, inputs, desk.wait))
+        opened = Parcel(*opened)
+        FlowFiles(*opened.flow_files).find()
         context, task = _remembered(opened.context), _remembered(opened.task)
     except BaseException as error:  # whatever importing a module of the user's does
         return _reply([Answer(Verdict.REFUSED, *pack_error(error))])
@@ -140,6 +148,11 @@ class _Begun(NamedTuple):
     call: Call
     proceeds: Proceeds
     promise: Promise
+
+    def is_recorded(self) -> bool:
+        """Whether the state that the run was left in is in the run store; only final ones are by themselves."""
+        run = self.call.record
+        return run is not None and run.recorded == run.state.key
 
 
 class _Work:
@@ -169,12 +182,14 @@ class _Work:
                 else:
                     begun.append(_begin(each, session.cancelled, each.run_key in again))
             desk.wait([each.promise for each in begun if isinstance(each, _Begun)])
+            if not all(each.is_recorded() for each in begun if isinstance(each, _Begun)):
+                self._recorder.flush()  # whoever is told of them finds them in the history
             return [each if isinstance(each, Answer) else _answer(each) for each in begun]
 
     def _prepare(self, order: Order, inputs: Sequence[Any]) -> Call | Answer:
         """A run with the arguments that it has here."""
         try:
-            given: dict[str, Any] = unpack(order.parameters)
+            given: dict[str, Any] = unpack(writable(order.parameters))
             wait_for: Any = order.wait_for
             if order.has_inputs:
                 given, wait_for = place_inputs(given, wait_for, inputs)
@@ -184,8 +199,10 @@ class _Work:
             return Answer(Verdict.UNMET, None)
         except BaseException as error:  # whatever importing a module of the user's does
             return Answer(Verdict.REFUSED, *pack_error(error))
+        run = order.run
+        run.on_behalf = self._parcel.owner
         told = {"step": order.step, "retries": order.retries, "losses": order.losses}
-        return Call(self._task, order.run.key, given, wait_for, None, told, order.run)
+        return Call(self._task, run.key, given, wait_for, None, told, run)
 
     def _claim(self, calls: Sequence[Call]) -> set[bytes]:
         """Begin the histories of the runs that have none; gives the ids of those that somebody else has begun."""
@@ -232,14 +249,22 @@ def _answer(begun: _Begun) -> Answer:
         return Answer(Verdict.TAKEN, "The worker that had begun the run is gone.")
     except BaseException as error:  # belongs to whoever asks for the result
         return Answer(Verdict.RAISED, *pack_error(error))
+    if state.is_crashed() and isinstance(state.data, SupersededRun):  # as above; it is not in the history
+        return Answer(Verdict.TAKEN, str(state.data))
     try:
         head, packed = begun.proceeds.wrap(state)
+        if head[1] == "record" and sum(map(len, packed)) > SMALL:  # whoever wants it reads it
+            packed = pack(state.data.metadata)
     except Exception as error:  # what the state holds cannot be pickled
         return Answer(Verdict.RAISED, *pack_error(error))
     return Answer(Verdict.DONE, head, packed, run.run_time / MICROSECONDS)
 
 
-def _reply(answers: Sequence[Answer], messages: Sequence[tuple[int, Any]] = ()) -> Reply:
+def _reply(
+    answers: Sequence[Answer],
+    messages: Sequence[tuple[int, Any]] = (),
+    histories: Sequence[bytes | None] = (),
+) -> Reply:
     """Answers in their reply: the large values beside the letter."""
     values: dict[int, list[Any]] = {}
     told: list[Any] = []
@@ -250,7 +275,7 @@ def _reply(answers: Sequence[Answer], messages: Sequence[tuple[int, Any]] = ()) 
             told.append(tuple(answer._replace(packed=None)))
         else:
             told.append(tuple(answer._replace(packed=[bytes(part) for part in packed])))
-    return Reply(pickle.dumps((told, list(messages), _name()), 5), values)
+    return Reply(pickle.dumps((told, list(messages), _name(), histories), 5), values)
 
 
 def _refuse_version(theirs: Head) -> Reply:

@@ -75,6 +75,7 @@ class BaseFlowRunEngine(PausableFlowRun):
     _goes_on: bool = field(default=False, init=False, repr=False)  # this attempt goes on with an earlier one
     _has_kept_parameters: bool = field(default=False, init=False, repr=False)  # which were converted then
     _has_lost: bool = field(default=False, init=False, repr=False)  # somebody else goes on with the run
+    _task_runner: Any = field(default=None, init=False, repr=False)  # to be copied for each attempt
 
     run_option: ClassVar[str] = "flow_run_name"
     timeout_error: ClassVar[type[TimeoutError]] = FlowRunTimeoutError
@@ -86,6 +87,7 @@ class BaseFlowRunEngine(PausableFlowRun):
         self._has_kept_parameters = self.resumes
         if self.flow is None:
             raise ValueError("An engine needs a flow, or the id of a recorded flow run: pass `flow_run_id`.")
+        self._task_runner = self.flow.task_runner  # now, so that nothing begins if there is none of that name
         if self.flow_run_id is not None and self.flow_run is None:
             recorder = current_recorder()
             recorder.flush()
@@ -289,7 +291,7 @@ class BaseFlowRunEngine(PausableFlowRun):
 
     def _start_runner(self) -> tuple[Any, BackgroundRuns]:
         """Start a copy of the flow's task runner, for the tasks of this attempt, and have room for flows."""
-        runner = self.flow.task_runner.duplicate().__enter__()
+        runner = self._task_runner.duplicate().__enter__()
         background = BackgroundRuns()
         context = self._scope.context
         context.task_runner, context.background = runner, background

@@ -22,6 +22,7 @@ from mainspring._processes.channel import Frame, Kind, Packed, pack, unpack
 from mainspring._processes.children import Child
 from mainspring._processes.contexts import PackedContexts
 from mainspring._processes.crews import Crew, kill_at_exit, processors
+from mainspring._processes.flow_files import FlowFiles
 from mainspring._processes.leashes import Leash, WaitOver
 from mainspring._processes.main_program import refuse_while_imported
 from mainspring._processes.portability import (
@@ -54,7 +55,7 @@ from mainspring.recording import current_recorder, keep_run_lines
 from mainspring.settings import get_current_settings
 from mainspring.states.conversion import describe_exception
 
-__all__ = ["AsyncIsolatedCall", "IsolatedCall"]
+__all__ = ["AsyncIsolatedCall", "IsolatedCall", "leash_of", "timeout_of"]
 
 _SLACK = 0.005
 """Seconds after a deadline in which the time limit of the attempt may interrupt the wait by itself."""
@@ -83,7 +84,7 @@ class IsolatedCall:
             ConfigurationError: The run store is in memory.
         """
         scope = current_scope()
-        leash = _leash_of(scope)
+        leash = leash_of(scope)
         with leash.pulled_by(scope):
             return self._call(parameters, scope, leash)
 
@@ -93,7 +94,7 @@ class IsolatedCall:
         except WaitOver:
             if leash.stop is not None:
                 raise RunCancelled(leash.stop.reason) from None
-            raise _timeout_of(scope) from None
+            raise timeout_of(scope) from None
         except WorkerDied as death:
             if leash.stop is not None:  # it was to end
                 raise RunCancelled(leash.stop.reason) from None
@@ -171,7 +172,7 @@ class AsyncIsolatedCall(IsolatedCall):
         import asyncio  # whoever awaits has it already
 
         scope = current_scope()
-        leash = _leash_of(scope)
+        leash = leash_of(scope)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         context = contextvars.copy_context()
@@ -211,14 +212,14 @@ def _answer(work: Callable[[], Any], loop: Any, answer: Any) -> None:
         pass
 
 
-def _leash_of(scope: CancelScope | None) -> Leash:
+def leash_of(scope: CancelScope | None) -> Leash:
     """What ends the wait: not an interruption by whoever stops the run, as the function may end in order."""
     if scope is not None:
         scope.close()
     return Leash.of(scope, _SLACK)
 
 
-def _timeout_of(scope: CancelScope | None) -> TimeoutError:
+def timeout_of(scope: CancelScope | None) -> TimeoutError:
     """What ends an attempt at its deadline: a limit that it has to keep to, or that of a run around it."""
     limit = None if scope is None or scope.engine is None else scope.engine._limit
     if limit is not None and limit.is_due:
@@ -360,4 +361,5 @@ os.register_at_fork(after_in_child=_shared.__init__)  # type: ignore[misc]
 
 def _set_up() -> tuple[Setup, Packed]:
     """What the workers are set up with: the environment and settings as they are at the first call."""
-    return Setup(dict(os.environ), get_settings_context().serialize(), audience().levels), pack((None, ()))
+    setup = Setup(dict(os.environ), get_settings_context().serialize(), audience().levels, FlowFiles.here())
+    return setup, pack((None, ()))

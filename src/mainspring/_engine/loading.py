@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, Literal, TypeGuard
 
 from mainspring._engine.subject import Subject
+from mainspring._processes.flow_files import OWN_NAMES, add_folder
 from mainspring.exceptions import EntrypointError
 from mainspring.recording import current_recorder
 from mainspring.runs import Run
@@ -21,8 +22,6 @@ __all__ = ["GUARD", "AnySubject", "find_subject", "is_subject", "load_file"]
 AnySubject = Subject[..., Any]
 
 GUARD = 'What a script does when it is started belongs below `if __name__ == "__main__":`.'
-
-_OWN_NAMES = "__flow_file_"  # of modules whose file is called like another module
 
 
 def find_subject(entrypoint: str, file: str | None, loads_files: bool = True) -> AnySubject:
@@ -56,12 +55,10 @@ def is_subject(value: object, kind: Literal["task", "flow"]) -> TypeGuard[AnySub
 
 def load_file(path: Path) -> ModuleType:
     """Run the file as a module under its own name, so that other processes find what it defines."""
-    folder = str(path.parent.resolve())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    add_folder(str(path.parent.resolve()))
     name = path.stem
     if name in sys.modules or name in sys.stdlib_module_names or "." in name:
-        name = f"{_OWN_NAMES}{name.replace('.', '_')}"
+        name = f"{OWN_NAMES}{name.replace('.', '_')}"
     spec = spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise EntrypointError(f"{path} is no Python file: its name has to end with '.py'.")
@@ -119,15 +116,13 @@ def _import(module_name: str, file: str | None) -> ModuleType:
         EntrypointError: Both failed.
     """
     path = None if file is None or not Path(file).is_file() else Path(file)
-    if module_name == "__main__" or module_name.startswith(_OWN_NAMES):
+    if module_name == "__main__" or module_name.startswith(OWN_NAMES):
         if path is None:
             raise EntrypointError(f"There is no file {file!r} any more.")
         return load_file(path)
     if path is not None:
         depth = module_name.count(".") + (path.name == "__init__.py")
-        root = str(path.parents[min(depth, len(path.parents) - 1)])
-        if root not in sys.path:
-            sys.path.insert(0, root)
+        add_folder(str(path.parents[min(depth, len(path.parents) - 1)]))
     try:
         module = import_module(module_name)
     except (Exception, SystemExit) as error:
@@ -146,7 +141,7 @@ def _import_by_name(module_name: str, file: str | None) -> ModuleType:
     Raises:
         EntrypointError: It cannot, or is another one than the one that is meant.
     """
-    if module_name == "__main__" or module_name.startswith(_OWN_NAMES):
+    if module_name == "__main__" or module_name.startswith(OWN_NAMES):
         raise EntrypointError(f"{file or module_name} is a script, which is not loaded by itself.")
     try:
         module = import_module(module_name)

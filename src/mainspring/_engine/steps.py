@@ -18,6 +18,7 @@ __all__ = [
     "scope_of",
     "step_of_flow",
     "step_of_task",
+    "steps_for",
     "submitted_step",
     "with_step",
 ]
@@ -63,20 +64,26 @@ def submitted_step(task: Any, parameters: Mapping[str, Any]) -> tuple[str, bool]
     Returns:
         None if the run is to find out by itself, or has a key of another kind.
     """
-    context = FlowRunContext.get()
-    if context is None or context.steps is None or task.isgenerator:
-        return None
-    options, around = task.result_options, TaskRunContext.get()
-    if options.has_policy or options.result_storage_key is not None:
-        return None
-    if not options.persists_in(around or context):
+    steps = steps_for(task)
+    if steps is None:
         return None
     try:
         resolved = resolve_parameters(parameters)
     except Exception:  # the run itself meets it again, and records it
         return None
-    key = step_of_task(context.steps, task, resolved, around)
-    return None if key is None else (key, context.steps.goes_on)
+    key = step_of_task(steps, task, resolved, TaskRunContext.get())
+    return None if key is None else (key, steps.goes_on)
+
+
+def steps_for(task: Any) -> Steps | None:
+    """The steps of which a call of a task that is submitted here is one, told by its arguments; None if it is none."""
+    context = FlowRunContext.get()
+    if context is None or context.steps is None or task.isgenerator:
+        return None
+    options = task.result_options
+    if options.has_policy or options.result_storage_key is not None:
+        return None
+    return context.steps if options.persists_in(TaskRunContext.get() or context) else None
 
 
 def with_step(context: dict[str, Any], task: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:

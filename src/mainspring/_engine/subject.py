@@ -51,6 +51,7 @@ class Subject(Portable, ABC, Generic[P, R]):
 
     kind: ClassVar[Literal["task", "flow"]]
     decorator_defaults: ClassVar[dict[str, Any]] = {}  # where they differ from those of the constructor
+    option_attributes: ClassVar[Mapping[str, str]] = {}  # where options are, if not under their names
 
     policy: RunPolicy
     arguments: Arguments
@@ -325,7 +326,6 @@ class Subject(Portable, ABC, Generic[P, R]):
     def _options(self) -> dict[str, Any]:
         """The options as they were given, each by the name that it has in the constructor."""
         _, *names = inspect.signature(type(self)).parameters
-        options = {
-            name: getattr(self, f"{name}_hooks" if name in self._hook_options else name) for name in names
-        }
+        places = {**self.option_attributes, **{name: f"{name}_hooks" for name in self._hook_options}}
+        options = {name: getattr(self, places.get(name, name)) for name in names}
         return {**options, "persist_result": self.result_options.given_persist_result}

@@ -119,7 +119,7 @@ class Submission:
         scope = context.run(current_scope)
         if scope is not None and scope.stopped() is not None:  # what it would be part of ends
             promise.cancel()
-        elif promise.begin():
+        elif promise.begin() or promise.running():  # who has submitted it may have begun it
             self._make(call, context)
 
     def _make(self, call: Callable[[], Outcome], context: contextvars.Context) -> None:

@@ -94,8 +94,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             its flow run this is, if that was known there, as ``trail`` a `Trail`, as ``retries`` how many were
             granted elsewhere, as ``losses`` how many lost attempts were made good there, as ``claims`` that others may
             begin the same attempt, as ``limit`` a function that
-            is told until when an attempt may go on, as ``refusal`` an exception for which the run cannot begin, and as
-            ``check`` a function that raises if it cannot take a result to whoever waits for it.
+            is told until when an attempt may go on, as ``refusal`` an exception for which the run cannot begin, as
+            ``check`` a function that raises if it cannot take a result to whoever waits for it, and as ``caller`` what
+            calls the task's function with parameters by name in place of the task itself.
     """
 
     task: Any
@@ -110,6 +111,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     timeout_error: ClassVar[type[TimeoutError]] = TaskRunTimeoutError
     _is_limited: ClassVar[bool] = True
     hands_on_attempts = True
+    _caller: Any = None  # calls the function elsewhere
     _looks_up = False  # whether a result under the key would be used
     _cache_key: CacheKey | None = None  # what is told of how the run looks for a result
     _claims = False  # whether others may try to begin the same attempt
@@ -129,6 +131,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self.losses = self.context.get("losses", 0)
             self.tell_limit = self.context.get("limit")
             self._claims = self.context.get("claims", False)
+            self._caller = self.context.get("caller")
 
     @property
     def hand_over(self) -> Callable[[bool, BaseException | None], object] | None:
@@ -324,6 +327,10 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self._context.parameters = self.parameters
             return _STAY
         return enter_context(self.setup_run_context())
+
+    def open_generator(self) -> Any:
+        """What the function of a generator task gives; nothing of it has happened yet."""
+        return (self._caller or self.task.arguments.call)(self.parameters)
 
     def check_cancelled(self) -> None:
         """Leave the run at once if it was told to stop, or has no time left.

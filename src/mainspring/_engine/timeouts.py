@@ -315,8 +315,8 @@ def _warn_of_delays(engine: Any, limit: _Timeout) -> None:
     if threading.current_thread() is threading.main_thread() or not engine_logs(logging.WARNING):
         return
     subject = engine.subject
-    if getattr(subject, "isolation", None) is not None:  # what blocks is in another process, and is killed
-        return
+    if getattr(subject, "isolation", None) is not None or getattr(engine, "_caller", None) is not None:
+        return  # what blocks is in another process: it is killed, or nobody waits for it any more
     with _warned_lock:
         if subject.policy in _warned:
             return

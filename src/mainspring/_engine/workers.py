@@ -81,10 +81,13 @@ class WorkerPool:
         limit: The most work that goes on at a time.
         name: What the names of the threads begin with.
         at_end: Called in each thread when it ends.
+        eager: Threads that are started without waiting for the queue to stand still. More than a few are for work that
+            is known to do little but wait.
     """
 
-    def __init__(self, limit: int, name: str, at_end: Callable[[], object]) -> None:
+    def __init__(self, limit: int, name: str, at_end: Callable[[], object], eager: int = EAGER) -> None:
         self.limit = limit
+        self._eager = eager
         self._name = name
         self._at_end = at_end
         self._lock = threading.Lock()  # held for moments, around everything below
@@ -121,6 +124,11 @@ class WorkerPool:
             self._queued += work.left if isinstance(work, Series) else 1
             self._see_to_queue()
         return True
+
+    @property
+    def at_work(self) -> int:
+        """How much work goes on or is queued, without what waits for other work."""
+        return self._used + self._queued
 
     def end_part(self, series: Series) -> None:
         """Note that a part of a series is no longer under way."""
@@ -251,14 +259,14 @@ class WorkerPool:
     def _see_to_queue(self) -> None:
         """Have queued work noticed by as many threads as it takes at first, as far as there are turns."""
         wanted = min(self._queued, self.limit - self._used) - self._coming
-        eager = min(self.limit, EAGER)
-        while wanted > 0 and self._idle and (not self._coming or self.limit <= EAGER):
+        eager = min(self.limit, self._eager)
+        while wanted > 0 and self._idle and (not self._coming or self.limit <= self._eager):
             self._wake()
             wanted -= 1
         while wanted > 0 and len(self._threads) - self._lent < eager:
             self._start()
             wanted -= 1
-        if wanted > 0 and not self._is_watched and self.limit > EAGER:
+        if wanted > 0 and not self._is_watched and self.limit > self._eager:
             self._watch()
 
     def _wake(self) -> None:

@@ -7,4 +7,5 @@
 - ``portability``, ``contexts``: what can be taken along, with words for what cannot; what is active, packed
 - ``relays``: how those who listen here hear of what happens there
 - ``main_program``: the main program, which each of these processes imports
+- ``flow_files``: how other processes import what flow files define
 """

@@ -19,6 +19,9 @@ from typing import Any, NamedTuple, Protocol, cast
 
 __all__ = ["Channel", "Frame", "Kind", "Packed", "Patience", "pack", "pack_flat", "unpack"]
 
+_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
+"""Types of values of which pickle knows all there is to know."""
+
 Packed = Sequence[Any]
 """The pickle of a value, then its buffers."""
 
@@ -65,11 +68,17 @@ def pack(value: Any) -> Packed:
     Raises:
         Exception: Whatever a part of the value raises that cannot be pickled.
     """
+    if type(value) in _PLAIN or (type(value) is dict and _has_plain(value)):
+        return [pickle.dumps(value, 5)]  # which takes a fraction of the time
     # on use: it costs more than most programs need
     cloudpickle = cast(Any, import_module("cloudpickle"))
     file, buffers = BytesIO(), list[pickle.PickleBuffer]()
     cloudpickle.CloudPickler(file, protocol=5, buffer_callback=buffers.append).dump(value)
     return [file.getbuffer(), *(buffer.raw() for buffer in buffers)]
+
+
+def _has_plain(value: Any) -> bool:
+    return all(type(key) in _PLAIN and type(each) in _PLAIN for key, each in value.items())
 
 
 def pack_flat(value: Any) -> bytes:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from copy import copy
 from operator import is_ as _is
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from mainspring._processes.channel import pack, pack_flat
 from mainspring._processes.children import Child
@@ -52,7 +52,7 @@ class Latest(NamedTuple):
 
 
 def pack_context(context: Mapping[str, Any]) -> bytes:
-    """A context as bytes; arguments of the runs around that cannot be pickled are left out.
+    """A context as bytes; what cannot be pickled of the runs around, or of their functions, stays behind.
 
     Raises:
         SerializationError: Something else cannot be pickled.
@@ -69,7 +69,7 @@ def pack_context(context: Mapping[str, Any]) -> bytes:
 
 
 def without_unportable(context: Mapping[str, Any]) -> dict[str, Any]:
-    """A context without the arguments of runs that cannot be pickled."""
+    """A context without the arguments of runs, and the functions of tasks and flows, that cannot be pickled."""
     fields = dict(context)
     for name in ("flow_run_context", "task_run_context"):
         known = dict(fields.get(name) or {})
@@ -80,8 +80,22 @@ def without_unportable(context: Mapping[str, Any]) -> dict[str, Any]:
         if "flow_run" in known:
             known["flow_run"] = copied = copy(known["flow_run"])
             copied.parameters = parameters
+        for subject in ("flow", "task"):
+            if subject in known and not _travels(known[subject]):
+                known[subject] = LeftBehind(known[subject])
         fields[name] = known
     return fields
+
+
+class LeftBehind:
+    """Stands for a task or flow that cannot be pickled, in the context of what it has submitted; not to be called."""
+
+    FACTS: ClassVar = ("name", "step_key", "task_key", "task_runner", "version")
+
+    def __init__(self, subject: Any) -> None:
+        for fact in self.FACTS:
+            if hasattr(subject, fact):
+                setattr(self, fact, getattr(subject, fact))
 
 
 def _travels(value: Any) -> bool:

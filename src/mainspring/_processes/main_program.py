@@ -12,6 +12,9 @@ __all__ = ["GUARD", "WORKER", "refuse_while_imported"]
 WORKER = "mainspring-worker"
 """What the names of worker processes begin with."""
 
+_OF_DASK = "Dask Worker"
+"""The same of worker processes that Dask starts."""
+
 GUARD = "Put what starts the program below `if __name__ == '__main__':` at its end."
 
 
@@ -27,7 +30,7 @@ def refuse_while_imported(what: str) -> None:
     if module is None:
         return
     process: Any = module.current_process()
-    if getattr(process, "_inheriting", False) and process.name.startswith(WORKER):
+    if getattr(process, "_inheriting", False) and process.name.startswith((WORKER, _OF_DASK)):
         raise UnguardedMainProgram(
             f"{what} was started while a worker process imports the main program. Each worker process does that, to"
             f" find the functions and classes that tasks use, and must not run it. {GUARD}"

@@ -258,7 +258,9 @@ class Relay:
 def set_levels(levels: tuple[int, ...]) -> None:
     """Give the loggers of the package and of runs the levels that they have in the process of the runner."""
     for name, level in zip(_LEVELS, levels, strict=False):
-        logging.getLogger(name).setLevel(level)
+        logger = logging.getLogger(name)
+        if logger.level != level:  # setting it again would make all loggers forget what is enabled
+            logger.setLevel(level)
 
 
 class _Forwarder(logging.Handler):

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from mainspring._cancel_scopes import CancelScope, Stop, StopKind, live
 from mainspring._processes.channel import Channel, Frame, Kind, Packed, unpack
+from mainspring._processes.flow_files import FlowFiles
 from mainspring._processes.portability import pack_error
 from mainspring._processes.relays import Audience, Outbox, Relay
 from mainspring.context import SettingsContext
@@ -48,11 +49,13 @@ class Setup(NamedTuple):
         environment: The environment of the parent.
         settings: Its settings, as `SettingsContext` gives them.
         levels: See `Audience`.
+        flow_files: See `FlowFiles`.
     """
 
     environment: dict[str, str]
     settings: dict[str, Any]
     levels: tuple[int, ...]
+    flow_files: FlowFiles
 
 
 def serve(end: socket.socket, leads: bool = False) -> None:
@@ -120,6 +123,7 @@ class Station:
             os.environ[_LEADER] = "1"
         reload_settings(tell=False)  # the parent has said it
         stack.enter_context(SettingsContext.hydrate(setup.settings))
+        FlowFiles(*setup.flow_files).find()
         self._relay.replace_output(setup.levels)
         initializer, arguments = unpack(frame.packed)
         if initializer is not None:

@@ -41,6 +41,7 @@ from mainspring.cli.reports import LineReport, Report
 from mainspring.cli.streams import GuardedStream, guard_streams
 from mainspring.entrypoints import AnyFlow, load_flow
 from mainspring.exceptions import (
+    ConfigurationError,
     FlowPauseTimeout,
     MainspringError,
     NotResumable,
@@ -52,21 +53,23 @@ from mainspring.flow_engine import new_engine, run_to_end
 from mainspring.pauses import suspend_flow_run
 from mainspring.recording import current_recorder
 from mainspring.resumption import resume_flow_run
-from mainspring.settings import get_current_settings
+from mainspring.settings import get_current_settings, temporary_settings
 from mainspring.states import State
+from mainspring.task_runners.named import check_name
 
 __all__ = ["execute", "resume", "suspend"]
 
 _COMPLETED = 0
 
 
-def execute(target: str, assignments: Sequence[str], plain: bool) -> int:
+def execute(target: str, assignments: Sequence[str], plain: bool, runner: str | None) -> int:
     """Run the flow that ``target`` names and return the exit code of the command.
 
     Args:
         target: ``FILE.py`` or ``FILE.py:flow``.
         assignments: Parameters as ``name=value``.
         plain: Report line by line even on a terminal.
+        runner: The name of the task runner, for the flow and for subflows that declare none.
 
     Raises:
         MainspringError: The flow cannot be found, loaded or called like this, or the store not be opened.
@@ -74,15 +77,18 @@ def execute(target: str, assignments: Sequence[str], plain: bool) -> int:
     texts = split_assignments(assignments)
 
     def prepare() -> Callable[[], State]:
-        flow = load_flow(target)
+        flow: Any = load_flow(target)
+        if runner is not None:
+            flow = flow.running_on(runner)
         check_names(flow, texts)
         parameters = convert_parameters(flow, texts)
         return lambda: _call(flow, parameters)
 
-    return _follow(prepare, plain)
+    with _runner_by_default(runner):
+        return _follow(prepare, plain)
 
 
-def resume(text: str, plain: bool, given: str | None, key: str | None) -> int:
+def resume(text: str, plain: bool, given: str | None, key: str | None, runner: str | None) -> int:
     """Go on with the flow run whose id begins or ends with ``text``, and return the exit code of the command.
 
     Args:
@@ -90,6 +96,7 @@ def resume(text: str, plain: bool, given: str | None, key: str | None) -> int:
         plain: Report line by line even on a terminal.
         given: The input, as `read_input` takes it.
         key: Which pause it is for.
+        runner: The name of the task runner, for the flow and for subflows that declare none.
 
     Raises:
         MainspringError: There is no such run, it cannot be gone on with, or the store not be opened.
@@ -99,7 +106,13 @@ def resume(text: str, plain: bool, given: str | None, key: str | None) -> int:
             raise ObjectNotFound(NO_RUNS)
         run = client.find_run(text)
     run_input = read_input(given)
-    return _follow(lambda: lambda: resume_flow_run(run.id, run_input, key=key, return_state=True), plain)
+
+    def go_on() -> State:
+        state: State = resume_flow_run(run.id, run_input, key=key, task_runner=runner, return_state=True)
+        return state
+
+    with _runner_by_default(runner):
+        return _follow(lambda: go_on, plain)
 
 
 def suspend(text: str, timeout: float) -> None:
@@ -133,7 +146,7 @@ def _follow(prepare: Callable[[], Callable[[], State]], plain: bool) -> int:
         for _ in progress.take_in():
             pass
     if progress.first is None:
-        if isinstance(outcome, NotResumable | ParameterTypeError | FlowPauseTimeout):
+        if isinstance(outcome, ConfigurationError | NotResumable | ParameterTypeError | FlowPauseTimeout):
             raise outcome
         if isinstance(outcome, State):
             console.print("The run goes on in its own process.")
@@ -220,6 +233,21 @@ def _command() -> str:
     if not own.exists() or shutil.which("mainspring") == str(own):
         return "mainspring"
     return shlex.quote(min(os.path.relpath(own), str(own), key=len))
+
+
+@contextmanager
+def _runner_by_default(name: str | None) -> Generator[None]:
+    """Let flows that declare no task runner have the one with this name, unless it is None.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    if name is None:
+        yield
+        return
+    check_name(name)
+    with temporary_settings({"tasks.runner.default": name}):
+        yield
 
 
 @contextmanager

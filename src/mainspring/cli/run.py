@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["run"]
+__all__ = ["Runner", "run"]
 
 
 def _complete_target(incomplete: str) -> list[str]:
@@ -16,6 +16,28 @@ def _complete_target(incomplete: str) -> list[str]:
     folder, start = (typed, "") if incomplete.endswith("/") else (typed.parent, typed.name)
     found = [each for each in folder.glob(f"{start}*") if each.is_dir() or each.suffix == ".py"]
     return sorted(f"{each}/" if each.is_dir() else str(each) for each in found)
+
+
+def _complete_runner(incomplete: str) -> list[tuple[str, str]]:
+    """Names of task runners that begin with what was typed, each with what it does."""
+    from mainspring.task_runners.named import RUNNERS  # start-up
+
+    return [(name, kind.text) for name, kind in RUNNERS.items() if name.startswith(incomplete)]
+
+
+Runner = Annotated[
+    str | None,
+    typer.Option(
+        "--runner",
+        "-r",
+        metavar="NAME[=VALUE]",
+        help="Where submitted tasks run, of the flow and of subflows that declare no task runner: threads, processes,"
+        " inline, dask, ray or MODULE:NAME. The value is a number of workers or an address: processes=2,"
+        " dask=tcp://10.0.0.5:8786.",
+        show_default=False,
+        autocompletion=_complete_runner,
+    ),
+]
 
 
 def run(
@@ -41,6 +63,7 @@ def run(
     plain: Annotated[
         bool, typer.Option("--plain", help="Report progress line by line, as in a pipe.")
     ] = False,
+    runner: Runner = None,
 ) -> None:
     """Run a flow and follow its progress.
 
@@ -48,4 +71,4 @@ def run(
     """
     from mainspring.cli.execution import execute  # start-up: the engines and what goes with them
 
-    raise typer.Exit(execute(target, param or [], plain))
+    raise typer.Exit(execute(target, param or [], plain, runner))

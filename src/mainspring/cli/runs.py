@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from mainspring.cli.run import Runner
+
 __all__ = ["runs"]
 
 runs = typer.Typer(
@@ -164,6 +166,7 @@ def resume_run(
             "--key", metavar="KEY", help="Which pause, if several wait in the run.", show_default=False
         ),
     ] = None,
+    runner: Runner = None,
 ) -> None:
     """Go on with a flow run that is paused, failed, crashed or was cancelled, and follow its progress.
 
@@ -171,7 +174,7 @@ def resume_run(
     """
     from mainspring.cli.execution import resume  # start-up: the engines and what goes with them
 
-    raise typer.Exit(resume(run_id, plain, given, key))
+    raise typer.Exit(resume(run_id, plain, given, key, runner))
 
 
 @runs.command("suspend")

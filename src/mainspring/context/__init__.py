@@ -23,7 +23,7 @@ from mainspring.context.runs import (
     current_scope,
     get_run_context,
 )
-from mainspring.context.shipping import hydrated_context, serialize_context, with_context
+from mainspring.context.shipping import hydrated_context, is_elsewhere, serialize_context, with_context
 from mainspring.context.stopping import shielded, stoppable
 from mainspring.context.tagging import TagsContext, tags
 from mainspring.settings.current import SettingsContext, get_settings_context
@@ -40,6 +40,7 @@ __all__ = [
     "get_run_context",
     "get_settings_context",
     "hydrated_context",
+    "is_elsewhere",
     "serialize_context",
     "shielded",
     "stoppable",

@@ -7,6 +7,7 @@ import pickle
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import update_wrapper
 from importlib import import_module
 from inspect import iscoroutinefunction
@@ -18,10 +19,17 @@ from mainspring.context.runs import FlowRunContext, TaskRunContext, current_scop
 from mainspring.context.tagging import TagsContext
 from mainspring.settings.current import SettingsContext, get_settings_context
 
-__all__ = ["hydrated_context", "serialize_context", "with_context"]
+__all__ = ["hydrated_context", "is_elsewhere", "serialize_context", "with_context"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_elsewhere: ContextVar[bool] = ContextVar("elsewhere", default=False)
+
+
+def is_elsewhere() -> bool:
+    """Whether the code here runs in a flow run that goes on in another process, which has submitted it."""
+    return _elsewhere.get()
 
 
 def serialize_context(include_secrets: bool = True) -> dict[str, Any]:
@@ -141,6 +149,8 @@ def _scope_until(deadline: int | None) -> CancelScope:
 
 
 def _detached(fields: Mapping[str, Any], client: Any, stack: ExitStack) -> FlowRunContext:
+    stack.callback(_elsewhere.set, _elsewhere.get())  # by value: a generator may be left in another context
+    _elsewhere.set(True)
     flow: Any = fields.get("flow")
     runner = None if flow is None else stack.enter_context(flow.task_runner.detached())
     return FlowRunContext(**_own_store(fields), client=client, task_runner=runner, detached=True)

@@ -48,6 +48,7 @@ class CompletedFutures(Iterator[F], AsyncIterator[F], Generic[F]):
         """Have an open list filled; false if there is nothing left."""
         futures = self._list
         if futures is not None:
+            self._see_more(futures)  # what is there already counts as not looked at, also if it is done
             try:
                 futures.fill(self._watch.total - self._taken)
             except BaseException:

@@ -171,10 +171,8 @@ class Recorder:
             StoreError: They cannot be written. They stay buffered and are tried again.
         """
         for run, attachments in runs.items():
-            state = run.state.fresh_copy()  # the store must not take what others have written of it for ours
-            state.at = run.state.at
-            run.state = state
-            run.claim(state)
+            run.state = run.state.again()  # the store must not take what others have written of it for ours
+            run.claim(run.state)
             self.enter(run, run.state, wait=False, attachments=attachments)
         self.flush()
         taken = self._refused.intersection(runs)

@@ -63,7 +63,7 @@ class SettingsContext(ContextModel):
         Raises:
             ConfigurationError: Those are no settings of this version.
         """
-        settings = from_plain(fields["settings"])
+        settings = _from_plain_again(fields["settings"])
         current = _active().settings
         # The same object where it is equal: what is opened for some settings is found by identity.
         return cls(current if current == settings else settings)
@@ -78,7 +78,8 @@ class SettingsContext(ContextModel):
         ContextModel.__enter__(self)
         home = self.settings.home
         try:
-            home.mkdir(parents=True, exist_ok=True)
+            if not home.is_dir():  # to try it costs far more than to look
+                home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             warnings.warn(
                 f"The home directory {str(home)!r} cannot be created: {error}. Set MAINSPRING_HOME to a folder that"
@@ -95,6 +96,19 @@ class SettingsContext(ContextModel):
 
     def __hash__(self) -> int:
         return hash(self.settings)
+
+
+_latest: tuple[bytes, Settings] | None = None
+
+
+def _from_plain_again(plain: Mapping[str, Any]) -> Settings:
+    """`from_plain`, which need not be done for each piece of work of the same process."""
+    global _latest
+    text = msgspec.msgpack.encode(plain)
+    known = _latest
+    if known is None or known[0] != text:
+        _latest = known = text, from_plain(plain)
+    return known[1]
 
 
 _root: SettingsContext | None = None

@@ -29,6 +29,8 @@ class TaskRunnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """Where submitted tasks run.
 
     Args:
+        default: Where tasks of flows run that declare no task runner: "threads", "processes=2", "inline",
+            "dask=tcp://10.0.0.5:8786", "ray=auto", or "module:name" of another one. When unset, on threads.
         thread_pool_max_workers: The most tasks that go on at a time on a thread runner that does not say it itself;
             when unset, there is no limit.
         process_pool_max_workers: The most worker processes of a process runner that does not say it itself; when
@@ -40,6 +42,7 @@ class TaskRunnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
             future of a run any more that is not over.
     """
 
+    default: str | None = None
     thread_pool_max_workers: int | None = None
     process_pool_max_workers: int | None = None
     isolation_max_workers: int | None = None
@@ -47,6 +50,10 @@ class TaskRunnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     warn_of_dropped_futures: bool = True
 
     def __post_init__(self) -> None:
+        if self.default is not None and not self.default.strip():
+            raise ConfigurationError(
+                "tasks.runner.default must not be empty. Leave it unset, and tasks run on threads."
+            )
         limits = (
             "thread_pool_max_workers",
             "process_pool_max_workers",

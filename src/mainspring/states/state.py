@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any, TypeGuard, cast
+from typing import Any, Self, TypeGuard, cast
 from uuid import UUID
 
 import msgspec
@@ -114,6 +115,12 @@ class State:
     def id(self) -> UUID:
         """The id of the state."""
         return UUID(bytes=self.key)
+
+    def again(self) -> State:
+        """An equal state with an id of its own, for somebody who enters it on his own account."""
+        state = copy.copy(self)
+        state._key = None
+        return state
 
     @property
     def timestamp(self) -> datetime:
@@ -338,6 +345,16 @@ class State:
         return _to_exception(self, data) if data is None else data
 
     # Comparing and showing
+
+    def __copy__(self) -> Self:
+        assert self.key  # as below
+        copied = object.__new__(type(self))
+        for name in State.__slots__:
+            setattr(copied, name, getattr(self, name))
+        vars_of_subclass = getattr(self, "__dict__", None)
+        if vars_of_subclass:
+            copied.__dict__.update(vars_of_subclass)
+        return copied
 
     def __getstate__(self) -> object:
         assert self.key  # made now, so that a copy in another process has the same

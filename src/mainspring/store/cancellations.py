@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 import msgspec
@@ -34,8 +35,8 @@ class CancellationRows(Protocol):
         """
         ...
 
-    def read_cancellations(self) -> list[CancellationRequest]:
-        """What is asked of this process."""
+    def read_cancellations(self, run_keys: Collection[bytes] | None = None) -> list[CancellationRequest]:
+        """What is asked of this process; or about the given runs, whosever they are."""
         ...
 
     def drop_cancellation(self, run_key: bytes) -> None:

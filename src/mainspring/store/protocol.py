@@ -222,6 +222,9 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, A
     has_settled: bool
     """Whether dead owners were settled here. Whoever looks after their hooks sets it back."""
 
+    owner: int | None
+    """The number of this process among those that have written here; None before it has, and where there is but one."""
+
     host: str
     """What this host is called, among those that share the store."""
 

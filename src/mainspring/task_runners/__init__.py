@@ -7,6 +7,7 @@
 - ``inline``: tasks where they are submitted, for debugging
 - ``processes``: tasks in other processes; ``orders`` is what goes to these about a run, ``working`` what they do with
   it, ``losses`` what becomes of a run whose process has died
+- ``named``: from ``processes=2`` to a runner, and that of flows that declare none
 """
 
 from mainspring.task_runners.base import TaskRunner

@@ -47,6 +47,14 @@ class TaskRunner(ABC, Generic[F]):
         """A runner that is not started, for what is submitted in another process in the flow run of this one."""
         return self.duplicate()
 
+    def nested(self) -> TaskRunner[F]:
+        """An equal runner that is not started, for a subflow of the flow that has started this one.
+
+        It is for subflows that declare no runner (see ``tasks.runner.default``). It is left before this one is, so it
+        may use the same workers.
+        """
+        return self.duplicate()
+
     @abstractmethod
     def submit(
         self,

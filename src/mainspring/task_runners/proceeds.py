@@ -13,7 +13,7 @@ from mainspring.exceptions import SerializationError
 from mainspring.states import State, is_stored
 from mainspring.states.conversion import describe_exception
 
-__all__ = ["Head", "Proceeds", "unwrap"]
+__all__ = ["Head", "Proceeds", "unreadable", "unwrap"]
 
 Head = tuple[State, str, Any]
 """A state without what it holds, what that is ("none", "value", "error" or "record"), and words about it."""
@@ -68,6 +68,20 @@ class Proceeds:
         return (bare(copy(state)), "record", words), packed
 
 
+def unreadable(run: str, state_name: str, problem: Exception) -> SerializationError:
+    """What says that the result of a run cannot be made again here.
+
+    Args:
+        run: What people call the run.
+        state_name: The name of its state.
+        problem: What making it again has raised.
+    """
+    return SerializationError(
+        f"The result of {run} cannot be made again in this process, although the run is {state_name}:"
+        f" {describe_exception(problem)}"
+    )
+
+
 def unwrap(head: Head, packed: Packed, run: str) -> State:
     """The state that `Proceeds.wrap` was given, with what the run came to.
 
@@ -86,10 +100,7 @@ def unwrap(head: Head, packed: Packed, run: str) -> State:
         try:
             data = unpack(packed)
         except Exception as problem:  # whatever the class of a value does when it is made again
-            raise SerializationError(
-                f"The result of task run {run} cannot be made again in this process, although the run is {state.name}:"
-                f" {describe_exception(problem)}"
-            ) from problem
+            raise unreadable(f"task run {run}", state.name, problem) from problem
         if words is not None and data.has_cached_object():
             data.get().__cause__ = RemoteTraceback(words[2])
         state.keep(data)

@@ -14,6 +14,7 @@ from mainspring._processes.channel import Frame, Kind, Packed, pack
 from mainspring._processes.children import Child
 from mainspring._processes.contexts import PackedContexts
 from mainspring._processes.crews import Crew, kill_at_exit, processors
+from mainspring._processes.flow_files import FlowFiles
 from mainspring._processes.leashes import SLACK, Leash, WaitOver
 from mainspring._processes.main_program import refuse_while_imported
 from mainspring._processes.portability import (
@@ -175,7 +176,9 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
                 f"The initializer {self._initializer!r} or its arguments cannot be taken to a worker process:"
                 f" {describe_exception(error)}"
             ) from error
-        return Setup(dict(os.environ), get_settings_context().serialize(), audience().levels), packed
+        return Setup(
+            dict(os.environ), get_settings_context().serialize(), audience().levels, FlowFiles.here()
+        ), packed
 
     # Runs
 

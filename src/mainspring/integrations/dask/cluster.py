@@ -6,14 +6,15 @@ import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
+from uuid import uuid4
 
 from mainspring._clusters.parcels import Reply
 from mainspring._clusters.protocol import ClusterGone, Delivery, Failure, WorkerLost
-from mainspring.integrations.dask.work import LargeReply, perform_parcel, take_letter
+from mainspring.integrations.dask.work import LargeReply, mark_of, perform_once, perform_parcel, take_letter
 from mainspring.states.conversion import describe_exception
 
 __all__ = ["DaskCluster", "DaskTicket"]
@@ -24,6 +25,16 @@ _distributed: Any = import_module("distributed")
 
 _OPTIONS = ("allow_other_workers", "priority", "resources", "workers")
 
+# The function is looked up when it is called: a scheduler or worker that meets a name it cannot import in a message
+# from somebody else goes down, and takes with it what it was to be told.
+_PERFORM = {
+    each.__name__: f"__import__({each.__module__!r}, fromlist=['x']).{each.__name__}(parcel, *inputs)"
+    for each in (perform_parcel, perform_once)
+}
+
+_LOOKED_FOR = 10.0
+"""Seconds that it may take to get an exception that is there."""
+
 _COUNTED_FOR = 1.0
 """Seconds for which the number of threads in the cluster is taken to be the same."""
 
@@ -31,10 +42,11 @@ _COUNTED_FOR = 1.0
 class DaskTicket:
     """A parcel that Dask has; see `mainspring._clusters.protocol.Ticket`."""
 
-    __slots__ = ("_cluster", "native")
+    __slots__ = ("_cluster", "_mark", "native")
 
-    def __init__(self, cluster: DaskCluster, native: Any) -> None:
+    def __init__(self, cluster: DaskCluster, native: Any, mark: str | None = None) -> None:
         self._cluster = cluster
+        self._mark = mark  # what the worker has set at the scheduler, and nobody else removes
         self.native = native
 
     def fetch(self) -> Reply:
@@ -48,6 +60,15 @@ class DaskTicket:
     def release(self) -> None:
         """See `Ticket.release`."""
         self.native = None
+        mark, self._mark = self._mark, None
+        if mark is not None:
+            self._cluster.remove_mark(mark)
+
+    def drop(self) -> None:
+        """See `Ticket.drop`."""
+        if self.native is not None:
+            with suppress(Exception):  # the cluster is gone, and what it was to drop with it
+                self.native.cancel(force=True)
 
 
 _Finished = tuple[Any, DaskTicket, Delivery]
@@ -76,9 +97,13 @@ class DaskCluster:
         now = time.monotonic()
         if now > self._counted_at + _COUNTED_FOR:
             self._counted_at = now
-            workers: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1).get("workers", {})
-            self._slots = max(1, sum(worker["nthreads"] for worker in workers.values()))
+            self._slots = max(1, sum(worker["nthreads"] for worker in self._workers().values()))
         return self._slots
+
+    def _workers(self) -> Mapping[str, Any]:
+        """What the scheduler knows of each worker, by its address."""
+        workers: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1).get("workers", {})
+        return workers
 
     def read_options(self) -> Mapping[str, Any]:
         """See `Cluster.read_options`; what ``dask.annotate`` says around."""
@@ -89,19 +114,68 @@ class DaskCluster:
         """See `Cluster.is_native`."""
         return isinstance(value, _distributed.Future)
 
+    def put(self, value: object) -> Any:
+        """See `Cluster.put`."""
+        if not self._workers():  # Dask would wait for one
+            return None
+        try:
+            return self.client.scatter(value, hash=False)
+        except Exception as error:  # whatever Dask says of it
+            failure = self.failure_of(error)
+            if isinstance(failure, ClusterGone):
+                raise failure from error
+            return None  # the last worker has left meanwhile, perhaps
+
+    def obstacle(self, options: Mapping[str, Any]) -> str | None:
+        """See `Cluster.obstacle`."""
+        workers = self._workers()
+        if not workers:
+            return "the Dask cluster has no workers"
+        named = options.get("workers")
+        if named is not None and not options.get("allow_other_workers"):
+            names = {str(name) for name in ([named] if isinstance(named, (str, int)) else named)}
+            workers = {
+                address: worker
+                for address, worker in workers.items()
+                if names & {address, str(worker.get("name")), str(worker.get("host"))}
+            }
+            if not workers:
+                return f"the Dask cluster has no worker called {' or '.join(sorted(names))}"
+        wanted: Mapping[str, float] = options.get("resources") or {}
+        for worker in workers.values():
+            has: Mapping[str, float] = worker.get("resources") or {}
+            if all(has.get(name, 0) >= amount for name, amount in wanted.items()):
+                return None
+        return f"no worker of the Dask cluster has the resources {dict(wanted)}"
+
     def send(
-        self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
+        self,
+        parcel: bytes,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any],
+        deliver: Delivery,
+        *,
+        once: bool = False,
     ) -> DaskTicket:
         """See `Cluster.send`."""
         try:
-            future = self.client.submit(perform_parcel, parcel, *inputs, pure=False, **options)
+            given = {"parcel": parcel, "inputs": list(inputs)}
+            name = (perform_once if once else perform_parcel).__name__
+            key = f"{name}-{uuid4().hex}"
+            future = self.client.submit(eval, _PERFORM[name], given, key=key, pure=False, **options)
         except Exception as error:  # whatever Dask says of it
             raise ClusterGone(
                 f"Nothing can be sent to the Dask cluster: {describe_exception(error)}"
             ) from error
-        ticket = DaskTicket(self, future)
+        ticket = DaskTicket(self, future, key if once else None)
         future.add_done_callback(partial(self._finish, ticket, deliver))
         return ticket
+
+    def remove_mark(self, key: str) -> None:
+        """Forget that a parcel was begun, whose answer has come or never will."""
+        message = {"op": "queue_release", "name": mark_of(key), "client": self.client.id}
+        with suppress(Exception):  # without a scheduler there is no mark
+            self.client._send_to_scheduler(message)
 
     def close(self) -> None:
         """See `Cluster.close`."""
@@ -115,15 +189,23 @@ class DaskCluster:
         self._finished.put((future, ticket, deliver))
 
     def _gather_all(self) -> None:
-        while (first := self._finished.get()) is not None:
-            finished = [first]
-            while not self._finished.empty():
-                more = self._finished.get()
-                if more is None:
-                    self._finished.put(None)
-                    break
-                finished.append(more)
-            self._gather(finished)
+        while self._gather_next():
+            pass
+
+    def _gather_next(self) -> bool:
+        """Wait for what finishes next, and gather it; False at the end. Keeps nothing, so Dask can forget it."""
+        first = self._finished.get()
+        if first is None:
+            return False
+        finished = [first]
+        while not self._finished.empty():
+            more = self._finished.get()
+            if more is None:
+                self._finished.put(None)
+                break
+            finished.append(more)
+        self._gather(finished)
+        return True
 
     def _gather(self, finished: list[_Finished]) -> None:
         small: list[_Finished] = []
@@ -150,15 +232,19 @@ class DaskCluster:
             deliver(ticket, reply.letter if isinstance(reply, Reply) else reply)
 
     def _failure_of(self, future: Any) -> Failure:
-        error: BaseException
+        error: BaseException | None
         try:
-            error = future.exception(timeout=0)
+            error = future.exception(timeout=_LOOKED_FOR)
         except BaseException as problem:  # it was cancelled, which is no exception of its own
             error = problem
+        if error is None:
+            return WorkerLost(f"Dask has lost what it needs: its future is {future.status}")
         return self.failure_of(error)
 
     def failure_of(self, error: BaseException) -> Failure:
         """What an exception of Dask's means for a parcel."""
+        if isinstance(error, WorkerLost):
+            return error
         if self.client.status != "running" or getattr(error, "reason", "") == "scheduler-connection-lost":
             return ClusterGone("The connection to the Dask scheduler is lost.")
         if isinstance(error, _distributed.KilledWorker):

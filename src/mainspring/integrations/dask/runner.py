@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mainspring._clusters.runner import ClusterTaskRunner
 from mainspring._clusters.workplace import make_room
-from mainspring._processes.main_program import refuse_while_imported
+from mainspring._processes.main_program import GUARD, refuse_while_imported
 from mainspring.exceptions import ConfigurationError
 from mainspring.states.conversion import describe_exception
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mainspring._clusters.protocol import Cluster
 
 __all__ = ["DaskTaskRunner"]
+
+_PATIENCE = 10
+"""Seconds in which a scheduler has to answer."""
 
 
 class DaskTaskRunner(ClusterTaskRunner):
@@ -34,11 +37,12 @@ class DaskTaskRunner(ClusterTaskRunner):
             ``distributed.LocalCluster`` when omitted.
         cluster_kwargs: Its arguments.
         adapt_kwargs: Arguments for its ``adapt``, so that it grows and shrinks with the work.
-        client_kwargs: Further arguments for ``distributed.Client``.
+        client_kwargs: Further arguments for ``distributed.Client``; its ``timeout`` is 10 seconds when omitted.
         performance_report_path: Where Dask writes its performance report when the runner is left.
 
     Raises:
-        ValueError: Arguments that exclude each other, or ``asynchronous``, which is the runner's to decide.
+        TypeError: ``address`` is no text, or ``cluster`` is.
+        ValueError: Arguments that exclude each other, no workers, or ``asynchronous``, which is the runner's to decide.
     """
 
     def __init__(
@@ -63,6 +67,15 @@ class DaskTaskRunner(ClusterTaskRunner):
         for name, given in (("cluster_kwargs", cluster_kwargs), ("client_kwargs", client_kwargs)):
             if "asynchronous" in (given or {}):
                 raise ValueError(f"`{name}` must not have `asynchronous`: the runner decides about it.")
+        if address is not None and not isinstance(address, str):
+            raise TypeError(f"`address` must be text, such as 'tcp://host:8786', not {address!r}.")
+        if isinstance(cluster, str):
+            raise TypeError(f"`cluster` must be a cluster object of Dask's. Give {cluster!r} as `address`.")
+        workers = (cluster_kwargs or {}).get("n_workers")
+        if isinstance(workers, int) and workers < (0 if adapt_kwargs else 1):
+            raise ValueError(
+                f"A cluster with `n_workers` of {workers} runs nothing. Give at least 1, or `adapt_kwargs` as well."
+            )
         super().__init__()
         self._given = cluster
         self._address = address
@@ -71,10 +84,11 @@ class DaskTaskRunner(ClusterTaskRunner):
         self._adapt_kwargs = dict(adapt_kwargs or {})
         self._client_kwargs = dict(client_kwargs or {})
         self._report_path = performance_report_path
+        self._around: str | None = None  # the address of what the runner of the flow around has started
 
     def duplicate(self) -> Self:
         """See `TaskRunner.duplicate`."""
-        return type(self)(
+        copied = type(self)(
             self._given,
             self._address,
             self._cluster_class,
@@ -83,6 +97,16 @@ class DaskTaskRunner(ClusterTaskRunner):
             self._client_kwargs,
             self._report_path,
         )
+        copied._around = self._around
+        return copied
+
+    def nested(self) -> Self:
+        """See `TaskRunner.nested`: one that uses the same cluster."""
+        copied = self.duplicate()
+        cluster: Any = self._cluster
+        if cluster is not None and self._given is None:
+            copied._around = cluster.client.scheduler.address
+        return copied
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DaskTaskRunner):
@@ -129,7 +153,7 @@ class DaskTaskRunner(ClusterTaskRunner):
         with ExitStack() as stack:
             client = self._open_client(distributed, stack)
             if self._report_path is not None:
-                stack.enter_context(distributed.performance_report(filename=self._report_path))
+                self._begin_report(distributed, client, stack)
             cluster: Cluster = wire.DaskCluster(client, stack.pop_all())
         return cluster
 
@@ -142,31 +166,70 @@ class DaskTaskRunner(ClusterTaskRunner):
             else:
                 make_room()
                 return here.client if here._client is not None else distributed.get_client()
-        cluster: Any = self._given or self._address
+        if self._given is not None:
+            self._check(self._given)
+        where: Any = self._given or self._address or self._around
+        if where is None:
+            where = stack.enter_context(self._start(distributed))
+        options = {"set_as_default": False, "timeout": _PATIENCE, **self._client_kwargs}
         try:
-            if cluster is None:
-                cluster = stack.enter_context(self._start(distributed))
-            if self._adapt_kwargs:
-                cluster.adapt(**self._adapt_kwargs)
-            options = {"set_as_default": False, **self._client_kwargs}
-            return stack.enter_context(distributed.Client(cluster, **options))
-        except Exception as error:
-            if isinstance(error, ConfigurationError):
-                raise
-            where = self._address or cluster or "a new local cluster"
+            if self._adapt_kwargs and self._around is None:
+                where.adapt(**self._adapt_kwargs)
+            return stack.enter_context(distributed.Client(where, **options))
+        except Exception as error:  # whatever Dask says of it
             raise ConfigurationError(
-                f"The Dask cluster cannot be reached at {where}: {describe_exception(error)}. Check the address, and"
-                " that its scheduler runs the same version of Dask."
+                f"The Dask cluster cannot be reached at {where}: {describe_exception(error).rstrip('.')}. Check the"
+                " address, and that its scheduler runs the same version of Dask."
             ) from error
+
+    @staticmethod
+    def _check(cluster: Any) -> None:
+        """Refuse what is no cluster, and one that is not there any more; Dask would wait for it."""
+        if not hasattr(cluster, "scheduler_address"):
+            raise ConfigurationError(
+                f"`cluster` must be a cluster object of Dask's, such as a LocalCluster, not {type(cluster).__name__!r}."
+            )
+        status = getattr(getattr(cluster, "status", None), "name", "running")
+        if status != "running":
+            raise ConfigurationError(
+                f"The Dask cluster {cluster!r} is {status}. Give the runner one that is running."
+            )
+
+    def _begin_report(self, distributed: Any, client: Any, stack: ExitStack) -> None:
+        """Have Dask write its report when the runner is left."""
+        try:
+            import_module("bokeh")
+        except ImportError as error:
+            raise ConfigurationError(
+                "Dask needs bokeh for `performance_report_path`. Install it: pip install bokeh"
+            ) from error
+        report = distributed.performance_report(filename=self._report_path)
+        with client.as_current():
+            report.__enter__()
+
+        def write(*reason: Any) -> None:
+            with client.as_current():
+                report.__exit__(*reason)
+
+        stack.push(write)
 
     def _start(self, distributed: Any) -> Any:
         """A temporary cluster."""
         refuse_while_imported("A temporary Dask cluster")
         kind = self._cluster_class or distributed.LocalCluster
-        if isinstance(kind, str):
-            module, _, name = kind.rpartition(".")
-            kind = getattr(import_module(module), name)
         options = self._cluster_kwargs
-        if kind is distributed.LocalCluster:
-            options = {"dashboard_address": ":0", **options}  # not the usual port, which others may have
-        return kind(**options)
+        try:
+            if isinstance(kind, str):
+                module, _, name = kind.rpartition(".")
+                kind = getattr(import_module(module), name)
+            if kind is distributed.LocalCluster:
+                options = {
+                    "dashboard_address": ":0",
+                    **options,
+                }  # the port by default may be that of another one
+            return kind(**options)
+        except Exception as error:  # whatever a class of somebody else's says
+            raise ConfigurationError(
+                f"The Dask cluster cannot be started: {describe_exception(error).rstrip('.')}. Check `cluster_class`,"
+                f" which is {kind!r}, and `cluster_kwargs`. {GUARD}"
+            ) from error

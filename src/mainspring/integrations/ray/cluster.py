@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from mainspring._clusters.parcels import Reply
 from mainspring._clusters.protocol import ClusterGone, Delivery, Failure, WorkerLost
+from mainspring.exceptions import ConfigurationError
 from mainspring.integrations.ray.options import current_options
 from mainspring.integrations.ray.work import perform_parcel
 from mainspring.states.conversion import describe_exception
@@ -22,6 +25,9 @@ _errors: Any = import_module("ray.exceptions")
 
 _COUNTED_FOR = 1.0
 """Seconds for which the number of processors in the cluster is taken to be the same."""
+
+_NO_MODULE = re.compile(r"No module named '(mainspring[\w.]*)'")
+"""What Ray says, among much else, if a worker cannot import the function that it is to call."""
 
 _NESTED = {"num_cpus": 0}
 """What is submitted in a worker, which has a processor and waits: together they need no other one."""
@@ -47,6 +53,12 @@ class RayTicket:
     def release(self) -> None:
         """See `Ticket.release`."""
         self.native = None
+
+    def drop(self) -> None:
+        """See `Ticket.drop`."""
+        if self.native is not None:
+            with suppress(Exception):  # the cluster is gone, and what it was to drop with it
+                _ray.cancel(self.native[0])
 
 
 class RayCluster:
@@ -82,20 +94,54 @@ class RayCluster:
         """See `Cluster.is_native`."""
         return isinstance(value, _ray.ObjectRef)
 
+    def put(self, value: object) -> Any:
+        """See `Cluster.put`."""
+        try:
+            return _ray.put(value)
+        except _errors.RaySystemError as error:
+            raise _gone(error) from error
+
+    def obstacle(self, options: Mapping[str, Any]) -> str | None:
+        """See `Cluster.obstacle`; nodes of another kind may be started for a run."""
+        wanted: dict[str, float] = {"CPU": 0 if self._always else 1}
+        for name, resource in (("num_cpus", "CPU"), ("num_gpus", "GPU"), ("memory", "memory")):
+            if options.get(name) is not None:
+                wanted[resource] = options[name]
+        wanted.update(options.get("resources") or {})
+        nodes: list[Mapping[str, Any]] = [node for node in _ray.nodes() if node["Alive"]]
+        if not nodes:
+            return "the Ray cluster has no nodes"
+        for node in nodes:
+            has: Mapping[str, float] = node.get("Resources") or {}
+            if all(has.get(name, 0) >= amount for name, amount in wanted.items()):
+                return None
+        return (
+            f"no node of the Ray cluster has the resources { {name: n for name, n in wanted.items() if n} }"
+        )
+
     def send(
-        self, parcel: bytes, inputs: Sequence[Any], options: Mapping[str, Any], deliver: Delivery
+        self,
+        parcel: bytes,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any],
+        deliver: Delivery,
+        *,
+        once: bool = False,
     ) -> RayTicket:
-        """See `Cluster.send`."""
+        """See `Cluster.send`; Ray is told to repeat nothing."""
         given: list[Any] = []
         for each in inputs:
             given += each if isinstance(each, tuple) else (each,)
         try:
             perform = self._function(options)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"Ray does not take these `remote_options`: {describe_exception(error)}"
+            ) from error
+        try:
             letter, whole = perform.remote(parcel, [isinstance(each, tuple) for each in inputs], *given)
         except _errors.RaySystemError as error:
-            raise ClusterGone(
-                f"Nothing can be sent to the Ray cluster: {describe_exception(error)}"
-            ) from error
+            raise _gone(error) from error
         ticket = RayTicket(letter, whole)
         letter.future().add_done_callback(partial(_deliver, ticket, deliver))
         return ticket
@@ -115,9 +161,23 @@ class RayCluster:
         return function
 
 
+def _gone(error: Exception) -> ClusterGone:
+    return ClusterGone(f"Nothing can be sent to the Ray cluster: {describe_exception(error)}")
+
+
 def _deliver(ticket: RayTicket, deliver: Delivery, letter: Any) -> None:
     error = letter.exception()
-    deliver(ticket, letter.result() if error is None else failure_of(error))
+    if error is None:
+        deliver(ticket, letter.result())
+        return
+    native = ticket.native
+    if native is not None:  # Ray logs errors that nobody has looked at
+        native[1].future().add_done_callback(_look_at)
+    deliver(ticket, failure_of(error))
+
+
+def _look_at(whole: Any) -> None:
+    whole.exception()
 
 
 def failure_of(error: Any) -> Failure:
@@ -125,6 +185,9 @@ def failure_of(error: Any) -> Failure:
     failure: Failure = error
     if isinstance(error, _errors.RayTaskError):  # it was raised before there was anything of ours to do it
         failure = error.cause or error
+        unknown = _NO_MODULE.search(str(error))
+        if unknown is not None and isinstance(failure, RuntimeError):
+            failure = ModuleNotFoundError(unknown[0], name=unknown[1])
     elif isinstance(error, _errors.LocalRayletDiedError):
         failure = ClusterGone("The Ray cluster is gone: its process on this machine, the raylet, has died.")
     elif isinstance(error, _errors.RayError) and not isinstance(error, _errors.RuntimeEnvSetupError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from mainspring._clusters.protocol import Cluster
 
 __all__ = ["RayTaskRunner"]
+
+_PATIENCE = 10.0
+"""Seconds in which a cluster has to answer."""
 
 _LOCAL = {"include_dashboard": False, "logging_level": logging.ERROR}
 """What is so of a cluster that is started here, unless it is said otherwise."""
@@ -38,12 +42,15 @@ class RayTaskRunner(ClusterTaskRunner):
         init_kwargs: Further arguments for ``ray.init``.
 
     Raises:
+        TypeError: ``address`` is no text.
         ValueError: ``init_kwargs`` has an address, too.
     """
 
     def __init__(self, address: str | None = None, init_kwargs: Mapping[str, Any] | None = None) -> None:
         if "address" in (init_kwargs or {}):
             raise ValueError("Give the address of the Ray cluster as `address`, not in `init_kwargs`.")
+        if address is not None and not isinstance(address, str):
+            raise TypeError(f"`address` must be text, such as 'auto' or 'host:6379', not {address!r}.")
         super().__init__()
         self._address = address
         self._init_kwargs = dict(init_kwargs or {})
@@ -77,6 +84,7 @@ class RayTaskRunner(ClusterTaskRunner):
         wire: Any = import_module("mainspring.integrations.ray.cluster")  # needs the package
         is_nested = make_room()
         if ray.is_initialized():
+            self._check_connection(ray)
             cluster: Cluster = wire.RayCluster(is_nested, _leave_it)
             return cluster
         options = self._init_kwargs
@@ -86,15 +94,41 @@ class RayTaskRunner(ClusterTaskRunner):
             refuse_while_imported("A local Ray cluster")
             options = {**_LOCAL, **options}
         try:
+            if address != "local":
+                _knock(address)
             ray.init(address=address, **options)
-        except Exception as error:
-            where = "a new local cluster" if address == "local" else address
+        except Exception as error:  # whatever Ray says of it
+            what = "started" if address == "local" else f"reached at {address}"
+            check = "`init_kwargs`" if address == "local" else "the address"
             raise ConfigurationError(
-                f"The Ray cluster cannot be reached at {where}: {describe_exception(error)}. Check the address, and"
-                " that it runs the same versions of Ray and Python."
+                f"The Ray cluster cannot be {what}: {describe_exception(error).rstrip('.')}. Check {check}, and that"
+                " Ray and Python have the same versions everywhere."
             ) from error
         started: Cluster = wire.RayCluster(is_nested, ray.shutdown)
         return started
+
+    def _check_connection(self, ray: Any) -> None:
+        """Refuse an address that is not the one of the cluster that the program is connected to."""
+        _, _, port = (self._address or "").rpartition(":")
+        if not port.isdecimal() or str(self._address).startswith("ray://"):
+            return  # nothing that could be compared
+        here = ray.get_runtime_context().gcs_address
+        if not here.endswith(f":{port}"):  # a host has several names
+            raise ConfigurationError(
+                f"This program is connected to the Ray cluster at {here} already, and cannot be connected to that at"
+                f" {self._address} as well. Leave the address out, or call `ray.shutdown()` before."
+            )
+
+
+def _knock(address: str) -> None:
+    """Refuse a host and port where nobody listens, which Ray itself tries for minutes.
+
+    Raises:
+        OSError: So it is.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
 
 
 def _leave_it() -> None:

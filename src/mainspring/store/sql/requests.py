@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ParamSpec, TypeVar
 
 from mainspring.store.bells import ANSWERS
@@ -70,8 +71,10 @@ class Requests(Transactions):
         """See `CancellationRows.request_cancellation`."""
         return self._transact(cancelling.request, request, now)
 
-    def read_cancellations(self) -> list[CancellationRequest]:
+    def read_cancellations(self, run_keys: Collection[bytes] | None = None) -> list[CancellationRequest]:
         """See `CancellationRows.read_cancellations`."""
+        if run_keys is not None:
+            return [asked for asked in self._read(cancelling.read, None) if asked.run_key in run_keys]
         owner = self._owner
         return self._read(cancelling.read, None if owner is None else owner.id)
 

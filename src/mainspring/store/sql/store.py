@@ -165,6 +165,12 @@ class SQLRunStore(Requests, Sharing, Retention):
         self.bell.abandon()
         self.losses.abandon()
 
+    @property
+    def owner(self) -> int | None:
+        """See `RunStore.owner`."""
+        owner = self._owner
+        return None if owner is None else owner.id
+
     def _own_key(self) -> str:
         """The key of the owner that this process is."""
         owner = self._owner

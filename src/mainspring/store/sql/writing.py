@@ -186,7 +186,7 @@ def _insert(db: Cursor, change: Change, owner: int | None, tidy: bool, pending: 
             attempt = projection.run_count
         rows.append(state_row(key, position, state, attempt))
     table = table_of(run)
-    row = table.insert_row(run, projection, owner)
+    row = table.insert_row(run, projection, owner if run.on_behalf is None else run.on_behalf)
     db.execute(table.insert, tidied(row) if tidy else row)
     pending += rows
     if isinstance(run, FlowRun):
@@ -213,7 +213,7 @@ def _append(
             enter(projection, state)
             position += 1
             pending.append(state_row(run.key, position, state, projection.run_count))
-        row = update_row(run, projection, owner)
+        row = update_row(run, projection, owner if run.on_behalf is None else run.on_behalf)
         db.execute(table.update, tidied(row) if tidy else row)
         if isinstance(run, FlowRun):
             _keep_resumption(db, run, tidy)
