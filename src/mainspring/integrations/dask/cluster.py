@@ -40,6 +40,10 @@ _COUNTED_FOR = 1.0
 """Seconds for which the number of threads in the cluster is taken to be the same."""
 
 
+class _Lost(Exception):  # noqa: N818 - says what has happened to a future
+    """Dask says nothing of a future but its status."""
+
+
 class DaskTicket:
     """A parcel that Dask has; see `mainspring._clusters.protocol.Ticket`."""
 
@@ -237,7 +241,7 @@ class DaskCluster:
         except BaseException as problem:  # it was cancelled, which is no exception of its own
             error = problem
         if error is None:
-            return WorkerLost(f"Dask has lost what it needs: its future is {future.status}")
+            error = _Lost(f"its future is {future.status}")
         return self.failure_of(error)
 
     def failure_of(self, error: BaseException) -> Failure:
@@ -249,6 +253,8 @@ class DaskCluster:
         if isinstance(error, _distributed.KilledWorker):
             return WorkerLost(f"Dask has lost the worker that had it, again and again: {error}")
         kind = type(error).__name__
+        if isinstance(error, _Lost):
+            return WorkerLost(f"Dask has lost what it needs: {error}")
         if kind in ("FutureCancelledError", "CancelledError", "NoValidWorkerError"):
             return WorkerLost(f"Dask has dropped it: {describe_exception(error)}")
         if isinstance(error, (OSError, TimeoutError)):
