@@ -2,7 +2,8 @@
 
 - ``runner``: the task runner; a subclass starts a cluster or connects to one
 - ``protocol``: what a cluster is for it
-- ``dispatch``: submitted runs on their way to the cluster, several of them together if they are short (``pace``)
+- ``dispatch``: submitted runs on their way to the cluster, several of them together if they are short (``pace``);
+  ``lines`` is where they are before
 - ``assignments``: such a run, until its promise is settled; ``settling`` is what becomes of it
 - ``inputs``: its arguments, of which some are on the cluster already; ``values`` are results that have stayed there
 - ``deposits``: large arguments, which go to the cluster once

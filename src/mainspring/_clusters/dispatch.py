@@ -9,16 +9,16 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mainspring._clusters.assignments import Assignment, Place, Series
+from mainspring._clusters.assignments import Assignment, Lot, Place, Series
 from mainspring._clusters.delays import Delays, has_begun
 from mainspring._clusters.homebound import Homebound
 from mainspring._clusters.inputs import Inputs, replace_far
+from mainspring._clusters.lines import Line, Taken
 from mainspring._clusters.pace import Pace
 from mainspring._clusters.parcels import Far, Given, Letter, Order, Parcel, Verdict, read_letter, wrap_parcel
 from mainspring._clusters.protocol import Cluster, Failure, Ticket, WorkerLost
@@ -59,16 +59,10 @@ class Dispatcher:
         self._homebound = Homebound(cluster, inbox, self._packed_task)
         self._pace = Pace()
         self._tasks: WeakKeyDictionary[Any, bytes] = WeakKeyDictionary()
-        self._changed = threading.Condition()
-        self._queue: deque[Assignment | Series] = deque()
-        self._parked: set[Assignment] = set()  # those whose inputs are not there
-        self._full: set[Series] = set()  # those of which as much is under way as may be
-        self._sent: set[Assignment] = set()
-        self._busy = (
-            0  # runs that are neither queued nor parked nor sent, but on their way from one to another
-        )
+        self._line = Line(self)
+        self._changed = self._line.changed
+        self._busy = 0  # times that something was taken from the line and is not yet elsewhere
         self._unanswered = 0  # parcels
-        self._is_closed = False
         self._delays = Delays(cluster)
         self._openers = WorkerPool(sys.maxsize, "mainspring-replies", _nothing)
         self._sender = threading.Thread(target=self._send_all, name="mainspring-dispatcher", daemon=True)
@@ -78,52 +72,26 @@ class Dispatcher:
 
     def put(self, assignment: Assignment) -> bool:
         """Have a run sent as soon as what it waits for is there; False if it is too late for that."""
-        inputs = self._awaited(assignment)
-        with self._changed:
-            if self._is_closed:
-                return False
-            if not inputs:
-                self._enqueue(assignment)
-                return True
-            assignment.missing = len(inputs) + 1  # one for this method
-            self._move(assignment, Place.PARKED)
-        count = partial(self._count, assignment)
-        for future in inputs:
-            future.add_done_callback(count)
-        count(None)
-        return True
+        return self._line.put(assignment)
 
     def put_series(self, series: Series) -> bool:
         """Have many runs sent one after the other; False if it is too late for that."""
-        with self._changed:
-            if self._is_closed:
-                return False
-            self._queue.append(series)
-            self._changed.notify_all()
-        return True
+        return self._line.put_series(series)
 
     def unfinished(self) -> list[Assignment]:
         """The runs that were sent and have not come back."""
-        with self._changed:
-            return list(self._sent)
+        return self._line.sent()
 
     def cancel(self) -> None:
         """Take no more runs, and cancel what was not sent."""
-        with self._changed:
-            self._is_closed = True
-            waiting = [*self._queue, *self._parked, *self._full]
-            self._queue.clear()
-            self._parked.clear()
-            self._full.clear()
-            self._changed.notify_all()
-        for each in waiting:
+        for each in self._line.close():
             self._cancel(each)
         self._homebound.cancel()
 
     def join(self) -> None:
         """After `cancel`: wait until everything that was sent has come back and is settled."""
         with self._changed:
-            while self._sent or self._busy or self._queue or self._parked:
+            while self._busy or not self._line.is_empty():
                 self._changed.wait(_LOOK_UP)
         self._openers.close()
         self._sender.join()
@@ -133,88 +101,29 @@ class Dispatcher:
         """After `cancel`: wait for nothing. What was sent counts as cancelled; it is returned to be settled."""
         left = self.unfinished()
         for assignment in left:
-            assignment.promise.take_back()
-            self._over(assignment)
+            self._give_up(assignment)
         self._openers.close()
         self._homebound.abandon()
         return left
 
-    # Ways between queue, cluster and end
-
-    def _awaited(self, assignment: Assignment) -> list[RunFuture[Any]]:
-        """What keeps a run from being sent: inputs that are not over, and do not go before it to the same cluster."""
-        return [
-            future
-            for future in assignment.inputs
-            if not future.is_done() and (assignment.needs_values or self._assignment_of(future) is None)
-        ]
-
-    def _assignment_of(self, future: RunFuture[Any]) -> Assignment | None:
-        """The run of a future that is on its way to this cluster, or there, and that does not wait itself."""
-        work = getattr(getattr(future, "wrapped_future", None), "work", None)
-        if type(work) is not Assignment or work.owner is not self:  # of another runner
-            return None
-        if work.lot.session.unreached is not None:  # what it comes to goes through here
-            return None
-        return work if work.place is Place.SENT or work.place is Place.QUEUED else None
-
-    def _count(self, assignment: Assignment, _: object) -> None:
-        """Note that one more input is there."""
-        with self._changed:
-            assignment.missing -= 1
-            if assignment.missing or assignment.place is not Place.PARKED:
-                return
-            self._enqueue(assignment)
-
-    def _park(self, assignment: Assignment) -> None:
-        """Wait for all inputs before the run is sent, again or for the first time."""
-        assignment.ticket = None
-        inputs = [future for future in assignment.inputs if not future.is_done()]
-        with self._changed:
-            assignment.missing = len(inputs) + 1
-            self._move(assignment, Place.PARKED)
-        count = partial(self._count, assignment)
-        for future in inputs:
-            future.add_done_callback(count)
-        count(None)
-
-    def _enqueue(self, assignment: Assignment) -> None:
-        """Have a run sent after those that are queued; the lock is held."""
-        self._move(assignment, Place.QUEUED)
-        self._queue.append(assignment)
-        self._changed.notify_all()
-
-    def _move(self, assignment: Assignment, place: Place) -> None:
-        """Note where a run is; the lock is held."""
-        (self._parked if assignment.place is Place.PARKED else self._sent).discard(assignment)
-        assignment.place = place
-        if place is Place.PARKED:
-            self._parked.add(assignment)
-        elif place is Place.SENT:
-            self._sent.add(assignment)
+    # The ends of runs
 
     def _over(self, assignment: Assignment) -> None:
         """A run is settled."""
-        with self._changed:
-            self._move(assignment, Place.OVER)
-            self._changed.notify_all()
+        self._line.end(assignment)
         assignment.on_over(assignment)
         for future in assignment.inputs:
             if not future.is_done():  # what it came to is known, but not here yet
                 future.add_done_callback(_nothing)
 
-    def _part_over(self, series: Series) -> None:
-        with self._changed:
-            series.under_way -= 1
-            if series in self._full:
-                self._full.discard(series)
-                self._queue.appendleft(series)
-                self._changed.notify_all()
+    def _give_up(self, assignment: Assignment) -> None:
+        """Settle the promise of a run that nobody wants any more, as if it had never begun."""
+        assignment.promise.take_back()
+        self._over(assignment)
 
     def _cancel(self, work: Assignment | Series) -> None:
         if isinstance(work, Assignment):
-            work.promise.take_back()
-            self._over(work)
+            self._give_up(work)
             return
         for promise in work.promises[work.next :]:
             promise.cancel()
@@ -223,8 +132,7 @@ class Dispatcher:
 
     def _take_home(self, assignment: Assignment) -> None:
         if assignment.is_unwanted():
-            assignment.promise.take_back()
-            self._over(assignment)
+            self._give_up(assignment)
         else:
             self._homebound.take(assignment, self._over)
 
@@ -233,13 +141,14 @@ class Dispatcher:
     def _send_all(self) -> None:
         while True:
             with self._changed:
-                is_idle = not self._queue and not self._changed.wait_for(self._has_news, _LOOK_UP)
-                if not is_idle and not self._queue:
+                is_idle = not self._changed.wait_for(self._has_news, _LOOK_UP)
+                first = self._line.first
+                if not is_idle and first is None:
                     return
-                if not is_idle and (held := self._hold()):
+                if first is not None and (held := self._hold(first.lot)):
                     self._changed.wait(held)
                     continue
-                taken = [] if is_idle else self._take_together()
+                taken = [] if first is None else self._line.take(self._size(first.lot))
                 self._busy += 1
             try:
                 if is_idle:
@@ -255,58 +164,35 @@ class Dispatcher:
                     self._busy -= 1
                     self._changed.notify_all()
 
-    def _hold(self) -> float:
-        """For how many seconds the first of the queue is to be held back, unless there is news; the lock is held."""
-        lot = self._queue[0].lot
+    def _hold(self, lot: Lot) -> float:
+        """For how many seconds what comes first is to be held back, unless there is news; the lock is held."""
         if lot.session.unreached is not None:
             return 0.0 if self._homebound.has_room(lot.task) else _NO_ROOM
         return self._pace.hold(lot.task, self._unanswered, self.cluster.slots(), time.monotonic())
 
     def _has_news(self) -> bool:
         """Whether there is something to send, or nothing left to wait for; the lock is held."""
-        return bool(self._queue) or (self._is_closed and not self._sent and not self._busy)
+        line = self._line
+        return line.first is not None or (line.is_closed and not line.has_sent() and not self._busy)
 
     def _look_after_delays(self) -> None:
         """Say what keeps runs from beginning, and wait no more for those that nobody wants."""
-        for assignment in self._delays.look(self.unfinished(), is_closed=self._is_closed):
-            assignment.promise.take_back()
-            self._over(assignment)
+        for assignment in self._delays.look(self.unfinished(), is_closed=self._line.is_closed):
+            self._give_up(assignment)
 
-    def _take_together(self) -> list[Assignment | tuple[Series, int]]:
-        """What goes in the next parcel; the lock is held."""
-        first = self._queue[0]
-        parts = min(first.left, first.at_once) if isinstance(first, Series) else 1
-        waiting = len(self._queue) - 1 + parts  # a series behind it counts as one: it may be of another task
-        size = self._pace.size(first.lot.task, waiting, self.cluster.slots())
-        if first.lot.session.unreached is not None:  # they go together later
-            size = 1
-        taken: list[Assignment | tuple[Series, int]] = []
-        together: set[Assignment] = set()
-        while self._queue and len(taken) < size:
-            work = self._queue[0]
-            if work.lot is not first.lot:
-                break
-            if isinstance(work, Series):
-                taken.append((work, work.take()))
-                if not work.left:
-                    self._queue.popleft()
-                elif work.under_way >= work.at_once:
-                    self._queue.popleft()
-                    self._full.add(work)
-                continue
-            if together and any(self._assignment_of(future) in together for future in work.inputs):
-                break
-            together.add(work)
-            taken.append(self._queue.popleft())  # type: ignore[arg-type]
-        return taken
+    def _size(self, lot: Lot) -> int:
+        """How many runs go in the next parcel, at most; the lock is held."""
+        if lot.session.unreached is not None:  # they go together later
+            return 1
+        return self._pace.size(lot.task, self._line.waiting(), self.cluster.slots())
 
-    def _prepare(self, work: Assignment | tuple[Series, int]) -> Assignment | None:
+    def _prepare(self, work: Taken) -> Assignment | None:
         """A run that can be sent now; None if it cannot."""
         if isinstance(work, Assignment):
             return work
         series, number = work
         promise = series.promises[number]
-        over = partial(self._part_over, series)
+        over = partial(self._line.end_part, series)
         if promise.done():  # cancelled
             over()
             return None
@@ -317,7 +203,7 @@ class Dispatcher:
             over()
             return None
         promise.add_done_callback(lambda _: over())
-        if self._awaited(assignment):
+        if self._line.awaited(assignment):
             if not self.put(assignment):
                 self._cancel(assignment)
             return None
@@ -337,8 +223,7 @@ class Dispatcher:
             return
         first = sent[0]
         with self._changed:
-            for assignment in sent:
-                self._move(assignment, Place.SENT)
+            self._line.note_sent(sent)
             self._unanswered += 1
             self._pace.sent(first.lot.task, time.monotonic())
         try:
@@ -386,8 +271,7 @@ class Dispatcher:
         """What a worker is told about a run; None if it is not to be sent. Called in the context of the run."""
         promise, call = assignment.promise, assignment.call
         if assignment.is_unwanted():
-            promise.take_back()
-            self._over(assignment)
+            self._give_up(assignment)
             return None
         if not promise.running() and not promise.begin():  # cancelled
             self._over(assignment)
@@ -397,7 +281,7 @@ class Dispatcher:
             return None
         try:
             if any(self._is_unsent(future) for future in assignment.inputs):
-                self._park(assignment)
+                self._line.park(assignment)
                 return None
             locate = partial(self._locate, inputs)
             wait_for: list[Far] | None = None
@@ -434,14 +318,14 @@ class Dispatcher:
         """Whether the run of a future is not over, and no parcel is known that it is in."""
         if future.is_done():
             return False
-        assignment = self._assignment_of(future)
+        assignment = self._line.assignment_of(future)
         return assignment is None or assignment.ticket is None
 
     def _locate(self, inputs: Inputs, leaf: Any) -> Far | Given | None:
         """What stands for a leaf of the arguments on the cluster; see `inputs.Locate`."""
         state: State | None = None
         if issubclass(type(leaf), LocalFuture):
-            assignment = self._assignment_of(leaf)
+            assignment = self._line.assignment_of(leaf)
             native = None if assignment is None or assignment.ticket is None else assignment.ticket.native
             if assignment is not None and native is not None:
                 return Far(inputs.number(native), assignment.number)
@@ -463,7 +347,7 @@ class Dispatcher:
         """See `Delivery`."""
         with self._changed:
             self._unanswered -= 1
-            if self._queue:  # of which something may be held back
+            if self._line.first is not None:  # it may be held back
                 self._changed.notify_all()
         if isinstance(outcome, bytes):
             self._openers.put(partial(self._open, sent, ticket, outcome))
@@ -486,10 +370,9 @@ class Dispatcher:
             if assignment.place is Place.OVER:  # nobody waits for it any more
                 continue
             if answer.verdict is Verdict.SKIPPED:
-                assignment.promise.take_back()
-                self._over(assignment)
+                self._give_up(assignment)
             elif answer.verdict is Verdict.UNMET:
-                self._park(assignment)
+                self._line.park(assignment)
             elif answer.verdict is Verdict.UNREACHABLE:
                 assignment.lot.session.note_unreached(answer.head)
                 self._settle(assignment, _again)
@@ -514,7 +397,7 @@ class Dispatcher:
             if assignment.place is Place.OVER:  # nobody waits for it any more
                 continue
             if type(failure) is WorkerLost and self._is_to_be_sent_again(assignment):
-                self._park(assignment)
+                self._line.park(assignment)
                 continue
             if isinstance(failure, WorkerLost):
                 settle = partial(lose, assignment, failure)
@@ -536,8 +419,8 @@ class Dispatcher:
         except BaseException as error:  # belongs to whoever asks for the result
             assignment.promise.set_exception(error)
         else:
-            if state is None and not self._is_closed:
-                self._park(assignment)
+            if state is None and not self._line.is_closed:
+                self._line.park(assignment)
                 return
             if state is None:  # nothing begins any more, another attempt neither
                 self._settle(assignment, assignment.call._replace(record=assignment.lost.run).run)
