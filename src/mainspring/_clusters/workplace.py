@@ -45,8 +45,12 @@ __all__ = ["make_room", "perform"]
 _REMEMBERED = 64
 """Tasks and contexts that a worker keeps, as parcel after parcel has the same."""
 
+_MOST_ANSWERED = 500
+"""Small answers that a worker keeps."""
+
 _lock = threading.Lock()
 _known: OrderedDict[bytes, Any] = OrderedDict()
+_answered: OrderedDict[bytes, Answer] = OrderedDict()
 _pool: ThreadPoolTaskRunner | None = None
 
 
@@ -184,7 +188,7 @@ class _Work:
             desk.wait([each.promise for each in begun if isinstance(each, _Begun)])
             if not all(each.is_recorded() for each in begun if isinstance(each, _Begun)):
                 self._recorder.flush()  # whoever is told of them finds them in the history
-            return [each if isinstance(each, Answer) else _answer(each) for each in begun]
+            return [each if isinstance(each, Answer) else _remember(each, _answer(each)) for each in begun]
 
     def _prepare(self, order: Order, inputs: Sequence[Any]) -> Call | Answer:
         """A run with the arguments that it has here."""
@@ -219,11 +223,13 @@ class _Work:
         found = self._recorder.store.read_run(run_key)
         if found is None or not found.state.is_final():
             return Answer(Verdict.TAKEN, "The worker that had begun the run is gone.")
-        if (
-            found.state.is_crashed()
-        ):  # by a death, which may have been found out here: whether that is the end is
-            return Answer(Verdict.TAKEN, found.state.message)  # decided where the task was submitted
-        return Answer(Verdict.DONE, *Proceeds().wrap(found.state))
+        state = found.state
+        if state.is_crashed():  # whether that is the end is decided where the task was submitted
+            return Answer(Verdict.TAKEN, state.message)
+        answered = _answered.get(run_key)
+        if answered is not None and answered.head[0].key == state.key:
+            return answered
+        return Answer(Verdict.DONE, *Proceeds().wrap(state))
 
 
 def _begin(call: Call, cancelled: threading.Event, claims: bool) -> _Begun:
@@ -258,6 +264,16 @@ def _answer(begun: _Begun) -> Answer:
     except Exception as error:  # what the state holds cannot be pickled
         return Answer(Verdict.RAISED, *pack_error(error))
     return Answer(Verdict.DONE, head, packed, run.run_time / MICROSECONDS)
+
+
+def _remember(begun: _Begun, answer: Answer) -> Answer:
+    """Keep an answer for a while: a cluster that has lost the reply may ask again, and what it says is kept nowhere."""
+    if answer.verdict is Verdict.DONE and sum(map(len, answer.packed or ())) <= SMALL:
+        with _lock:
+            _answered[begun.call.run_key] = answer
+            while len(_answered) > _MOST_ANSWERED:
+                _answered.popitem(last=False)
+    return answer
 
 
 def _reply(
