@@ -148,7 +148,7 @@ def runner(pools: Pools, mainspring_home: Path) -> Iterator[PoolsTaskRunner]:
 def test_made_again_when_it_is_over(
     runner: PoolsTaskRunner, pools: Pools, tmp_path: Path, number: int, keeps: bool
 ) -> None:
-    """Whoever gets a parcel whose run is over answers with what is known of that; its own process still has the value."""
+    """Whoever gets a parcel whose run is over answers with what is known of it; its own process still has the value."""
     noted = remote.note_and_add.with_options(persist_result=keeps)
     assert runner.submit(noted, {"folder": tmp_path, "x": 1}).result(timeout=PATIENCE) == 2
     (answer,) = pools.answers(number, pools.parcels[0])
