@@ -19,7 +19,11 @@ _FILE = "sqlite:///"
 _FORGIVEN_AFTER = 30.0
 """Seconds after which a server that could not be reached is tried again."""
 
+_SURE_FOR = 1.0
+"""Seconds for which a database that was reached is not looked at again."""
+
 _failed: dict[str, tuple[float, str]] = {}
+_reached: dict[Database, float] = {}
 
 
 class Unreachable(Exception):  # noqa: N818 - names a situation
@@ -74,6 +78,8 @@ def open_recorder(database: Database) -> Recorder:
     Raises:
         Unreachable: It cannot be opened here.
     """
+    if time.monotonic() < _reached.get(database, 0.0):
+        return current_recorder()
     problem = database.problem()
     known = _failed.get(database.url)
     if problem is None and known is not None and time.monotonic() < known[0]:
@@ -88,4 +94,6 @@ def open_recorder(database: Database) -> Recorder:
         _failed[database.url] = time.monotonic() + _FORGIVEN_AFTER, str(error)
         raise Unreachable(str(error)) from error
     _failed.pop(database.url, None)
+    _reached.clear()
+    _reached[database] = time.monotonic() + _SURE_FOR
     return recorder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -78,8 +79,7 @@ class SettingsContext(ContextModel):
         ContextModel.__enter__(self)
         home = self.settings.home
         try:
-            if not home.is_dir():  # to try it costs far more than to look
-                home.mkdir(parents=True, exist_ok=True)
+            _see_to_home(home)
         except OSError as error:
             warnings.warn(
                 f"The home directory {str(home)!r} cannot be created: {error}. Set MAINSPRING_HOME to a folder that"
@@ -98,7 +98,25 @@ class SettingsContext(ContextModel):
         return hash(self.settings)
 
 
+_LOOK_AGAIN = 1.0
+"""Seconds for which a home directory that is there is not looked for again."""
+
+_seen_home: tuple[Path, float] | None = None
 _latest: tuple[bytes, Settings] | None = None
+
+
+def _see_to_home(home: Path) -> None:
+    """Create the home directory if it is not there; blocks that follow one another ask the system once.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    global _seen_home
+    now = time.monotonic()
+    if _seen_home is not None and _seen_home[0] == home and now < _seen_home[1]:
+        return
+    home.mkdir(parents=True, exist_ok=True)
+    _seen_home = home, now + _LOOK_AGAIN
 
 
 def _from_plain_again(plain: Mapping[str, Any]) -> Settings:
