@@ -22,14 +22,13 @@ from mainspring._clusters.protocol import ClusterGone, WorkerLost
 from mainspring._clusters.settling import refusal_of, refusal_of_parcel
 from mainspring._engine.isolation import leash_of, timeout_of
 from mainspring._engine.timeouts import come_from_elsewhere
-from mainspring._processes.channel import pack_flat, unpack
+from mainspring._processes.channel import pack_flat
 from mainspring._processes.leashes import Leash, WaitOver
-from mainspring._processes.portability import refuse_arguments, unpack_error
+from mainspring._processes.portability import open_result, refuse_arguments, unpack_error
 from mainspring.clock import MICROSECONDS, SystemClock
 from mainspring.context import TaskRunContext, current_scope
-from mainspring.exceptions import MainspringError, RunCancelled, SerializationError, WorkerDied
+from mainspring.exceptions import MainspringError, RunCancelled, WorkerDied
 from mainspring.recording import current_recorder
-from mainspring.states.conversion import describe_exception
 
 __all__ = ["RemoteCall", "remote_call"]
 
@@ -139,13 +138,7 @@ class RemoteCall:
         if answer.verdict is Verdict.REFUSED:
             cause = unpack_error(answer.head, answer.packed or ())
             raise refusal_of(self._lot.task, cause)
-        try:
-            return unpack(writable(answer.packed or ()))
-        except Exception as problem:  # whatever the class of a value does when it is made again
-            raise SerializationError(
-                f"The result of task {self._lot.task.name!r} cannot be made again in this process:"
-                f" {describe_exception(problem)}"
-            ) from problem
+        return open_result(writable(answer.packed or ()), self._lot.task.name)
 
 
 class AsyncRemoteCall(RemoteCall):

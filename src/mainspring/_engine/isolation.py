@@ -26,6 +26,7 @@ from mainspring._processes.flow_files import FlowFiles
 from mainspring._processes.leashes import Leash, WaitOver
 from mainspring._processes.main_program import refuse_while_imported
 from mainspring._processes.portability import (
+    open_result,
     pack_error,
     refuse_arguments,
     require_portable,
@@ -155,13 +156,7 @@ class IsolatedCall:
                 f"Task {self._task.name!r} or its arguments cannot be made again in a worker process:"
                 f" {describe_exception(cause)}. Workers need the same packages and modules as this process."
             ) from cause
-        try:
-            return unpack(frame.packed)
-        except Exception as problem:  # whatever the class of a value does when it is made again
-            raise SerializationError(
-                f"The result of task {self._task.name!r} cannot be made again in this process:"
-                f" {describe_exception(problem)}"
-            ) from problem
+        return open_result(frame.packed, self._task.name)
 
 
 class AsyncIsolatedCall(IsolatedCall):

@@ -17,6 +17,7 @@ from mainspring.states.conversion import describe_exception
 
 __all__ = [
     "RemoteTraceback",
+    "open_result",
     "pack_arguments",
     "pack_error",
     "refuse_arguments",
@@ -101,6 +102,20 @@ def require_portable(value: Any) -> Packed:
             f"The result cannot be taken to the process that waits for it: {found}. Return what can be pickled, or"
             " write it to a file and return the path."
         ) from error
+
+
+def open_result(packed: Packed, task_name: str) -> Any:
+    """The result that was packed in another process.
+
+    Raises:
+        SerializationError: It cannot be made again here.
+    """
+    try:
+        return unpack(packed)
+    except Exception as problem:  # whatever the class of a value does when it is made again
+        raise SerializationError(
+            f"The result of task {task_name!r} cannot be made again in this process: {describe_exception(problem)}"
+        ) from problem
 
 
 def _blame(value: Any, path: str, depth: int = 0) -> str | None:
