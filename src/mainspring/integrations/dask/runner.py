@@ -145,10 +145,12 @@ class DaskTaskRunner(ClusterTaskRunner):
         """See `ClusterTaskRunner._connect`."""
         try:
             distributed: Any = import_module("distributed")
-        except ImportError as error:
+        except ModuleNotFoundError as error:
+            if error.name not in ("dask", "distributed"):  # it is there, and lacks something itself
+                raise
             raise ConfigurationError(
                 "DaskTaskRunner needs Dask's package `distributed`. Install it: pip install 'mainspring[dask]'"
-            ) from error
+            ) from None
         wire: Any = import_module("mainspring.integrations.dask.cluster")  # needs the package
         with ExitStack() as stack:
             client = self._open_client(distributed, stack)

@@ -77,10 +77,12 @@ class RayTaskRunner(ClusterTaskRunner):
         )  # nobody is told of it unless somebody asks for that
         try:
             ray: Any = import_module("ray")
-        except ImportError as error:
+        except ModuleNotFoundError as error:
+            if error.name != "ray":  # it is there, and lacks something itself
+                raise
             raise ConfigurationError(
                 "RayTaskRunner needs Ray. Install it: pip install 'mainspring[ray]'"
-            ) from error
+            ) from None
         wire: Any = import_module("mainspring.integrations.ray.cluster")  # needs the package
         is_nested = make_room()
         if ray.is_initialized():
