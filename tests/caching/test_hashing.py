@@ -1,5 +1,6 @@
 """Hashes by content: what is equal, what differs, what is refused, and what it costs."""
 
+import copyreg
 import gc
 import hashlib
 import io
@@ -96,6 +97,22 @@ def test_hashes_are_the_same_in_every_process() -> None:
     for seed in (1, 2):
         with values.other_process(seed) as other:
             assert other.hashes() == here
+
+
+class OddError(Exception):
+    """Of this module alone."""
+
+
+@pytest.mark.contract("K-25")
+def test_where_an_exception_was_raised_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even if a library has taught pickle to take tracebacks along, as Dask's is."""
+    tblib = pytest.importorskip("tblib.pickling_support")
+    monkeypatch.setattr("copyreg.dispatch_table", copyreg.dispatch_table.copy())
+    before = content_hash(OddError("one"))
+    tblib.install(OddError)
+    with pytest.raises(OddError) as caught:
+        raise OddError("one")
+    assert content_hash(caught.value) == before
 
 
 @pytest.fixture(scope="module")

@@ -143,7 +143,7 @@ def test_api_modules() -> None:
         import_module(f"mainspring.{name}")
         assert f"automodule:: mainspring.{name}\n" in (REFERENCE / "api" / f"{name}.md").read_text()
     overview = (REFERENCE / "api" / "index.md").read_text()
-    assert {link.removesuffix(".md") for link in re.findall(r"\((\w+\.md)\)", overview)} == pages
+    assert {link.removesuffix(".md") for link in re.findall(r"\(([\w.]+\.md)\)", overview)} == pages
 
 
 def test_layers() -> None:

@@ -99,6 +99,10 @@ def encode_items(
     return walk.fold(b"{", parts), encoded
 
 
+_TRACES = "tblib."
+"""Where functions are from that some libraries register to pickle exceptions with where they were raised."""
+
+
 class ObjectWalk(Walk):
     """A walk that knows all kinds of objects."""
 
@@ -127,6 +131,8 @@ class ObjectWalk(Walk):
     def reduced(self, value: Any) -> bytes:
         """An object as pickle would take it apart: constructor, arguments, state and items."""
         reduce = copyreg.dispatch_table.get(type_of(value))
+        if reduce is not None and getattr(reduce, "__module__", "").startswith(_TRACES):
+            reduce = None
         try:
             taken: Any = reduce(value) if reduce else value.__reduce_ex__(4)
         except RecursionError:
