@@ -195,6 +195,7 @@ def test_large_results_between_tasks(pool: DaskTaskRunner, client: Any) -> None:
     """They go from worker to worker, or nowhere if the next run is where they are, but not through the driver."""
     first = pool.submit(make, {"length": BIG})
     second = pool.submit(size_and_process, {"value": first})
+    first.wait(timeout=LIMIT)
     assert value(second) == (BIG, pids(client)[_home_of(client, first)])
     for address, process in pids(client).items():
         with dask.annotate(workers=[address]):
