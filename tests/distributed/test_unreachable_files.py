@@ -1,5 +1,6 @@
 """A database in a file that workers do not see, as on another host: the runner finds out, and goes the other way."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,15 +23,19 @@ PATIENCE = 60
 ROOT = Path(__file__).parents[2]
 
 
-def _may_hide_files() -> bool:
-    return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+def _may_hide_files(folder: Path) -> bool:
+    """Whether this system and this user can mount something that only one process sees."""
+    if shutil.which("unshare") is None:
+        return False
+    hide = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0"', str(folder)]
+    return subprocess.run(hide, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture
 def scheduler(mainspring_home: Path, tmp_path: Path) -> Iterator[str]:
     """A Dask cluster with one worker that sees an empty folder in the place of the home of mainspring."""
     distributed = pytest.importorskip("distributed")
-    if not _may_hide_files():
+    if not _may_hide_files(tmp_path):
         pytest.skip("this user may not mount anything")
     mainspring_home.mkdir()
     with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as cluster:
