@@ -247,7 +247,7 @@ class Dispatcher:
         except Exception as error:  # belongs to whoever asks for the results
             with self._changed:
                 self._unanswered -= 1
-            self._openers.put(partial(self._fail, sent, error))
+            self._openers.put(partial(self._guard, self._fail, sent, error))
             return
         for assignment in sent:
             if assignment.ticket is None:
@@ -350,9 +350,19 @@ class Dispatcher:
             if self._line.first is not None:  # it may be held back
                 self._changed.notify_all()
         if isinstance(outcome, bytes):
-            self._openers.put(partial(self._open, sent, ticket, outcome))
+            self._openers.put(partial(self._guard, self._open, sent, ticket, outcome))
         else:
-            self._openers.put(partial(self._fail, sent, outcome))
+            self._openers.put(partial(self._guard, self._fail, sent, outcome))
+
+    def _guard(self, work: Callable[..., None], sent: list[Assignment], *told: Any) -> None:
+        """Do something about runs that were sent; whatever it meets, nobody waits for them for ever."""
+        try:
+            work(sent, *told)
+        except BaseException as error:  # belongs to whoever asks for the results
+            for assignment in sent:
+                if assignment.place is Place.SENT:
+                    assignment.promise.set_exception(error)
+                    self._over(assignment)
 
     def _open(self, sent: list[Assignment], ticket: Ticket, content: bytes) -> None:
         try:

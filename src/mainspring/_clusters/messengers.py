@@ -213,7 +213,11 @@ class Messenger:
         finally:
             ticket.release()
         self._end_bundle(batch, letter.answers)
-        batch[0].context.run(self._tell, letter)
+        try:
+            batch[0].context.run(self._tell, letter)
+        except BaseException as error:  # belongs to whoever waits for the answers
+            for message in batch:
+                message.promise.set_exception(error)
         if len(answers) < len(batch):  # the same for all of them
             answers *= len(batch)
         histories = letter.histories or [None] * len(batch)
