@@ -44,8 +44,9 @@ test-processes: $(VENV)/.test $(VENV)/.demo ## run what has worker processes, ki
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m '$(QUICK)' $(PROCESSES)
 
 test-distributed: $(VENV)/.test $(VENV)/.demo ## run what has clusters of Dask and Ray whose workers, drivers and schedulers are killed
-	@$(BIN)/python -m pytest $(CLUSTERS)
-	@$(BIN)/python -m pytest -m distributed $(RULES) tests/cli tests/examples
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not ray' $(CLUSTERS)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'distributed and not ray' $(RULES) tests/cli tests/examples
+	@$(BIN)/python -m pytest -m ray $(CLUSTERS) $(RULES)
 
 test-postgres: $(VENV)/.test ## run what has PostgreSQL as the database: the store, transactions, limits, going on
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m postgres tests/store tests/concurrency

@@ -83,6 +83,16 @@ def scarce() -> int:
     return 1
 
 
+@task(tags=["plenty"])
+def plenty() -> int:
+    return 1
+
+
+@task
+def call_plenty() -> int:
+    return plenty()
+
+
 @task
 def call_scarce() -> int:
     return scarce()

@@ -202,8 +202,8 @@ def test_a_limit_cannot_be_asked_over_there(runner: Any, name: str) -> None:
 
 
 def test_a_tag_without_a_limit(runner: Any) -> None:
-    """Tags that nothing limits are no reason to refuse anything."""
-    assert value(runner.submit(apart.call_scarce, {})) == 1
+    """Tags that nothing limits are no reason to refuse anything; workers believe for some seconds that nothing does."""
+    assert value(runner.submit(apart.call_plenty, {})) == 1
 
 
 def test_a_process_for_each_call_is_refused(runner: Any) -> None:
