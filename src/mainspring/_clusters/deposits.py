@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from mainspring._clusters.parcels import Given, writable
+from mainspring._clusters.parcels import Given, beside, writable
 from mainspring._core.traverse import is_atomic
 from mainspring._processes.channel import Packed, pack, unpack
 from mainspring.annotations import quote
@@ -38,8 +37,7 @@ class Deposit:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Its parts go beside the pickle, without being copied, where that is possible."""
-        beside: Any = bytes if protocol < 5 else pickle.PickleBuffer
-        return type(self), ([beside(part) for part in self.parts],)
+        return type(self), (beside(self.parts, protocol),)
 
     @property
     def size(self) -> int:

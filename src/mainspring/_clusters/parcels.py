@@ -28,6 +28,7 @@ __all__ = [
     "Parcel",
     "Reply",
     "Verdict",
+    "beside",
     "read_letter",
     "wrap_parcel",
     "writable",
@@ -206,9 +207,10 @@ class Reply:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Large values go beside the pickle, without being copied, where that is possible."""
-        beside: Any = bytes if protocol < 5 else pickle.PickleBuffer
-        parts = {number: [beside(part) for part in packed] for number, packed in self.values.items()}
-        return type(self), (self.letter, parts)
+        return type(self), (
+            self.letter,
+            {key: beside(packed, protocol) for key, packed in self.values.items()},
+        )
 
     @property
     def answers(self) -> Sequence[Answer]:
@@ -218,6 +220,12 @@ class Reply:
     def value(self, number: int) -> Packed:
         """A large value."""
         return writable(self.values[number])
+
+
+def beside(packed: Packed, protocol: int) -> list[Any]:
+    """Packed values so that they go beside a pickle of that protocol, without being copied, where that is possible."""
+    kind: Any = bytes if protocol < 5 else pickle.PickleBuffer
+    return [kind(part) for part in packed]
 
 
 def writable(packed: Packed) -> Packed:

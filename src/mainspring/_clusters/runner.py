@@ -19,7 +19,7 @@ from mainspring._clusters.sessions import Session
 from mainspring._clusters.settling import lose
 from mainspring._clusters.stops import Stops
 from mainspring._engine.mapping import Children
-from mainspring._engine.steps import steps_for, submitted_step
+from mainspring._engine.steps import steps_for, with_step
 from mainspring._engine.submissions import unfinished_inputs
 from mainspring._processes.contexts import pack_context
 from mainspring._processes.relays import Inbox
@@ -36,7 +36,7 @@ from mainspring.futures import ConcurrentFuture, FutureList
 from mainspring.futures.promises import Promise
 from mainspring.recording import current_recorder
 from mainspring.store.protocol import RunStore
-from mainspring.task_runners.base import Dependencies, TaskRunner, listed
+from mainspring.task_runners.base import Dependencies, TaskRunner, listed, promised
 from mainspring.task_runners.calls import Call
 from mainspring.task_runners.threads import ThreadPoolTaskRunner
 from mainspring.transactions import get_transaction
@@ -216,11 +216,8 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         assert dispatcher is not None
         if not children.length:
             return FutureList()
-        children.fill_lists()
         lot, deposits = self._lot_of(task), Deposits()
-        keys = [identifiers.new_id() for _ in range(children.length)]
-        promises = [Promise() for _ in keys]
-        futures: list[ConcurrentFuture[Any]] = list(map(ConcurrentFuture, keys, promises))
+        keys, promises, futures = promised(children)
 
         def prepare(number: int) -> Assignment:
             given = children[number]
@@ -228,7 +225,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
 
         if not dispatcher.put_series(Series(lot, promises, prepare, max_in_flight)):
             raise self._refusal(task)
-        return FutureList(futures)
+        return futures
 
     def _assign(
         self,
@@ -245,9 +242,7 @@ class ClusterTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         missing = unfinished_inputs(parameters, wait_for)
         context: dict[str, Any] = {"cancel_event": self._cancelled}
         if not missing:
-            step = submitted_step(task, parameters)
-            if step is not None:
-                context["step"] = step
+            context = with_step(context, task, parameters)
         run = task.create_local_run(key, parameters, wait_for, dependencies)
         call = Call(task, key, parameters, wait_for, dependencies, context, run)
         assert self._stops is not None

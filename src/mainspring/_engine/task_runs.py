@@ -93,10 +93,10 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             `mainspring.context.serialize_context` gave where the run was submitted, as ``step`` which step of
             its flow run this is, if that was known there, as ``trail`` a `Trail`, as ``retries`` how many were
             granted elsewhere, as ``losses`` how many lost attempts were made good there, as ``claims`` that others may
-            begin the same attempt, as ``limit`` a function that
-            is told until when an attempt may go on, as ``refusal`` an exception for which the run cannot begin, as
-            ``check`` a function that raises if it cannot take a result to whoever waits for it, and as ``caller`` what
-            calls the task's function with parameters by name in place of the task itself.
+            begin the same attempt, as ``limit`` a function that is told until when an attempt may go on, as ``refusal``
+            an exception for which the run cannot begin, as ``check`` a function that raises if it cannot take a result
+            to whoever waits for it, and as ``caller`` what calls the task's function with parameters by name in place
+            of the task itself.
     """
 
     task: Any

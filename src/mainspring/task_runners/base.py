@@ -9,14 +9,16 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from mainspring import identifiers
 from mainspring._engine.mapping import Children, common_upstreams, split_parameters
-from mainspring.futures import Future, FutureList
+from mainspring.futures import ConcurrentFuture, Future, FutureList
+from mainspring.futures.promises import Promise
 from mainspring.futures.streams import Feed
 from mainspring.logging import engine_logs, get_logger, get_run_logger_or
 from mainspring.runs import RunInput
 from mainspring.settings import get_current_settings
 
-__all__ = ["Dependencies", "TaskRunner", "listed"]
+__all__ = ["Dependencies", "TaskRunner", "listed", "promised"]
 
 F = TypeVar("F", bound=Future[Any])
 Dependencies = dict[str, list[RunInput]]
@@ -26,6 +28,15 @@ def listed(wait_for: Iterable[Any] | None) -> Iterable[Any] | None:
     """What a run waits for; as a list if it can be looked at only once, or is looked at best by the calling thread."""
     is_open = isinstance(wait_for, FutureList) and wait_for.is_open
     return list(wait_for) if isinstance(wait_for, Iterator) or is_open else wait_for  # type: ignore[arg-type]
+
+
+def promised(children: Children) -> tuple[list[bytes], list[Promise], FutureList[Any]]:
+    """For each of some children whose number is known: the id of its run, what it comes to, and a future of that."""
+    children.fill_lists()
+    keys = [identifiers.new_id() for _ in range(children.length or 0)]
+    promises = [Promise() for _ in keys]
+    futures: list[ConcurrentFuture[Any]] = list(map(ConcurrentFuture, keys, promises))
+    return keys, promises, FutureList(futures)
 
 
 class TaskRunner(ABC, Generic[F]):

@@ -18,7 +18,7 @@ from mainspring._engine.workers import WorkerPool
 from mainspring.context import current_scope
 from mainspring.futures import ConcurrentFuture, FutureList
 from mainspring.futures.promises import Promise
-from mainspring.task_runners.base import Dependencies, TaskRunner, listed
+from mainspring.task_runners.base import Dependencies, TaskRunner, listed, promised
 from mainspring.task_runners.calls import Call, describe_run
 
 __all__ = ["PooledTaskRunner"]
@@ -84,17 +84,14 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         assert self._submissions is not None
         if not children.length:
             return FutureList()
-        children.fill_lists()
-        keys = [identifiers.new_id() for _ in range(children.length)]
-        promises = [Promise() for _ in keys]
-        futures: list[ConcurrentFuture[Any]] = list(map(ConcurrentFuture, keys, promises))
+        keys, promises, futures = promised(children)
 
         def prepare(number: int) -> Prepared:
             return self._prepare(keys[number], task, children[number], wait_for, dependencies)
 
         if self._submissions.add_series(promises, prepare, max_in_flight) is None:
             raise self._refusal(task)
-        return FutureList(futures)
+        return futures
 
     def _prepare(
         self,
