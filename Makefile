@@ -11,7 +11,7 @@ OLDEST := .venv-oldest
 PEERS := joblib dbos
 # What has worker processes, kills processes, restarts servers and has several machines takes as long as all the rest.
 PROCESSES := $(addprefix tests/,acceptance deaths durability isolation postgres runners)
-# Clusters of Dask and Ray have processes of their own, and take long to start.
+# Clusters of Dask and Ray have processes of their own, and take long to start. A process has one Ray at a time.
 CLUSTERS := tests/distributed
 # Every task runner has to keep the same rules.
 RULES := tests/runners/conformance
@@ -46,7 +46,8 @@ test-processes: $(VENV)/.test $(VENV)/.demo ## run what has worker processes, ki
 test-distributed: $(VENV)/.test $(VENV)/.demo ## run what has clusters of Dask and Ray whose workers, drivers and schedulers are killed
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not ray' $(CLUSTERS)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'distributed and not ray' $(RULES) tests/cli tests/examples
-	@$(BIN)/python -m pytest -m ray $(CLUSTERS) $(RULES)
+	@$(BIN)/python -m pytest -m ray $(CLUSTERS)
+	@$(BIN)/python -m pytest -m ray $(RULES)
 
 test-postgres: $(VENV)/.test ## run what has PostgreSQL as the database: the store, transactions, limits, going on
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m postgres tests/store tests/concurrency
