@@ -241,6 +241,28 @@ class Locked:
         self.lock = threading.Lock()
 
 
+class Borrowed:
+    """Can be pickled by one thread at a time, and takes a moment for that."""
+
+    def __init__(self) -> None:
+        self._is_borrowed = False
+
+    def __getstate__(self) -> dict[str, bool]:
+        """Its state, unless somebody else is about to get it."""
+        if self._is_borrowed:
+            raise RuntimeError("Already borrowed")
+        self._is_borrowed = True
+        time.sleep(0.02)  # in which other threads get their turn
+        self._is_borrowed = False
+        return {"_is_borrowed": False}
+
+
+@task
+def kind_of(number: int, value: object) -> str:
+    """Take a value along."""
+    return f"{number} {type(value).__name__}"
+
+
 class Unreadable:
     """Can be pickled, but not made again."""
 

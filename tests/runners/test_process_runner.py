@@ -10,7 +10,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from mainspring import flow
+from mainspring import flow, unmapped
 from mainspring.events import subscribe
 from mainspring.exceptions import RunCancelled
 from mainspring.futures import Future
@@ -199,3 +199,13 @@ def test_a_worker_that_does_not_end_is_killed(caplog: pytest.LogCaptureFixture, 
         result(runner.submit(remote.leave_a_thread, {"seconds": 60}))
     assert time.monotonic() - began < 20
     assert "did not end within 0.3 seconds and is killed" in caplog.text
+
+
+def test_shared_values_are_pickled_by_one_thread_at_a_time() -> None:
+    """A value that refuses to be pickled by two threads at once may go along with all elements of a map."""
+
+    @flow(task_runner=ProcessPoolTaskRunner(2))
+    def share() -> list[str]:
+        return remote.kind_of.map(range(8), unmapped(remote.Borrowed())).result(timeout=60)
+
+    assert share() == [f"{number} Borrowed" for number in range(8)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import traceback
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -29,6 +31,10 @@ __all__ = [
 _DEPTH = 6  # how deep the part that is to blame is looked for
 _WIDTH = 1_000  # how many members of a collection are tried
 
+# Some values refuse to be pickled by two threads at once: frames of older Polars, which an `unmapped` argument shares.
+# The lock may be taken again by the thread that has it, as a value may run a task when it is pickled.
+_packing = threading.RLock()
+
 
 class RemoteTraceback(Exception):  # noqa: N818 - is no error, but says where one came from
     """Where an exception of another process came from: its cause here, so that tracebacks show both."""
@@ -52,7 +58,8 @@ def pack_arguments(task: Any, parameters: Mapping[str, Any]) -> Packed:
     """
     try:
         quoted = {name: each if is_atomic((each,)) else quote(each) for name, each in parameters.items()}
-        return pack((task, quoted))
+        with _packing:
+            return pack((task, quoted))
     except Exception as error:  # whatever a value raises that cannot be pickled
         raise refuse_arguments(task, parameters, error) from error
 
@@ -204,3 +211,12 @@ def _stand_in(words: tuple[str, str, str], reason: str) -> ForeignError:
         message=text,
         traceback=trace,
     )
+
+
+def _renew_lock() -> None:
+    """In a forked child: whoever held the lock is not there."""
+    global _packing
+    _packing = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
