@@ -7,7 +7,6 @@ it here. What holds for a scope holds for all inside of it.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
+from mainspring import _forks
 from mainspring._interruption import interrupt_thread, is_leaving, take_back
 from mainspring.exceptions import RunCancelled
 
@@ -313,4 +313,4 @@ def innermost_first(scopes: Iterable[CancelScope]) -> list[CancelScope]:
     return sorted(scopes, key=lambda scope: -sum(1 for _ in scope.around()))
 
 
-os.register_at_fork(after_in_child=live.clear)  # what the parent does goes on there
+_forks.in_child(live.clear)  # what the parent does goes on there

@@ -12,13 +12,12 @@ This is no part of `mainspring.locking`, which knows nothing of run stores and i
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Generator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mainspring import clock
+from mainspring import _forks, clock
 from mainspring.clock import MICROSECONDS
 from mainspring.exceptions import ConfigurationError, StoreError
 from mainspring.locking.deaths import forget_deaths, on_death
@@ -266,12 +265,10 @@ def _leave(store: RunStore, key: str, wake: Wake) -> None:
             waiting.pop(key, None)
 
 
+@_forks.in_child
 def _forget_inherited() -> None:
     """In a forked child: the threads and loops that wait are the parent's."""
     global _mutex
     _mutex = threading.Lock()
     _waiters.clear()
     _left_over.clear()
-
-
-os.register_at_fork(after_in_child=_forget_inherited)

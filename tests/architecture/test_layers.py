@@ -10,12 +10,14 @@ from tests.architecture.source import MODULES, Import, Module, Place, unit
 LAYERS = {
     1: [
         "_cancel_scopes",
+        "_forks",
         "_interruption",
         "_representation",
         "annotations",
         "clock",
         "exceptions",
         "identifiers",
+        "points",
     ],
     2: ["filters", "runs", "states"],
     3: ["_core"],

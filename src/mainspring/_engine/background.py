@@ -14,7 +14,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from mainspring import _portal
+from mainspring import _forks, _portal
 from mainspring._engine.submissions import Submission, Submissions
 from mainspring._engine.workers import WorkerPool
 from mainspring.context import FlowRunContext
@@ -140,6 +140,7 @@ def _at_exit(function: Callable[[], None]) -> None:
     threading._register_atexit(function)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 
+@_forks.in_child
 def _forget_inherited() -> None:
     """In a forked child: the threads are the parent's, and so are the runs."""
     global _of_process

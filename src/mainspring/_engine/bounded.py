@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
-from mainspring import clock
+from mainspring import _forks, clock
 from mainspring._cancel_scopes import CancelScope, Stop, live
 from mainspring._core.transitions import is_rolled_back
 from mainspring.annotations import NotSet
@@ -21,19 +20,11 @@ __all__ = ["BoundedRun"]
 T = TypeVar("T")
 
 _whose = threading.Lock()  # held for moments, when a run with a limit ends or is given up
+_forks.remake_in_child(globals(), _whose=threading.Lock)
 
 
 def _read_clock() -> int:
     return clock.current().now()
-
-
-def _renew_lock() -> None:
-    """In a forked child: whoever held the lock is not there."""
-    global _whose
-    _whose = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)
 
 
 class BoundedRun:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from itertools import count
 
+from mainspring import _forks
+
 _logger = logging.getLogger("mainspring.deadlines")
 
 __all__ = ["DueCall", "call_at"]
@@ -105,6 +107,7 @@ def call_at(when: float, call: Callable[[], object]) -> DueCall:
     return _queue.add(when, call)
 
 
+@_forks.in_child
 def _forget_inherited() -> None:
     """In a forked child: the thread, and what it would call, are the parent's."""
     global _queue

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mainspring import _portal
+from mainspring import _forks, _portal
 from mainspring._cancel_scopes import CancelScope
 from mainspring._engine.timeouts import come_from_elsewhere
 from mainspring._processes.channel import Frame, Kind, Packed, pack, unpack
@@ -28,7 +28,7 @@ from mainspring._processes.main_program import refuse_while_imported
 from mainspring._processes.portability import (
     open_result,
     pack_error,
-    refuse_arguments,
+    pack_together,
     require_portable,
     require_shared_store,
     unpack_error,
@@ -242,10 +242,7 @@ def _pack(task: Any, parameters: Mapping[str, Any]) -> Packed:
     context = TaskRunContext.get()
     fields = {} if context is None else context.serialize(include_secrets=True)
     fields.pop("parameters", None)
-    try:
-        return pack((task, fields, dict(parameters)))
-    except Exception as error:  # whatever a value raises that cannot be pickled
-        raise refuse_arguments(task, parameters, error) from error
+    return pack_together((task, fields, dict(parameters)), task, parameters)
 
 
 class Order(NamedTuple):
@@ -351,7 +348,7 @@ class Shared:
 
 
 _shared = Shared()
-os.register_at_fork(after_in_child=_shared.__init__)  # type: ignore[misc]
+_forks.in_child(_shared.__init__)  # type: ignore[misc]
 
 
 def _set_up() -> tuple[Setup, Packed]:

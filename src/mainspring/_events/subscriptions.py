@@ -16,6 +16,7 @@ from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from mainspring import _forks
 from mainspring._core.outcomes import is_limit
 from mainspring._events.records import Event
 from mainspring.exceptions import ConfigurationError
@@ -390,6 +391,7 @@ def _end_all() -> None:
         receiver.end()
 
 
+@_forks.in_child
 def _forget_inherited() -> None:
     """In a forked child: nobody is subscribed there. Queues have their readers in the parent."""
     global active, _active_lock

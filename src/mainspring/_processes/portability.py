@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import traceback
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any, cast
 
+from mainspring import _forks
 from mainspring._core.traverse import is_atomic
 from mainspring._processes.channel import Packed, pack, unpack
 from mainspring._representation import shown
@@ -22,6 +22,7 @@ __all__ = [
     "open_result",
     "pack_arguments",
     "pack_error",
+    "pack_together",
     "refuse_arguments",
     "require_portable",
     "require_shared_store",
@@ -34,6 +35,7 @@ _WIDTH = 1_000  # how many members of a collection are tried
 # Some values refuse to be pickled by two threads at once: frames of older Polars, which an `unmapped` argument shares.
 # The lock may be taken again by the thread that has it, as a value may run a task when it is pickled.
 _packing = threading.RLock()
+_forks.remake_in_child(globals(), _packing=threading.RLock)
 
 
 class RemoteTraceback(Exception):  # noqa: N818 - is no error, but says where one came from
@@ -56,10 +58,19 @@ def pack_arguments(task: Any, parameters: Mapping[str, Any]) -> Packed:
     Raises:
         SerializationError: One of them cannot be pickled; the message names it, and what in it is to blame.
     """
+    quoted = {name: each if is_atomic((each,)) else quote(each) for name, each in parameters.items()}
+    return pack_together((task, quoted), task, parameters)
+
+
+def pack_together(values: tuple[Any, ...], task: Any, parameters: Mapping[str, Any]) -> Packed:
+    """What has a task and its arguments in it as bytes, in one piece: the same object here is the same there.
+
+    Raises:
+        SerializationError: One of the values cannot be pickled; the message names it, and what in it is to blame.
+    """
     try:
-        quoted = {name: each if is_atomic((each,)) else quote(each) for name, each in parameters.items()}
         with _packing:
-            return pack((task, quoted))
+            return pack(values)
     except Exception as error:  # whatever a value raises that cannot be pickled
         raise refuse_arguments(task, parameters, error) from error
 
@@ -211,12 +222,3 @@ def _stand_in(words: tuple[str, str, str], reason: str) -> ForeignError:
         message=text,
         traceback=trace,
     )
-
-
-def _renew_lock() -> None:
-    """In a forked child: whoever held the lock is not there."""
-    global _packing
-    _packing = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)

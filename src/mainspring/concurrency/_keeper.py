@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import os
 import queue
 import threading
 import weakref
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from mainspring import clock
+from mainspring import _forks, clock
 from mainspring.exceptions import StoreError
 from mainspring.store.limits import LimitStore
 
@@ -214,4 +213,4 @@ def _release(store: LimitStore, key: bytes, time: clock.Clock) -> None:
 
 
 keeper = Keeper()
-os.register_at_fork(after_in_child=keeper.forget_inherited)
+_forks.in_child(keeper.forget_inherited)

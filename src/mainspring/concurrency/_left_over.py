@@ -7,9 +7,10 @@ are taken and until they are back, under the run that took them, and the engine 
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Protocol
+
+from mainspring import _forks
 
 __all__ = ["arelease_left_over", "forget", "note", "noted", "release_left_over"]
 
@@ -71,11 +72,9 @@ def _left(run_key: bytes) -> list[_Releasable]:
         return list(noted.get(run_key, ()))
 
 
+@_forks.in_child
 def _forget_inherited() -> None:
     """In a forked child: what the parent holds is the parent's."""
     global _lock
     _lock = threading.Lock()
     noted.clear()
-
-
-os.register_at_fork(after_in_child=_forget_inherited)

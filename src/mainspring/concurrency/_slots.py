@@ -6,9 +6,7 @@ again. The sync and the async way differ only in how they call it and how they p
 
 from __future__ import annotations
 
-import os
-
-from mainspring import clock
+from mainspring import _forks, clock
 from mainspring.concurrency._interrupts import TaskInterrupt, ThreadInterrupt
 from mainspring.concurrency._keeper import keeper
 from mainspring.concurrency._left_over import forget, note
@@ -110,7 +108,7 @@ class Slots:
         self._acquired: list[Notice | None] = []
         self._released: list[Notice | None] | None = None
         self._interrupt: ThreadInterrupt | TaskInterrupt | None = None
-        self._was_forked = _forks
+        self._was_forked = _generation
         self._waiter: SyncWaiter | AsyncWaiter | None = None
 
     # Taking
@@ -304,11 +302,11 @@ class Slots:
 
     def _note_end(self) -> None:
         """Date the end of holding them, before anybody else can have them."""
-        if self._is_told and self._released is None and self._was_forked == _forks:
+        if self._is_told and self._released is None and self._was_forked == _generation:
             self._released = released(self.limits, self._terms.slots, self._acquired)
 
     def _give_back(self) -> None:
-        if not self._stored or self._was_forked != _forks:
+        if not self._stored or self._was_forked != _generation:
             return
         keeper.forget(self.key)
         time = clock.current()
@@ -336,13 +334,11 @@ class Slots:
             tell(self._released or ())
 
 
-_forks = 0
+_generation = 0
 
 
+@_forks.in_child
 def _count_fork() -> None:
     """In a forked child: slots that were taken before are the parent's to give back."""
-    global _forks
-    _forks += 1
-
-
-os.register_at_fork(after_in_child=_count_fork)
+    global _generation
+    _generation += 1

@@ -8,13 +8,12 @@ now and then all the same; the others are woken when they are in front.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mainspring import clock
+from mainspring import _forks, clock
 from mainspring.context import stoppable
 from mainspring.locking.deaths import forget_deaths, on_death
 from mainspring.store.bells import SLOTS
@@ -212,11 +211,9 @@ def may_look_for_the_dead(store: LimitStore) -> bool:
     return True
 
 
+@_forks.in_child
 def _forget_inherited() -> None:
     """In a forked child: the parent's threads and tasks wait there, not here."""
     global _lock
     _lock = threading.Lock()
     _queues.clear()
-
-
-os.register_at_fork(after_in_child=_forget_inherited)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from mainspring import _forks
 from mainspring.recording import Recorder
 from mainspring.runs import Run
 from mainspring.states import TERMINAL_STATES, State
@@ -176,6 +177,7 @@ def read_run(recorder: Recorder, key: bytes) -> Any:
     return recorder.store.read_run(key)
 
 
+@_forks.in_child
 def _forget_inherited() -> None:
     """In a forked child: the thread is the parent's."""
     global _of_process

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -11,6 +10,7 @@ from concurrent.futures import CancelledError
 from enum import Enum
 from typing import Any, NoReturn, Protocol
 
+from mainspring import _forks
 from mainspring._core.circles import Needs
 
 __all__ = ["Promise", "Work", "postpone"]
@@ -18,6 +18,7 @@ __all__ = ["Promise", "Work", "postpone"]
 _Entry = tuple[Callable[[Any], object], Any]
 
 _lock = threading.Lock()  # of all promises, as it is held for moments, and one for each would cost memory
+_forks.remake_in_child(globals(), _lock=threading.Lock)
 _postponed: deque[Callable[[], object]] = deque()
 _logger = logging.getLogger("mainspring.futures")
 
@@ -184,12 +185,3 @@ def _do_postponed() -> None:
         except IndexError:  # another thread was faster
             return
         call()
-
-
-def _renew_lock() -> None:
-    """In a forked child: whoever held the lock is not there."""
-    global _lock
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)

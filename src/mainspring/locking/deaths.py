@@ -12,6 +12,8 @@ import select
 import threading
 from collections.abc import Callable, Iterable
 
+from mainspring import _forks
+
 __all__ = ["forget_deaths", "on_death"]
 
 Told = Callable[[], object]
@@ -110,6 +112,7 @@ def forget_deaths(told: Told) -> None:
     _watch.remove(told)
 
 
+@_forks.in_child
 def _forget_inherited() -> None:
     """In a forked child: the thread is the parent's, and so is the interest."""
     global _watch

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 
+from mainspring import _forks
 from mainspring.settings import get_current_settings
 
 __all__ = ["RUN_LOGGERS", "TELLS_AGAIN", "TELLS_FAILURE", "ConsoleHandler", "ensure_output"]
@@ -22,6 +23,7 @@ _COLOURED = "\x1b[{}m{}\x1b[0m"
 
 _ready = False
 _getting_ready = threading.RLock()
+_forks.remake_in_child(globals(), _getting_ready=threading.RLock)
 
 
 class ConsoleHandler(logging.Handler):
@@ -61,15 +63,6 @@ class _RunFormatter(logging.Formatter):
         record.shown_level = _level(record)
         record.run = record.name if run is None else repr(run)
         return super().format(record)
-
-
-def _forget_lock() -> None:
-    """In a forked child: a thread of the parent may have held it."""
-    global _getting_ready
-    _getting_ready = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_forget_lock)
 
 
 def ensure_output() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from mainspring import _forks
 from mainspring.exceptions import MainspringError
 from mainspring.logging import RUN_LOGGERS, configure_logging, hide_secrets
 from mainspring.recording.recorder import Recorder
@@ -117,6 +118,7 @@ def _open_recorder(settings: Settings) -> Recorder:
     return recorder
 
 
+@_forks.in_child
 def _forget_inherited() -> None:
     """In a forked child: leave the parent's recorders alone, connections must not cross a fork."""
     global _latest, _recorders_lock

@@ -12,6 +12,8 @@ import threading
 from typing import Protocol
 from weakref import WeakSet
 
+from mainspring import _forks
+
 __all__ = ["Forkable", "watch"]
 
 
@@ -54,7 +56,9 @@ def _in_parent() -> None:
 def _in_child() -> None:
     while _resting:
         _resting.pop().after_fork_in_child()
-    _fork_lock.release()
+    if _fork_lock.locked():  # else this process plays a new one
+        _fork_lock.release()
 
 
-os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+os.register_at_fork(before=_before, after_in_parent=_in_parent)
+_forks.in_child(_in_child)
