@@ -1,6 +1,8 @@
 """What tests of flows and tasks need, beside `pytest`; nothing of it is loaded by `import mainspring`.
 
 - `children`: a function in a forked process that may die
+- `worlds`, `locks`, `pipes`, `loops`: threads that a scheduler runs on a clock that jumps, and what they wait for
+- `takeover`: the standard library in the hands of such a world
 """
 
 from mainspring.testing.children import ChildError
