@@ -15,6 +15,7 @@ import queue
 import random
 import select
 import selectors
+import sqlite3
 import sys
 import threading
 import time
@@ -24,7 +25,7 @@ from typing import Any
 
 from mainspring import _forks, _interruption, clock
 from mainspring.exceptions import MainspringError
-from mainspring.testing import pipes
+from mainspring.testing import databases, pipes
 from mainspring.testing.locks import Lock, active_world
 from mainspring.testing.loops import WorldSelector, wake_loop
 from mainspring.testing.worlds import NANOSECONDS, Strand, real_lock, start_real_thread
@@ -76,6 +77,7 @@ class Takeover:
         self._take_threads()
         self._set(queue, "SimpleQueue", queue._PySimpleQueue)  # type: ignore[attr-defined]
         self._set(selectors, "DefaultSelector", WorldSelector)
+        self._set(sqlite3, "connect", databases.connect)
         self._set(select, "poll", pipes.Poller)
         self._set(os, "read", pipes.read)
         self._set(os, "write", pipes.write)
