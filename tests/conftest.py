@@ -29,7 +29,7 @@ ON_POSTGRESQL = "MAINSPRING_TEST_ON_POSTGRES"
 
 
 @pytest.fixture(autouse=True)
-def mainspring_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def mainspring_home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty MAINSPRING_HOME, not yet created; no other MAINSPRING_* variable is set, but perhaps a database."""
     on_postgresql = os.environ.get(ON_POSTGRESQL) == "1"
     for name in [name for name in os.environ if name.startswith("MAINSPRING_")]:
@@ -45,7 +45,27 @@ def mainspring_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         reset_process_state()
         yield home
         reset_process_state()
+        _collect(request, home)
     left = [each for each in threading.enumerate() if each.name == "mainspring-supervisor"]
     assert not left, (
         "a recorder of this test was not closed, and its supervisor looks after a closed store for ever"
     )
+
+
+def _collect(request, home):
+    import time
+    from mainspring.testing.invariants import problems
+    db = home / "mainspring.db"
+    url = os.environ.get("MAINSPRING_DATABASE_URL") or str(db)
+    if not url.startswith("postgres") and not db.exists():
+        return
+    began = time.perf_counter()
+    try:
+        found = problems(url)
+    except Exception as error:
+        found = [f"EXC {type(error).__name__}: {error}"]
+    took = time.perf_counter() - began
+    with open("/tmp/invariants/collected", "a") as file:
+        file.write(f"TIME {took*1e3:.2f} {request.node.nodeid}\n")
+        for each in found:
+            file.write(f"{request.node.nodeid} :: {each}\n")
