@@ -24,6 +24,43 @@ def reset_process_state() -> None:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
+RUN_ENGINES = frozenset(
+    "acceptance caching cli client concurrency deaths distributed engine events examples isolation results runners"
+    " transactions".split()
+)
+"""The directories of tests after each of which the run store is checked."""
+
+
+def _check_invariants(test: pytest.Item, home: Path) -> None:
+    """What a test has left in the store of its home can have happened, unless it says that it cannot."""
+    if test.get_closest_marker("no_invariants") or RUN_ENGINES.isdisjoint(test.path.parts):
+        return
+    address = os.environ.get("MAINSPRING_DATABASE_URL")
+    if address is None:
+        address = str(home / "mainspring.db")
+        if not Path(address).is_file():
+            return
+    marker = test.get_closest_marker("invariants")
+    options = {} if marker is None else marker.kwargs
+    _collect(test, address, options)
+
+
+def _collect(test, url, options):
+    import time
+
+    from mainspring.testing.invariants import problems
+    began = time.perf_counter()
+    try:
+        found = problems(url, **options)
+    except Exception as error:
+        found = [f"EXC {type(error).__name__}: {error}"]
+    took = time.perf_counter() - began
+    with open("/tmp/invariants/collected", "a") as file:
+        file.write(f"TIME {took*1e3:.2f} {test.nodeid}\n")
+        for each in found:
+            file.write(f"{test.nodeid} :: {each}\n")
+
+
 ON_POSTGRESQL = "MAINSPRING_TEST_ON_POSTGRES"
 """Set to 1, the database of all tests that name none is a schema in PostgreSQL: `make test-postgres`."""
 
@@ -45,27 +82,9 @@ def mainspring_home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch:
         reset_process_state()
         yield home
         reset_process_state()
-        _collect(request, home)
+        _check_invariants(request.node, home)
     left = [each for each in threading.enumerate() if each.name == "mainspring-supervisor"]
     assert not left, (
         "a recorder of this test was not closed, and its supervisor looks after a closed store for ever"
     )
 
-
-def _collect(request, home):
-    import time
-    from mainspring.testing.invariants import problems
-    db = home / "mainspring.db"
-    url = os.environ.get("MAINSPRING_DATABASE_URL") or str(db)
-    if not url.startswith("postgres") and not db.exists():
-        return
-    began = time.perf_counter()
-    try:
-        found = problems(url)
-    except Exception as error:
-        found = [f"EXC {type(error).__name__}: {error}"]
-    took = time.perf_counter() - began
-    with open("/tmp/invariants/collected", "a") as file:
-        file.write(f"TIME {took*1e3:.2f} {request.node.nodeid}\n")
-        for each in found:
-            file.write(f"{request.node.nodeid} :: {each}\n")

@@ -16,6 +16,7 @@ class HistoryRun(NamedTuple):
     """The row of a run.
 
     Attributes:
+        what: The task key, or the name of the flow.
         around: The flow run that a task run belongs to, or the task run that stands for a subflow.
         around_attempt: For a task run, the attempt of its flow run that it was made in.
         policy: The policy of a task run as JSON; None if it had one attempt, or none.
@@ -25,6 +26,7 @@ class HistoryRun(NamedTuple):
     kind: Literal["flow", "task"]
     key: bytes
     name: str
+    what: str
     around: bytes | None
     around_attempt: int
     policy: str | None

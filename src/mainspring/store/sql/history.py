@@ -17,14 +17,12 @@ __all__ = ["history"]
 
 _BEGIN = "BEGIN /*postgres: ISOLATION LEVEL REPEATABLE READ, READ ONLY */"
 
-_FACTS = (
-    "state_id, state_type, state_name, run_count, created, updated, start_time, end_time, total_run_time"
-)
+_FACTS = "state_id, state_type, state_name, run_count, created, updated, start_time, end_time, total_run_time"
 # A tag is of interest where there is a limit on tags.
 _TAGS = "CASE WHEN EXISTS (SELECT 1 FROM concurrency_limits WHERE name LIKE 'tag:%') THEN tags END"
 _RUNS = (
-    f"SELECT 'flow', id, name, parent_task_run_id, 0, NULL, NULL, {_FACTS} FROM flow_runs"  # noqa: S608 - constants
-    " UNION ALL SELECT 'task', id, name, flow_run_id, flow_run_run_count,"
+    f"SELECT 'flow', id, name, flow_name, parent_task_run_id, 0, NULL, NULL, {_FACTS} FROM flow_runs"  # noqa: S608 - constants
+    " UNION ALL SELECT 'task', id, name, task_key, flow_run_id, flow_run_run_count,"
     f" CASE WHEN run_count > 1 THEN empirical_policy END, {_TAGS}, {_FACTS} FROM task_runs"
 )
 _STATES = (

@@ -13,9 +13,10 @@ __all__ = ["problems"]
 def problems(facts: Facts) -> Iterator[str]:
     """Runs that were there before the one around them, or are not over when that has completed.
 
-    A run that has failed, crashed or was cancelled may have left some behind: those of a dead process are settled
-    when somebody finds it dead, and what does not listen is left when a time is over. One that has completed has
-    waited for all of them.
+    A run that has completed has waited for all that was begun inside of it. What comes later is called by its hooks, or
+    in a context that was carried out of it. A run that has failed, crashed or was cancelled may have left some behind:
+    those of a dead process are settled when somebody finds it dead, and what does not listen is left alone after a
+    while.
     """
     for run in facts.history.runs:
         if run.around is None:
@@ -37,7 +38,7 @@ def _outside(run: HistoryRun, around: HistoryRun) -> Iterator[str]:
         yield "has started before"
     if run.around_attempt > around.run_count:
         yield f"is of attempt {run.around_attempt}, which was not begun, of"
-    if around.state_type != "COMPLETED" or around.end_time is None:
+    if around.state_type != "COMPLETED" or around.end_time is None or run.created >= around.end_time:
         return
     if run.state_type not in FINAL:
         if run.state_name != "NotReady":

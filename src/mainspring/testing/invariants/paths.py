@@ -8,7 +8,6 @@ from itertools import pairwise
 import msgspec
 
 from mainspring._core.transitions import MOVES, Move
-from mainspring.states import StateType
 from mainspring.store.histories import HistoryRun, HistoryState
 from mainspring.testing.invariants.facts import FINAL, Facts
 
@@ -16,7 +15,9 @@ __all__ = ["problems"]
 
 _BEGINNINGS = ("PENDING", "SCHEDULED")
 _MOVES = {
-    (before.value, kind.value, name): move for before, moves in MOVES.items() for move, (kind, name) in moves.items()
+    (before.value, kind.value, name): move
+    for before, moves in MOVES.items()
+    for move, (kind, name) in moves.items()
 }
 _NAMES = frozenset((kind, name) for _, kind, name in _MOVES) | {
     ("PENDING", "Pending"),
@@ -36,26 +37,45 @@ class _Policy(msgspec.Struct):
 _decode_policy = msgspec.json.Decoder(_Policy, strict=False).decode
 
 
-def problems(facts: Facts) -> Iterator[str]:
-    """What is wrong with the states of runs, whether all is over or not."""
+def problems(facts: Facts, by_hand: bool) -> Iterator[str]:
+    """What is wrong with the states of runs, whether all is over or not.
+
+    Args:
+        facts: What the store holds.
+        by_hand: Functions have returned states, or somebody has set them: any state may follow any other one.
+    """
     for run in facts.history.runs:
         path = facts.paths.get(run.key)
         if path is None:
             yield f"{facts.who(run.key)} has no states"
             continue
         may_begin_again = run.kind == "flow" or run.key in facts.stand_ins
-        for problem in _wrong_steps(run, path, may_begin_again):
+        found = [*_wrong_path(run, path), *([] if by_hand else _wrong_moves(run, path, may_begin_again))]
+        for problem in found:
             yield f"{facts.who(run.key)} {problem}; its states are {' '.join(state.name for state in path)}"
     for key in facts.paths.keys() - facts.runs.keys():
         yield f"states are left of {facts.who(key)}"
 
 
-def _wrong_steps(run: HistoryRun, path: Sequence[HistoryState], may_begin_again: bool) -> Iterator[str]:
+def _wrong_moves(run: HistoryRun, path: Sequence[HistoryState], may_begin_again: bool) -> Iterator[str]:
+    """Steps that no run makes by itself, and attempts that it may not have."""
+    if path[0].type not in _BEGINNINGS:
+        yield f"begins as {path[0].name}"
+    for before, after in pairwise(path):
+        if not _may_follow(before, after, may_begin_again):
+            yield f"goes from {before.name} to {after.name}, which is no way to go"
+    if run.policy is not None:
+        policy = _decode_policy(run.policy)
+        budget = 1 + policy.retries + policy.retry_on_crash
+        if run.run_count > budget:
+            yield f"was attempted {run.run_count} times, and may be {budget} times"
+
+
+def _wrong_path(run: HistoryRun, path: Sequence[HistoryState]) -> Iterator[str]:
+    """Gaps between states and between attempts, times that do not go on, and what the row of the run says of them."""
     newest = path[-1]
     if newest.position != len(path) or path[0].position != 1:
         yield f"has states at the positions {[state.position for state in path]}"
-    if path[0].type not in _BEGINNINGS:
-        yield f"begins as {path[0].name}"
     attempts, run_time = 0, 0
     started: int | None = None
     ended: int | None = None
@@ -66,8 +86,6 @@ def _wrong_steps(run: HistoryRun, path: Sequence[HistoryState], may_begin_again:
                 yield f"enters {state.name} no later than {before.name} before it"
             if before.type == "RUNNING":
                 run_time += state.timestamp - before.timestamp
-            if not _may_follow(before, state, may_begin_again):
-                yield f"goes from {before.name} to {state.name}, which is no way to go"
         if state.type == "RUNNING":
             if before is None or before.type != "PAUSED" or state.name != "Resuming":
                 attempts += 1
@@ -102,11 +120,6 @@ def _wrong_steps(run: HistoryRun, path: Sequence[HistoryState], may_begin_again:
     )
     if said != expected:
         yield from _wrong_row(said, expected)
-    if run.kind == "task" and attempts > 1 and run.policy is not None:
-        policy = _decode_policy(run.policy)
-        budget = 1 + policy.retries + policy.retry_on_crash
-        if attempts > budget:
-            yield f"was attempted {attempts} times, and may be {budget} times"
 
 
 def _wrong_row(said: Sequence[object], expected: Sequence[object]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from mainspring.testing.invariants.facts import Facts
 __all__ = ["leftovers", "problems", "unfinished"]
 
 _GOING_ON = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
+_KEEPING = ("COMPLETED", "FAILED")  # a failure may be kept, too: its exception
 _BLOCKED = "NotReady"  # a run whose upstream did not complete is over, though it is PENDING
 
 
@@ -44,7 +45,7 @@ def problems(facts: Facts) -> Iterator[str]:
             yield f"{facts.who(run.key)} and {facts.who(before)} have both completed the step kept at {place}"
     for kept in facts.history.kept:
         holder = facts.runs.get(kept.run_key)
-        if holder is not None and (holder.state_type != "COMPLETED" or holder.state_name == "RolledBack"):
+        if holder is not None and (holder.state_type not in _KEEPING or holder.state_name == "RolledBack"):
             yield f"{facts.who(kept.run_key)} is {holder.state_name}, and its result is kept at {kept.key}"
 
 
