@@ -12,6 +12,7 @@ import pytest
 from mainspring.logging import RUN_LOGGERS, console
 from mainspring.recording import close_recorders
 from mainspring.settings import current
+from mainspring.testing.invariants import invariants
 
 
 def reset_process_state() -> None:
@@ -25,15 +26,32 @@ def reset_process_state() -> None:
 
 
 RUN_ENGINES = frozenset(
-    "acceptance caching cli client concurrency deaths distributed engine events examples isolation results runners"
-    " transactions".split()
+    (
+        *(
+            "acceptance",
+            "caching",
+            "cli",
+            "client",
+            "concurrency",
+            "deaths",
+            "distributed",
+            "engine",
+            "events",
+        ),
+        *("examples", "isolation", "results", "runners", "transactions"),
+    )
 )
-"""The directories of tests after each of which the run store is checked."""
+"""The directories of tests after each of which its run store is checked."""
 
 
 def _check_invariants(test: pytest.Item, home: Path) -> None:
-    """What a test has left in the store of its home can have happened, unless it says that it cannot."""
-    if test.get_closest_marker("no_invariants") or RUN_ENGINES.isdisjoint(test.path.parts):
+    """What a test of engines has left in its store can have happened.
+
+    What is different on purpose is said by a marker: `invariants`, with the options of the check, if functions return
+    states, or runs are left to go on; `no_invariants`, with the reason, if the store holds what cannot have happened.
+    """
+    place = test.path.relative_to(Path(__file__).parent)
+    if place.parts[0] not in RUN_ENGINES or test.get_closest_marker("no_invariants"):
         return
     address = os.environ.get("MAINSPRING_DATABASE_URL")
     if address is None:
@@ -41,24 +59,7 @@ def _check_invariants(test: pytest.Item, home: Path) -> None:
         if not Path(address).is_file():
             return
     marker = test.get_closest_marker("invariants")
-    options = {} if marker is None else marker.kwargs
-    _collect(test, address, options)
-
-
-def _collect(test, url, options):
-    import time
-
-    from mainspring.testing.invariants import problems
-    began = time.perf_counter()
-    try:
-        found = problems(url, **options)
-    except Exception as error:
-        found = [f"EXC {type(error).__name__}: {error}"]
-    took = time.perf_counter() - began
-    with open("/tmp/invariants/collected", "a") as file:
-        file.write(f"TIME {took*1e3:.2f} {test.nodeid}\n")
-        for each in found:
-            file.write(f"{test.nodeid} :: {each}\n")
+    invariants(address, **({} if marker is None else marker.kwargs))
 
 
 ON_POSTGRESQL = "MAINSPRING_TEST_ON_POSTGRES"
@@ -66,7 +67,9 @@ ON_POSTGRESQL = "MAINSPRING_TEST_ON_POSTGRES"
 
 
 @pytest.fixture(autouse=True)
-def mainspring_home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def mainspring_home(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """An empty MAINSPRING_HOME, not yet created; no other MAINSPRING_* variable is set, but perhaps a database."""
     on_postgresql = os.environ.get(ON_POSTGRESQL) == "1"
     for name in [name for name in os.environ if name.startswith("MAINSPRING_")]:
@@ -87,4 +90,3 @@ def mainspring_home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch:
     assert not left, (
         "a recorder of this test was not closed, and its supervisor looks after a closed store for ever"
     )
-

@@ -11,7 +11,7 @@ import msgspec
 from mainspring.store.histories import HistoryLimit, SlotEvent
 from mainspring.testing.invariants.facts import FINAL, Facts
 
-__all__ = ["leftovers", "problems"]
+__all__ = ["Stay", "crowds", "leftovers", "problems"]
 
 _TAG = "tag:"
 
@@ -28,7 +28,7 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_tags = msgspec.json.Decoder(list[str]).decode
 
 
-class _Stay(NamedTuple):
+class Stay(NamedTuple):
     """Slots, from when until when they are known to have been taken."""
 
     begin: int
@@ -51,10 +51,10 @@ def problems(facts: Facts) -> Iterator[str]:
     limits = {limit.key: limit for limit in history.limits if limit.active and not limit.decay}
     yield from _held_now(facts, limits)
     for name, stays in _stays_by_events(facts, history.slot_events).items():
-        yield from _crowds(facts, name, stays)
+        yield from crowds(facts, name, stays)
     for limit in limits.values():
         if limit.name.startswith(_TAG):
-            yield from _crowds(facts, limit.name, _stays_by_states(facts, limit))
+            yield from crowds(facts, limit.name, _stays_by_states(facts, limit))
 
 
 def leftovers(facts: Facts) -> Iterator[str]:
@@ -79,13 +79,13 @@ def _held_now(facts: Facts, limits: dict[bytes, HistoryLimit]) -> Iterator[str]:
             yield f"{slots} slots of {limits[key].name} are held, and there are {limits[key].limit}"
 
 
-def _stays_by_events(facts: Facts, events: Sequence[SlotEvent]) -> dict[str, list[_Stay]]:
+def _stays_by_events(facts: Facts, events: Sequence[SlotEvent]) -> dict[str, list[Stay]]:
     """From the events of limits, who had slots from when to when.
 
     What was never given back is held by a run until that is over, or nobody can say for how long.
     """
     open_stays: dict[str, tuple[int, str, int, int, bytes | None]] = {}
-    stays: dict[str, list[_Stay]] = defaultdict(list)
+    stays: dict[str, list[Stay]] = defaultdict(list)
     for row in events:
         event = _decode_event(row.content)
         resource = event.resource
@@ -101,19 +101,19 @@ def _stays_by_events(facts: Facts, events: Sequence[SlotEvent]) -> dict[str, lis
             found = open_stays.pop(event.follows.replace("-", ""), None)
             if found is not None:
                 begin, name, slots, limit, key = found
-                stays[name].append(_Stay(begin, row.occurred, slots, limit, key))
+                stays[name].append(Stay(begin, row.occurred, slots, limit, key))
     for begin, name, slots, limit, key in open_stays.values():
         run = None if key is None else facts.runs.get(key)
         if run is not None and run.end_time is not None:
-            stays[name].append(_Stay(begin, max(begin, run.end_time), slots, limit, key))
+            stays[name].append(Stay(begin, max(begin, run.end_time), slots, limit, key))
     decaying = {limit.name for limit in facts.history.limits if limit.decay}
     return {name: found for name, found in stays.items() if name not in decaying}
 
 
-def _stays_by_states(facts: Facts, limit: HistoryLimit) -> list[_Stay]:
+def _stays_by_states(facts: Facts, limit: HistoryLimit) -> list[Stay]:
     """For how long task runs with a tag were Running, since the limit on it is as it is."""
     tag = limit.name.removeprefix(_TAG)
-    stays: list[_Stay] = []
+    stays: list[Stay] = []
     for run in facts.history.runs:
         if run.kind != "task" or run.tags is None or tag not in run.tags or run.key in facts.stand_ins:
             continue
@@ -124,14 +124,14 @@ def _stays_by_states(facts: Facts, limit: HistoryLimit) -> list[_Stay]:
             if state.type == "RUNNING":
                 begin = state.timestamp if begin is None else begin
             elif begin is not None:
-                stays.append(_Stay(begin, state.timestamp, 1, limit.limit, run.key))
+                stays.append(Stay(begin, state.timestamp, 1, limit.limit, run.key))
                 begin = None
     return stays
 
 
-def _crowds(facts: Facts, name: str, stays: Sequence[_Stay]) -> Iterator[str]:
+def crowds(facts: Facts, name: str, stays: Sequence[Stay]) -> Iterator[str]:
     """Moments at which slots were taken that were not there."""
-    inside: list[_Stay] = []
+    inside: list[Stay] = []
     for stay in sorted(stays):
         inside = [other for other in inside if other.end > stay.begin]
         inside.append(stay)
