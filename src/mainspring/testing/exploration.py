@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from mainspring._processes.crews import processors
@@ -193,15 +192,10 @@ class _Expectation(NamedTuple):
     findings: Sequence[str]
 
 
-def _judge(database: Path) -> Sequence[str]:
-    del database
-    return []
-
-
 def _expectation(plan: Plan, stage: Stage) -> _Expectation:
     peaceful = plan._replace(faults=NO_FAULTS, check=None)
-    first = play(peaceful, _PEACEFUL, stage, _judge, audit=True)
-    second = play(peaceful, _PEACEFUL - 1, stage, _judge)
+    first = play(peaceful, _PEACEFUL, stage, audit=True)
+    second = play(peaceful, _PEACEFUL - 1, stage)
     for simulation in (first, second):
         if simulation.problems:
             raise _error(plan, simulation)
@@ -210,12 +204,12 @@ def _expectation(plan: Plan, stage: Stage) -> _Expectation:
 
 
 def _attempt(plan: Plan, seed: int, stage: Stage, expected: _Expectation, verify: bool) -> Simulation:
-    simulation = play(plan, seed, stage, _judge)
+    simulation = play(plan, seed, stage)
     problems = list(simulation.problems)
     if not problems and expected.is_known:
         problems += _problems_of_value(simulation, expected)
     if not problems and verify:
-        problems += _problems_of_repetition(simulation, play(plan, seed, stage, _judge), expected.findings)
+        problems += _problems_of_repetition(simulation, play(plan, seed, stage), expected.findings)
     return simulation._replace(problems=tuple(problems))
 
 

@@ -27,14 +27,14 @@ from mainspring.exceptions import ConfigurationError, MainspringError
 from mainspring.recording import close_recorders, current_recorder
 from mainspring.resumption import resume_flow_run
 from mainspring.store import open_store
-from mainspring.testing import outside
+from mainspring.testing import invariants, outside
 from mainspring.testing.children import ChildError, Ending, run_in_child
 from mainspring.testing.faults import FAULT_WORDS, NO_FAULTS, Faults, InjectedError, Injector
 from mainspring.testing.locks import enter_world
 from mainspring.testing.takeover import Takeover
 from mainspring.testing.worlds import NANOSECONDS, SeededWorld
 
-__all__ = ["Judge", "Plan", "Simulation", "Stage", "play", "require_playable"]
+__all__ = ["Plan", "Simulation", "Stage", "play", "require_playable"]
 
 _EPOCH = 1_893_456_000 * NANOSECONDS  # the first of January 2030
 _START = 1_000 * NANOSECONDS
@@ -99,10 +99,6 @@ class Simulation(NamedTuple):
     output: str
 
 
-Judge = Callable[[Path], Sequence[str]]
-"""Says what is wrong with the run store in a file."""
-
-
 class _Life(NamedTuple):
     """What a child needs to know."""
 
@@ -153,14 +149,13 @@ class Stage:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def play(plan: Plan, seed: int, stage: Stage, judge: Judge, audit: bool = False) -> Simulation:
+def play(plan: Plan, seed: int, stage: Stage, audit: bool = False) -> Simulation:
     """Simulate a flow with one seed.
 
     Args:
         plan: What is simulated.
         seed: The seed.
         stage: Where.
-        judge: Says what is wrong with a run store, given its address.
         audit: Whether to look for what the flow takes from outside, which makes it slower.
     """
     with stage.scene(seed) as folder:
@@ -168,7 +163,7 @@ def play(plan: Plan, seed: int, stage: Stage, judge: Judge, audit: bool = False)
         database = folder / "home" / "mainspring.db"
         problems = list(simulation.problems)
         if not problems:
-            problems += judge(database)
+            problems += invariants.problems(database)
         simulation = simulation._replace(
             trace=(*simulation.trace, "history:", *_history(database)), problems=tuple(problems)
         )
