@@ -16,6 +16,7 @@ from mainspring._processes.crews import processors
 from mainspring.exceptions import ConfigurationError, MainspringError
 from mainspring.testing.faults import NO_FAULTS, Faults
 from mainspring.testing.simulation import Plan, Simulation, Stage, play, require_playable
+from mainspring.testing.traces import Trace
 
 __all__ = ["Exploration", "SimulationError", "SimulationWarning", "explore", "simulate"]
 
@@ -66,6 +67,7 @@ def simulate(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     faults: Faults | None = None,
+    trace: Trace | None = None,
     check: Callable[[Simulation], object] | None = None,
     patience: float = 60.0,
     verify: bool = False,
@@ -86,6 +88,7 @@ def simulate(
         args: What the flow is called with.
         kwargs: The same, by name.
         faults: What may go wrong, and how likely: `Faults()` if it is None. `NO_FAULTS` for nothing.
+        trace: What notes what user code sees, to be compared with the history. It goes to a file of each simulation.
         check: Called with the `Simulation` at the end; raises what it does not like.
         patience: Seconds of real time after which a process counts as hanging.
         verify: Whether to simulate twice, and compare.
@@ -94,7 +97,7 @@ def simulate(
         SimulationError: Something is wrong.
         ConfigurationError: The flow, the seed or the faults cannot be used.
     """
-    plan = _plan(flow, args, kwargs, faults, check, patience)
+    plan = _plan(flow, args, kwargs, faults, trace, check, patience)
     _require_seeds([seed])
     with Stage() as stage:
         expected = _expectation(plan, stage)
@@ -113,6 +116,7 @@ def explore(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     faults: Faults | None = None,
+    trace: Trace | None = None,
     check: Callable[[Simulation], object] | None = None,
     patience: float = 60.0,
     workers: int | None = None,
@@ -127,6 +131,7 @@ def explore(
         args: See `simulate`.
         kwargs: See `simulate`.
         faults: See `simulate`.
+        trace: See `simulate`.
         check: See `simulate`.
         patience: See `simulate`.
         workers: How many processes; one for each processor if None.
@@ -135,7 +140,7 @@ def explore(
         SimulationError: Something is wrong. The message says how to see it again.
         ConfigurationError: The flow, the seeds or the faults cannot be used.
     """
-    plan = _plan(flow, args, kwargs, faults, check, patience)
+    plan = _plan(flow, args, kwargs, faults, trace, check, patience)
     chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     _require_seeds(chosen)
     begun = time.monotonic()
@@ -159,6 +164,7 @@ def _plan(
     args: Sequence[Any],
     kwargs: Mapping[str, Any] | None,
     faults: Faults | None,
+    trace: Trace | None,
     check: Callable[[Simulation], object] | None,
     patience: float,
 ) -> Plan:
@@ -169,7 +175,7 @@ def _plan(
     faults.check()
     if check is not None and not callable(check):
         raise ConfigurationError(f"check={check!r}: give a function that is called with the Simulation.")
-    return Plan(flow, args, kwargs or {}, faults, check, patience)
+    return Plan(flow, args, kwargs or {}, faults, trace, check, patience)
 
 
 def _require_seeds(seeds: Sequence[int]) -> None:

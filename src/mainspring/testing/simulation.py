@@ -32,6 +32,7 @@ from mainspring.testing.children import ChildError, Ending, run_in_child
 from mainspring.testing.faults import FAULT_WORDS, NO_FAULTS, Faults, InjectedError, Injector
 from mainspring.testing.locks import enter_world
 from mainspring.testing.takeover import Takeover
+from mainspring.testing.traces import Trace
 from mainspring.testing.worlds import NANOSECONDS, SeededWorld
 
 __all__ = ["Plan", "Simulation", "Stage", "play", "require_playable"]
@@ -39,6 +40,7 @@ __all__ = ["Plan", "Simulation", "Stage", "play", "require_playable"]
 _EPOCH = 1_893_456_000 * NANOSECONDS  # the first of January 2030
 _START = 1_000 * NANOSECONDS
 _PATIENCE = 60.0
+_NOTES = "notes"
 _FASTEST = 0.3  # how likely another strand runs after an operation, at most
 _HISTORY = (
     "SELECT r.name, s.position, s.name, s.timestamp, s.attempt FROM states AS s JOIN"
@@ -55,6 +57,7 @@ class Plan(NamedTuple):
         args: What it is called with.
         kwargs: The same, by name.
         faults: What may go wrong.
+        trace: What notes what user code sees; None for nothing.
         check: The user's check, called with the `Simulation` when all is over; it raises what it does not like.
         patience: Seconds after which a process counts as hanging.
     """
@@ -63,6 +66,7 @@ class Plan(NamedTuple):
     args: Sequence[Any] = ()
     kwargs: Mapping[str, Any] = {}
     faults: Faults = Faults()
+    trace: Trace | None = None
     check: Callable[..., object] | None = None
     patience: float = _PATIENCE
 
@@ -163,7 +167,7 @@ def play(plan: Plan, seed: int, stage: Stage, audit: bool = False) -> Simulation
         database = folder / "home" / "mainspring.db"
         problems = list(simulation.problems)
         if not problems:
-            problems += invariants.problems(database)
+            problems += invariants.problems(database, trace=plan.trace and Trace(folder / _NOTES))
         simulation = simulation._replace(
             trace=(*simulation.trace, "history:", *_history(database)), problems=tuple(problems)
         )
@@ -290,6 +294,8 @@ def _live(life: _Life) -> tuple[Any, str]:
     os.environ["MAINSPRING_HOME"] = str(life.folder / "home")
     os.environ["MAINSPRING_DATABASE_URL"] = f"sqlite:///{life.folder / 'home' / 'mainspring.db'}"
     os.chdir(life.folder / "work")
+    if life.plan.trace is not None:
+        life.plan.trace.redirect(life.folder / _NOTES)
     settings.reload_settings()
     name = f"{life.seed} {life.number}"
     schedule = _chance(f"{name} schedule")
