@@ -14,6 +14,7 @@ import pytest
 
 from mainspring import flow, task
 from mainspring.cache_policies import INPUTS
+from mainspring.client import open_client
 from mainspring.exceptions import ConfigurationError
 from mainspring.recording import current_recorder
 from mainspring.testing.children import die, run_in_child
@@ -452,3 +453,24 @@ def test_hooks_of_transactions(phase: str, hooks: tuple[tuple[str, int], ...], e
     """Commit hooks are called in order, rollback hooks the other way round, each at most once."""
     current_recorder()
     assert differences(noted(phase, *hooks)) == [f"transaction order: {each}" for each in expected]
+
+
+def test_functions_side_by_side_are_noticed() -> None:
+    """Functions of tagged task runs are not at work at the same time if the limit on the tag does not let them."""
+    trace = Trace()
+    current_recorder()
+    with open_client() as client:
+        client.create_or_update_concurrency_limit("tag:heavy", 1)
+
+    @task(task_run_name="{name}", tags=["heavy"])
+    @trace.function
+    def work(name: str) -> None: ...
+
+    work("first")
+    work("second")
+    assert differences(trace) == []
+    notes = trace.notes
+    trace._noted = [(number, notes[index]) for number, index in enumerate((0, 2, 1, 3))]
+    assert differences(trace) == [
+        "2 slots of tag:heavy were taken at note 1, and there were 1: by task run 'first' (#), task run 'second' (#)"
+    ]

@@ -50,7 +50,9 @@ def problems(facts: Facts, by_hand: bool) -> Iterator[str]:
             yield f"{facts.who(run.key)} has no states"
             continue
         is_of_flow = run.kind == "flow" or run.key in facts.stand_ins
-        found = [*_wrong_path(run, path), *([] if by_hand else _wrong_moves(run, path, is_of_flow))]
+        found = list(_wrong_path(run, path))
+        if not by_hand:
+            found += _wrong_moves(run, path, is_of_flow)
         for problem in found:
             yield f"{facts.who(run.key)} {problem}; its states are {' '.join(state.name for state in path)}"
     for key in facts.paths.keys() - facts.runs.keys():
