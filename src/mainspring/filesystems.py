@@ -25,6 +25,7 @@ from importlib import import_module
 from io import RawIOBase
 from typing import Any, ClassVar, TypeVar
 
+from mainspring import points
 from mainspring.exceptions import (
     ConfigurationError,
     StorageDriverMissing,
@@ -40,6 +41,7 @@ __all__ = [
     "WritableFileSystem",
     "has_scheme",
     "in_thread",
+    "remove_file",
 ]
 
 T = TypeVar("T")
@@ -178,12 +180,16 @@ class LocalFileSystem(WritableFileSystem):
         folder = os.path.dirname(target)
         temporary = os.path.join(folder, f".{os.urandom(8).hex()}.tmp")
         try:
-            _write_new(temporary, content)
+            _write_new(temporary, content, target)
             try:
+                if points.observer is not None:
+                    points.observer("file.rename", target)
                 os.replace(temporary, target)
             except BaseException:
-                os.unlink(temporary)
+                remove_file(temporary)
                 raise
+            if points.observer is not None:
+                points.observer("file.renamed", target)
         except IsADirectoryError:
             raise StorageError(f"Cannot write {target!r}: it is a folder.") from None
         except OSError as error:
@@ -193,7 +199,7 @@ class LocalFileSystem(WritableFileSystem):
     def delete_path(self, path: str) -> None:
         target = self.resolve_path(path)
         try:
-            os.unlink(target)
+            remove_file(target)
         except FileNotFoundError:
             raise StoragePathMissing(f"Cannot remove {target!r}: it does not exist.") from None
         except OSError as error:
@@ -300,11 +306,15 @@ class RemoteFileSystem(WritableFileSystem):
         address = self.resolve_path(path)
         place = self._path(address)
         try:
+            if points.observer is not None:
+                points.observer("file.write", address)
             try:
                 self._system.pipe_file(place, content)
             except FileNotFoundError:  # a kind of file system that has folders
                 self._system.makedirs(self._system._parent(place), exist_ok=True)
                 self._system.pipe_file(place, content)
+            if points.observer is not None:
+                points.observer("file.written", address)
         except (OSError, ValueError) as error:  # archives that are only read raise the latter
             raise StorageError(f"Cannot write {address!r}: {error}.") from error
         return address
@@ -312,7 +322,11 @@ class RemoteFileSystem(WritableFileSystem):
     def delete_path(self, path: str) -> None:
         address = self.resolve_path(path)
         try:
+            if points.observer is not None:
+                points.observer("file.remove", address)
             self._system.rm_file(self._path(address))
+            if points.observer is not None:
+                points.observer("file.removed", address)
         except FileNotFoundError:
             raise StoragePathMissing(f"Cannot remove {address!r}: it does not exist.") from None
         except OSError as error:
@@ -400,16 +414,49 @@ class NullFileSystem(WritableFileSystem):
         return "NullFileSystem()"
 
 
-def _write_new(path: str, content: bytes) -> None:
-    """Write a new file; leave none behind if that fails."""
+def remove_file(path: str | os.PathLike[str], *, missing_ok: bool = False) -> None:
+    """Remove a file of this machine.
+
+    Args:
+        path: The file.
+        missing_ok: It may be gone.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    if points.observer is not None:
+        points.observer("file.remove", path)
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        if not missing_ok:
+            raise
+    if points.observer is not None:
+        points.observer("file.removed", path)
+
+
+def _write_new(path: str, content: bytes, target: str) -> None:
+    """Write a new file, which is to become another one; leave none behind if that fails."""
     with _create(path) as file:
         try:
             view = memoryview(content)
-            while view:  # one write may take less than all
-                view = view[file.write(view) or 0 :]
+            if points.observer is not None:
+                points.observer("file.write", target)
+                half = len(view) // 2
+                _write_all(file, view[:half])
+                points.observer("file.half_written", target)
+                view = view[half:]
+            _write_all(file, view)
+            if points.observer is not None:
+                points.observer("file.written", target)
         except BaseException:
-            os.unlink(path)
+            remove_file(path)
             raise
+
+
+def _write_all(file: RawIOBase, view: memoryview) -> None:
+    while view:  # one write may take less than all
+        view = view[file.write(view) or 0 :]
 
 
 def _create(path: str) -> RawIOBase:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
-from mainspring import _portal
+from mainspring import _portal, points
 from mainspring._core.outcomes import Outcome
 from mainspring._engine.background import background_runs
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
@@ -101,7 +101,11 @@ class FlowRunEngine(LoadedFlowRunEngine, SyncDriver):
         self.check_cancelled()
         with SyncRunnerScope(self):
             self.finish_leftovers()
+            if points.observer is not None:
+                points.observer("flow.call", (self.flow, self.run))
             result = self.flow.arguments.call(self.parameters)
+            if points.observer is not None:
+                points.observer("flow.returned", (self.flow, self.run))
             self.wait_for_returned(result)
         return self.settle_returned(result)
 
@@ -173,7 +177,11 @@ class AsyncFlowRunEngine(LoadedFlowRunEngine, AsyncDriver):
         self.check_cancelled()
         async with AsyncRunnerScope(self):
             await self.finish_leftovers()
+            if points.observer is not None:
+                points.observer("flow.call", (self.flow, self.run))
             result = await self.flow.arguments.call(self.parameters)
+            if points.observer is not None:
+                points.observer("flow.returned", (self.flow, self.run))
             await self.wait_for_returned(result)
         return await self.settle_returned(result)
 
@@ -320,6 +328,8 @@ def iterate_sync(engine: FlowRunEngine, return_type: ReturnType = "result") -> G
                 with engine.run_context():
                     with SyncRunnerScope(engine):
                         engine.finish_leftovers()
+                        if points.observer is not None:
+                            points.observer("flow.call", (engine.flow, engine.run))
                         generator = engine.flow.arguments.call(engine.parameters)
                         step, argument, result = generator.send, None, None
                         while True:
@@ -344,6 +354,8 @@ def iterate_sync(engine: FlowRunEngine, return_type: ReturnType = "result") -> G
                             signal = engine.told_to_stop() or engine.wanted_pause()
                             if signal is not None:
                                 step, argument = generator.throw, signal
+                        if points.observer is not None:
+                            points.observer("flow.returned", (engine.flow, engine.run))
                         engine.wait_for_returned(result)
                     engine.settle_returned(result)
     return engine.result()
@@ -381,6 +393,8 @@ async def iterate_async(
                 async with engine.run_context():
                     async with AsyncRunnerScope(engine):
                         await engine.finish_leftovers()
+                        if points.observer is not None:
+                            points.observer("flow.call", (engine.flow, engine.run))
                         generator = engine.flow.arguments.call(engine.parameters)
                         step, argument, result = generator.asend, None, None
                         while True:
@@ -405,6 +419,8 @@ async def iterate_async(
                             signal = engine.told_to_stop() or engine.wanted_pause()
                             if signal is not None:
                                 step, argument = generator.athrow, signal
+                        if points.observer is not None:
+                            points.observer("flow.returned", (engine.flow, engine.run))
                         await engine.wait_for_returned(result)
                     await engine.settle_returned(result)
     await engine.result()

@@ -17,7 +17,7 @@ import msgspec
 
 from mainspring import clock
 from mainspring.exceptions import ConfigurationError, SerializationError, StorageError
-from mainspring.filesystems import LocalFileSystem
+from mainspring.filesystems import LocalFileSystem, remove_file
 from mainspring.filters import texts
 from mainspring.recording import current_recorder
 from mainspring.records import ResultRecordMetadata
@@ -120,7 +120,7 @@ def prune(
         files, file_bytes = files + len(orphans), file_bytes + orphan_bytes
         if not dry_run:
             for path, _ in orphans:
-                path.unlink(missing_ok=True)
+                remove_file(path, missing_ok=True)
         orphans, orphan_bytes = [], 0
     return Pruned(
         runs=runs,

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from mainspring import clock
+from mainspring import clock, points
 from mainspring.exceptions import OwnershipLost
 from mainspring.logging import get_logger
 from mainspring.store.protocol import RunStore
@@ -104,6 +104,8 @@ class Supervisor:
         Raises:
             StoreError: The store could not be read or written. The next beat tries again.
         """
+        if points.observer is not None:
+            points.observer("supervisor.beat", self._store)
         monotonic = self._clock.monotonic()
         # Of the two clocks one may stand still while the machine sleeps, and the other may be set back.
         if monotonic >= self._renew_at_monotonic or self._clock.now() >= self._renew_at:
@@ -124,6 +126,8 @@ class Supervisor:
             StoreError: The store cannot be written.
         """
         try:
+            if points.observer is not None:
+                points.observer("lease.renew", self._store)
             is_holding = self._store.renew_lease()
         except OwnershipLost:  # those concerned were told, and there is a line in the log
             is_holding = False

@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
+from mainspring import points
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.scopes import AsyncRunScope, SyncRunScope
 from mainspring._engine.subject import Subject
@@ -81,7 +82,11 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
         if self._leftover is not None:  # this step has completed before, in a transaction that had no end
             return self.handle_success(self._take_over(transaction), transaction)
         self.check_cancelled()
+        if points.observer is not None:
+            points.observer("task.call", (self.task, self.run))
         result = (self._caller or self.task.call)(self.parameters)
+        if points.observer is not None:
+            points.observer("task.returned", (self.task, self.run))
         self.check_portable(result)
         return self.handle_success(result, transaction)
 
@@ -136,7 +141,11 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
         if self._leftover is not None:  # this step has completed before, in a transaction that had no end
             return await self.handle_success(self._take_over(transaction), transaction)
         self.check_cancelled()
+        if points.observer is not None:
+            points.observer("task.call", (self.task, self.run))
         result = await (self._caller or self.task.call)(self.parameters)
+        if points.observer is not None:
+            points.observer("task.returned", (self.task, self.run))
         self.check_portable(result)
         return await self.handle_success(result, transaction)
 
@@ -294,6 +303,8 @@ def run_generator_task_sync(
         while engine.is_running():
             with engine.run_context(), engine.transaction_context() as txn:
                 engine.check_cancelled()
+                if points.observer is not None:
+                    points.observer("task.call", (engine.task, engine.run))
                 generator = engine.open_generator()
                 step, argument, result = generator.send, None, None
                 while True:
@@ -318,6 +329,8 @@ def run_generator_task_sync(
                     signal = engine.told_to_stop()
                     if signal is not None:
                         step, argument = generator.throw, signal
+                if points.observer is not None:
+                    points.observer("task.returned", (engine.task, engine.run))
                 engine.handle_success(result, txn)
     return engine.result()
 
@@ -345,6 +358,8 @@ async def run_generator_task_async(
         while engine.is_running():
             async with engine.run_context(), engine.transaction_context() as txn:
                 engine.check_cancelled()
+                if points.observer is not None:
+                    points.observer("task.call", (engine.task, engine.run))
                 generator = engine.open_generator()
                 step, argument, result = generator.asend, None, None
                 while True:
@@ -369,6 +384,8 @@ async def run_generator_task_async(
                     signal = engine.told_to_stop()
                     if signal is not None:
                         step, argument = generator.athrow, signal
+                if points.observer is not None:
+                    points.observer("task.returned", (engine.task, engine.run))
                 await engine.handle_success(result, txn)
     await engine.result()
 

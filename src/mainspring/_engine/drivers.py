@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mainspring import clock
+from mainspring import clock, points
 from mainspring._core import lifecycle
 from mainspring._core.effects import Ask, EndInside, Enter, Prepare, RunHooks, SleepUntil
 from mainspring._core.outcomes import Outcome, Raised, Ready, Returned
@@ -156,7 +156,11 @@ class SyncDriver(RecordedRun):
         for hook in tuple(hooks):
             self._log_hook(hook, state)
             try:
+                if points.observer is not None:
+                    points.observer("hook.call", (hook, self.run, state))
                 finish(hook(self.subject, self.run, state))
+                if points.observer is not None:
+                    points.observer("hook.returned", (hook, self.run, state))
             except Exception as error:  # by rule: the run is what it is, whatever its hooks do
                 if comes_from_outside(error, self._limit):
                     raise  # a limit further out has expired, and that is not the hook's failure
@@ -400,7 +404,11 @@ class AsyncDriver(RecordedRun):
         for hook in tuple(hooks):
             self._log_hook(hook, state)
             try:
+                if points.observer is not None:
+                    points.observer("hook.call", (hook, self.run, state))
                 await afinish(hook(self.subject, self.run, state))
+                if points.observer is not None:
+                    points.observer("hook.returned", (hook, self.run, state))
             except Exception as error:  # by rule: the run is what it is, whatever its hooks do
                 if comes_from_outside(error, self._limit):
                     raise  # a limit further out has expired, and that is not the hook's failure

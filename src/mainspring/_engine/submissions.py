@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from mainspring import points
 from mainspring._core.circles import Needs
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import find_unfinished
@@ -129,6 +130,8 @@ class Submission:
             self.turn = turn
         began = time.monotonic()
         try:
+            if points.observer is not None:
+                points.observer("submission.start", self.label)
             outcome = context.run(_in_turn, turn, call)
         except BaseException as error:  # belongs to whoever asks for the result
             if turn is None or not turn.is_given_up:

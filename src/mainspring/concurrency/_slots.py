@@ -6,7 +6,7 @@ again. The sync and the async way differ only in how they call it and how they p
 
 from __future__ import annotations
 
-from mainspring import _forks, clock
+from mainspring import _forks, clock, points
 from mainspring.concurrency._interrupts import TaskInterrupt, ThreadInterrupt
 from mainspring.concurrency._keeper import keeper
 from mainspring.concurrency._left_over import forget, note
@@ -186,6 +186,8 @@ class Slots:
     def _take(self, time: clock.Clock) -> bool:
         now = time.now()
         wait_until = now + round(PLACE_SECONDS * 1e6) if self._waits else None
+        if points.observer is not None:
+            points.observer("slots.take", self.names)
         answer = self.store.take_slots(self._request, now, wait_until)
         monotonic = time.monotonic()
         if answer.refusal is not None:
@@ -209,6 +211,8 @@ class Slots:
         self._stored = bool(answer.limits) and not self._terms.decays
         if self._stored:
             keeper.watch(self, self._terms.lease_seconds)
+        if points.observer is not None:
+            points.observer("slots.taken", self.names)
 
     def _next_pause(self, waiter: SyncWaiter | AsyncWaiter | None, now: float) -> float:
         terms = self._terms
@@ -316,6 +320,8 @@ class Slots:
             ends = rows(self._released or ())
             if self.occupancy_seconds < SURELY_WRITTEN:
                 ends = rows(self._acquired) + ends  # so that nobody reads of the end before the beginning
+            if points.observer is not None:
+                points.observer("slots.release", self.names)
             self.store.release_slots(self.key, time.now(), self.occupancy_seconds, ends)
         except StoreError as error:
             get_run_logger_or(_LOGGER).warning(
@@ -325,6 +331,8 @@ class Slots:
             )
             keep_all(self._released or ())
         self._stored = False
+        if points.observer is not None:
+            points.observer("slots.released", self.names)
         wake(self.store, self.names, self._terms.slots)
 
     def _tell(self) -> None:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
+from mainspring import points
 from mainspring._core import transitions
 from mainspring._events import subscriptions
 from mainspring._events.state_changes import emit_run_state_change_event
@@ -537,6 +538,8 @@ class Recorder:
             self._rest()
             rounds += 1
             try:
+                if points.observer is not None:
+                    points.observer("recorder.turn", self.store)
                 if self._is_waiting():
                     rounds = 0
                     self.flush()

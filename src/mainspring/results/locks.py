@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mainspring import points
 from mainspring.exceptions import ConfigurationError, LockedByAnother
 from mainspring.locking.protocol import IsolationLevel, LockManager, default_holder
 
@@ -37,11 +38,21 @@ class LockedKeys:
         Raises:
             ConfigurationError: There is no lock manager; so in all methods below.
         """
-        return self._manager("locked").acquire_lock(key, holder or default_holder(), timeout)
+        if points.observer is not None:
+            points.observer("lock.take", key)
+        is_taken = self._manager("locked").acquire_lock(key, holder or default_holder(), timeout)
+        if points.observer is not None:
+            points.observer("lock.taken", key)
+        return is_taken
 
     async def aacquire_lock(self, key: str, holder: str | None = None, timeout: float | None = None) -> bool:
         """`acquire_lock` for async code."""
-        return await self._manager("locked").aacquire_lock(key, holder or default_holder(), timeout)
+        if points.observer is not None:
+            points.observer("lock.take", key)
+        is_taken = await self._manager("locked").aacquire_lock(key, holder or default_holder(), timeout)
+        if points.observer is not None:
+            points.observer("lock.taken", key)
+        return is_taken
 
     def release_lock(self, key: str, holder: str | None = None) -> None:
         """Free a key.
@@ -49,7 +60,11 @@ class LockedKeys:
         Raises:
             LockNotHeld: The holder does not hold it.
         """
+        if points.observer is not None:
+            points.observer("lock.release", key)
         self._manager("released").release_lock(key, holder or default_holder())
+        if points.observer is not None:
+            points.observer("lock.released", key)
 
     def is_locked(self, key: str) -> bool:
         """Whether anybody holds the key."""

@@ -87,6 +87,10 @@ class Trace:
             )
         return Trace, (self._file,)
 
+    def redirect(self, file: str | os.PathLike[str]) -> None:
+        """Append to another file from now on, in this process: of a history that is to be told from others."""
+        self._file = Path(file).absolute()
+
     @property
     def notes(self) -> Sequence[Note]:
         """All notes so far, in the order in which they were made. What was cut off by a death is left out."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
+from mainspring import points
 from mainspring._portal import afinish, finish
 from mainspring.transactions.base import BaseTransaction
 from mainspring.transactions.boundaries import abandon, enter_block, leave_block, leave_context
@@ -132,7 +133,11 @@ def drive(steps: Steps) -> Any:
         except StopIteration as end:
             return end.value
         try:
+            if points.observer is not None:
+                points.observer("transaction.call", call)
             outcome = Outcome(finish(call.make()))
+            if points.observer is not None:
+                points.observer("transaction.returned", call)
         except BaseException as error:  # the steps decide what it means
             outcome = Outcome(None, error)
 
@@ -146,6 +151,10 @@ async def adrive(steps: Steps) -> Any:
         except StopIteration as end:
             return end.value
         try:
+            if points.observer is not None:
+                points.observer("transaction.call", call)
             outcome = Outcome(await afinish(call.amake()))
+            if points.observer is not None:
+                points.observer("transaction.returned", call)
         except BaseException as error:  # the steps decide what it means
             outcome = Outcome(None, error)

@@ -9,6 +9,8 @@ from typing import Any
 
 import psycopg
 
+from mainspring import points
+
 __all__ = ["PipelinedCursor", "translated"]
 
 _NUL = "\U0010fffe"  # means nothing, so it is in no text of anybody
@@ -99,6 +101,8 @@ class PipelinedCursor:
 
     def execute(self, statement: str, values: Any = (), /) -> _Found:
         """See `Cursor.execute`."""
+        if points.observer is not None:
+            points.observer("store.statement", statement)
         query, names = translated(statement)
         cursor = psycopg.RawCursor(self._connection)
         row = _ordered(values, names)
@@ -114,6 +118,8 @@ class PipelinedCursor:
         """See `Cursor.executemany`."""
         if not rows:
             return None
+        if points.observer is not None:
+            points.observer("store.statement", statement)
         query, names = translated(statement)
         cursor = psycopg.RawCursor(self._connection)
         ordered = [_ordered(row, names) for row in rows]

@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 
+from mainspring import points
 from mainspring.exceptions import StoreMissing, StoreTooNew, StoreTooOld, StoreUnavailable
 
 __all__ = ["MIGRATIONS", "migrate", "read_version", "require_current", "tables"]
@@ -93,9 +94,13 @@ def migrate(db: psycopg.Connection[Any], address: str) -> tuple[int, int]:
             for name in MIGRATIONS[before:]:
                 db.execute((_DIRECTORY / name).read_bytes())
             db.execute("UPDATE mainspring_schema SET version = %s", [len(MIGRATIONS)])
+            if points.observer is not None:
+                points.observer("store.commit", "the tables")
         except (psycopg.errors.DuplicateTable, psycopg.errors.DuplicateFunction) as error:
             raise StoreUnavailable(
                 f"{address} has tables of another program whose names ours have ({' '.join(str(error).split())}). Set"
                 f" MAINSPRING_DATABASE_URL to a database, or a schema, of its own. Nothing was changed."
             ) from error
+    if points.observer is not None:
+        points.observer("store.committed", "the tables")
     return before, len(MIGRATIONS)

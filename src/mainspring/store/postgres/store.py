@@ -20,6 +20,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
 
+from mainspring import points
 from mainspring.exceptions import OwnershipLost, StoreError, StoreUnavailable
 from mainspring.store import forks
 from mainspring.store.postgres import schema
@@ -192,7 +193,11 @@ class PostgresRunStore(SQLRunStore):
                 cursor = PipelinedCursor(connection, pipeline)
                 cursor.execute("BEGIN")
                 result = work(cursor, *args, **kwargs)
+                if points.observer is not None:
+                    points.observer("store.commit", (work, args))
                 cursor.execute("COMMIT")
+            if points.observer is not None:
+                points.observer("store.committed", (work, args))
         except psycopg.Error:
             _roll_back(connection)
             raise
@@ -220,8 +225,12 @@ class PostgresRunStore(SQLRunStore):
                 result = work(cursor, owner.id, *args, **kwargs)
                 if entry.is_known:
                     xid, server = entry.fetchone()
+                if points.observer is not None:
+                    points.observer("store.commit", (work, args))
                 is_committing = True
                 cursor.execute("COMMIT")
+            if points.observer is not None:
+                points.observer("store.committed", (work, args))
         except psycopg.Error as error:
             if is_lost(error):
                 if is_committing:
@@ -246,6 +255,10 @@ class PostgresRunStore(SQLRunStore):
                         owner = Owner.claim(
                             PipelinedCursor(connection), folder, self._identity, self._clock.now()
                         )
+                        if points.observer is not None:
+                            points.observer("store.commit", "the claim of an owner")
+                    if points.observer is not None:
+                        points.observer("store.committed", "the claim of an owner")
                 except BaseException:
                     if owner is not None:
                         owner.discard()  # a row that is there nevertheless has nothing, and goes with this process
@@ -273,6 +286,8 @@ class PostgresRunStore(SQLRunStore):
             if self._owner is not None:
                 with self._connections.borrowed() as connection, connection.transaction():
                     self._leave(PipelinedCursor(connection))
+                    if points.observer is not None:
+                        points.observer("store.commit", "the end of an owner")
         except (psycopg.Error, StoreError):
             pass  # what was committed is safe, and the next opener does what is left
         finally:

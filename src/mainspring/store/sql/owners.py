@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from mainspring import clock
 from mainspring.exceptions import StoreUnavailable
+from mainspring.filesystems import remove_file
 from mainspring.locking.processes import boot_id, is_running
 from mainspring.store.sql.statements import Cursor
 
@@ -107,7 +108,7 @@ class Owner:
             (owner_id,) = db.execute("SELECT id FROM owners WHERE key = ?", (key,)).fetchone()
         except BaseException as error:
             os.close(fd)
-            lock_file.unlink(missing_ok=True)
+            remove_file(lock_file, missing_ok=True)
             if isinstance(error, OSError):
                 raise _no_lock(lock_file, error) from error
             raise
@@ -140,7 +141,7 @@ class Owner:
 
     def discard(self) -> None:
         """Let go of an ownership that somebody else has ended."""
-        self._lock_file.unlink(missing_ok=True)
+        remove_file(self._lock_file, missing_ok=True)
         self.abandon()
 
     def abandon(self) -> None:
@@ -214,7 +215,9 @@ def holding_dead(owner: DeadOwner, folder: Path) -> Generator[bool]:
     lock_file = _lock_file(folder, owner.key)
     if owner.has_expired:
         yield True
-        lock_file.unlink(missing_ok=True)  # on a disk that hosts share, say; nobody looks at it any more
+        remove_file(
+            lock_file, missing_ok=True
+        )  # on a disk that hosts share, say; nobody looks at it any more
         return
     try:
         fd = os.open(lock_file, os.O_RDWR)
@@ -232,7 +235,7 @@ def holding_dead(owner: DeadOwner, folder: Path) -> Generator[bool]:
             yield False
             return
         yield True
-        lock_file.unlink(missing_ok=True)
+        remove_file(lock_file, missing_ok=True)
     finally:
         os.close(fd)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
-from mainspring import clock
+from mainspring import clock, points
 from mainspring.exceptions import StoreCorrupt, StoreError, StoreMissing, StoreUnavailable
 from mainspring.store.protocol import Durability
+from mainspring.store.sql.statements import Cursor, Found
 from mainspring.store.sqlite import schema
 
 __all__ = ["Database", "Link", "primary_code", "refuse_directory", "translated"]
@@ -104,7 +106,11 @@ class Database:
         deadline = time.monotonic() + BUSY_SECONDS
         while True:  # the busy timeout does not cover every lock that this needs
             try:
+                if points.observer is not None:
+                    points.observer("store.commit", "the kind of the log")
                 (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+                if points.observer is not None:
+                    points.observer("store.committed", "the kind of the log")
                 break
             except sqlite3.OperationalError as error:
                 if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
@@ -138,7 +144,7 @@ class Link:
         self.closed = False
         self._cursor: sqlite3.Cursor | None = None
 
-    def cursor(self) -> sqlite3.Cursor:
+    def cursor(self) -> Cursor:
         """The one cursor of the connection, for statements that are read to their end; making one takes longer.
 
         Raises:
@@ -148,7 +154,16 @@ class Link:
         cursor = self._cursor
         if cursor is None or cursor.connection is not db:
             cursor = self._cursor = db.cursor()
-        return cursor
+        return cursor if points.observer is None else ObservedCursor(cursor)
+
+    def reading(self) -> Cursor:
+        """A cursor for each statement, so that one may be read while another is.
+
+        Raises:
+            StoreUnavailable, sqlite3.Error: As for `open`.
+        """
+        db = self.db or self.open()
+        return db if points.observer is None else ObservedCursor(db)
 
     def open(self) -> sqlite3.Connection:
         """Open the connection; the caller holds the lock.
@@ -181,6 +196,27 @@ class Link:
         _abandoned_cursors.append(self._cursor)
         self.db = self._cursor = None
         self.lock = threading.Lock()
+
+
+class ObservedCursor:
+    """A cursor of which somebody is told, and may make it fail."""
+
+    __slots__ = ("_cursor",)
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+
+    def execute(self, statement: str, values: Any = (), /) -> Found:
+        """See `Cursor.execute`."""
+        if points.observer is not None:
+            points.observer("store.statement", statement)
+        return self._cursor.execute(statement, values)
+
+    def executemany(self, statement: str, rows: Any, /) -> object:
+        """See `Cursor.executemany`."""
+        if points.observer is not None:
+            points.observer("store.statement", statement)
+        return self._cursor.executemany(statement, rows)
 
 
 def refuse_directory(path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from mainspring import points
 from mainspring.exceptions import StoreTooNew, StoreUnavailable
 
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "apply_migrations", "needs_migration", "read_version"]
@@ -105,7 +106,11 @@ def apply_migrations(db: sqlite3.Connection, path: str) -> None:
                     db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        if points.observer is not None:
+            points.observer("store.commit", "the tables")
         db.execute("COMMIT")
+        if points.observer is not None:
+            points.observer("store.committed", "the tables")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from mainspring import points
 from mainspring.exceptions import OwnershipLost
 from mainspring.store import forks
 from mainspring.store.bells import SilentBell
@@ -111,7 +112,7 @@ class SQLiteRunStore(SQLRunStore):
                         db = writer.open()
                     owner = self._owner
                     if owner is None and self._owners is not None:
-                        owner = self._owner = Owner.claim(db, self._owners, self._identity, self._clock.now())
+                        owner = self._claim(self._owners)
                     cursor = writer.cursor()
                     cursor.execute("BEGIN IMMEDIATE")
                     if owner is None:
@@ -120,7 +121,11 @@ class SQLiteRunStore(SQLRunStore):
                         if owner.lease_expires <= self._clock.now():  # else nobody can have found us dead
                             self._renew(cursor, owner)
                         result = work(cursor, owner.id, *args, **kwargs)
+                    if points.observer is not None:
+                        points.observer("store.commit", (work, args))
                     cursor.execute("COMMIT")
+                    if points.observer is not None:
+                        points.observer("store.committed", (work, args))
                     return result
                 except BaseException as error:  # signals may raise anything between two statements
                     if db is not None and db.in_transaction:
@@ -145,7 +150,11 @@ class SQLiteRunStore(SQLRunStore):
                 db = writer.db
                 cursor.execute("BEGIN IMMEDIATE")
                 result = work(cursor, *args, **kwargs)
+                if points.observer is not None:
+                    points.observer("store.commit", (work, args))
                 cursor.execute("COMMIT")
+                if points.observer is not None:
+                    points.observer("store.committed", (work, args))
                 return result
             except BaseException as error:
                 if db is not None and db.in_transaction:
@@ -158,7 +167,7 @@ class SQLiteRunStore(SQLRunStore):
         reader = self._reader
         with reader.lock:
             try:
-                return query(reader.db or reader.open(), *args, **kwargs)
+                return query(reader.reading(), *args, **kwargs)
             except sqlite3.Error as error:
                 raise translated(error, self._database.path) from error
 
@@ -170,6 +179,15 @@ class SQLiteRunStore(SQLRunStore):
                 return query(writer.cursor(), *args, **kwargs)
             except sqlite3.Error as error:
                 raise translated(error, self._database.path) from error
+
+    def _claim(self, folder: Path) -> Owner:
+        """Become an owner; the lock of the connection that writes is held."""
+        if points.observer is not None:
+            points.observer("store.commit", "the claim of an owner")
+        owner = self._owner = Owner.claim(self._writer.cursor(), folder, self._identity, self._clock.now())
+        if points.observer is not None:
+            points.observer("store.committed", "the claim of an owner")
+        return owner
 
     # Maintenance
 
@@ -187,10 +205,18 @@ class SQLiteRunStore(SQLRunStore):
             with link.lock:
                 db = link.db or link.open()
                 self._rows_copied = self._rows_written()
+                if points.observer is not None:
+                    points.observer("store.checkpoint", self.url)
                 _, pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if points.observer is not None:
+                    points.observer("store.checkpointed", self.url)
                 if pages > self._catch_up_at:
                     with self._writer.lock:  # our own writers queue up here instead of polling
+                        if points.observer is not None:
+                            points.observer("store.checkpoint", self.url)
                         busy, _, _ = db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                        if points.observer is not None:
+                            points.observer("store.checkpointed", self.url)
                     # If somebody reads for long, waiting for it each time would help nobody.
                     self._catch_up_at = 2 * pages if busy else CATCH_UP_PAGES
         except sqlite3.Error as error:
@@ -215,8 +241,16 @@ class SQLiteRunStore(SQLRunStore):
                 db.execute(f"PRAGMA busy_timeout = {_CLOSE_WAIT_MILLISECONDS}")
                 db.execute("BEGIN IMMEDIATE")
                 self._leave(db)
+                if points.observer is not None:
+                    points.observer("store.commit", "the end of an owner")
                 db.execute("COMMIT")
+                if points.observer is not None:
+                    points.observer("store.committed", "the end of an owner")
+                if points.observer is not None:
+                    points.observer("store.checkpoint", self.url)
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if points.observer is not None:
+                    points.observer("store.checkpointed", self.url)
             except sqlite3.Error:
                 pass  # what was committed is safe, and the next opener does what is left
             finally:
