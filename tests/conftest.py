@@ -25,22 +25,22 @@ def reset_process_state() -> None:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
-RUN_ENGINES = frozenset(
-    (
-        *(
-            "acceptance",
-            "caching",
-            "cli",
-            "client",
-            "concurrency",
-            "deaths",
-            "distributed",
-            "engine",
-            "events",
-        ),
-        *("examples", "isolation", "results", "runners", "transactions"),
-    )
-)
+RUN_ENGINES = {
+    "acceptance",
+    "caching",
+    "cli",
+    "client",
+    "concurrency",
+    "deaths",
+    "distributed",
+    "engine",
+    "events",
+    "examples",
+    "isolation",
+    "results",
+    "runners",
+    "transactions",
+}
 """The directories of tests after each of which its run store is checked."""
 
 

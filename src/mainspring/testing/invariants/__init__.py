@@ -140,5 +140,6 @@ def _found(store: RunStore, is_over: bool, by_hand: bool, loads: bool, trace: Tr
             has_lines = any(note.what == "logged" for note in notes)
             lines = store.search_logs(None, LogSort.TIMESTAMP_ASC, None, 0) if has_lines else ()
             yield from accounts.problems(facts, notes, lines)
+            yield from slots.problems_by_notes(facts, notes)
 
     return list(all_of_them())
