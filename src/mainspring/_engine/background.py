@@ -7,7 +7,6 @@ end with the process, which waits for them.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -148,4 +147,3 @@ def _forget_inherited() -> None:
 
 
 _of_process = _RunsOfProcess()
-os.register_at_fork(after_in_child=_forget_inherited)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -115,4 +114,3 @@ def _forget_inherited() -> None:
 
 
 _queue = _Queue()
-os.register_at_fork(after_in_child=_forget_inherited)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -400,4 +399,3 @@ def _forget_inherited() -> None:
 
 
 atexit.register(_end_all)
-os.register_at_fork(after_in_child=_forget_inherited)

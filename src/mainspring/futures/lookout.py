@@ -8,7 +8,6 @@ the whole process, and there is none while nobody waits.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -185,7 +184,6 @@ def _forget_inherited() -> None:
 
 
 _of_process = Lookout()
-os.register_at_fork(after_in_child=_forget_inherited)
 
 
 def lookout() -> Lookout:

@@ -120,4 +120,3 @@ def _forget_inherited() -> None:
 
 
 _watch = _Watch()
-os.register_at_fork(after_in_child=_forget_inherited)

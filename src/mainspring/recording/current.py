@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -129,4 +128,3 @@ def _forget_inherited() -> None:
 
 
 atexit.register(close_recorders)
-os.register_at_fork(after_in_child=_forget_inherited)

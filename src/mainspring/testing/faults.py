@@ -1,0 +1,202 @@
+"""What may go wrong in a simulation, and how it is made to."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+from mainspring import points
+from mainspring.exceptions import ConfigurationError
+from mainspring.testing.children import die
+from mainspring.testing.locks import active_world
+from mainspring.testing.worlds import NANOSECONDS, SeededWorld
+
+__all__ = ["FAULT_WORDS", "NO_FAULTS", "Faults", "InjectedError", "Injector"]
+
+
+class InjectedError(Exception):
+    """What a task raises when the simulation has it fail."""
+
+
+class Faults(NamedTuple):
+    """How likely what goes wrong, each time that it could; 0 for never.
+
+    Args:
+        task_raises: A call of a task's function raises an `InjectedError`.
+        statement_fails: A statement to the database of the run store fails: it is full, broken, or cannot be locked.
+        slow_commit: A commit takes between a millisecond and a minute.
+        duplicate_wakeup: Whoever waits for a condition is woken for nothing, or all are in the place of one.
+        lost_lease: At a point, another host finds that the lease of this process has expired, and settles its runs. At
+            most once in a life.
+        death: The process dies at a point.
+        deaths: At most so many processes die or end with an error; then one goes on in peace.
+    """
+
+    task_raises: float = 0.02
+    statement_fails: float = 0.0005
+    slow_commit: float = 0.02
+    duplicate_wakeup: float = 0.02
+    lost_lease: float = 0.0002
+    death: float = 0.002
+    deaths: int = 2
+
+    def check(self) -> None:
+        """Refuse what is no likelihood.
+
+        Raises:
+            ConfigurationError: Some number is out of range.
+        """
+        for name, value in self._asdict().items():
+            wrong = not isinstance(value, int | float) or value < 0 or (name != "deaths" and value > 1)
+            if wrong or (name == "deaths" and not isinstance(value, int)):
+                expected = "a number of processes" if name == "deaths" else "a likelihood from 0 to 1"
+                raise ConfigurationError(f"Faults({name}={value!r}): give {expected}.")
+
+
+FAULT_WORDS = {
+    "task_raises": "the task raises",
+    "statement_fails": "the statement fails",
+    "slow_commit": "the commit takes",
+    "duplicate_wakeup": "for nothing",
+    "lost_lease": "another host finds",
+    "death": "dies at",
+}
+"""By what a fault is known in a trace."""
+
+NO_FAULTS = Faults(0, 0, 0, 0, 0, 0, 0)
+
+_STATEMENT_FAULTS = (
+    (sqlite3.SQLITE_BUSY, "SQLITE_BUSY", "database is locked"),
+    (sqlite3.SQLITE_FULL, "SQLITE_FULL", "database or disk is full"),
+    (sqlite3.SQLITE_IOERR, "SQLITE_IOERR", "disk I/O error"),
+)
+_NOT_FAILING = ("ROLLBACK", "PRAGMA")
+_LABEL = 70
+
+
+class Injector:
+    """Looks on at all points of one process: notes them, lets others run there, and makes something go wrong.
+
+    Args:
+        world: Where the process runs.
+        faults: What may go wrong.
+        random: Where chance comes from: not that of the scheduler, so that they do not disturb one another.
+        note: Takes a line of the trace.
+        folder: What is left out of the trace: where the files of this simulation are.
+        farewell: Called before the process dies.
+        rival: What another host does that finds our lease expired.
+    """
+
+    def __init__(
+        self,
+        world: SeededWorld,
+        faults: Faults,
+        random: Random,
+        note: Callable[[str], object],
+        folder: str,
+        farewell: Callable[[], object],
+        rival: Callable[[], object],
+    ) -> None:
+        self._world = world
+        self._faults = faults
+        self._chance = random.random
+        self._random = random
+        self._note = note
+        self._folder = folder
+        self._farewell = farewell
+        self._rival = rival
+        self._has_rival = False
+        self.armed = False
+
+    def install(self) -> None:
+        """Begin to look on."""
+        points.observer = self.observe
+        if self._faults.duplicate_wakeup:
+            self._double_wakeups()
+
+    def observe(self, name: str, about: object) -> None:
+        """See `mainspring.points.Observer`."""
+        if self._world.me() is None:
+            return
+        self._note(f"{name} {self._label(about)}")
+        if self.armed:
+            self._disturb(name, about)
+        self._world.pause()
+
+    def _disturb(self, name: str, about: object) -> None:
+        faults = self._faults
+        if self._chance() < faults.death:
+            self._note(f"dies at {name}")
+            self._farewell()
+            die()
+        if not self._has_rival and self._chance() < faults.lost_lease:
+            self._has_rival = True
+            self._note("another host finds the lease expired")
+            threading.Thread(target=self._rival, name="a rival", daemon=True).start()
+        if name == "task.call" and self._chance() < faults.task_raises:
+            self._note("the task raises")
+            raise InjectedError("The simulation has this task fail.")
+        if name == "store.commit" and self._chance() < faults.slow_commit:
+            seconds = 10 ** self._random.uniform(-3, 1.8)
+            self._note(f"the commit takes {seconds:.3f} s")
+            self._world.park(self._world.now + round(seconds * NANOSECONDS), "is slow to commit")
+        if name == "store.statement" and self._chance() < faults.statement_fails:
+            self._fail(str(about))
+
+    def _fail(self, statement: str) -> None:
+        if statement.lstrip().upper().startswith(_NOT_FAILING):
+            return
+        code, symbol, message = self._random.choice(_STATEMENT_FAULTS)
+        self._note(f"the statement fails: {message}")
+        error = sqlite3.OperationalError(message)
+        error.sqlite_errorcode, error.sqlite_errorname = code, symbol
+        raise error
+
+    def _double_wakeups(self) -> None:
+        wait, notify = threading.Condition.wait, threading.Condition.notify
+        of_event = threading.Event.wait.__code__
+
+        def waits(condition: Any, timeout: float | None = None) -> bool:
+            # an event is not looked at again by whoever waits for it, and real ones never need that
+            is_event = sys._getframe(1).f_code is of_event
+            if not is_event and self._hits():
+                self._note("is woken for nothing")
+                saved = condition._release_save()
+                try:
+                    self._world.pause()
+                finally:
+                    condition._acquire_restore(saved)
+                return True
+            return wait(condition, timeout)
+
+        def notifies(condition: Any, n: int = 1) -> None:
+            if self._hits():
+                self._note("all are woken")
+                n = sys.maxsize
+            notify(condition, n)
+
+        threading.Condition.wait = waits  # type: ignore[method-assign, assignment]
+        threading.Condition.notify = notifies  # type: ignore[method-assign, assignment]
+
+    def _label(self, about: object) -> str:
+        """What a point is about, in a way that is the same in every process."""
+        if isinstance(about, tuple | list):
+            return " ".join(filter(None, (self._label(each) for each in about[:3])))
+        if isinstance(about, str | Path):
+            text = " ".join(str(about).replace(self._folder, "").split())
+            return text if len(text) <= _LABEL else f"{text[:_LABEL]}..."
+        name = getattr(about, "name", None) or getattr(about, "__name__", None)
+        return name if isinstance(name, str) else ""
+
+    def _hits(self) -> bool:
+        return (
+            self.armed
+            and active_world() is self._world
+            and self._world.me() is not None
+            and self._chance() < self._faults.duplicate_wakeup
+        )

@@ -1,0 +1,78 @@
+"""Pipes in a world: whoever waits for one of them parks, and looks again when something was written to any.
+
+Only pipes are treated like this, and what is asked of ``select.poll``. All else that may be read from, such as sockets
+and terminals, is read as ever, with no other strand running.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from typing import Any
+
+from mainspring.testing.locks import active_world
+from mainspring.testing.worlds import NANOSECONDS, Strand, World
+
+__all__ = ["Poller", "read", "write"]
+
+_real_read, _real_write, _real_poll = os.read, os.write, select.poll
+_readers: list[Strand] = []
+
+
+def _await_change(world: World, me: Strand, deadline: int | None) -> None:
+    _readers.append(me)
+    try:
+        world.park(deadline, "waits for a pipe")
+    finally:
+        _readers.remove(me)
+
+
+def read(fd: int, size: int, /) -> bytes:
+    """As ``os.read``."""
+    world = active_world()
+    me = None if world is None else world.me()
+    if world is not None and me is not None and stat.S_ISFIFO(os.fstat(fd).st_mode) and os.get_blocking(fd):
+        while not _is_ready(fd):
+            _await_change(world, me, None)
+    return _real_read(fd, size)
+
+
+def write(fd: int, content: Any, /) -> int:
+    """As ``os.write``."""
+    written = _real_write(fd, content)
+    world = active_world()
+    if world is not None and _readers:
+        for strand in list(_readers):
+            world.unpark(strand)
+    return written
+
+
+def _is_ready(fd: int) -> bool:
+    poller = _real_poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+class Poller:
+    """As what ``select.poll`` returns."""
+
+    def __init__(self) -> None:
+        self._real = _real_poll()
+        self.register = self._real.register
+        self.unregister = self._real.unregister
+        self.modify = self._real.modify
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        """As that of the original; the timeout is in milliseconds."""
+        world = active_world()
+        me = None if world is None else world.me()
+        if world is None or me is None:
+            return self._real.poll(timeout)
+        forever = timeout is None or timeout < 0
+        deadline = None if forever else world.now + round((timeout or 0) * NANOSECONDS / 1000)
+        while True:
+            ready = self._real.poll(0)
+            if ready or (deadline is not None and world.now >= deadline):
+                return ready
+            _await_change(world, me, deadline)

@@ -1,0 +1,441 @@
+"""One run of a flow in a world where a seed decides what happens: who runs when, what time it is, and what goes wrong.
+
+Each process of the simulation is a forked child in which a `SeededWorld` has taken the standard library over. If it
+dies, or ends with an error, another one goes on with the run where that was left, on the same files; the last one meets
+no faults. So whatever the seed had in store, the flow comes to its end, and the store has to be in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple, Self
+from uuid import UUID
+
+from mainspring import settings
+from mainspring.exceptions import ConfigurationError, MainspringError
+from mainspring.recording import close_recorders, current_recorder
+from mainspring.resumption import resume_flow_run
+from mainspring.store import open_store
+from mainspring.testing import invariants, outside
+from mainspring.testing.children import ChildError, Ending, run_in_child
+from mainspring.testing.faults import FAULT_WORDS, NO_FAULTS, Faults, InjectedError, Injector
+from mainspring.testing.locks import enter_world
+from mainspring.testing.takeover import Takeover
+from mainspring.testing.traces import Trace
+from mainspring.testing.worlds import NANOSECONDS, SeededWorld
+
+__all__ = ["Plan", "Simulation", "Stage", "play", "require_playable"]
+
+_EPOCH = 1_893_456_000 * NANOSECONDS  # the first of January 2030
+_START = 1_000 * NANOSECONDS
+_PATIENCE = 60.0
+_NOTES = "notes"
+_FASTEST = 0.3  # how likely another strand runs after an operation, at most
+_HISTORY = (
+    "SELECT r.name, s.position, s.name, s.timestamp, s.attempt FROM states AS s JOIN"
+    " (SELECT id, name FROM flow_runs UNION ALL SELECT id, name FROM task_runs) AS r ON r.id = s.run_id"
+    " ORDER BY s.timestamp, r.id, s.position"
+)
+
+
+class Plan(NamedTuple):
+    """What is simulated.
+
+    Args:
+        flow: The flow, or anything that calls some.
+        args: What it is called with.
+        kwargs: The same, by name.
+        faults: What may go wrong.
+        trace: What notes what user code sees; None for nothing.
+        check: The user's check, called with the `Simulation` when all is over; it raises what it does not like.
+        patience: Seconds after which a process counts as hanging.
+    """
+
+    flow: Callable[..., Any]
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = {}
+    faults: Faults = Faults()
+    trace: Trace | None = None
+    check: Callable[..., object] | None = None
+    patience: float = _PATIENCE
+
+
+class Simulation(NamedTuple):
+    """What came of a simulation.
+
+    Args:
+        seed: The seed.
+        value: What the flow returned.
+        returned: Whether it has: it may die after it has completed, too.
+        error: What it raised in the end, as a text; empty if it has returned.
+        trace: What happened, line by line; the same for the same seed.
+        lives: How many processes there were.
+        met: The faults that it met.
+        kinds: The same, in one word each.
+        problems: What is wrong.
+        findings: What the flow takes from outside, which the seed does not decide.
+        home: The folder of the run store: while the user's check is called, and afterwards if something was wrong.
+        output: What was written to the terminal.
+    """
+
+    seed: int
+    value: Any
+    returned: bool
+    error: str
+    trace: tuple[str, ...]
+    lives: int
+    met: tuple[str, ...]
+    kinds: tuple[str, ...]
+    problems: tuple[str, ...]
+    findings: tuple[str, ...]
+    home: Path
+    output: str
+
+
+class _Life(NamedTuple):
+    """What a child needs to know."""
+
+    plan: Plan
+    seed: int
+    number: int
+    faults: Faults
+    folder: Path
+    run_id: UUID | None
+    start: int
+    looks_outside: bool
+
+
+class Stage:
+    """Where simulations are played: a folder in memory, if the system has one, and an empty run store to begin with.
+
+    Use it as a context manager.
+    """
+
+    def __init__(self) -> None:
+        memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
+        where = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+        self._folder = Path(tempfile.mkdtemp(prefix="mainspring-simulation-", dir=where))
+        self._template = self._folder / "template.db"
+
+    def __enter__(self) -> Self:
+        def make() -> None:
+            open_store(f"sqlite:///{self._template}", create=True).close()
+
+        ending = run_in_child(make)
+        if ending.error is not None:
+            raise ending.error
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @contextmanager
+    def scene(self, seed: int) -> Iterator[Path]:
+        """An empty folder with a run store in its ``home``, and a ``work`` in which the flow is called."""
+        folder = Path(tempfile.mkdtemp(prefix=f"seed-{seed}-", dir=self._folder))
+        (folder / "home").mkdir()
+        (folder / "work").mkdir()
+        shutil.copyfile(self._template, folder / "home" / "mainspring.db")
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def play(plan: Plan, seed: int, stage: Stage, audit: bool = False) -> Simulation:
+    """Simulate a flow with one seed.
+
+    Args:
+        plan: What is simulated.
+        seed: The seed.
+        stage: Where.
+        audit: Whether to look for what the flow takes from outside, which makes it slower.
+    """
+    with stage.scene(seed) as folder:
+        simulation = _play(plan, seed, folder, audit)
+        database = folder / "home" / "mainspring.db"
+        problems = list(simulation.problems)
+        if not problems:
+            problems += invariants.problems(database, trace=plan.trace and Trace(folder / _NOTES))
+        simulation = simulation._replace(
+            trace=(*simulation.trace, "history:", *_history(database)), problems=tuple(problems)
+        )
+        if plan.check is not None and not problems:
+            simulation = simulation._replace(problems=tuple(_problems_of_check(plan.check, simulation)))
+        if simulation.problems:
+            simulation = simulation._replace(home=_keep(folder, simulation))
+    return simulation
+
+
+def _keep(folder: Path, simulation: Simulation) -> Path:
+    """Keep the files of a simulation in which something is wrong, with its trace; where they are."""
+    kept = Path(tempfile.mkdtemp(prefix=f"mainspring-seed-{simulation.seed}-"))
+    shutil.copytree(folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.unready", "*.bell"))
+    (kept / "trace").write_text("\n".join(simulation.trace) + "\n")
+    return kept / "home"
+
+
+def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
+    profile = _profile(plan.faults, seed)
+    database = folder / "home" / "mainspring.db"
+    start = _START
+    problems: list[str] = []
+    value: Any = None
+    error = ""
+    returned = False
+    number = 0
+    while True:
+        number += 1
+        is_last = number > profile.deaths
+        life = _Life(
+            plan,
+            seed,
+            number,
+            NO_FAULTS if is_last else profile,
+            folder,
+            _unfinished(database),
+            start,
+            audit and number == 1,
+        )
+        try:
+            ending = run_in_child(lambda life=life: _live(life), plan.patience)  # type: ignore[misc]
+        except ChildError as hangs:
+            problems.append(str(hangs))
+            break
+        start = _read_clock(folder, start) + _chance(f"{seed} {number} pause").randrange(60 * NANOSECONDS)
+        if ending.was_killed:
+            if _has_completed(database):
+                error = ""
+                break
+            continue
+        problem = _problem_of_ending(ending, number)
+        if problem:
+            problems.append(problem)
+            break
+        value, error = ending.value
+        if not error or is_last:
+            returned = not error
+            break
+        if _has_completed(database):  # the error came later, and is none of the flow
+            error = ""
+            break
+    lines = _lines(folder / "trace")
+    return Simulation(
+        seed,
+        value,
+        returned,
+        error,
+        tuple(lines),
+        number,
+        tuple(line.split(maxsplit=2)[2] for line in lines if _fault_in(line)),
+        tuple(filter(None, map(_fault_in, lines))),
+        tuple(problems),
+        tuple(_lines(folder / "findings")),
+        folder / "home",
+        (folder / "output").read_text(errors="replace") if (folder / "output").exists() else "",
+    )
+
+
+def _fault_in(line: str) -> str:
+    """The kind of fault that a line of the trace tells of; empty for none."""
+    return next((kind for kind, words in FAULT_WORDS.items() if words in line), "")
+
+
+def _chance(purpose: str) -> Random:
+    """Numbers that are always the same for one purpose."""
+    return Random(purpose)  # noqa: S311 - which is the point of it
+
+
+def _profile(faults: Faults, seed: int) -> Faults:
+    """The faults of one seed: some kinds often, others not at all, so that seeds are unlike one another."""
+    chance = _chance(f"{seed} profile")
+    rates = {
+        name: min(1.0, rate * 10 ** chance.uniform(-1, 1)) if chance.random() < 0.6 else 0.0
+        for name, rate in faults._asdict().items()
+        if name != "deaths"
+    }
+    return Faults(**rates, deaths=faults.deaths)
+
+
+def _problem_of_ending(ending: Ending, number: int) -> str:
+    """What is wrong with how a process ended that was not killed by a fault; empty for nothing."""
+    if ending.code != 0:
+        return f"process {number} ended with {ending.code}"
+    if ending.error is not None:
+        return f"process {number}: {type(ending.error).__name__}: {ending.error}\n{ending.trace}"
+    return ""
+
+
+def _problems_of_check(check: Callable[..., object], simulation: Simulation) -> Iterator[str]:
+    try:
+        check(simulation)
+    except Exception as error:  # whatever the user's check raises is what it found
+        yield f"the check raises {type(error).__name__}: {error}"
+
+
+# In the child
+
+
+def _live(life: _Life) -> tuple[Any, str]:
+    """Play one process; what the flow returned, and what it raised."""
+    gc.disable()  # collections come when they like
+    _redirect(life.folder / "output")
+    os.environ["MAINSPRING_HOME"] = str(life.folder / "home")
+    os.environ["MAINSPRING_DATABASE_URL"] = f"sqlite:///{life.folder / 'home' / 'mainspring.db'}"
+    os.chdir(life.folder / "work")
+    if life.plan.trace is not None:
+        life.plan.trace.redirect(life.folder / _NOTES)
+    settings.reload_settings()
+    name = f"{life.seed} {life.number}"
+    schedule = _chance(f"{name} schedule")
+    rate = _FASTEST * schedule.random() ** 2
+    world = SeededWorld(schedule, life.start, _EPOCH, rate)
+    lines = [f"process {life.number} of seed {life.seed}"]
+    found: list[str] = []
+
+    def note(what: str) -> None:
+        me = world.me()
+        number = "-" if me is None else me.number
+        lines.append(f"{(world.now - _START) / NANOSECONDS:.6f} #{number} {what}")
+
+    def part() -> None:
+        lines.append(f"{world.steps} steps, {world.switches} times another thread ran")
+        with (life.folder / "trace").open("a") as file:
+            file.write("\n".join(lines) + "\n")
+        with (life.folder / "findings").open("a") as file:
+            file.writelines(f"{line}\n" for line in dict.fromkeys(found))
+        (life.folder / "clock").write_text(str(world.now))
+
+    def rival() -> None:
+        _settle_as_rival(world)
+
+    injector = Injector(world, life.faults, _chance(f"{name} faults"), note, str(life.folder), part, rival)
+    enter_world(world)
+    Takeover(_chance(f"{name} chance")).begin()
+    injector.install()
+    result: list[Any] = [None, ""]
+
+    def act() -> None:
+        outside.watch(found.append, names_calls=life.looks_outside)
+        injector.armed = True
+        try:
+            result[0] = _call(life)
+        except (
+            Exception,
+            asyncio.CancelledError,
+        ) as error:  # whatever the flow raises: it is told and judged
+            result[1] = f"{type(error).__name__}: {error}"
+        note(f"ends with {result[1].replace(str(life.folder), '') or 'a value'}")
+        try:
+            close_recorders()
+        except MainspringError as error:
+            if not life.faults.statement_fails:
+                raise
+            note(f"closing the run store met {error}")
+        injector.armed = False
+
+    try:
+        world.run(act, "main")
+    finally:
+        part()
+    return result[0], result[1]
+
+
+def _call(life: _Life) -> Any:
+    if life.run_id is not None:
+        return resume_flow_run(life.run_id, flow=_flow_of(life.plan.flow))
+    made = life.plan.flow(*life.plan.args, **life.plan.kwargs)
+    return asyncio.run(_awaited(made)) if inspect.isawaitable(made) else made
+
+
+async def _awaited(made: Any) -> Any:
+    return await made
+
+
+def _flow_of(function: Any) -> Any:
+    return function if hasattr(function, "fn") else None
+
+
+def _redirect(path: Path) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+
+
+def _settle_as_rival(world: SeededWorld) -> None:
+    """What another host does that has heard nothing of this process for longer than its lease."""
+    store = current_recorder().store
+    with world.undisturbed():  # nobody renews it meanwhile, unless somebody is in the middle of a write
+        world.now += round(store.lease_seconds * 1.01 * NANOSECONDS)
+        try:
+            other = open_store(store.url, create=False, host_id="a rival", lease_seconds=store.lease_seconds)
+            other.settle_dead_owners()
+            other.close()
+        except (MainspringError, InjectedError):
+            return  # it has met a fault of its own
+
+
+# What is in the files
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _read_clock(folder: Path, default: int) -> int:
+    path = folder / "clock"
+    return int(path.read_text()) if path.exists() else default
+
+
+def _outermost(database: Path) -> Sequence[tuple[bytes, str, int]]:
+    query = (
+        "SELECT id, state_type, EXISTS (SELECT 1 FROM resumptions AS r WHERE r.flow_run_id = f.id)"
+        " FROM flow_runs AS f WHERE parent_task_run_id IS NULL ORDER BY id"
+    )
+    with closing(sqlite3.connect(database)) as db:
+        return db.execute(query).fetchall()
+
+
+def _unfinished(database: Path) -> UUID | None:
+    """The run that the next process is to go on with."""
+    for key, state, is_resumable in reversed(_outermost(database)):
+        if state != "COMPLETED" and is_resumable:
+            return UUID(bytes=key)
+    return None
+
+
+def _has_completed(database: Path) -> bool:
+    found = [state for _, state, is_resumable in _outermost(database) if is_resumable]
+    return bool(found) and found[-1] == "COMPLETED"
+
+
+def _history(database: Path) -> Iterator[str]:
+    with closing(sqlite3.connect(database)) as db:
+        for name, position, state, timestamp, attempt in db.execute(_HISTORY):
+            yield f"{(timestamp * 1000 - _EPOCH - _START) / NANOSECONDS:.6f} {name} {position} {state} {attempt}"
+
+
+def require_playable(flow: object) -> None:
+    """Refuse what cannot be simulated.
+
+    Raises:
+        ConfigurationError: It cannot be called, or this system cannot do it.
+    """
+    if not callable(flow):
+        raise ConfigurationError(f"simulate wants a flow, or a function that calls some, and not {flow!r}.")
+    if sys.platform == "win32":
+        raise ConfigurationError(
+            "Simulations fork processes, which Windows cannot: run them on Linux or macOS."
+        )

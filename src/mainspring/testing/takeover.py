@@ -1,0 +1,284 @@
+"""The standard library in the hands of a world: time, threads, locks, event loops and chance.
+
+What is replaced are attributes of modules: those of the standard library, and wherever else somebody has imported one
+of them by name. Replacements do as the originals for threads that are not of the world.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import functools
+import logging
+import os
+import queue
+import random
+import select
+import selectors
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from mainspring import _forks, _interruption, clock, identifiers
+from mainspring.exceptions import MainspringError
+from mainspring.testing import databases, pipes
+from mainspring.testing.locks import Lock, active_world
+from mainspring.testing.loops import WorldSelector, wake_loop
+from mainspring.testing.worlds import NANOSECONDS, Strand, real_lock, start_real_thread
+
+__all__ = ["Takeover"]
+
+_KEEP_THEIRS = {
+    "threading",
+    "_thread",
+    "time",
+    "_weakrefset",
+    "importlib._bootstrap",
+    "mainspring.testing.worlds",
+}
+"""Modules whose globals stay as they are: what is replaced in them is named below."""
+
+_REAL_LOCK = type(real_lock())
+_REAL_RLOCK = type(threading.RLock())
+_real = {name: getattr(time, name) for name in dir(time) if callable(getattr(time, name))}
+_real_join = threading.Thread.join
+_real_is_alive = threading.Thread.is_alive
+_real_interrupt = _interruption.interrupt
+_real_start_joinable_thread: Callable[..., Any] = (
+    getattr(threading, "_start_joinable_thread", None) or start_real_thread
+)
+_real_import = builtins.__import__
+_strands: dict[int, Strand] = {}  # by the id of their thread object
+
+
+class Takeover:
+    """What is exchanged, and how to give it back.
+
+    Args:
+        chance: Where ``os.urandom`` and ids come from; None to leave chance alone.
+    """
+
+    def __init__(self, chance: random.Random | None = None) -> None:
+        self._chance = chance
+        self._undo: list[Callable[[], object]] = []
+
+    def begin(self) -> None:
+        """Take everything over. A world must have been entered."""
+        substitutes = self._substitutes()
+        self._exchange_globals(substitutes)
+        for name in _TIMES:
+            self._set(time, name, substitutes[id(_real[name])])
+        self._set(threading, "Lock", Lock)
+        self._set(threading, "_allocate_lock", Lock)
+        self._set(threading, "RLock", threading._PyRLock)  # type: ignore[attr-defined]
+        self._set(threading, "_time", _monotonic)
+        self._take_threads()
+        self._set(queue, "SimpleQueue", queue._PySimpleQueue)  # type: ignore[attr-defined]
+        self._set(selectors, "DefaultSelector", WorldSelector)
+        self._set(sqlite3, "connect", databases.connect)
+        self._set(select, "poll", pipes.Poller)
+        self._set(os, "read", pipes.read)
+        self._set(os, "write", pipes.write)
+        self._set(asyncio.selector_events.BaseSelectorEventLoop, "_write_to_self", wake_loop)
+        self._set(clock.SystemClock, "monotonic", staticmethod(_monotonic))
+        self._set(_interruption, "interrupt", _interrupt)
+        self._set(builtins, "__import__", _import)
+        if self._chance is not None:
+            self._take_chance(self._chance)
+        _forks.renew()
+        self._renew_logging()
+
+    def give_back(self) -> None:
+        """Undo all of that, in reverse order."""
+        while self._undo:
+            self._undo.pop()()
+
+    def _set(self, owner: Any, name: str, value: object) -> None:
+        before = vars(owner)[name]
+        self._undo.append(lambda: setattr(owner, name, before))
+        setattr(owner, name, value)
+
+    def _substitutes(self) -> dict[int, Any]:
+        """What takes the place of what, by identity: for those who have imported it by name."""
+        found: dict[int, Any] = {id(_real[name]): substitute for name, substitute in _TIMES.items()}
+        found[id(threading.Lock)] = Lock
+        found[id(threading.RLock)] = threading._PyRLock  # type: ignore[attr-defined]
+        found[id(queue.SimpleQueue)] = queue._PySimpleQueue  # type: ignore[attr-defined]
+        found[id(selectors.DefaultSelector)] = WorldSelector
+        found[id(_real_interrupt)] = _interrupt
+        if self._chance is not None:
+            found[id(os.urandom)] = self._chance.randbytes
+        return found
+
+    def _exchange_globals(self, substitutes: Mapping[int, Any]) -> None:
+        """Exchange what modules have imported by name, and the locks that they keep."""
+        for module, name in _places(substitutes):
+            value = vars(module)[name]
+            kind = type(value)
+            if kind is _REAL_LOCK:
+                self._set(module, name, Lock())
+            elif kind is _REAL_RLOCK:
+                self._set(module, name, threading._PyRLock())  # type: ignore[attr-defined]
+            else:
+                self._set(module, name, substitutes[id(value)])
+
+    def _take_threads(self) -> None:
+        if hasattr(threading, "_start_joinable_thread"):  # Python 3.13
+            self._set(threading, "_start_joinable_thread", _start_joinable_thread)
+        elif hasattr(threading, "_start_new_thread"):
+            self._set(threading, "_start_new_thread", _start_new_thread)
+        else:
+            raise MainspringError(
+                f"Python {sys.version} begins threads in a way that cannot be simulated yet."
+            )
+        self._set(threading.Thread, "join", _join)
+        self._set(threading.Thread, "is_alive", _is_alive)
+
+    def _take_chance(self, chance: random.Random) -> None:
+        state = random.getstate()
+        self._undo.append(lambda: random.setstate(state))
+        random.seed(chance.getrandbits(64))
+        ids = identifiers.current()
+        if isinstance(ids, identifiers.SystemIdSource):
+            self._undo.append(ids.seed)
+            ids.seed(chance.getrandbits(64))
+        self._set(os, "urandom", chance.randbytes)
+
+    def _renew_logging(self) -> None:
+        """Handlers keep locks, which are held while records are written."""
+        for reference in logging._handlerList:  # type: ignore[attr-defined]
+            handler = reference()
+            if handler is not None and handler.lock is not None:
+                before = handler.lock
+                self._undo.append(functools.partial(setattr, handler, "lock", before))
+                handler.createLock()
+
+
+_found: tuple[int, list[tuple[ModuleType, str]]] = 0, []
+
+
+def _places(substitutes: Mapping[int, Any]) -> list[tuple[ModuleType, str]]:
+    """The globals that are to be exchanged. A look at all of them takes milliseconds, so it is kept for next time."""
+    global _found
+    number, places = _found
+    if number != len(sys.modules):
+        places = [
+            (module, name)
+            for _, module in sorted(sys.modules.items())
+            if type(module) is ModuleType and module.__name__ not in _KEEP_THEIRS
+            for name, value in vars(module).items()
+            if id(value) in substitutes or type(value) is _REAL_LOCK or type(value) is _REAL_RLOCK
+        ]
+        _found = len(sys.modules), places
+    return places
+
+
+# Time
+
+
+def _read() -> int:
+    world = active_world()
+    if world is None or world.me() is None:
+        return int(_real["monotonic_ns"]())
+    return world.read()
+
+
+def _wall() -> int:
+    world = active_world()
+    if world is None or world.me() is None:
+        return int(_real["time_ns"]())
+    return world.read() + world.epoch
+
+
+def _time() -> float:
+    return _wall() / NANOSECONDS
+
+
+def _monotonic() -> float:
+    return _read() / NANOSECONDS
+
+
+def _sleep(seconds: float, /) -> None:
+    world = active_world()
+    if world is None or world.me() is None:
+        _real["sleep"](seconds)
+        return
+    if seconds < 0:
+        raise ValueError("sleep length must be non-negative")
+    world.sleep(seconds)
+
+
+_TIMES: dict[str, Callable[..., Any]] = {
+    "time": _time,
+    "time_ns": _wall,
+    "monotonic": _monotonic,
+    "monotonic_ns": _read,
+    "perf_counter": _monotonic,
+    "perf_counter_ns": _read,
+    "sleep": _sleep,
+}
+
+
+# Threads
+
+
+def _start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kwargs: Any = None) -> int:
+    world = active_world()
+    if world is None or world.me() is None:
+        return start_real_thread(function, args, kwargs or {})
+    thread = getattr(function, "__self__", None)
+    strand = world.spawn(function, args, kwargs or {}, getattr(thread, "name", "a thread"))
+    if isinstance(thread, threading.Thread):
+        thread._strand = strand  # type: ignore[attr-defined]
+    world.pause()
+    return strand.ident
+
+
+def _start_joinable_thread(function: Callable[[], object], handle: Any = None, daemon: bool = True) -> Any:
+    world = active_world()
+    if world is None or world.me() is None:
+        return _real_start_joinable_thread(function, handle=handle, daemon=daemon)
+    _start_new_thread(function, ())  # nobody waits for the threads of a world when it ends
+    return handle
+
+
+def _join(thread: threading.Thread, timeout: float | None = None) -> None:
+    strand: Strand | None = getattr(thread, "_strand", None)
+    world = active_world()
+    if strand is None or world is None or world.me() is None:
+        return _real_join(thread, timeout)
+    if thread is threading.current_thread():
+        raise RuntimeError("cannot join current thread")
+    world.wait_for_end(strand, None if timeout is None else world.now + round(max(timeout, 0) * NANOSECONDS))
+    return None
+
+
+def _is_alive(thread: threading.Thread) -> bool:
+    strand: Strand | None = getattr(thread, "_strand", None)
+    return _real_is_alive(thread) if strand is None else not strand.has_ended
+
+
+def _interrupt(thread: int, kind: type[BaseException] = _interruption.Interruption) -> None:
+    world = active_world()
+    if world is not None and thread != threading.get_ident() and world.interrupt(thread, kind):
+        return
+    if world is not None:
+        world.interrupt(thread, None)  # what is on its way is replaced
+    _real_interrupt(thread, kind)
+
+
+def _import(name: str, *args: Any, **kwargs: Any) -> Any:
+    """Import with no other strand running: these would wait for the locks of imports, which are not of the world."""
+    world = active_world()
+    me = None if world is None else world.me()
+    if me is None:
+        return _real_import(name, *args, **kwargs)
+    me.still += 1
+    try:
+        return _real_import(name, *args, **kwargs)
+    finally:
+        me.still -= 1
