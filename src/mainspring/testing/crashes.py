@@ -31,11 +31,10 @@ from mainspring.testing.rounds import (
     Plan,
     Trial,
     end_of,
-    invariants,
     refuse_check,
 )
 
-__all__ = ["Crash", "CrashError", "CrashReport", "CrashRound", "crash_everywhere", "invariants"]
+__all__ = ["Crash", "CrashError", "CrashReport", "CrashRound", "crash_everywhere"]
 
 _SAMPLES = 2  # of the points of a resumption, for each death before it
 _SHOWN = 8  # rounds that failed, in a message
@@ -71,7 +70,7 @@ class CrashReport(NamedTuple):
 
 def crash_everywhere(
     flow: Any,
-    check: Callable[..., object] = invariants,
+    check: Callable[..., object] | None = None,
     *,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
@@ -99,8 +98,9 @@ def crash_everywhere(
     Args:
         flow: The flow, of any kind.
         check: Raises, or returns False or a list of texts, if something is wrong. It may ask for ``run``, ``store``,
-            ``result`` and ``folder``, or for ``crash``, which has all of them: see `Crash`. That the run is completed,
-            and comes to what it comes to undisturbed if no other check is given, is checked anyway.
+            ``result`` and ``folder``, or for ``crash``, which has all of them: see `Crash`. When omitted, the flow has
+            to come to what it comes to undisturbed. That its run is completed, and its history is one that can have
+            happened (`mainspring.testing.invariants`), is checked anyway.
         args: The arguments of the flow.
         kwargs: More of them, by name.
         prepare: Called in the working directory of each round, before the flow is: to put files there.
@@ -122,8 +122,10 @@ def crash_everywhere(
         ParameterTypeError: The flow cannot be called with these arguments.
         ChildError: This system cannot fork.
     """
+    __tracebackhide__ = True  # of pytest: the message says it all
     subject = _subject(flow, args, kwargs or {})
-    refuse_check(check)
+    if check is not None:
+        refuse_check(check)
     if min(every, deaths, at_once, 1 if most is None else most) < 1 or patience <= 0:
         raise ConfigurationError("every, most, deaths, at_once and patience must be above 0.")
     folder = Path(tempfile.mkdtemp(prefix="mainspring-crashes-")) if home is None else Path(home).absolute()
@@ -142,7 +144,7 @@ def crash_everywhere(
 
 
 def _subject(flow: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Subject:
-    if getattr(flow, "kind", None) != "flow" or not callable(flow):
+    if getattr(flow, "kind", None) != "flow":
         raise ConfigurationError(f"crash_everywhere needs a flow, a function with `@flow`; got {flow!r}.")
     try:
         inspect.signature(flow.fn).bind(*args, **kwargs)

@@ -13,6 +13,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -41,6 +42,7 @@ __all__ = [
     "Lived",
     "Subject",
     "find_run",
+    "finished",
     "live",
     "place_of",
     "settle_in",
@@ -79,12 +81,16 @@ class Subject(NamedTuple):
 
     def call(self) -> Any:
         """Call the flow, and wait for what it comes to."""
-        made = self.flow(*self.args, **self.kwargs)
-        if inspect.isawaitable(made):
-            return _run(made)
-        if inspect.isasyncgen(made):
-            return _run(_collected(made))
-        return list(made) if inspect.isgenerator(made) else made
+        return finished(self.flow(*self.args, **self.kwargs))
+
+
+def finished(made: Any) -> Any:
+    """What something comes to that was called, of whatever kind; of a generator it is the list of all."""
+    if inspect.isawaitable(made):
+        return _run(made)
+    if inspect.isasyncgen(made):
+        return _run(_collected(made))
+    return list(cast("Any", made)) if inspect.isgenerator(made) else made
 
 
 def _run(awaitable: Any) -> Any:
@@ -328,11 +334,10 @@ def find_run(subject: Subject) -> FlowRun | None:
 
 
 def _packed(value: Any) -> bytes:
-    if value is UNKNOWN:
-        return UNKNOWN
-    try:
-        content = bytes(cast(Any, import_module("cloudpickle")).dumps(value))
-        pickle.loads(content)
-    except Exception:  # values of users raise what they like
-        return UNKNOWN
+    content: bytes = UNKNOWN
+    if value is not UNKNOWN:
+        with suppress(Exception):  # values of users raise what they like
+            packed = cast(Any, import_module("cloudpickle")).dumps(value)
+            pickle.loads(packed)
+            content = packed
     return content

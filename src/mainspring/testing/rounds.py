@@ -8,12 +8,13 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from mainspring.exceptions import ConfigurationError, MainspringError
 from mainspring.recording import close_recorders, current_recorder
 from mainspring.runs import FlowRun
 from mainspring.store.protocol import RunStore
+from mainspring.testing import invariants
 from mainspring.testing.blame import Repeated, repeated_in
 from mainspring.testing.children import ChildError, Ending, run_in_child
 from mainspring.testing.lives import (
@@ -25,11 +26,12 @@ from mainspring.testing.lives import (
     Lived,
     Subject,
     find_run,
+    finished,
     live,
     settle_in,
 )
 
-__all__ = ["Crash", "CrashError", "CrashRound", "Plan", "Trial", "end_of", "invariants", "refuse_check"]
+__all__ = ["Crash", "CrashError", "CrashRound", "Plan", "Trial", "end_of", "refuse_check"]
 
 Plan = tuple[int, ...]
 """At which point each life ends, but for the last one, which comes to its end."""
@@ -93,19 +95,6 @@ class CrashRound(NamedTuple):
         return bool(self.problems)
 
 
-def invariants(crash: Crash) -> Iterable[str]:
-    """What has to hold for every history, whatever the flow is for: the check if none is given.
-
-    Args:
-        crash: The flow run and where it is.
-
-    Returns:
-        What does not hold.
-    """
-    if not crash.run.state.is_completed():
-        yield f"the flow run is {crash.run.state.name}, and not Completed"
-
-
 def refuse_check(check: Any) -> None:
     """Find out early that a check cannot be called.
 
@@ -137,7 +126,7 @@ class Trial:
     def __init__(
         self,
         subject: Subject,
-        check: Callable[..., object],
+        check: Callable[..., object] | None,
         prepare: Callable[[], object] | None,
         folder: Path,
         patience: float,
@@ -231,11 +220,11 @@ class Trial:
         value = None if content == UNKNOWN else pickle.loads(content)
         deaths = [entry.where for entry in Diary.read(folder.diary) if isinstance(entry, Died)]
         crash = Crash(run, current_recorder().store, value, folder.work, deaths)
-        problems = list(invariants(crash))
-        if self.check is invariants:
-            problems += self._other_result(content)
-        else:
-            problems += _told(self.check, crash)
+        problems = (
+            [] if run.state.is_completed() else [f"the flow run is {run.state.name}, and not Completed"]
+        )
+        problems += invariants.problems(crash.store)
+        problems += self._other_result(content) if self.check is None else _told(self.check, crash)
         close_recorders()
         return problems
 
@@ -260,12 +249,12 @@ def _told(check: Callable[..., object], crash: Crash) -> list[str]:
     known: dict[str, Any] = {**crash._asdict(), "crash": crash}
     wanted = {name: known[name] for name in inspect.signature(check).parameters if name in _ASKABLE}
     try:
-        told = check(**wanted)
+        told = finished(check(**wanted))
     except Exception as error:  # this is how checks say no
         return [f"{type(error).__name__}: {error}"]
     if told is False:
         return [f"{getattr(check, '__name__', 'the check')} says no"]
-    return list(map(str, told)) if isinstance(told, list | tuple) else []
+    return [str(each) for each in cast("Iterable[object]", told)] if isinstance(told, list | tuple) else []
 
 
 def _passed(folder: Folder) -> int:
