@@ -6,7 +6,9 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -216,24 +218,21 @@ def test_the_example_of_pages_holds():
     """A flow that asks a server is killed while the server goes on."""
     module = example("pages")
     module.PAGES = 4
-    port, done = [], threading.Event()
+    there: SimpleQueue[Any] = SimpleQueue()
 
     async def serve() -> None:
-        async with module.internet() as number:
-            port.append(number)
-            while not done.is_set():
-                await asyncio.sleep(0.01)
+        async with module.internet() as port:
+            done = asyncio.Event()
+            there.put((port, partial(asyncio.get_running_loop().call_soon_threadsafe, done.set)))
+            await done.wait()
 
     server = threading.Thread(target=asyncio.run, args=(serve(),))
     server.start()
+    port, end = there.get(timeout=20)
     try:
-        end = time.monotonic() + 20
-        while not port:
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        crash_everywhere(module.survey, lambda result: result == 10, args=(port[0],), most=6)
+        crash_everywhere(module.survey, lambda result: result == 10, args=(port,), most=6)
     finally:
-        done.set()
+        end()
         server.join()
 
 
@@ -284,7 +283,7 @@ def test_what_a_flow_does_outside_of_its_tasks_is_pointed_at():
             ledger.write("10\n")
         return increment(1)
 
-    with pytest.raises(CrashError, match="No task explains it.*outside of its tasks") as caught:
+    with pytest.raises(CrashError, match=r"No task explains it.*outside of its tasks") as caught:
         crash_everywhere(careless, charged_once)
     assert caught.value.report.culprit is None
 
@@ -389,7 +388,7 @@ def test_a_point_that_there_is_not_is_told():
 
 def test_a_check_that_asks_for_what_there_is_not_is_refused():
     """The names that a check may ask for are told."""
-    with pytest.raises(ConfigurationError, match="asks for 'ledger'.*run, store, result, folder, crash"):
+    with pytest.raises(ConfigurationError, match=r"asks for 'ledger'.*run, store, result, folder, crash"):
         crash_everywhere(counting, lambda ledger: True)
 
 

@@ -318,6 +318,8 @@ def _go_on(subject: Subject) -> tuple[str, Any]:
     if run is None:
         return "called", subject.call()
     if run.state.is_completed():
+        if subject.flow.isgenerator:  # what it has yielded is kept by nobody
+            return "over", UNKNOWN
         try:
             return "over", run.state.result()
         except MissingResult:

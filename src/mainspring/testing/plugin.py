@@ -19,8 +19,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line(
         "markers",
-        f"{_MARKER}(flow, **options): kill the flow at each point at which it makes something durable, go on with it,"
-        " and call the test as the check. It may ask for the fixture `crash`.",
+        f"{_MARKER}(flow=..., **options): kill the flow at each point at which it makes something durable, go on with"
+        " it, and call the test as the check. It may ask for the fixture `crash`.",
     )
 
 
@@ -29,9 +29,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     marker = pyfuncitem.get_closest_marker(_MARKER)
     if marker is None:
         return None
-    if len(marker.args) != 1 or "check" in marker.kwargs:
+    options = dict(marker.kwargs)
+    if marker.args or "flow" not in options or "check" in options:
+        # A single function would be taken for what is marked: https://docs.pytest.org/en/stable/how-to/mark.html
         pytest.fail(
-            f"The marker is to be used as `@pytest.mark.{_MARKER}(flow, ...)` above the function that checks.",
+            f"The marker is to be used as `@pytest.mark.{_MARKER}(flow=..., ...)` above the function that checks.",
             pytrace=False,
         )
     crashes = cast(Any, import_module("mainspring.testing"))  # only who uses the marker pays for it
@@ -44,10 +46,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     def check(crash: object) -> object:
         return function(**given, **({"crash": crash} if "crash" in wanted else {}))
 
+    problem = ""
     try:
-        crashes.crash_everywhere(marker.args[0], check, **marker.kwargs)
+        crashes.crash_everywhere(options.pop("flow"), check, **options)
     except MainspringError as error:
-        pytest.fail(str(error), pytrace=False)
+        problem = str(error)
+    if problem:
+        pytest.fail(problem, pytrace=False)
     return True
 
 
@@ -58,5 +63,7 @@ def crash(request: pytest.FixtureRequest) -> Any:
     It is a `mainspring.testing.Crash`: the flow run, the run store, the result, the folder, and where it was killed.
     """
     if request.node.get_closest_marker(_MARKER) is None:
-        pytest.fail(f"The fixture `crash` is for tests with `@pytest.mark.{_MARKER}(flow)`.", pytrace=False)
+        pytest.fail(
+            f"The fixture `crash` is for tests with `@pytest.mark.{_MARKER}(flow=...)`.", pytrace=False
+        )
     return None  # each death has its own
