@@ -29,7 +29,8 @@ class Faults(NamedTuple):
     Args:
         task_raises: A call of a task's function raises an `InjectedError`.
         statement_fails: A statement to the database of the run store fails: it is full, broken, or cannot be locked.
-        slow_commit: A commit takes between a millisecond and a minute.
+        slow_commit: A commit takes between a millisecond and ten seconds. All in a life together take no longer than
+            20 seconds, as leases of slots would expire after a minute.
         duplicate_wakeup: Whoever waits for a condition is woken for nothing, or all are in the place of one.
         lost_lease: At a point, another host finds that the lease of this process has expired, and settles its runs. At
             most once in a life.
@@ -111,6 +112,7 @@ class Injector:
         self._farewell = farewell
         self._rival = rival
         self._has_rival = False
+        self._slowness = 20.0
         self.armed = False
 
     def install(self) -> None:
@@ -142,7 +144,8 @@ class Injector:
             self._note("the task raises")
             raise InjectedError("The simulation has this task fail.")
         if name == "store.commit" and self._chance() < faults.slow_commit:
-            seconds = 10 ** self._random.uniform(-3, 1.8)
+            seconds = min(10 ** self._random.uniform(-3, 1), self._slowness)
+            self._slowness -= seconds
             self._note(f"the commit takes {seconds:.3f} s")
             self._world.park(self._world.now + round(seconds * NANOSECONDS), "is slow to commit")
         if name == "store.statement" and self._chance() < faults.statement_fails:

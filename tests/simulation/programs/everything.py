@@ -8,6 +8,7 @@ import time
 from mainspring import Transaction, flow, get_run_logger, tags, task
 from mainspring.client import open_client
 from mainspring.concurrency.sync import concurrency
+from mainspring.runtime import task_run
 from mainspring.testing.traces import Trace
 from mainspring.transactions import transaction
 
@@ -46,8 +47,8 @@ def settle(txn: Transaction) -> None:
 @task(retries=4, retry_delay_seconds=[1, 10, 60, 600], retry_jitter_factor=0.5, on_running=[on_running])
 @trace.function
 def fetch(number: int) -> int:
-    """Fails now and then, as a server would."""
-    if random.random() < 0.2:  # noqa: S311
+    """Fails now and then, as a server would, and not for ever."""
+    if random.random() < 0.2 and task_run.run_count < 3:  # noqa: S311
         raise ConnectionError(number)
     time.sleep(random.random())  # noqa: S311
     return number
