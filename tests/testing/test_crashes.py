@@ -185,6 +185,25 @@ def test_a_flow_that_keeps_nothing_is_called_again():
     assert not crash_everywhere(forgetful).failed
 
 
+class Slow:
+    """An argument that takes so long to be kept that others see the run meanwhile."""
+
+    def __reduce__(self) -> Any:
+        time.sleep(0.3)
+        return Slow, ()
+
+
+def test_a_run_that_has_not_begun_is_called_again():
+    """Where the run is there but not what it takes to resume it, it has done nothing, and the flow is called again."""
+
+    @flow(persist_result=True)
+    def patient(_: Any) -> int:
+        return increment(1)
+
+    report = crash_everywhere(patient, args=(Slow(),), points=[1])
+    assert report.rounds[0].deaths == ["before commit of results"]
+
+
 def test_mapped_tasks_and_subflows_hold():
     """Tasks on threads and flows in flows are killed and gone on with as well."""
 

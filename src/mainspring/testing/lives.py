@@ -324,7 +324,8 @@ def _go_on(subject: Subject) -> tuple[str, Any]:
             return "over", run.state.result()
         except MissingResult:
             return "over", UNKNOWN
-    if run.key not in store.read_resumptions([run.key]):
+    # A run that ended before its function was called may not have kept its parameters, and has done nothing.
+    if not run.run_count or run.key not in store.read_resumptions([run.key]):
         return "called", subject.call()
     return "resumed", resume_flow_run(run.id, flow=subject.flow)
 
