@@ -78,7 +78,8 @@ TYPING_IMPORTS: dict[tuple[str, str], str] = {}
 
 CHEAP_THIRD_PARTY = {"msgspec"}  # what `import mainspring` may load besides the standard library
 LOADED_ON_USE = {
-    "mainspring.store.postgres": {"psycopg"}
+    "mainspring.store.postgres": {"psycopg"},
+    "mainspring.testing.plugin": {"pytest"},
 }  # packages that are imported when an address asks for them
 MAY_IMPORT_ANYTHING = {"cli", "integrations", "server"}
 FRONT_ENDS = {"cli", "server"}

@@ -1,6 +1,8 @@
 """What tests of flows and tasks need, beside `pytest`; nothing of it is loaded by `import mainspring`.
 
 - `children`: a function in a forked process that may die
+- `crashes`: `crash_everywhere`; `rounds`, `lives`, `blame`: one flow run that is killed, each of its processes, and
+  which task is to blame
 - `worlds`, `locks`, `pipes`, `loops`: threads that a scheduler runs on a clock that jumps, and what they wait for
 - `takeover`, `databases`: the standard library in the hands of such a world
 - `simulation`, `faults`, `outside`: one run of a flow in which a seed decides what happens, and what it cannot decide
@@ -10,6 +12,7 @@
 """
 
 from mainspring.testing.children import ChildError
+from mainspring.testing.crashes import CrashReport, crash_everywhere
 from mainspring.testing.exploration import (
     Exploration,
     SimulationError,
@@ -19,11 +22,16 @@ from mainspring.testing.exploration import (
 )
 from mainspring.testing.faults import NO_FAULTS, Faults, InjectedError
 from mainspring.testing.outside import OutsideWorldError
+from mainspring.testing.rounds import Crash, CrashError, CrashRound
 from mainspring.testing.simulation import Simulation
 
 __all__ = [
     "NO_FAULTS",
     "ChildError",
+    "Crash",
+    "CrashError",
+    "CrashReport",
+    "CrashRound",
     "Exploration",
     "Faults",
     "InjectedError",
@@ -31,6 +39,7 @@ __all__ = [
     "Simulation",
     "SimulationError",
     "SimulationWarning",
+    "crash_everywhere",
     "explore",
     "simulate",
 ]
