@@ -321,7 +321,9 @@ class Subject(Portable, ABC, Generic[P, R]):
             is_kept = value is NotSet or (value is None and defaults[name].default is None)
             if not is_kept and not (isinstance(value, Sized) and len(value) == 0):
                 options[name] = value
-        return type(self)(self.decorated, **options)._bind(self._bound)
+        copied = type(self)(self.decorated, **options)._bind(self._bound)
+        copied.arguments.body = self.arguments.body
+        return copied
 
     def _options(self) -> dict[str, Any]:
         """The options as they were given, each by the name that it has in the constructor."""
