@@ -9,7 +9,7 @@ from functools import partial, update_wrapper
 from typing import Any, NoReturn, Self, TypeVar, cast
 
 from mainspring import _forks
-from mainspring._core.arguments import Body
+from mainspring._core.arguments import Arguments, Body
 from mainspring._engine.subject import Subject
 from mainspring._representation import name_of
 from mainspring.annotations import NotSet
@@ -42,7 +42,7 @@ class Fake:
 
     def __init__(self, subject: Subject[..., Any], fn: Callable[..., Any]) -> None:
         self._name = subject.name
-        self._arguments = subject.arguments
+        self._arguments: Arguments | None = subject.arguments
         self._fn = fn
         self.calls: list[dict[str, Any]] = []
         """The arguments of each call so far, by the names of the real parameters, defaults applied; a retry is a call.
@@ -69,7 +69,7 @@ class _AsyncFake(Fake):
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self._note(args, kwargs)
         value = self._fn(*args, **kwargs)
-        return await value if inspect.isawaitable(value) else value
+        return (await value) if inspect.isawaitable(value) else value
 
 
 class _GeneratorFake(Fake):
@@ -328,9 +328,9 @@ def _misfit(subject: Subject[..., Any], fn: Callable[..., Any]) -> str | None:
             if not theirs_is_named and _KINDS.VAR_KEYWORD not in kinds:
                 return f"it has no parameter {name!r} that can be given by name"
             filled.add(name)
-        elif parameter.kind is _KINDS.VAR_POSITIONAL and parameter.kind not in kinds:
+        elif parameter.kind is _KINDS.VAR_POSITIONAL and _KINDS.VAR_POSITIONAL not in kinds:
             return f"it does not take *{name}"
-        elif parameter.kind is _KINDS.VAR_KEYWORD and parameter.kind not in kinds:
+        elif parameter.kind is _KINDS.VAR_KEYWORD and _KINDS.VAR_KEYWORD not in kinds:
             return f"it does not take **{name}"
     for name, parameter in theirs.items():
         is_single = parameter.kind not in (_KINDS.VAR_POSITIONAL, _KINDS.VAR_KEYWORD)
