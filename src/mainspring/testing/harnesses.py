@@ -15,15 +15,13 @@ from mainspring.client import Client, get_client
 from mainspring.filters import ALL, FlowRunSort, TaskRunSort
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.states import State
-from mainspring.testing.homes import HarnessError, private_home
+from mainspring.testing.homes import TASK_RUNNER, HarnessError, private_home
 from mainspring.testing.paths import key_of_run, read_path
 
 __all__ = ["Harness", "harness"]
 
 Named = Subject[..., Any] | str | None
 K = TypeVar("K", TaskRun, FlowRun)
-
-_RUNNER = "tasks.runner.default"
 
 
 class Harness:
@@ -127,7 +125,7 @@ def harness(
         ConfigurationError: There is no such runner or setting, or a value does not fit.
         HarnessError: Flow runs in the background have not ended half a minute after the block.
     """
-    wanted = {} if runner is None else {_RUNNER: runner}
+    wanted = {} if runner is None else {TASK_RUNNER: runner}
     folder = tempfile.TemporaryDirectory(prefix="mainspring-", ignore_cleanup_errors=True)
     with folder as path, private_home(Path(path) / "home", {**wanted, **(settings or {})}) as home:
         yield Harness(home)

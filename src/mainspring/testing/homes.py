@@ -15,8 +15,11 @@ from mainspring.settings.current import SettingsContext, forget_settings
 from mainspring.settings.model import kind_of
 from mainspring.settings.sources import CONFIG_FILE
 from mainspring.settings.values import PREFIX, convert, to_text, variable_of
+from mainspring.task_runners.named import check_name
 
-__all__ = ["HarnessError", "private_home", "reset_process_state"]
+__all__ = ["TASK_RUNNER", "HarnessError", "private_home", "reset_process_state"]
+
+TASK_RUNNER = "tasks.runner.default"
 
 _PATIENCE = 30.0
 
@@ -96,4 +99,6 @@ def _variables(settings: Mapping[str, object]) -> dict[str, str]:
     Raises:
         ConfigurationError: There is no such setting, or a value does not fit.
     """
+    if TASK_RUNNER in settings:
+        check_name(str(settings[TASK_RUNNER]))
     return {variable_of(name): to_text(convert(name, each, kind_of(name))) for name, each in settings.items()}

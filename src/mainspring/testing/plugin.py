@@ -47,9 +47,9 @@ def mainspring_home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
     ``mainspring_autouse = true`` in the configuration of pytest.
     """
     config = request.config
-    runner = config.getini(_RUNNER)
-    settings = {"tasks.runner.default": runner} if runner else {}
     homes: Any = import_module("mainspring.testing.homes")
+    runner = config.getini(_RUNNER)
+    settings = {homes.TASK_RUNNER: runner} if runner else {}
     home = tmp_path / "mainspring-home"
     with homes.private_home(home, settings, reads_files=config.getini(_FILES)):
         yield home
