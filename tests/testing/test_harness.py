@@ -134,7 +134,7 @@ def test_what_happened() -> None:
 def test_the_one_run() -> None:
     """Asked for the one run of a task, it says what there is if there is not one."""
     with harness() as runs:
-        with pytest.raises(HarnessError, match="There is no task run of 'double'.*none at all"):
+        with pytest.raises(HarnessError, match=r"There is no task run of 'double'.*none at all"):
             runs.task_run(double)
         double(1)
         double(2)

@@ -209,17 +209,17 @@ def test_as_a_decorator() -> None:
     """Decorated functions have the block around each call, sync or async, and keep their signature."""
 
     @override(fetch, returns="fake")
-    def test_something(url: str) -> str:
+    def sync(url: str) -> str:
         return fetch(url)
 
     @override(afetch, returns="fake")
-    async def test_async(url: str) -> str:
+    async def coroutine(url: str) -> str:
         await asyncio.sleep(0)
         return await afetch(url)
 
-    assert test_something("a") == test_something("a") == "fake"
-    assert asyncio.run(test_async("a")) == "fake"
-    assert test_something.__name__ == "test_something"
+    assert sync("a") == sync("a") == "fake"
+    assert asyncio.run(coroutine("a")) == "fake"
+    assert sync.__name__ == "sync"
     assert fetch("a") == "real a 1"
 
 
@@ -291,7 +291,7 @@ def _in_process(subject: Task[..., str]) -> str:
 
 @pytest.mark.slow
 def test_worker_processes_get_the_fake() -> None:
-    """A task that goes to a worker process has its fake with it, and only in the block; its calls are not noted here."""
+    """A task that goes to a worker process has its fake with it in the block; its calls are not noted here."""
     with override(fetch, lambda url, *, depth: f"fake {url}") as fake:
         assert _in_process(fetch) == "fake a"
         assert fake.calls == []

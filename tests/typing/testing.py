@@ -27,7 +27,12 @@ def report(url: str) -> int:
 
 # Fakes
 
-with override(fetch, lambda url: 3) as fake:
+
+def fake_of(url: str) -> int:
+    return 3
+
+
+with override(fetch, fake_of) as fake:
     assert_type(fake, Fake)
     assert_type(fake.calls, list[dict[str, Any]])
 with (

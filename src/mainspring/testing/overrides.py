@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Self, TypeVar, cast
 
 from mainspring import _forks
 from mainspring._core.arguments import Arguments, Body
-from mainspring._engine.subject import Subject
+from mainspring._engine.subject import Subject, shape_of
 from mainspring._representation import name_of
 from mainspring.annotations import NotSet
 from mainspring.exceptions import MainspringError
@@ -68,8 +68,10 @@ class _AsyncFake(Fake):
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self._note(args, kwargs)
-        value = self._fn(*args, **kwargs)
-        return (await value) if inspect.isawaitable(value) else value
+        value: Any = self._fn(*args, **kwargs)
+        if inspect.isawaitable(value):
+            value = await cast(Any, value)
+        return value
 
 
 class _GeneratorFake(Fake):
@@ -77,7 +79,8 @@ class _GeneratorFake(Fake):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self._note(args, kwargs)
-        return (yield from self._fn(*args, **kwargs))
+        result: Any = yield from cast(Any, self._fn(*args, **kwargs))
+        return result
 
 
 class _AsyncGeneratorFake(Fake):
@@ -232,9 +235,7 @@ class _Outcomes:
                 " has outcomes. Give one for each attempt, too."
             )
         outcome = self._outcomes[number]
-        if isinstance(outcome, BaseException) or (
-            isinstance(outcome, type) and issubclass(outcome, BaseException)
-        ):
+        if _can_be_raised(outcome):
             raise outcome
         return outcome
 
@@ -243,6 +244,10 @@ class _Outcomes:
             f"The fake of {self._name!r} has outcomes, which are counted in this process: it cannot go to a worker"
             " process. Use the task runner 'inline' or 'threads', or give a function."
         )
+
+
+def _can_be_raised(value: Any) -> bool:
+    return isinstance(value, BaseException) or (isinstance(value, type) and issubclass(value, BaseException))
 
 
 def _return(value: Any, *_: Any, **__: Any) -> Any:
@@ -260,8 +265,7 @@ def _kind_of(subject: Subject[..., Any]) -> type[Fake]:
 
 
 def _check_raised(subject: Subject[..., Any], raises: object) -> None:
-    kind = raises if isinstance(raises, type) else type(raises)
-    if not issubclass(kind, BaseException):
+    if not _can_be_raised(raises):
         raise OverrideError(f"The fake of {subject.name!r} cannot raise {raises!r}, as that is no exception.")
 
 
@@ -280,9 +284,7 @@ def _check(subject: Subject[..., Any], fn: object) -> None:
         raise OverrideError(
             f"The fake of {subject.name!r} cannot be called: {fn!r}. To return it, pass it as `returns=`."
         )
-    call = fn if inspect.isroutine(fn) else getattr(fn, "func", type(fn).__call__)
-    is_generator = inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)
-    is_async = inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
+    is_generator, is_async = shape_of(fn)
     if is_async and not subject.isasync:
         raise OverrideError(
             f"The fake of {subject.name!r} is async, and the function is not, so nobody would await it. Write it"

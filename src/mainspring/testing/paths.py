@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from mainspring import identifiers
@@ -114,7 +114,7 @@ def _path_of_state(client: Client, state: State) -> Path:
 def _names(expected: Any) -> list[str]:
     if isinstance(expected, str) or not isinstance(expected, Iterable):
         raise TypeError(f"Expected a list of names of states; got {expected!r}.")
-    names: list[Any] = list(expected)
+    names = list(cast(Any, expected))
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"Expected names of states as texts; got {name!r} among {names!r}.")
