@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from functools import partial, update_wrapper
 from typing import Any, NoReturn, Self, TypeVar, cast
 
@@ -77,10 +77,10 @@ class _AsyncFake(Fake):
 class _GeneratorFake(Fake):
     """In place of a generator; a function that returns something to iterate over will do, too."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         self._note(args, kwargs)
-        result: Any = yield from cast(Any, self._fn(*args, **kwargs))
-        return result
+        values: Generator[Any, Any, Any] = self._fn(*args, **kwargs)  # or anything else to iterate over
+        return (yield from values)
 
 
 class _AsyncGeneratorFake(Fake):
