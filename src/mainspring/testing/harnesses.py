@@ -145,6 +145,7 @@ def _is_of(run: TaskRun | FlowRun, wanted: Subject[..., Any] | str) -> bool:
 
 
 def _only(kind: str, wanted: Named, found: list[K], all_runs: list[K]) -> K:
+    __tracebackhide__ = True
     if len(found) == 1:
         return found[0]
     name = "" if wanted is None else f" of {wanted if isinstance(wanted, str) else wanted.name!r}"

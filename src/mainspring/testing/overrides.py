@@ -139,6 +139,7 @@ class override:  # noqa: N801 - is used like a function
         raises: BaseException | type[BaseException] | None = None,
         outcomes: Iterable[Any] | None = None,
     ) -> None:
+        __tracebackhide__ = True  # what is wrong is where the fake is given
         if not isinstance(subject, Subject):
             raise OverrideError(
                 f"override() takes a task or a flow; got {subject!r}. Pass what @task or @flow has made, not its .fn."
@@ -275,6 +276,7 @@ def _check(subject: Subject[..., Any], fn: object) -> None:
     Raises:
         OverrideError: It cannot.
     """
+    __tracebackhide__ = True
     if isinstance(fn, Subject):
         raise OverrideError(
             f"The fake of {subject.name!r} is a {fn.kind}, whose calls would be runs of their own. Pass its function:"
