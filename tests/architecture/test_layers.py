@@ -80,7 +80,7 @@ CHEAP_THIRD_PARTY = {"msgspec"}  # what `import mainspring` may load besides the
 LOADED_ON_USE = {
     "mainspring.store.postgres": {"psycopg"},
     "mainspring.testing.plugin": {"pytest"},
-}  # packages that are imported when an address asks for them
+}  # modules that are imported when an address or another program asks for them, and what they need
 MAY_IMPORT_ANYTHING = {"cli", "integrations", "server"}
 FRONT_ENDS = {"cli", "server"}
 SERVER_TOP_LAYER = 5  # the server reads and writes records; it runs nothing

@@ -10,7 +10,7 @@ from pathlib import Path
 from mainspring.client import Client, open_client
 from mainspring.filters import ALL
 from mainspring.settings import temporary_settings
-from mainspring.testing.invariants import problems
+from mainspring.testing.rules import problems
 
 __all__ = ["UNFINISHED", "check_store", "problems_of"]
 

@@ -20,9 +20,9 @@ from mainspring.states import Pending, StateType
 from mainspring.store import open_store
 from mainspring.store.histories import History
 from mainspring.store.protocol import Change
-from mainspring.testing.invariants import InvariantError, invariants, problems
-from mainspring.testing.invariants.facts import Facts
-from mainspring.testing.invariants.slots import Stay, crowds
+from mainspring.testing.rules import InvariantError, invariants, problems
+from mainspring.testing.rules.facts import Facts
+from mainspring.testing.rules.slots import Stay, crowds
 
 SECOND = 1_000_000
 

@@ -18,7 +18,7 @@ from mainspring.client import open_client
 from mainspring.exceptions import ConfigurationError
 from mainspring.recording import current_recorder
 from mainspring.testing.children import die, run_in_child
-from mainspring.testing.invariants import invariants, problems
+from mainspring.testing.rules import invariants, problems
 from mainspring.testing.traces import Note, Trace
 from mainspring.transactions import transaction
 

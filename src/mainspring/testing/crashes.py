@@ -100,7 +100,7 @@ def crash_everywhere(
         check: Raises, or returns False or a list of texts, if something is wrong. It may ask for ``run``, ``store``,
             ``result`` and ``folder``, or for ``crash``, which has all of them: see `Crash`. When omitted, the flow has
             to come to what it comes to undisturbed. That its run is completed, and its history is one that can have
-            happened (`mainspring.testing.invariants`), is checked anyway.
+            happened (`mainspring.testing.rules`), is checked anyway.
         args: The arguments of the flow.
         kwargs: More of them, by name.
         prepare: Called in the working directory of each round, before the flow is: to put files there.

@@ -14,7 +14,7 @@ from mainspring.exceptions import ConfigurationError, MainspringError
 from mainspring.recording import close_recorders, current_recorder
 from mainspring.runs import FlowRun
 from mainspring.store.protocol import RunStore
-from mainspring.testing import invariants
+from mainspring.testing import rules
 from mainspring.testing.blame import Repeated, repeated_in
 from mainspring.testing.children import ChildError, Ending, run_in_child
 from mainspring.testing.lives import (
@@ -223,7 +223,7 @@ class Trial:
         problems = (
             [] if run.state.is_completed() else [f"the flow run is {run.state.name}, and not Completed"]
         )
-        problems += invariants.problems(crash.store)
+        problems += rules.problems(crash.store)
         problems += self._other_result(content) if self.check is None else _told(self.check, crash)
         close_recorders()
         return problems

@@ -1,6 +1,6 @@
 """What user code saw: calls of functions and hooks, and log lines, noted in the order in which they happened.
 
-A `Trace` is for comparing with the history: see `mainspring.testing.invariants`. A note is made before what it is about
+A `Trace` is for comparing with the history: see `mainspring.testing.rules`. A note is made before what it is about
 goes on, so a process that dies leaves at most one thing that was noted and has not come to pass.
 """
 

@@ -19,8 +19,8 @@ from mainspring.filters import LogSort
 from mainspring.recording import current_recorder
 from mainspring.store.addresses import open_store
 from mainspring.store.protocol import RunStore
-from mainspring.testing.invariants import accounts, families, paths, results, slots, steps
-from mainspring.testing.invariants.facts import Facts
+from mainspring.testing.rules import accounts, families, paths, results, slots, steps
+from mainspring.testing.rules.facts import Facts
 from mainspring.testing.traces import Trace
 
 __all__ = ["InvariantError", "invariants", "problems"]

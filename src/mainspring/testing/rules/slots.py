@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from mainspring.store.histories import HistoryLimit, HistoryRun, SlotEvent
-from mainspring.testing.invariants.facts import CUT_SHORT, FINAL, Facts
+from mainspring.testing.rules.facts import CUT_SHORT, FINAL, Facts
 from mainspring.testing.traces import Note
 
 __all__ = ["Stay", "crowds", "leftovers", "problems", "problems_by_notes"]

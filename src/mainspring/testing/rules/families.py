@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mainspring.store.histories import HistoryRun
-from mainspring.testing.invariants.facts import FINAL, Facts
+from mainspring.testing.rules.facts import FINAL, Facts
 
 __all__ = ["problems"]
 

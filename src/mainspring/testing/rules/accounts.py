@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from mainspring.identifiers import shorten
 from mainspring.store.histories import HistoryRun, HistoryState
 from mainspring.store.protocol import LogEntry
-from mainspring.testing.invariants.facts import CUT_SHORT, Facts
+from mainspring.testing.rules.facts import CUT_SHORT, Facts
 from mainspring.testing.traces import Note
 
 __all__ = ["problems"]

@@ -9,7 +9,7 @@ import msgspec
 
 from mainspring._core.transitions import MOVES, Move
 from mainspring.store.histories import HistoryRun, HistoryState
-from mainspring.testing.invariants.facts import FINAL, Facts
+from mainspring.testing.rules.facts import FINAL, Facts
 
 __all__ = ["problems"]
 
