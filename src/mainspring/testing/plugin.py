@@ -13,8 +13,6 @@ from typing import Any, cast
 
 import pytest
 
-from mainspring.exceptions import MainspringError
-
 __all__ = [
     "crash",
     "mainspring_home",
@@ -97,7 +95,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
             f"The marker is to be used as `@pytest.mark.{_MARKER}(flow=..., ...)` above the function that checks.",
             pytrace=False,
         )
-    crashes = cast(Any, import_module("mainspring.testing"))  # only who uses the marker pays for it
+    crashes, errors = (cast(Any, import_module(f"mainspring.{name}")) for name in ("testing", "exceptions"))
     wanted = inspect.signature(pyfuncitem.obj).parameters
     given = {
         name: pyfuncitem.funcargs[name] for name in wanted if name in pyfuncitem.funcargs and name != "crash"
@@ -110,7 +108,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     problem = ""
     try:
         crashes.crash_everywhere(options.pop("flow"), check, **options)
-    except MainspringError as error:
+    except errors.MainspringError as error:
         problem = str(error)
     if problem:
         pytest.fail(problem, pytrace=False)
