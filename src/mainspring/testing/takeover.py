@@ -77,7 +77,6 @@ class Takeover:
         self._take_threads()
         self._set(queue, "SimpleQueue", queue._PySimpleQueue)  # type: ignore[attr-defined]
         self._set(selectors, "DefaultSelector", WorldSelector)
-        self._set(sqlite3, "connect", databases.connect)
         self._set(select, "poll", pipes.Poller)
         self._set(os, "read", pipes.read)
         self._set(os, "write", pipes.write)
@@ -87,6 +86,7 @@ class Takeover:
         self._set(builtins, "__import__", _import)
         if self._chance is not None:
             self._take_chance(self._chance)
+            self._set(sqlite3, "connect", databases.connect)
         _forks.renew()
         self._renew_logging()
 

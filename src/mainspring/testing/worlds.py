@@ -8,7 +8,7 @@ Time passes in two ways: a jump to the next deadline when nobody can run, and, i
 look at the clock, so that who waits for a moment in a loop gets there.
 
 There are two kinds of worlds. In a `SeededWorld` one strand runs at a time, and a random generator says which, so the
-same seed gives the same course of events. In `mainspring.testing.virtual` all that can run do, as ever.
+same seed gives the same course of events. In a `mainspring.testing.jumping.JumpingWorld` all that can run do, as ever.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _VAIN_LOOKS = 2_000
 """So often they look while nobody waits for a time, and something of theirs may help: a lease that expires, say."""
 _OWN = (
     "mainspring/testing/worlds.py",
+    "mainspring/testing/jumping.py",
     "mainspring/testing/takeover.py",
     "mainspring/testing/locks.py",
     "/threading.py",
@@ -67,6 +68,7 @@ class Strand:
         "ident",
         "is_housekeeper",
         "is_parked",
+        "look",
         "name",
         "number",
         "pending",
@@ -91,6 +93,7 @@ class Strand:
         self.why = ""
         self.has_ended = False
         self.waiters: list[Strand] = []  # who waits for its end
+        self.look: Callable[[], bool] | None = None  # whether files that it waits for have something to say
 
     def __repr__(self) -> str:
         return f"#{self.number} ({self.name})"
@@ -109,6 +112,9 @@ class World:
 
     tick = 0
     """How far each look at the clock moves it, in nanoseconds."""
+
+    is_parallel = False
+    """Whether strands run at the same time, so that one of them may wait for what is not of the world."""
 
     def __init__(self, start: int, epoch: int) -> None:
         self.now = start
@@ -147,14 +153,19 @@ class World:
             finally:
                 self.end(strand)
 
-        strand.ident = start_real_thread(live, ())
+        try:
+            strand.ident = start_real_thread(live, ())
+        except BaseException:  # the system has no more threads
+            self.strands.remove(strand)
+            raise
         self.add(strand)
         return strand
 
     def _new(self, name: str) -> Strand:
-        strand = Strand(self._count, name)
-        self._count += 1
-        self.strands.append(strand)
+        with self.mutex:
+            strand = Strand(self._count, name)
+            self._count += 1
+            self.strands.append(strand)
         return strand
 
     def _enter(self, strand: Strand) -> None:
