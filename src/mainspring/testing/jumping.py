@@ -15,11 +15,13 @@ from time import monotonic_ns as real_monotonic_ns
 from time import sleep as real_sleep
 from typing import Any
 
+from mainspring.concurrency._keeper import KEEPER, keeper
 from mainspring.testing.worlds import NANOSECONDS, DeadlockError, Strand, World
 
 __all__ = ["JumpingWorld", "Mutex", "WorldEnd"]
 
 _OURS = "mainspring-"
+_HOUSEKEEPERS = {"mainspring-recorder"}  # it has nothing more to do after a look or two, but goes on for a while
 _LOOK_AGAIN = NANOSECONDS // 50
 _SPIN = 20_000
 _SPIN_NANOSECONDS = NANOSECONDS // 1000
@@ -77,6 +79,7 @@ class JumpingWorld(World):
 
     mutex: Mutex
     is_parallel = True
+    looks = 3
 
     def __init__(self, start: int, epoch: int, main: int = 0) -> None:
         super().__init__(start, epoch)
@@ -108,6 +111,19 @@ class JumpingWorld(World):
         with self.mutex:
             self.now += _SPIN_NANOSECONDS
             self._free_due()
+
+    def _new(self, name: str) -> Strand:
+        strand = super()._new(name)
+        strand.is_housekeeper = strand.is_housekeeper or name in _HOUSEKEEPERS
+        return strand
+
+    def appointments(self) -> list[int]:
+        """See `World.appointments`: leases on slots that are held are renewed in time."""
+        due = keeper.next_due()
+        if due is None:
+            return []
+        looks = [each.deadline for each in self.strands if each.deadline is not None and each.name == KEEPER]
+        return [max(round(due * NANOSECONDS), *looks)] if looks else []
 
     # What strands do
 

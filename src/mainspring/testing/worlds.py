@@ -35,9 +35,6 @@ _WATCH_SECONDS = 5.0
 HOUSEKEEPERS = {"mainspring-progress", "mainspring-slots", "mainspring-supervisor"}
 """Threads that look after something again and again, for as long as there is something."""
 
-_LOOKS = 8
-"""So often they look while all others wait for a later time; then that comes. Else an hour would be 36,000 looks."""
-
 _VAIN_LOOKS = 2_000
 """So often they look while nobody waits for a time, and something of theirs may help: a lease that expires, say."""
 _OWN = (
@@ -112,6 +109,10 @@ class World:
 
     tick = 0
     """How far each look at the clock moves it, in nanoseconds."""
+
+    looks = 8
+    """So often housekeepers look while all others wait for a later time; then that comes. Else an hour would be 36,000
+    looks."""
 
     is_parallel = False
     """Whether strands run at the same time, so that one of them may wait for what is not of the world."""
@@ -252,14 +253,20 @@ class World:
         awaited = [
             each.deadline for each in self.strands if each.deadline is not None and not each.is_housekeeper
         ]
+        times += (appointments := self.appointments())
+        awaited += appointments
         if times == awaited or (awaited and min(awaited) == min(times)):
             self._looks = 0
             return min(times, default=None)
         self._looks += 1
-        if self._looks <= (_LOOKS if awaited else _VAIN_LOOKS):
+        if self._looks <= (self.looks if awaited else _VAIN_LOOKS):
             return min(times)
         self._looks = 0
         return min(awaited, default=None)
+
+    def appointments(self) -> list[int]:
+        """When housekeepers have something to do that must not be missed, as far as that is known."""
+        return []
 
     def told(self) -> str:
         """Where all strands are, for people."""
