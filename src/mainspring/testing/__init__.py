@@ -3,8 +3,11 @@
 - `children`: a function in a forked process that may die
 - `worlds`, `locks`, `pipes`, `loops`: threads that a scheduler runs on a clock that jumps, and what they wait for
 - `takeover`: the standard library in the hands of such a world
+- `virtual`: time that passes only while everybody waits; `jumping`, `signals`: its world; `belongings`: what is kept meanwhile
 """
 
 from mainspring.testing.children import ChildError
+from mainspring.testing.virtual import VirtualClock, virtual_time
+from mainspring.testing.worlds import DeadlockError
 
-__all__ = ["ChildError"]
+__all__ = ["ChildError", "DeadlockError", "VirtualClock", "virtual_time"]

@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from _thread import RLock as RealRLock
 from _thread import get_ident
 from collections.abc import Callable, Mapping
 from time import monotonic_ns as real_monotonic_ns
 from time import sleep as real_sleep
-from typing import Any
+from typing import Any, NoReturn
 
 from mainspring.concurrency._keeper import KEEPER, keeper
 from mainspring.testing.worlds import NANOSECONDS, DeadlockError, Strand, World
 
-__all__ = ["JumpingWorld", "Mutex", "WorldEnd"]
+__all__ = ["JumpingWorld", "Mutex"]
 
 _OURS = "mainspring-"
 _HOUSEKEEPERS = {"mainspring-recorder"}  # it has nothing more to do after a look or two, but goes on for a while
+_OUTSIDERS = NANOSECONDS // 2  # how long threads from outside have to do something before all counts as lost
 _LOOK_AGAIN = NANOSECONDS // 50
 _SPIN = 20_000
 _SPIN_NANOSECONDS = NANOSECONDS // 1000
-
-
-class WorldEnd(SystemExit):
-    """Ends a thread that was begun in virtual time and still waits for a time when that ends."""
 
 
 class Mutex:
@@ -91,7 +89,8 @@ class JumpingWorld(World):
         self._main = main
         self._running = 0
         self._entering: Strand | None = None
-        self._is_told = True
+        self._is_suspect = False  # perhaps nobody can go on
+        self._story = ""
         self._end: tuple[int, int] | None = None  # the last moment here, and the same outside
         self._reads = 0
 
@@ -165,12 +164,11 @@ class JumpingWorld(World):
                 me.gate.acquire(blocking=False)
                 me.token = False
             raise
+        if self._is_suspect and me is self._entering:
+            return self._wait_for_outsiders(me, why)
         woken, me.token = me.token, False
-        if self.problem is not None and me is self._entering and not self._is_told:
-            self._is_told = True
-            raise self.problem
         if self._end is not None and self._is_to_end(me):
-            raise WorldEnd
+            _end_thread()
         return woken
 
     def unpark(self, strand: Strand) -> None:
@@ -261,15 +259,37 @@ class JumpingWorld(World):
             self._ring_alarm()
 
     def _fail(self) -> None:
-        """Nobody can go on: the strand that entered first is told. If it has gone, nobody is left to care."""
-        if self._entering is None or not self._entering.is_parked:
-            return
-        self.problem = DeadlockError(
-            "Nobody can go on, and nobody waits for a time: each thread waits for something that another one of them"
-            f" would have to do.\n{self.told()}"
-        )
-        self._is_told = False
-        self._free(self._entering)
+        """Nobody can go on: the strand that entered first sees to it. If it has gone, nobody is left to care."""
+        if self._entering is not None and self._entering.is_parked:
+            self._story = self.told()
+            self._is_suspect = True
+            self._free(self._entering)
+
+    def _wait_for_outsiders(self, me: Strand, why: str) -> bool:
+        """Give threads that are not of the world some real time to let somebody go on.
+
+        Raises:
+            DeadlockError: None of them does.
+        """
+        until = real_monotonic_ns() + _OUTSIDERS
+        while self._running == 1 and not me.token and not self._has_ready() and real_monotonic_ns() < until:
+            real_sleep(0.001)
+        with self.mutex:
+            self._is_suspect = False
+            if self._running > 1 or me.token or self._free_ready():
+                story = ""
+            else:
+                story = self._story
+        if story:
+            self.problem = DeadlockError(
+                "Nobody can go on, and nobody waits for a time: each thread waits for something that another one of"
+                f" them would have to do.\n{story}"
+            )
+            raise self.problem
+        return self.park(None, why)
+
+    def _has_ready(self) -> bool:
+        return any(each.look() for each in tuple(self.strands) if each.is_parked and each.look is not None)
 
     # The end
 
@@ -304,7 +324,7 @@ class JumpingWorld(World):
         """Wait in a world that has ended, as a thread outside does: by looking now and then."""
         assert self._end is not None
         if self._is_to_end(me):
-            raise WorldEnd
+            _end_thread()
         last, outside = self._end
         self.now = last + real_monotonic_ns() - outside
         wait = _LOOK_AGAIN if deadline is None else min(_LOOK_AGAIN, max(deadline - self.now, 0))
@@ -324,6 +344,13 @@ class JumpingWorld(World):
         self._entering = me
         self._running = len(self.strands)
         self.alarm = None
+
+
+def _end_thread() -> NoReturn:
+    """Have the calling thread end, and nobody be told that it did so early."""
+    thread: Any = threading.current_thread()
+    thread._invoke_excepthook = lambda _: None
+    raise SystemExit
 
 
 def _waits_for_work(strand: Strand) -> bool:

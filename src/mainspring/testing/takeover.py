@@ -39,6 +39,9 @@ _KEEP_THEIRS = {
     "_weakrefset",
     "importlib._bootstrap",
     "mainspring.testing.worlds",
+    "mainspring.testing.jumping",
+    "mainspring.testing.locks",
+    "mainspring.testing.virtual",
 }
 """Modules whose globals stay as they are: what is replaced in them is named below."""
 
