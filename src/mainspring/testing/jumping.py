@@ -22,7 +22,9 @@ from mainspring.testing.worlds import NANOSECONDS, DeadlockError, Strand, World
 __all__ = ["JumpingWorld", "Mutex"]
 
 _OURS = "mainspring-"
-_HOUSEKEEPERS = {"mainspring-recorder"}  # it has nothing more to do after a look or two, but goes on for a while
+_HOUSEKEEPERS = {
+    "mainspring-recorder"
+}  # it has nothing more to do after a look or two, but goes on for a while
 _OUTSIDERS = NANOSECONDS // 2  # how long threads from outside have to do something before all counts as lost
 _LOOK_AGAIN = NANOSECONDS // 50
 _SPIN = 20_000
@@ -357,7 +359,10 @@ def _waits_for_work(strand: Strand) -> bool:
     """Whether it is an idle thread of a pool of the standard library, which ends with the process at the latest."""
     frame = sys._current_frames().get(strand.ident)
     while frame is not None:
-        if frame.f_code.co_name == "_worker" and frame.f_globals.get("__name__") == "concurrent.futures.thread":
+        if (
+            frame.f_code.co_name == "_worker"
+            and frame.f_globals.get("__name__") == "concurrent.futures.thread"
+        ):
             return True
         frame = frame.f_back
     return False

@@ -26,7 +26,9 @@ class LoopWaits:
     _is_woken = False
     _asks_outside = False
 
-    def wait_in(self, world: World, me: Strand, look: Callable[[float | None], Any], timeout: float | None) -> Any:
+    def wait_in(
+        self, world: World, me: Strand, look: Callable[[float | None], Any], timeout: float | None
+    ) -> Any:
         """Wait as a strand does.
 
         Args:
