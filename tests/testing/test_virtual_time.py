@@ -8,10 +8,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -63,7 +64,7 @@ def waits(run: Any) -> list[timedelta]:
 def gaps(run: Any) -> list[timedelta]:
     """The time from each state of a run to the next one."""
     times = [state.timestamp for state in states_of(run)]
-    return [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    return [later - earlier for earlier, later in pairwise(times)]
 
 
 def failing(times: int, **options: Any) -> Any:
@@ -101,9 +102,7 @@ def test_retries_an_hour_apart_are_recorded_an_hour_apart() -> None:
     delays = [state for state in states if state.name == "AwaitingRetry"]
     attempts = [state.timestamp for state in states if state.name in ("Pending", "Retrying")]
     assert [state.state_details.scheduled_time for state in delays] == attempts[1:]
-    assert [later - earlier for earlier, later in zip(attempts, attempts[1:], strict=False)] == [
-        timedelta(hours=1)
-    ] * 3
+    assert [later - earlier for earlier, later in pairwise(attempts)] == [timedelta(hours=1)] * 3
     # States at the same moment are a microsecond apart: it is their order that counts.
     assert sum(gaps(only_task_run()), timedelta()) == timedelta(hours=3, microseconds=1)
 
@@ -449,6 +448,17 @@ def test_waits_of_the_standard_library() -> None:
         thread.join()
         assert not thread.is_alive()
         assert clock.elapsed == timedelta(hours=6)
+
+
+def test_the_smallest_waits_end() -> None:
+    """What is left of a wait after rounding is waited for, and does not keep the clock from moving for ever."""
+    with virtual_time():
+        end = time.monotonic() + 1e-10
+        condition = threading.Condition()
+        with condition:
+            for _ in range(5):
+                condition.wait(1e-10)
+        assert time.monotonic() >= end
 
 
 def test_threads_that_hand_over_to_one_another() -> None:

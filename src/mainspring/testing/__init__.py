@@ -3,7 +3,8 @@
 - `children`: a function in a forked process that may die
 - `worlds`, `locks`, `pipes`, `loops`: threads that a scheduler runs on a clock that jumps, and what they wait for
 - `takeover`: the standard library in the hands of such a world
-- `virtual`: time that passes only while everybody waits; `jumping`, `signals`: its world; `belongings`: what is kept meanwhile
+- `virtual`: time that passes only while everybody waits; `jumping` and `signals` are its world, and `belongings` what is
+  put aside meanwhile
 """
 
 from mainspring.testing.children import ChildError

@@ -278,10 +278,7 @@ class JumpingWorld(World):
             real_sleep(0.001)
         with self.mutex:
             self._is_suspect = False
-            if self._running > 1 or me.token or self._free_ready():
-                story = ""
-            else:
-                story = self._story
+            story = "" if self._running > 1 or me.token or self._free_ready() else self._story
         if story:
             self.problem = DeadlockError(
                 "Nobody can go on, and nobody waits for a time: each thread waits for something that another one of"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import sleep as real_sleep
 from typing import Any
 
-from mainspring.testing.worlds import NANOSECONDS, Strand, World, real_lock
+from mainspring.testing.worlds import Strand, World, real_lock
 
 __all__ = ["Lock", "active_world", "enter_world", "leave_world"]
 
@@ -64,7 +64,7 @@ class Lock:
             if not blocking:
                 return False
             self._waiting.append(me)
-        return self._wait(world, me, None if timeout < 0 else world.now + round(timeout * NANOSECONDS))
+        return self._wait(world, me, None if timeout < 0 else world.after(timeout))
 
     def _wait(self, world: World, me: Strand, deadline: int | None) -> bool:
         try:

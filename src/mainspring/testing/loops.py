@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mainspring.testing.locks import active_world
-from mainspring.testing.worlds import NANOSECONDS, Strand, World
+from mainspring.testing.worlds import Strand, World
 
 __all__ = ["BorrowedSelector", "LoopWaits", "WorldSelector", "wake_loop"]
 
@@ -52,10 +52,7 @@ class LoopWaits:
         if self._has_files():
             me.look = self._is_ready
         try:
-            world.park(
-                None if timeout is None else world.now + max(1, round(timeout * NANOSECONDS)),
-                "waits in an event loop",
-            )
+            world.park(None if timeout is None else world.after(timeout), "waits in an event loop")
         finally:
             me.look = None
             self._strand, self._is_woken = None, False

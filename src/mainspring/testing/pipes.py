@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mainspring.testing.locks import active_world
-from mainspring.testing.worlds import NANOSECONDS, Strand, World
+from mainspring.testing.worlds import Strand, World
 
 __all__ = ["Poller", "read", "write"]
 
@@ -90,7 +90,7 @@ class Poller:
         if _waits_outside(world, me):
             return self._poll_outside(world, timeout)
         forever = timeout is None or timeout < 0
-        deadline = None if forever else world.now + round((timeout or 0) * NANOSECONDS / 1000)
+        deadline = None if forever else world.after((timeout or 0) / 1000)
         while True:
             ready = self._real.poll(0)
             if ready or (deadline is not None and world.now >= deadline):

@@ -250,7 +250,7 @@ def _join(thread: threading.Thread, timeout: float | None = None) -> None:
         return _real_join(thread, timeout)
     if thread is threading.current_thread():
         raise RuntimeError("cannot join current thread")
-    world.wait_for_end(strand, None if timeout is None else world.now + round(max(timeout, 0) * NANOSECONDS))
+    world.wait_for_end(strand, None if timeout is None else world.after(timeout))
     return None
 
 

@@ -207,9 +207,16 @@ class World:
 
     # What is made of that
 
+    def after(self, seconds: float) -> int:
+        """The deadline so many seconds from now: some time passes if it is any, however little that may be.
+
+        Differences of times are not exact, and who waits for what is left of one would else wait for it for ever.
+        """
+        return self.now + (max(1, round(seconds * NANOSECONDS)) if seconds > 0 else 0)
+
     def sleep(self, seconds: float) -> None:
         """Let time pass for the calling strand."""
-        deadline = self.now + round(seconds * NANOSECONDS)
+        deadline = self.after(seconds)
         if seconds <= 0:
             self.pause()
         while self.now < deadline:
