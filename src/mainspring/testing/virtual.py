@@ -204,8 +204,12 @@ def virtual_time(start: datetime | None = None) -> VirtualTime:
 
 
 def _make_world(start: datetime | None) -> JumpingWorld:
-    """A world that begins now. All is in whole microseconds, so that those who count in them lose nothing."""
-    moment = _real_monotonic_ns() // _MICROSECOND * _MICROSECOND
+    """A world that begins now.
+
+    It does so at a whole second of the monotonic clock and at a whole microsecond of the wall clock, so that
+    differences are exact for those who count in floats or microseconds.
+    """
+    moment = -(-_real_monotonic_ns() // NANOSECONDS) * NANOSECONDS
     wall = _real_time_ns() // _MICROSECOND if start is None else clock.from_datetime(start)
     is_main = threading.current_thread() is threading.main_thread()
     return JumpingWorld(moment, wall * _MICROSECOND - moment, threading.get_ident() if is_main else 0)
