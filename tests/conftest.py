@@ -12,6 +12,7 @@ import pytest
 from mainspring.logging import RUN_LOGGERS, console
 from mainspring.recording import close_recorders
 from mainspring.settings import current
+from mainspring.testing.invariants import invariants
 
 
 def reset_process_state() -> None:
@@ -24,12 +25,51 @@ def reset_process_state() -> None:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
+RUN_ENGINES = frozenset(
+    (
+        *(
+            "acceptance",
+            "caching",
+            "cli",
+            "client",
+            "concurrency",
+            "deaths",
+            "distributed",
+            "engine",
+            "events",
+        ),
+        *("examples", "isolation", "results", "runners", "transactions"),
+    )
+)
+"""The directories of tests after each of which its run store is checked."""
+
+
+def _check_invariants(test: pytest.Item, home: Path) -> None:
+    """What a test of engines has left in its store can have happened.
+
+    What is different on purpose is said by a marker: `invariants`, with the options of the check, if functions return
+    states, or runs are left to go on; `no_invariants`, with the reason, if the store holds what cannot have happened.
+    """
+    place = test.path.relative_to(Path(__file__).parent)
+    if place.parts[0] not in RUN_ENGINES or test.get_closest_marker("no_invariants"):
+        return
+    address = os.environ.get("MAINSPRING_DATABASE_URL")
+    if address is None:
+        address = str(home / "mainspring.db")
+        if not Path(address).is_file():
+            return
+    marker = test.get_closest_marker("invariants")
+    invariants(address, **({} if marker is None else marker.kwargs))
+
+
 ON_POSTGRESQL = "MAINSPRING_TEST_ON_POSTGRES"
 """Set to 1, the database of all tests that name none is a schema in PostgreSQL: `make test-postgres`."""
 
 
 @pytest.fixture(autouse=True)
-def mainspring_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def mainspring_home(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """An empty MAINSPRING_HOME, not yet created; no other MAINSPRING_* variable is set, but perhaps a database."""
     on_postgresql = os.environ.get(ON_POSTGRESQL) == "1"
     for name in [name for name in os.environ if name.startswith("MAINSPRING_")]:
@@ -45,6 +85,7 @@ def mainspring_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         reset_process_state()
         yield home
         reset_process_state()
+        _check_invariants(request.node, home)
     left = [each for each in threading.enumerate() if each.name == "mainspring-supervisor"]
     assert not left, (
         "a recorder of this test was not closed, and its supervisor looks after a closed store for ever"

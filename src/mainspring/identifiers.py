@@ -40,7 +40,8 @@ class SystemIdSource:
 
     def __init__(self) -> None:
         self._random = random.Random()  # noqa: S311 - ids must be unique, not secret
-        os.register_at_fork(after_in_child=self._random.seed)
+        self.seed = self._random.seed
+        os.register_at_fork(after_in_child=self.seed)
 
     def new(self) -> bytes:
         """See :meth:`IdSource.new`."""

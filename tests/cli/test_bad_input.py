@@ -207,6 +207,7 @@ def test_a_file_may_be_called_like_a_module(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("harm", ["directory", "corrupt", "newer", "address"])
+@pytest.mark.no_invariants("the store cannot be opened")
 def test_a_database_out_of_use_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str, arguments: list[str]
 ) -> None:

@@ -104,6 +104,7 @@ def test_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.invariants(is_over=False)
 def test_a_run_that_goes_on(tmp_path: Path) -> None:
     """Without patience, or if the code does not stop, the exit code is 1, and the run is Cancelling."""
     with running(tmp_path, "stubborn"):

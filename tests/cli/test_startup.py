@@ -100,6 +100,7 @@ def test_task_runners_are_completed() -> None:
     assert completions("mainspring runs resume x --runner p") == ["processes"]
 
 
+@pytest.mark.no_invariants("the store cannot be opened")
 def test_a_broken_database_does_not_disturb_completion(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

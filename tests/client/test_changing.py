@@ -63,6 +63,7 @@ def names(states: list[State]) -> list[str]:
 
 
 @pytest.mark.contract("CL-10")
+@pytest.mark.invariants(is_over=False)
 def test_created_flow_run() -> None:
     """A created flow run is pending, is in the store as it was made, and keeps the very objects of its caller."""
     client, unwritable = get_client(), object()
@@ -79,6 +80,7 @@ def test_created_flow_run() -> None:
 
 
 @pytest.mark.contract("CL-10", "CL-16")
+@pytest.mark.invariants(is_over=False)
 def test_created_in_a_state() -> None:
     """A run can be created in another state, which counts as if it was entered."""
     client = get_client()
@@ -95,6 +97,7 @@ def test_created_in_a_state() -> None:
 
 
 @pytest.mark.contract("CL-16", "CL-19")
+@pytest.mark.invariants(is_over=False)
 def test_created_task_run() -> None:
     """A created task run has what its task says, its own dynamic key, all tags, and the inputs that were given."""
     client = get_client()
@@ -119,6 +122,7 @@ def test_created_task_run() -> None:
     assert found.state.is_pending()
 
 
+@pytest.mark.invariants(is_over=False)
 def test_created_twice() -> None:
     """An id that is taken, and parents that are not there, are refused, and nothing is changed."""
     client = get_client()
@@ -199,6 +203,7 @@ def test_names() -> None:
 
 
 @pytest.mark.parametrize("change", [{"tags": "prod"}, {"tags": [1]}, {"name": 5}, {"name": ""}], ids=repr)
+@pytest.mark.invariants(is_over=False)
 def test_changes_that_cannot_be(change: dict[str, Any]) -> None:
     """Tags that are no list of texts, and names that are no text, are refused, and nothing is changed."""
     client = get_client()
@@ -256,6 +261,7 @@ def test_accepted_states() -> None:
     ],
     ids=lambda value: str(value),
 )
+@pytest.mark.invariants(by_hand=True, is_over=False)
 def test_rules(life: list[State], proposed: State, status: SetStateStatus) -> None:
     """The rules are those of the state machine; what they refuse changes nothing, and force enters it all the same."""
     client = get_client()
@@ -280,6 +286,7 @@ def test_rules(life: list[State], proposed: State, status: SetStateStatus) -> No
 
 
 @pytest.mark.contract("CL-13")
+@pytest.mark.invariants(is_over=False)
 def test_states_of_unknown_runs() -> None:
     """An id that no run of the kind has is not found."""
     client = get_client()
@@ -289,6 +296,7 @@ def test_states_of_unknown_runs() -> None:
             propose(key, Running())
 
 
+@pytest.mark.invariants(is_over=False)
 def test_what_is_no_state() -> None:
     """The name of a state is no state: it is refused, with how to make one, and nothing is changed."""
     client = get_client()
@@ -356,6 +364,7 @@ def test_a_run_is_taken_from_its_process(force: bool) -> None:
     assert names(client.read_task_run_states(run.id)) == ["Pending", "Running", state.name]
 
 
+@pytest.mark.invariants(by_hand=True)
 def test_states_of_subflow_runs() -> None:
     """A subflow run and the task run that stands for it show the same, whichever of them a state is proposed for."""
 
@@ -372,6 +381,7 @@ def test_states_of_subflow_runs() -> None:
     assert client.read_task_run(stand_in.id).state_type is StateType.COMPLETED  # it was over
 
 
+@pytest.mark.invariants(by_hand=True, is_over=False)
 def test_an_open_subflow_run_is_mirrored() -> None:
     """The task run that stands for a subflow run enters what that is set to."""
     client = get_client()

@@ -290,6 +290,7 @@ def test_hosts_without_a_name(value: str) -> None:
         get_settings_from_env({"MAINSPRING_HOST_ID": value})
 
 
+@pytest.mark.invariants(is_over=False)
 def test_settings_reach_the_store() -> None:
     """The settings say which host this is and how long its lease is; by default its name, and 30 seconds."""
     settings = get_settings_from_env({})

@@ -639,6 +639,7 @@ work(1)
 @pytest.mark.contract("TX-69", "TX-75", "K-21")
 @pytest.mark.parametrize("kind", ["file", "store"])
 @BOTH
+@pytest.mark.invariants(is_over=False)
 def test_a_run_that_is_killed_while_it_has_its_key_locked(
     asynchronous: bool, kind: str, tmp_path: Path, mainspring_home: Path
 ) -> None:

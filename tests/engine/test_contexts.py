@@ -501,6 +501,7 @@ class Noticing(ThreadPoolTaskRunner):
 
 @pytest.mark.contract("C-20", "C-21")
 @pytest.mark.parametrize("error", [None, KeyError("inside")])
+@pytest.mark.no_invariants("the flow run of the context was never recorded")
 def test_the_runner_of_a_hydrated_flow_run(error: Exception | None) -> None:
     """It is a started copy, made under the hydrated settings, and left with the context, also after an error."""
     runner = Noticing()
@@ -542,6 +543,7 @@ def test_equal_settings_stay_the_same_object() -> None:
 
 
 @pytest.mark.contract("E-134")
+@pytest.mark.no_invariants("the flow run of the context was never recorded")
 def test_a_task_sees_the_flow_run_it_was_shipped_with() -> None:
     """A serialized flow run context is all that a run needs to belong to its flow run."""
 

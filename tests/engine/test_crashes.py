@@ -240,6 +240,7 @@ def test_a_crash(place: str, name: str, world: World) -> None:
 @WORLDS
 @CELLS
 @pytest.mark.parametrize("name", DEPARTURES)
+@pytest.mark.invariants(is_over=False)
 def test_a_departure(place: str, name: str, world: World) -> None:
     """The run stays as it was, no hook and no retry follows, the same object comes out; an abort is reported."""
     row, error = PLACES[place], DEPARTURES[name]()
@@ -304,6 +305,7 @@ def test_an_interrupted_rollback(name: str, world: World) -> None:
 @pytest.mark.contract("X-15", "X-17", "X-21")
 @WORLDS
 @pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.invariants(is_over=False)
 def test_a_crash_rolls_back_first(name: str, world: World) -> None:
     """What was done inside is undone before the crash is recorded, and also when the run is merely left."""
     error = ERRORS[name]()

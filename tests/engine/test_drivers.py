@@ -74,6 +74,7 @@ WORLDS = pytest.mark.parametrize("world", [SyncWorld(), AsyncWorld()], ids=["syn
 
 @SCENARIO
 @WORLDS
+@pytest.mark.invariants(by_hand=True, is_over=False)
 def test_scenario(scenario: Scenario, world: World) -> None:
     """The run goes through the states that the table names, in memory and on disk, and the call ends as it says."""
     events, stored = perform(scenario, world)
@@ -86,6 +87,7 @@ def test_scenario(scenario: Scenario, world: World) -> None:
 
 @pytest.mark.contract("E-32")
 @SCENARIO
+@pytest.mark.invariants(by_hand=True, is_over=False)
 def test_all_forms_are_alike(scenario: Scenario) -> None:
     """Sync and async, called and looped by hand, leave the same trace and the same history."""
     wanted = perform(scenario, SyncWorld())

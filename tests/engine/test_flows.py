@@ -433,6 +433,7 @@ def test_a_crash(error: BaseException, text: str, is_async: bool) -> None:
 
 @pytest.mark.contract("F-25", "X-17")
 @pytest.mark.parametrize("error", [Pause("why"), Abort("why")])
+@pytest.mark.invariants(is_over=False)
 def test_signals_pass_through(error: BaseException) -> None:
     """Pause and Abort leave the run as it is."""
 

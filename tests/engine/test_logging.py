@@ -552,6 +552,7 @@ def test_the_finished_message(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.contract("E-18")
+@pytest.mark.invariants(is_over=False)
 def test_the_advice_to_wait(caplog: pytest.LogCaptureFixture) -> None:
     """A run that is left Pending is told to be waited for."""
     from mainspring.task_engine import SyncTaskRunEngine

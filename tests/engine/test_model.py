@@ -106,6 +106,7 @@ def expected(call: Call, is_async: bool, yields: bool, luck: float) -> Model:
 @pytest.mark.contract(*CLAUSES)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(calls(2), st.sampled_from((0.5, 0.0, 0.25, 0.999)))
+@pytest.mark.invariants(by_hand=True, is_over=False)
 def test_the_engine_does_what_the_model_says(call: Call, luck: float) -> None:
     """Events in order, the recorded history of every run, and what comes out, in all four forms of tasks."""
     for is_async, yields in FORMS:
@@ -129,12 +130,14 @@ def differs(program: Program) -> bool:
 
 
 @pytest.mark.contract("V-8", "E-107")
+@pytest.mark.invariants(by_hand=True)
 def test_running_hooks_follow_a_returned_running_state() -> None:
     """A returned running state is an entry into a RUNNING state, too."""
     assert not differs(Program(AGAIN, hooks=((False,), (), (), (), ())))
 
 
 @pytest.mark.contract("E-107", "E-20")
+@pytest.mark.invariants(by_hand=True)
 def test_a_returned_running_state_is_no_result() -> None:
     """A run that returned a running state and then failed raises what it failed with."""
     assert not differs(Program((AGAIN[0], Attempt(end=End.RAISE))))
@@ -142,6 +145,7 @@ def test_a_returned_running_state_is_no_result() -> None:
 
 @pytest.mark.contract("E-107")
 @pytest.mark.parametrize("end", [End.RUNNING, End.SCHEDULED])
+@pytest.mark.invariants(by_hand=True)
 def test_a_returned_state_that_asks_for_another_attempt(end: End) -> None:
     """The function is called again, after the scheduled time if there is one."""
     assert not differs(Program((Attempt(end=end), Attempt(end=End.RETURN))))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mainspring import flow, get_run_logger, task
+from mainspring import flow, get_run_logger, points, task
 from mainspring._cancel_scopes import live
 from mainspring.cache_policies import INPUTS
 from mainspring.client import get_client
@@ -735,6 +735,45 @@ def test_a_retried_step_is_the_same_step(stuck: Stuck) -> None:
 
 
 # Async
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_an_attempt_that_is_settled_before_its_function_is_called(
+    is_async: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose own record keeps it past its deadline is tried again, and does not crash what is around it."""
+    waits = [5 * LIMIT]
+
+    def observe(name: str, about: object) -> None:
+        if name == "transaction.call" and waits:
+            time.sleep(waits.pop())
+
+    monkeypatch.setattr(points, "observer", observe)
+
+    if is_async:
+
+        @task(timeout_seconds=LIMIT, retries=1, persist_result=True)
+        async def astep() -> int:
+            return 1
+
+        @flow
+        async def awhole() -> int:
+            return await astep()
+
+        assert asyncio.run(awhole()) == 1
+    else:
+
+        @task(timeout_seconds=LIMIT, retries=1, persist_result=True)
+        def step() -> int:
+            return 1
+
+        @flow
+        def whole() -> int:
+            return step()
+
+        assert whole() == 1
+    (run,) = task_runs()
+    assert sequence(run) == "Pending Running Retrying Completed"
 
 
 def test_a_blocked_event_loop(stuck: Stuck, caplog: pytest.LogCaptureFixture) -> None:

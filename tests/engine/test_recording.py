@@ -286,6 +286,7 @@ def test_a_superseded_flow_run() -> None:
     assert [run.state.message for run in flow_runs()] == ["elsewhere"]
 
 
+@pytest.mark.invariants(by_hand=True, is_over=False)
 def test_a_refusal_is_of_one_record() -> None:
     """Somebody in the same process who goes on with the run, from what the store holds, is not refused as well."""
     recorder = current_recorder()
@@ -300,6 +301,7 @@ def test_a_refusal_is_of_one_record() -> None:
 
 
 @pytest.mark.parametrize("others", [0, 1, 3])
+@pytest.mark.invariants(is_over=False)
 def test_claims(others: int) -> None:
     """Of several who claim a run, the first one has it; that says nothing of other runs in the same commit."""
     recorder = current_recorder()
@@ -408,6 +410,7 @@ def test_an_interrupted_write_is_repeated(broken: BrokenStore, after: bool) -> N
     assert on_disk("work") == "Pending Running Completed RolledBack"
 
 
+@pytest.mark.invariants(is_over=False)
 def test_an_interrupt_while_the_buffer_is_taken_loses_nothing(broken: BrokenStore) -> None:
     """Between taking the buffer and giving it to the store nothing may get lost either."""
 
@@ -438,6 +441,7 @@ def test_an_interrupt_while_the_buffer_is_taken_loses_nothing(broken: BrokenStor
     assert on_disk("other") == on_disk("bad") == "Pending"
 
 
+@pytest.mark.invariants(is_over=False)
 def test_the_background_thread_reports_trouble_once(
     broken: BrokenStore, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -453,6 +457,7 @@ def test_the_background_thread_reports_trouble_once(
     until(lambda: on_disk("waiting") == "Pending")
 
 
+@pytest.mark.no_invariants("states are entered without an engine to count them")
 def test_states_entered_while_writing_fails_keep_their_order(broken: BrokenStore) -> None:
     """What could not be written comes before what was entered since."""
     recorder = current_recorder()
@@ -615,6 +620,7 @@ def test_the_history_is_plain_sql() -> None:
     assert total == ended - started
 
 
+@pytest.mark.no_invariants("the store cannot be opened")
 def test_a_store_that_cannot_be_opened() -> None:
     """A call whose history cannot be kept is refused before the function runs, with one clear error."""
     database().parent.mkdir(parents=True)
@@ -625,6 +631,7 @@ def test_a_store_that_cannot_be_opened() -> None:
     assert called == []
 
 
+@pytest.mark.no_invariants("the store cannot be opened")
 def test_a_store_of_another_program() -> None:
     """A database that is not ours is left alone."""
     database().parent.mkdir(parents=True)

@@ -551,6 +551,7 @@ def test_a_result_that_cannot_be_serialized_is_a_warning(
 
 
 @pytest.mark.contract("E-29", "E-152", "W-3")
+@pytest.mark.invariants(by_hand=True)
 def test_a_lost_record_is_computed_again(tmp_path: Path) -> None:
     """The same run record executed again finds its result; when that is gone the function runs and writes it."""
     calls = []

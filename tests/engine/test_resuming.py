@@ -776,6 +776,7 @@ def test_somebody_else_was_quicker(durability: str) -> None:
 
 
 @pytest.mark.contract("E-29")
+@pytest.mark.invariants(by_hand=True)
 def test_running_a_record_again_is_no_resume() -> None:
     """A run record that is executed once more by hand does everything anew, and its earlier results stay."""
     assert equal_calls() == [1, 1, 2, 3, 4]

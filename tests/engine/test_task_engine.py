@@ -241,6 +241,7 @@ def test_there_is_nothing_to_log_without_a_run(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.contract("E-9", "E-31")
+@pytest.mark.invariants(is_over=False)
 def test_the_client_exists_inside() -> None:
     """A client of the run store is there between start and end, and not before and after."""
     engine = Engine(double)
@@ -253,6 +254,7 @@ def test_the_client_exists_inside() -> None:
 
 
 @pytest.mark.contract("E-9", "E-31")
+@pytest.mark.invariants(is_over=False)
 def test_the_async_client_exists_inside() -> None:
     """The async engine has an async client."""
     engine = AsyncTaskRunEngine[Any, Any](adouble)
@@ -348,6 +350,7 @@ def test_the_id_may_be_chosen(of: Any) -> None:
 
 @pytest.mark.contract("E-29")
 @pytest.mark.parametrize("of", [double, adouble])
+@pytest.mark.invariants(by_hand=True)
 def test_a_run_may_be_executed_again(of: Any) -> None:
     """A run that is given to the engine goes through another attempt under the same id, whatever its state."""
 
@@ -385,6 +388,7 @@ def test_retries_counts_those_that_were_started() -> None:
 
 
 @pytest.mark.contract("E-54", "E-55", "E-56", "E-58")
+@pytest.mark.invariants(by_hand=True)
 def test_set_state_by_hand() -> None:
     """It returns the same object, never refuses, stamps the ids and keeps the run's fields equal to the state."""
     engine = Engine(double)
@@ -399,6 +403,7 @@ def test_set_state_by_hand() -> None:
 
 
 @pytest.mark.contract("E-25", "E-26", "E-31")
+@pytest.mark.invariants(is_over=False)
 def test_initialize_run_does_not_begin() -> None:
     """Inside, the run exists and is Pending; leaving it neither begins nor settles it."""
     engine = Engine(double)

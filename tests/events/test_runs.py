@@ -129,6 +129,7 @@ def test_the_first_event_is_pending(is_async: bool) -> None:
 
 
 @pytest.mark.contract("E-28")
+@pytest.mark.invariants(by_hand=True)
 def test_a_run_whose_history_has_begun_has_no_second_pending_event() -> None:
     """An engine that takes up a recorded run goes on where its history ends."""
     subject = task(flaky(1))

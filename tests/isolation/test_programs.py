@@ -63,6 +63,7 @@ def test_a_program_without_a_guard(program: Program, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.invariants(is_over=False)
 def test_a_program_that_is_ended(program: Program, tmp_path: Path, how: signal.Signals) -> None:
     """Whatever ends it, the process of the call ends within seconds."""
     started = program(TASKS + "\n    if __name__ == '__main__':\n        hold()\n")

@@ -188,9 +188,12 @@ class BoundedRun:
             RunCancelled: It was.
             TimeoutError: It has none.
         """
+        limit = self._limit
+        if limit is not None and limit.is_settled:  # what was decided then counts, and not that it was given up
+            limit.check()
         self.raise_if_stopped()
-        if self._limit is not None:
-            self._limit.check()
+        if limit is not None:
+            limit.check()
 
     def accept_settlement(self) -> None:
         """Another thread has settled the attempt that ends here; go on with what it has decided."""

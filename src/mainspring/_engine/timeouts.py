@@ -112,12 +112,12 @@ class _Timeout:
         return time.monotonic() >= self._deadline
 
     def check(self) -> None:
-        """Do not begin what has no time left.
+        """Do not begin what has no time left, or was settled by another thread before it could begin.
 
         Raises:
             TimeoutError: The deadline has passed.
         """
-        if self.seconds <= 0:
+        if self.seconds <= 0 or self.is_settled:
             raise self.error or self.expire()
 
     def __reduce__(self) -> tuple[Callable[[], _Timeout], tuple[()]]:

@@ -33,6 +33,7 @@ from mainspring.store.aging import AgingRows
 from mainspring.store.bells import Bell
 from mainspring.store.cancellations import CancellationRows
 from mainspring.store.events import EventRows, StoredEvent
+from mainspring.store.histories import History
 from mainspring.store.limits import LimitStore
 from mainspring.store.losses import Losses
 from mainspring.store.pauses import PauseRows
@@ -346,6 +347,10 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, A
 
     def read_run(self, key: bytes) -> TaskRun | FlowRun | None:
         """One run by its id."""
+        ...
+
+    def read_history(self) -> History:
+        """All of it as it is at one moment, in bare rows."""
         ...
 
     def read_resumptions(self, keys: Sequence[bytes]) -> dict[bytes, Resumption]:

@@ -15,7 +15,7 @@ from mainspring.testing.worlds import NANOSECONDS
 
 __all__ = ["connect"]
 
-_real_connect = sqlite3.connect
+_real_connect: Any = sqlite3.connect
 _DEFAULT_SECONDS = 5.0
 _PAUSE = NANOSECONDS // 1000
 _BUSY_PRAGMA = re.compile(r"\s*PRAGMA\s+busy_timeout\s*=\s*(\d+)", re.IGNORECASE)
@@ -24,9 +24,10 @@ _BUSY_PRAGMA = re.compile(r"\s*PRAGMA\s+busy_timeout\s*=\s*(\d+)", re.IGNORECASE
 def connect(*args: Any, **options: Any) -> sqlite3.Connection:
     """As ``sqlite3.connect``."""
     if active_world() is None or "factory" in options or len(args) > 1:
-        return _real_connect(*args, **options)
+        found: sqlite3.Connection = _real_connect(*args, **options)
+        return found
     seconds = options.pop("timeout", _DEFAULT_SECONDS)
-    connection = _real_connect(*args, timeout=0, factory=_Connection, **options)
+    connection: _Connection = _real_connect(*args, timeout=0, factory=_Connection, **options)
     connection.patience = round(seconds * NANOSECONDS)
     return connection
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import sys
 import threading
@@ -17,7 +16,7 @@ from mainspring.testing.children import die
 from mainspring.testing.locks import active_world
 from mainspring.testing.worlds import NANOSECONDS, SeededWorld
 
-__all__ = ["NO_FAULTS", "Faults", "InjectedError", "Injector"]
+__all__ = ["FAULT_WORDS", "NO_FAULTS", "Faults", "InjectedError", "Injector"]
 
 
 class InjectedError(Exception):
@@ -30,7 +29,8 @@ class Faults(NamedTuple):
     Args:
         task_raises: A call of a task's function raises an `InjectedError`.
         statement_fails: A statement to the database of the run store fails: it is full, broken, or cannot be locked.
-        slow_commit: A commit takes between a millisecond and a minute.
+        slow_commit: A commit takes between a millisecond and ten seconds. All in a life together take no longer than
+            20 seconds, as leases of slots would expire after a minute.
         duplicate_wakeup: Whoever waits for a condition is woken for nothing, or all are in the place of one.
         lost_lease: At a point, another host finds that the lease of this process has expired, and settles its runs. At
             most once in a life.
@@ -59,6 +59,16 @@ class Faults(NamedTuple):
                 raise ConfigurationError(f"Faults({name}={value!r}): give {expected}.")
 
 
+FAULT_WORDS = {
+    "task_raises": "the task raises",
+    "statement_fails": "the statement fails",
+    "slow_commit": "the commit takes",
+    "duplicate_wakeup": "for nothing",
+    "lost_lease": "another host finds",
+    "death": "dies at",
+}
+"""By what a fault is known in a trace."""
+
 NO_FAULTS = Faults(0, 0, 0, 0, 0, 0, 0)
 
 _STATEMENT_FAULTS = (
@@ -78,6 +88,7 @@ class Injector:
         faults: What may go wrong.
         random: Where chance comes from: not that of the scheduler, so that they do not disturb one another.
         note: Takes a line of the trace.
+        folder: What is left out of the trace: where the files of this simulation are.
         farewell: Called before the process dies.
         rival: What another host does that finds our lease expired.
     """
@@ -88,6 +99,7 @@ class Injector:
         faults: Faults,
         random: Random,
         note: Callable[[str], object],
+        folder: str,
         farewell: Callable[[], object],
         rival: Callable[[], object],
     ) -> None:
@@ -96,9 +108,11 @@ class Injector:
         self._chance = random.random
         self._random = random
         self._note = note
+        self._folder = folder
         self._farewell = farewell
         self._rival = rival
         self._has_rival = False
+        self._slowness = 20.0
         self.armed = False
 
     def install(self) -> None:
@@ -111,7 +125,7 @@ class Injector:
         """See `mainspring.points.Observer`."""
         if self._world.me() is None:
             return
-        self._note(f"{name} {_label(about)}")
+        self._note(f"{name} {self._label(about)}")
         if self.armed:
             self._disturb(name, about)
         self._world.pause()
@@ -130,7 +144,8 @@ class Injector:
             self._note("the task raises")
             raise InjectedError("The simulation has this task fail.")
         if name == "store.commit" and self._chance() < faults.slow_commit:
-            seconds = 10 ** self._random.uniform(-3, 1.8)
+            seconds = min(10 ** self._random.uniform(-3, 1), self._slowness)
+            self._slowness -= seconds
             self._note(f"the commit takes {seconds:.3f} s")
             self._world.park(self._world.now + round(seconds * NANOSECONDS), "is slow to commit")
         if name == "store.statement" and self._chance() < faults.statement_fails:
@@ -168,8 +183,18 @@ class Injector:
                 n = sys.maxsize
             notify(condition, n)
 
-        threading.Condition.wait = waits  # type: ignore[method-assign]
-        threading.Condition.notify = notifies  # type: ignore[method-assign]
+        threading.Condition.wait = waits  # type: ignore[method-assign, assignment]
+        threading.Condition.notify = notifies  # type: ignore[method-assign, assignment]
+
+    def _label(self, about: object) -> str:
+        """What a point is about, in a way that is the same in every process."""
+        if isinstance(about, tuple | list):
+            return " ".join(filter(None, (self._label(each) for each in about[:3])))
+        if isinstance(about, str | Path):
+            text = " ".join(str(about).replace(self._folder, "").split())
+            return text if len(text) <= _LABEL else f"{text[:_LABEL]}..."
+        name = getattr(about, "name", None) or getattr(about, "__name__", None)
+        return name if isinstance(name, str) else ""
 
     def _hits(self) -> bool:
         return (
@@ -178,18 +203,3 @@ class Injector:
             and self._world.me() is not None
             and self._chance() < self._faults.duplicate_wakeup
         )
-
-
-def _label(about: object) -> str:
-    """What a point is about, in a way that is the same in every process."""
-    if isinstance(about, str):
-        text = " ".join(about.split())
-        return text if len(text) <= _LABEL else f"{text[:_LABEL]}..."
-    if isinstance(about, Path):
-        return about.name
-    if isinstance(about, tuple | list):
-        return " ".join(filter(None, (_label(each) for each in about[:3])))
-    if isinstance(about, os.PathLike | bytes) or about is None:
-        return ""
-    name = getattr(about, "name", None) or getattr(about, "__name__", None)
-    return name if isinstance(name, str) else ""

@@ -76,7 +76,7 @@ def watch(found: Callable[[str], object], names_calls: bool) -> None:
             return
         owner = getattr(function, "__self__", None)
         kind = getattr(owner, "__name__", "")
-        if (kind, function.__name__) in _CLOCKS and not frame.f_code.co_filename.startswith(_STANDARD):
+        if (kind, function.__name__) in _CLOCKS and _is_of_user(frame):
             found(
                 f"{_place(frame)} reads the real clock by {kind}.{function.__name__}(): no seed decides what it"
                 " says. Take time.time(), which does as it should."
@@ -88,11 +88,17 @@ def watch(found: Callable[[str], object], names_calls: bool) -> None:
         sys.setprofile(look)
 
 
+def _is_of_user(frame: FrameType) -> bool:
+    name = frame.f_code.co_filename
+    return not name.startswith(_STANDARD) and not frame.f_globals.get("__name__", "").startswith(
+        "mainspring."
+    )
+
+
 def _place(frame: FrameType | None) -> str:
     """The line of the user's code from which something came."""
     while frame is not None and frame.f_back is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(_STANDARD) and "/mainspring/" not in name:
+        if _is_of_user(frame):
             break
         frame = frame.f_back
     assert frame is not None

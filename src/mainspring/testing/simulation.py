@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from mainspring import settings
@@ -27,20 +27,21 @@ from mainspring.exceptions import ConfigurationError, MainspringError
 from mainspring.recording import close_recorders, current_recorder
 from mainspring.resumption import resume_flow_run
 from mainspring.store import open_store
-from mainspring.testing import outside
+from mainspring.testing import invariants, outside
 from mainspring.testing.children import ChildError, Ending, run_in_child
-from mainspring.testing.faults import NO_FAULTS, Faults, InjectedError, Injector
+from mainspring.testing.faults import FAULT_WORDS, NO_FAULTS, Faults, InjectedError, Injector
 from mainspring.testing.locks import enter_world
 from mainspring.testing.takeover import Takeover
+from mainspring.testing.traces import Trace
 from mainspring.testing.worlds import NANOSECONDS, SeededWorld
 
-__all__ = ["Plan", "Simulation", "Stage", "play"]
+__all__ = ["Plan", "Simulation", "Stage", "play", "require_playable"]
 
 _EPOCH = 1_893_456_000 * NANOSECONDS  # the first of January 2030
 _START = 1_000 * NANOSECONDS
 _PATIENCE = 60.0
+_NOTES = "notes"
 _FASTEST = 0.3  # how likely another strand runs after an operation, at most
-_TELLS = 40  # lines of the trace in a message
 _HISTORY = (
     "SELECT r.name, s.position, s.name, s.timestamp, s.attempt FROM states AS s JOIN"
     " (SELECT id, name FROM flow_runs UNION ALL SELECT id, name FROM task_runs) AS r ON r.id = s.run_id"
@@ -56,6 +57,7 @@ class Plan(NamedTuple):
         args: What it is called with.
         kwargs: The same, by name.
         faults: What may go wrong.
+        trace: What notes what user code sees; None for nothing.
         check: The user's check, called with the `Simulation` when all is over; it raises what it does not like.
         patience: Seconds after which a process counts as hanging.
     """
@@ -64,6 +66,7 @@ class Plan(NamedTuple):
     args: Sequence[Any] = ()
     kwargs: Mapping[str, Any] = {}
     faults: Faults = Faults()
+    trace: Trace | None = None
     check: Callable[..., object] | None = None
     patience: float = _PATIENCE
 
@@ -73,23 +76,27 @@ class Simulation(NamedTuple):
 
     Args:
         seed: The seed.
-        value: What the flow returned; None if it died after it had completed and before it returned.
+        value: What the flow returned.
+        returned: Whether it has: it may die after it has completed, too.
         error: What it raised in the end, as a text; empty if it has returned.
         trace: What happened, line by line; the same for the same seed.
         lives: How many processes there were.
         met: The faults that it met.
+        kinds: The same, in one word each.
         problems: What is wrong.
         findings: What the flow takes from outside, which the seed does not decide.
-        home: The folder of the run store, while the user's check is called.
+        home: The folder of the run store: while the user's check is called, and afterwards if something was wrong.
         output: What was written to the terminal.
     """
 
     seed: int
     value: Any
+    returned: bool
     error: str
     trace: tuple[str, ...]
     lives: int
     met: tuple[str, ...]
+    kinds: tuple[str, ...]
     problems: tuple[str, ...]
     findings: tuple[str, ...]
     home: Path
@@ -121,7 +128,7 @@ class Stage:
         self._folder = Path(tempfile.mkdtemp(prefix="mainspring-simulation-", dir=where))
         self._template = self._folder / "template.db"
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Self:
         def make() -> None:
             open_store(f"sqlite:///{self._template}", create=True).close()
 
@@ -146,16 +153,13 @@ class Stage:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def play(
-    plan: Plan, seed: int, stage: Stage, judge: Callable[[Path], Sequence[str]], audit: bool = False
-) -> Simulation:
+def play(plan: Plan, seed: int, stage: Stage, audit: bool = False) -> Simulation:
     """Simulate a flow with one seed.
 
     Args:
         plan: What is simulated.
         seed: The seed.
         stage: Where.
-        judge: Says what is wrong with a run store, given its address.
         audit: Whether to look for what the flow takes from outside, which makes it slower.
     """
     with stage.scene(seed) as folder:
@@ -163,13 +167,23 @@ def play(
         database = folder / "home" / "mainspring.db"
         problems = list(simulation.problems)
         if not problems:
-            problems += judge(database)
+            problems += invariants.problems(database, trace=plan.trace and Trace(folder / _NOTES))
         simulation = simulation._replace(
             trace=(*simulation.trace, "history:", *_history(database)), problems=tuple(problems)
         )
         if plan.check is not None and not problems:
             simulation = simulation._replace(problems=tuple(_problems_of_check(plan.check, simulation)))
+        if simulation.problems:
+            simulation = simulation._replace(home=_keep(folder, simulation))
     return simulation
+
+
+def _keep(folder: Path, simulation: Simulation) -> Path:
+    """Keep the files of a simulation in which something is wrong, with its trace; where they are."""
+    kept = Path(tempfile.mkdtemp(prefix=f"mainspring-seed-{simulation.seed}-"))
+    shutil.copytree(folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.unready", "*.bell"))
+    (kept / "trace").write_text("\n".join(simulation.trace) + "\n")
+    return kept / "home"
 
 
 def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
@@ -179,6 +193,7 @@ def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
     problems: list[str] = []
     value: Any = None
     error = ""
+    returned = False
     number = 0
     while True:
         number += 1
@@ -198,10 +213,10 @@ def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
         except ChildError as hangs:
             problems.append(str(hangs))
             break
-        start = _read_clock(folder, start) + Random(f"{seed} {number} pause").randrange(60 * NANOSECONDS)
+        start = _read_clock(folder, start) + _chance(f"{seed} {number} pause").randrange(60 * NANOSECONDS)
         if ending.was_killed:
             if _has_completed(database):
-                value, error = None, ""
+                error = ""
                 break
             continue
         problem = _problem_of_ending(ending, number)
@@ -209,16 +224,22 @@ def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
             problems.append(problem)
             break
         value, error = ending.value
-        if not error or is_last or _has_completed(database):
+        if not error or is_last:
+            returned = not error
+            break
+        if _has_completed(database):  # the error came later, and is none of the flow
+            error = ""
             break
     lines = _lines(folder / "trace")
     return Simulation(
         seed,
         value,
+        returned,
         error,
         tuple(lines),
         number,
-        tuple(line.split(maxsplit=2)[2] for line in lines if _tells_fault(line)),
+        tuple(line.split(maxsplit=2)[2] for line in lines if _fault_in(line)),
+        tuple(filter(None, map(_fault_in, lines))),
         tuple(problems),
         tuple(_lines(folder / "findings")),
         folder / "home",
@@ -226,16 +247,19 @@ def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
     )
 
 
-_FAULT_WORDS = ("dies at", "another host finds", "the task raises", "the commit takes", "the statement fails")
+def _fault_in(line: str) -> str:
+    """The kind of fault that a line of the trace tells of; empty for none."""
+    return next((kind for kind, words in FAULT_WORDS.items() if words in line), "")
 
 
-def _tells_fault(line: str) -> bool:
-    return any(word in line for word in _FAULT_WORDS)
+def _chance(purpose: str) -> Random:
+    """Numbers that are always the same for one purpose."""
+    return Random(purpose)  # noqa: S311 - which is the point of it
 
 
 def _profile(faults: Faults, seed: int) -> Faults:
     """The faults of one seed: some kinds often, others not at all, so that seeds are unlike one another."""
-    chance = Random(f"{seed} profile")
+    chance = _chance(f"{seed} profile")
     rates = {
         name: min(1.0, rate * 10 ** chance.uniform(-1, 1)) if chance.random() < 0.6 else 0.0
         for name, rate in faults._asdict().items()
@@ -270,9 +294,11 @@ def _live(life: _Life) -> tuple[Any, str]:
     os.environ["MAINSPRING_HOME"] = str(life.folder / "home")
     os.environ["MAINSPRING_DATABASE_URL"] = f"sqlite:///{life.folder / 'home' / 'mainspring.db'}"
     os.chdir(life.folder / "work")
+    if life.plan.trace is not None:
+        life.plan.trace.redirect(life.folder / _NOTES)
     settings.reload_settings()
     name = f"{life.seed} {life.number}"
-    schedule = Random(f"{name} schedule")
+    schedule = _chance(f"{name} schedule")
     rate = _FASTEST * schedule.random() ** 2
     world = SeededWorld(schedule, life.start, _EPOCH, rate)
     lines = [f"process {life.number} of seed {life.seed}"]
@@ -294,9 +320,9 @@ def _live(life: _Life) -> tuple[Any, str]:
     def rival() -> None:
         _settle_as_rival(world)
 
-    injector = Injector(world, life.faults, Random(f"{name} faults"), note, part, rival)
+    injector = Injector(world, life.faults, _chance(f"{name} faults"), note, str(life.folder), part, rival)
     enter_world(world)
-    Takeover(Random(f"{name} chance")).begin()
+    Takeover(_chance(f"{name} chance")).begin()
     injector.install()
     result: list[Any] = [None, ""]
 
@@ -310,7 +336,7 @@ def _live(life: _Life) -> tuple[Any, str]:
             asyncio.CancelledError,
         ) as error:  # whatever the flow raises: it is told and judged
             result[1] = f"{type(error).__name__}: {error}"
-        note(f"ends with {result[1] or 'a value'}")
+        note(f"ends with {result[1].replace(str(life.folder), '') or 'a value'}")
         try:
             close_recorders()
         except MainspringError as error:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from mainspring import _forks, _interruption, clock
+from mainspring import _forks, _interruption, clock, identifiers
 from mainspring.exceptions import MainspringError
 from mainspring.testing import databases, pipes
 from mainspring.testing.locks import Lock, active_world
@@ -51,7 +51,9 @@ _real = {name: getattr(time, name) for name in dir(time) if callable(getattr(tim
 _real_join = threading.Thread.join
 _real_is_alive = threading.Thread.is_alive
 _real_interrupt = _interruption.interrupt
-_real_start_joinable_thread = getattr(threading, "_start_joinable_thread", None) or start_real_thread
+_real_start_joinable_thread: Callable[..., Any] = (
+    getattr(threading, "_start_joinable_thread", None) or start_real_thread
+)
 _real_import = builtins.__import__
 _strands: dict[int, Strand] = {}  # by the id of their thread object
 
@@ -143,6 +145,10 @@ class Takeover:
         state = random.getstate()
         self._undo.append(lambda: random.setstate(state))
         random.seed(chance.getrandbits(64))
+        ids = identifiers.current()
+        if isinstance(ids, identifiers.SystemIdSource):
+            self._undo.append(ids.seed)
+            ids.seed(chance.getrandbits(64))
         self._set(os, "urandom", chance.randbytes)
 
     def _renew_logging(self) -> None:

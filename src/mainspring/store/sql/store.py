@@ -16,6 +16,7 @@ from mainspring.states import State
 from mainspring.store.aging import Ended, OldResult
 from mainspring.store.bells import LOCKS, SLOTS
 from mainspring.store.events import StoredEvent
+from mainspring.store.histories import History
 from mainspring.store.losses import Loss, Losses
 from mainspring.store.protocol import (
     Amendment,
@@ -28,6 +29,7 @@ from mainspring.store.protocol import (
 from mainspring.store.reading import StoredResults
 from mainspring.store.results import CrashHooks, KeptResult
 from mainspring.store.sql import aging, amending, deleting, event_rows, keeping, locks, queries, slots
+from mainspring.store.sql.history import history
 from mainspring.store.sql.owners import Identity, Owner, holding_dead, suspects
 from mainspring.store.sql.requests import Requests
 from mainspring.store.sql.retention import Retention
@@ -325,6 +327,10 @@ class SQLRunStore(Requests, Sharing, Retention):
         """See `RunStore.read_run`."""
         found = self._read(queries.run, key)
         return None if found is None else self._with_results([found])[0]
+
+    def read_history(self) -> History:
+        """See `RunStore.read_history`."""
+        return self._read(history)
 
     def read_resumptions(self, keys: Sequence[bytes]) -> dict[bytes, Resumption]:
         """See `RunStore.read_resumptions`."""

@@ -1,0 +1,324 @@
+"""Simulations, one or thousands: one seed after the other, over several processes, until one shows what is wrong."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from multiprocessing.connection import Connection, wait
+from typing import Any, NamedTuple
+
+from mainspring._processes.crews import processors
+from mainspring.exceptions import ConfigurationError, MainspringError
+from mainspring.testing.faults import NO_FAULTS, Faults
+from mainspring.testing.simulation import Plan, Simulation, Stage, play, require_playable
+from mainspring.testing.traces import Trace
+
+__all__ = ["Exploration", "SimulationError", "SimulationWarning", "explore", "simulate"]
+
+_TELLS = 30  # lines of the trace in a message
+_PEACEFUL = -1  # the seed of the simulation that says what is expected; those of users are not negative
+
+
+class SimulationError(MainspringError, AssertionError):
+    """A simulation has shown that something is wrong: the message says what, and how to see it again.
+
+    Args:
+        message: That.
+        simulation: What came of it.
+    """
+
+    def __init__(self, message: str, simulation: Simulation) -> None:
+        super().__init__(message)
+        self.simulation = simulation
+
+    def __reduce__(self) -> Any:
+        return SimulationError, (str(self), self.simulation)
+
+
+class SimulationWarning(UserWarning):
+    """A simulated flow takes something from outside, so its seed does not decide all that happens."""
+
+
+class Exploration(NamedTuple):
+    """What came of many simulations, all of which went well.
+
+    Args:
+        seeds: How many there were.
+        lives: How many processes.
+        faults: How often each kind of fault was met.
+        seconds: How long it took.
+    """
+
+    seeds: int
+    lives: int
+    faults: Mapping[str, int]
+    seconds: float
+
+
+def simulate(
+    flow: Callable[..., Any],
+    *,
+    seed: int,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    faults: Faults | None = None,
+    trace: Trace | None = None,
+    check: Callable[[Simulation], object] | None = None,
+    patience: float = 60.0,
+    verify: bool = False,
+) -> Simulation:
+    """Run a flow in a world in which a seed decides what happens: who runs when, what time it is, and what goes wrong.
+
+    Each process of the simulation is a forked child, with a run store of its own and an empty working directory. If it
+    dies or the flow fails, the run is resumed in another one, the last of which meets no faults. Then the run store has
+    to be in order, and what comes out has to be the same as without faults, if that is always the same.
+
+    Time, chance, threads, locks and event loops of the standard library are simulated for the engine and for the flow
+    alike. Clocks of ``datetime``, sockets and files are real, and are told as a `SimulationWarning` where they can be
+    noticed. Processes are refused. Not to be called from a flow or a task.
+
+    Args:
+        flow: The flow, sync or async, or a function that calls some.
+        seed: A number; the same one gives the same course of events, byte for byte in the trace.
+        args: What the flow is called with.
+        kwargs: The same, by name.
+        faults: What may go wrong, and how likely: `Faults()` if it is None. `NO_FAULTS` for nothing.
+        trace: What notes what user code sees, to be compared with the history. It goes to a file of each simulation.
+        check: Called with the `Simulation` at the end; raises what it does not like.
+        patience: Seconds of real time after which a process counts as hanging.
+        verify: Whether to simulate twice, and compare.
+
+    Raises:
+        SimulationError: Something is wrong.
+        ConfigurationError: The flow, the seed or the faults cannot be used.
+    """
+    plan = _plan(flow, args, kwargs, faults, trace, check, patience)
+    _require_seeds([seed])
+    with Stage() as stage:
+        expected = _expectation(plan, stage)
+        _warn(expected.findings)
+        simulation = _attempt(plan, seed, stage, expected, verify)
+    _warn(simulation.findings)
+    if simulation.problems:
+        raise _error(plan, simulation)
+    return simulation
+
+
+def explore(
+    flow: Callable[..., Any],
+    seeds: int | Iterable[int] = 100,
+    *,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    faults: Faults | None = None,
+    trace: Trace | None = None,
+    check: Callable[[Simulation], object] | None = None,
+    patience: float = 60.0,
+    workers: int | None = None,
+) -> Exploration:
+    """Simulate a flow with many seeds, over several processes, and stop at the first that shows what is wrong.
+
+    The first seed is simulated twice, to see whether seeds decide what happens. Shows how far it is on a terminal.
+
+    Args:
+        flow: See `simulate`.
+        seeds: Which, or how many, from 0.
+        args: See `simulate`.
+        kwargs: See `simulate`.
+        faults: See `simulate`.
+        trace: See `simulate`.
+        check: See `simulate`.
+        patience: See `simulate`.
+        workers: How many processes; one for each processor if None.
+
+    Raises:
+        SimulationError: Something is wrong. The message says how to see it again.
+        ConfigurationError: The flow, the seeds or the faults cannot be used.
+    """
+    plan = _plan(flow, args, kwargs, faults, trace, check, patience)
+    chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    _require_seeds(chosen)
+    begun = time.monotonic()
+    met: Counter[str] = Counter()
+    lives = 0
+    with Stage() as stage:
+        expected = _expectation(plan, stage)
+        _warn(expected.findings)
+        found = _attempt_all(plan, chosen, stage, expected, workers or processors())
+        for simulation in _shown(found, len(chosen)):
+            _warn(simulation.findings)
+            if simulation.problems:
+                raise _error(plan, simulation)
+            lives += simulation.lives
+            met.update(simulation.kinds)
+    return Exploration(len(chosen), lives, dict(met), time.monotonic() - begun)
+
+
+def _plan(
+    flow: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    faults: Faults | None,
+    trace: Trace | None,
+    check: Callable[[Simulation], object] | None,
+    patience: float,
+) -> Plan:
+    require_playable(flow)
+    faults = Faults() if faults is None else faults
+    if not isinstance(faults, Faults):
+        raise ConfigurationError(f"faults={faults!r}: give Faults(...), or NO_FAULTS.")
+    faults.check()
+    if check is not None and not callable(check):
+        raise ConfigurationError(f"check={check!r}: give a function that is called with the Simulation.")
+    return Plan(flow, args, kwargs or {}, faults, trace, check, patience)
+
+
+def _require_seeds(seeds: Sequence[int]) -> None:
+    for seed in list[Any](seeds):
+        if not isinstance(seed, int) or seed < 0:
+            raise ConfigurationError(f"The seed {seed!r} is none: give a whole number that is not negative.")
+    if not seeds:
+        raise ConfigurationError("No seeds are given: give how many, or which.")
+
+
+# One after the other
+
+
+class _Expectation(NamedTuple):
+    """What comes out when nothing goes wrong."""
+
+    is_known: bool
+    value: Any
+    error: str
+    findings: Sequence[str]
+
+
+def _expectation(plan: Plan, stage: Stage) -> _Expectation:
+    peaceful = plan._replace(faults=NO_FAULTS, check=None)
+    first = play(peaceful, _PEACEFUL, stage, audit=True)
+    second = play(peaceful, _PEACEFUL - 1, stage)
+    for simulation in (first, second):
+        if simulation.problems:
+            raise _error(plan, simulation)
+    is_known = first.error == second.error and _are_equal(first.value, second.value)
+    return _Expectation(is_known, first.value, first.error, first.findings)
+
+
+def _attempt(plan: Plan, seed: int, stage: Stage, expected: _Expectation, verify: bool) -> Simulation:
+    simulation = play(plan, seed, stage)
+    problems = list(simulation.problems)
+    if not problems and expected.is_known:
+        problems += _problems_of_value(simulation, expected)
+    if not problems and verify:
+        problems += _problems_of_repetition(simulation, play(plan, seed, stage), expected.findings)
+    return simulation._replace(problems=tuple(problems))
+
+
+def _problems_of_value(simulation: Simulation, expected: _Expectation) -> Iterator[str]:
+    if not simulation.returned and not simulation.error:
+        return  # it died after it had completed
+    if simulation.error != expected.error:
+        told = simulation.error or "nothing"
+        yield f"in the end it raises {told}, and without faults {expected.error or 'nothing'}"
+    elif simulation.returned and not _are_equal(simulation.value, expected.value):
+        yield f"it returns {simulation.value!r}, and without faults {expected.value!r}"
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # values of users compare as they like; those that cannot be are not known to be equal
+        return False
+
+
+def _problems_of_repetition(first: Simulation, second: Simulation, findings: Sequence[str]) -> Iterator[str]:
+    for number, (one, other) in enumerate(zip_longest(first.trace, second.trace), 1):
+        if one != other:
+            told = (
+                "".join(f"\n  {each}" for each in (*findings, *first.findings)) or " what is not simulated."
+            )
+            yield (
+                f"the same seed took two courses, so it does not decide all. Line {number} of the trace was"
+                f"\n  {one}\nand the second time\n  {other}\nLook for:{told}"
+            )
+            return
+
+
+def _attempt_all(
+    plan: Plan, seeds: Sequence[int], stage: Stage, expected: _Expectation, workers: int
+) -> Iterator[Simulation]:
+    """Simulate all seeds, and yield what came of each as it comes."""
+    context = multiprocessing.get_context("fork")
+    processes: list[Any] = []
+    sources: list[Any] = []
+    try:
+        for number in range(min(workers, len(seeds))):
+            source, sink = context.Pipe(duplex=False)
+            share = seeds[number::workers]
+            process = context.Process(
+                target=_work, args=(plan, share, stage, expected, sink, number == 0), daemon=True
+            )
+            process.start()
+            sink.close()
+            processes.append(process)
+            sources.append(source)
+        while sources:
+            ready: list[Any] = wait(sources)
+            for source in ready:
+                try:
+                    yield source.recv()
+                except EOFError:
+                    sources.remove(source)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _work(
+    plan: Plan, seeds: Sequence[int], stage: Stage, expected: _Expectation, sink: Connection, verifies: bool
+) -> None:
+    for seed in seeds:
+        simulation = _attempt(plan, seed, stage, expected, verify=verifies and seed == seeds[0])
+        if not simulation.problems:
+            simulation = simulation._replace(value=None, trace=(), output="")
+        sink.send(simulation)
+
+
+def _shown(simulations: Iterator[Simulation], number: int) -> Iterator[Simulation]:
+    """The same, with a bar that shows how far it is, if somebody looks on."""
+    if not sys.stderr.isatty():
+        yield from simulations
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(simulations, "Seeds", number, console=Console(stderr=True))
+
+
+# What is told
+
+
+def _warn(findings: Iterable[str]) -> None:
+    for finding in findings:
+        warnings.warn(finding, SimulationWarning, stacklevel=3)
+
+
+def _error(plan: Plan, simulation: Simulation) -> SimulationError:
+    name = getattr(plan.flow, "__name__", repr(plan.flow))
+    problems = "".join(f"\n  {each}" for each in simulation.problems)
+    met = "; ".join(simulation.met) or "nothing"
+    trace = "".join(f"\n  {line}" for line in simulation.trace[-_TELLS:])
+    again = f"seed={simulation.seed}" if simulation.seed >= 0 else "seed=0, faults=NO_FAULTS"
+    output = f"\nIt wrote:\n{simulation.output.rstrip()}" if simulation.output.strip() else ""
+    return SimulationError(
+        f"Seed {simulation.seed} shows what is wrong with {name}:{problems}\nIt met: {met}."
+        f"\nSee it again with simulate({name}, {again}), and the same arguments and faults. All files, and the whole"
+        f" trace, are in {simulation.home.parent}.\nThe end of the trace:{trace}{output}",
+        simulation,
+    )

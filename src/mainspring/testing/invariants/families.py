@@ -1,0 +1,47 @@
+"""Runs inside of others: each within the life of the run around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mainspring.store.histories import HistoryRun
+from mainspring.testing.invariants.facts import FINAL, Facts
+
+__all__ = ["problems"]
+
+
+def problems(facts: Facts) -> Iterator[str]:
+    """Runs that were there before the one around them, or are not over when that has completed.
+
+    A run that has completed has waited for all that was begun inside of it. What comes later is called by its hooks, or
+    in a context that was carried out of it. A run that has failed, crashed or was cancelled may have left some behind:
+    those of a dead process are settled when somebody finds it dead, and what does not listen is left alone after a
+    while.
+    """
+    for run in facts.history.runs:
+        if run.around is None:
+            continue
+        around = facts.runs.get(run.around)
+        if around is None:
+            yield f"{facts.who(run.key)} is inside of {facts.who(run.around)}"
+            continue
+        for problem in _outside(run, around):
+            yield f"{facts.who(run.key)} {problem} {facts.who(around.key)}, inside of which it is"
+
+
+def _outside(run: HistoryRun, around: HistoryRun) -> Iterator[str]:
+    if run.kind == "task" and around.kind != "flow":
+        yield "belongs to a run that is none of a flow:"
+    if run.created < around.created:
+        yield "was created before"
+    if run.start_time is not None and (around.start_time is None or run.start_time < around.start_time):
+        yield "has started before"
+    if run.around_attempt > around.run_count:
+        yield f"is of attempt {run.around_attempt}, which was not begun, of"
+    if around.state_type != "COMPLETED" or around.end_time is None or run.created >= around.end_time:
+        return
+    if run.state_type not in FINAL:
+        if run.state_name != "NotReady":
+            yield f"is still {run.state_name} after the end of"
+    elif run.end_time is not None and run.end_time > around.end_time:
+        yield "has ended after"
