@@ -97,7 +97,7 @@ def test_retries_an_hour_apart_are_recorded_an_hour_apart() -> None:
         assert clock.elapsed == timedelta(hours=3)
     states = states_of(only_task_run())
     assert [state.name for state in states] == (
-        "Pending Running AwaitingRetry Retrying AwaitingRetry Retrying AwaitingRetry Retrying Completed".split()
+        ["Pending", "Running", *["AwaitingRetry", "Retrying"] * 3, "Completed"]
     )
     delays = [state for state in states if state.name == "AwaitingRetry"]
     attempts = [state.timestamp for state in states if state.name in ("Pending", "Retrying")]
@@ -237,9 +237,8 @@ def test_a_task_on_a_thread_times_out_when_it_is_due() -> None:
     def main() -> None:
         slow.submit().result()
 
-    with virtual_time():
-        with pytest.raises(TimeoutError):
-            main()
+    with virtual_time(), pytest.raises(TimeoutError):
+        main()
     run = only_task_run()
     assert states_of(run)[-1].name == "TimedOut"
     assert waits(run) == [timedelta(seconds=90.02)]  # the engine gives the thread a moment to end by itself
@@ -415,9 +414,9 @@ def test_logs_and_events_have_virtual_times() -> None:
             emit_event("told", {"mainspring.resource.id": "a"})
             time.sleep(HOUR)
 
-    with subscribe(lambda event: heard.append(event.occurred), "told"):  # made before, and holds inside
-        with virtual_time():
-            tells()
+    subscription = subscribe(lambda event: heard.append(event.occurred), "told")  # and it holds inside
+    with subscription, virtual_time():
+        tells()
     assert heard[1] - heard[0] == timedelta(hours=1)
     (run,) = flow_runs()
     lines = [entry for entry in get_client().read_logs(run.id) if entry.message == "line"]
@@ -561,35 +560,38 @@ def test_a_function_may_be_decorated() -> None:
 
 def test_a_deadlock_is_told() -> None:
     """Where all wait for one another, the thread that entered hears who waits where."""
+
+    @virtual_time()
+    def forget() -> None:
+        threading.Event().wait()
+
     with pytest.raises(DeadlockError, match=r"(?s)MainThread.*waits for a lock.*test_virtual_time.py"):
-        with virtual_time():
-            threading.Event().wait()
+        forget()
 
 
-def test_a_deadlock_of_threads_is_told_once_and_all_threads_go() -> None:
-    """Two threads that hold what the other one wants are named, and do not outlive the block."""
-    with pytest.raises(DeadlockError, match=r"(?s)first.*second") as caught:
-        with pytest.warns(ResourceWarning, match="first, second"), virtual_time():
-            locks = threading.Lock(), threading.Lock()
-            ready = threading.Barrier(2)
+def test_a_deadlock_of_threads_is_told_and_they_are_named() -> None:
+    """Two threads that hold what the other one wants are told of, and can be helped after the block."""
+    held: list[Any] = []
 
-            def embrace(one: Any, other: Any) -> None:
-                with suppress(RuntimeError), one:
-                    ready.wait()
-                    if other.acquire(timeout=-1):
-                        other.release()
+    def embrace(one: Any, other: Any, ready: threading.Barrier) -> None:
+        with suppress(RuntimeError), one:  # which somebody else has released
+            ready.wait()
+            with other:
+                pass
 
-            threads = [
-                threading.Thread(target=embrace, args=locks, name="first", daemon=True),
-                threading.Thread(target=embrace, args=locks[::-1], name="second", daemon=True),
-            ]
-            for thread in threads:
-                thread.start()
-            try:
-                threads[0].join()
-            finally:
-                held = locks
-    assert "waits for the end of" in str(caught.value)
+    @virtual_time()
+    def lock_up() -> None:
+        held.extend([threading.Lock(), threading.Lock()])
+        ready = threading.Barrier(2)
+        first = threading.Thread(target=embrace, args=(*held, ready), name="first", daemon=True)
+        second = threading.Thread(target=embrace, args=(*held[::-1], ready), name="second", daemon=True)
+        first.start()
+        second.start()
+        first.join()
+
+    with pytest.warns(ResourceWarning, match="first, second"):  # noqa: SIM117 - one is told in the other
+        with pytest.raises(DeadlockError, match=r"(?s)waits for the end of.*first.*second"):
+            lock_up()
     for lock in held:
         lock.release()  # which they see outside, too
 
@@ -635,10 +637,14 @@ def test_a_block_beside_a_run_is_refused() -> None:
 
 def test_what_is_raised_leaves_the_block() -> None:
     """An exception comes out as it is, and everything is given back."""
+
+    @virtual_time()
+    def fail() -> None:
+        time.sleep(HOUR)
+        raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        with virtual_time():
-            time.sleep(HOUR)
-            raise ZeroDivisionError
+        fail()
 
 
 def test_everything_is_given_back() -> None:

@@ -3,8 +3,7 @@
 - `children`: a function in a forked process that may die
 - `worlds`, `locks`, `pipes`, `loops`: threads that a scheduler runs on a clock that jumps, and what they wait for
 - `takeover`, `databases`: the standard library in the hands of such a world
-- `virtual`: time that passes only while everybody waits; `jumping` and `signals` are its world, and `belongings` what is
-  put aside meanwhile
+- `virtual`: time that passes only while everybody waits; `jumping`, `signals`: its world; `belongings`: kept for later
 - `simulation`, `faults`, `outside`: one run of a flow in which a seed decides what happens, and what it cannot decide
 - `exploration`: `simulate` one seed and `explore` many
 - `invariants`: what holds for every history, whatever has happened

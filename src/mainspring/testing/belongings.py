@@ -38,13 +38,11 @@ def put_aside() -> Callable[[], None]:
 
 def _note_content(container: Any, undo: list[Callable[[], object]]) -> None:
     content = container.copy()
+    refill: Callable[[Any], object] = getattr(container, "extend", None) or container.update
 
     def put_back() -> None:
         container.clear()
-        if isinstance(container, list):
-            container.extend(content)
-        else:
-            container.update(content)
+        refill(content)
 
     undo.append(put_back)
 

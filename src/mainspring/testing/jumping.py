@@ -348,8 +348,12 @@ class JumpingWorld(World):
 def _end_thread() -> NoReturn:
     """Have the calling thread end, and nobody be told that it did so early."""
     thread: Any = threading.current_thread()
-    thread._invoke_excepthook = lambda _: None
+    thread._invoke_excepthook = _tell_nobody
     raise SystemExit
+
+
+def _tell_nobody(thread: Any) -> None:
+    """Stands in for what tells of an exception in a thread."""
 
 
 def _waits_for_work(strand: Strand) -> bool:
