@@ -759,6 +759,50 @@ def test_the_alarm_clock_rings_in_virtual_time() -> None:
     assert rung == pytest.approx([60 + 600 * number for number in range(6)])
 
 
+def test_the_real_alarm_clock_goes_on() -> None:
+    """Whoever has set SIGALRM before, such as a watchdog of tests, gets it in real time; limits in the block work."""
+    rung = threading.Event()
+    handler = signal.signal(signal.SIGALRM, lambda *_: rung.set())
+    timer = signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with virtual_time() as clock:
+
+            @task(timeout_seconds=90)
+            def slow() -> None:
+                time.sleep(HOUR)
+
+            with pytest.raises(TimeoutError):
+                slow()
+            assert clock.elapsed == timedelta(seconds=90)
+        assert rung.wait(20)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, handler)
+
+
+def test_a_limit_on_another_thread_interrupts_code_that_goes_on() -> None:
+    """A thread that comes back from a sleep after its deadline is interrupted there, and goes on with other work."""
+    reached: list[str] = []
+
+    @task(timeout_seconds=90)
+    def slow() -> None:
+        for _ in range(100):
+            time.sleep(60)
+        reached.append("the end")
+
+    @flow
+    def main() -> str:
+        slow.submit().wait()
+        time.sleep(10)
+        time.sleep(HOUR)
+        return "done"
+
+    with virtual_time() as clock:
+        assert main() == "done"
+        assert timedelta(seconds=HOUR + 100) <= clock.elapsed <= timedelta(seconds=HOUR + 101)
+    assert not reached
+
+
 def test_the_block_may_be_in_another_thread() -> None:
     """Where it is not the main thread that enters, the main thread keeps real time."""
 

@@ -19,7 +19,10 @@ from typing import Any, NoReturn
 from mainspring.concurrency._keeper import KEEPER, keeper
 from mainspring.testing.worlds import NANOSECONDS, DeadlockError, Strand, World
 
-__all__ = ["JumpingWorld", "Mutex"]
+__all__ = ["ALARM", "JumpingWorld", "Mutex"]
+
+ALARM = 0
+"""Stands for the signal of the world's own alarm clock, which the real one has nothing to do with."""
 
 _OURS = "mainspring-"
 _HOUSEKEEPERS = {
@@ -65,7 +68,7 @@ class Mutex:
             number = self.put_off.pop(0)
             handler = self.handlers.get(number)
             if handler is not None:
-                handler(number, sys._getframe(1))
+                handler(number or signal.SIGALRM, sys._getframe(1))
 
 
 class JumpingWorld(World):
@@ -85,7 +88,7 @@ class JumpingWorld(World):
         super().__init__(start, epoch)
         self.mutex = Mutex(main)
         self.jumps = 0
-        self.alarm: int | None = None  # when SIGALRM comes to the main thread
+        self.alarm: int | None = None  # when the alarm clock of the main thread rings
         self.alarm_interval = 0
         self.problem: DeadlockError | None = None
         self._main = main
@@ -212,7 +215,7 @@ class JumpingWorld(World):
 
     def _ring_alarm(self) -> None:
         self.alarm = self.now + self.alarm_interval if self.alarm_interval else None
-        self.mutex.put_off.append(signal.SIGALRM)
+        self.mutex.put_off.append(ALARM)
         main = self._by_ident.get(self._main)
         if main is not None:
             main.token = True

@@ -41,6 +41,8 @@ _KEEP_THEIRS = {
     "mainspring.testing.worlds",
     "mainspring.testing.jumping",
     "mainspring.testing.locks",
+    "mainspring.testing.loops",
+    "mainspring.testing.takeover",
     "mainspring.testing.virtual",
 }
 """Modules whose globals stay as they are: what is replaced in them is named below."""
