@@ -1,6 +1,7 @@
 """Virtual time: waits of hours take no time, and are recorded as the hours that they are."""
 
 import asyncio
+import importlib
 import logging
 import queue
 import random
@@ -37,6 +38,7 @@ from mainspring.transactions import transaction
 from tests.engine.history import flow_runs, messages, only_task_run, sequence, states_of, task_runs
 
 HOUR = 3600
+LOCK = type(threading.Lock())
 REAL = {name: getattr(time, name) for name in ("time", "time_ns", "monotonic", "sleep", "perf_counter")}
 
 
@@ -675,6 +677,24 @@ def test_everything_is_given_back() -> None:
     time.sleep(0.01)
     assert time.monotonic() - begin < 20
     assert takeover_module.active_world() is None
+
+
+def test_modules_imported_in_a_block_are_as_if_imported_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a module takes by name when it is imported in a block is virtual in there, and the real one afterwards."""
+    (tmp_path / "imported_in_virtual_time.py").write_text(
+        "import threading\nfrom threading import Lock\nfrom time import sleep\nlock = threading.Lock()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with virtual_time() as clock:
+        module = importlib.import_module("imported_in_virtual_time")
+        module.sleep(HOUR)
+        assert clock.elapsed == timedelta(hours=1)
+    try:
+        assert (module.sleep, module.Lock, type(module.lock)) == (time.sleep, threading.Lock, LOCK)
+    finally:
+        del sys.modules["imported_in_virtual_time"]
 
 
 def test_random_numbers_go_on_as_before() -> None:

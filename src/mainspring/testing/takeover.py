@@ -74,6 +74,8 @@ class Takeover:
     def begin(self) -> None:
         """Take everything over. A world must have been entered."""
         substitutes = self._substitutes()
+        known = set(sys.modules)
+        self._undo.append(lambda: _correct_new_modules(known))
         self._exchange_globals(substitutes)
         for name in _TIMES:
             self._set(time, name, substitutes[id(_real[name])])
@@ -122,13 +124,13 @@ class Takeover:
     def _exchange_globals(self, substitutes: Mapping[int, Any]) -> None:
         """Exchange what modules have imported by name, and the locks that they keep."""
         for module, name in _places(substitutes):
-            value = vars(module)[name]
+            value = vars(module).get(name)  # it may be another one by now
             kind = type(value)
             if kind is _REAL_LOCK:
                 self._set(module, name, Lock())
             elif kind is _REAL_RLOCK:
                 self._set(module, name, threading._PyRLock())  # type: ignore[attr-defined]
-            else:
+            elif id(value) in substitutes:
                 self._set(module, name, substitutes[id(value)])
 
     def _take_threads(self) -> None:
@@ -180,6 +182,24 @@ def _places(substitutes: Mapping[int, Any]) -> list[tuple[ModuleType, str]]:
         ]
         _found = len(sys.modules), places
     return places
+
+
+def _correct_new_modules(known: set[str]) -> None:
+    """Give modules that were imported meanwhile what they would have got outside, and locks like that."""
+    real: dict[int, Any] = {id(substitute): _real[name] for name, substitute in _TIMES.items()}
+    real[id(Lock)] = threading.Lock
+    real[id(threading._PyRLock)] = threading.RLock  # type: ignore[attr-defined]
+    real[id(queue._PySimpleQueue)] = queue.SimpleQueue  # type: ignore[attr-defined]
+    real[id(WorldSelector)] = selectors.DefaultSelector
+    for key in set(sys.modules) - known:
+        module = sys.modules.get(key)
+        if type(module) is not ModuleType or module.__name__ in _KEEP_THEIRS:
+            continue
+        for name, value in list(vars(module).items()):
+            if id(value) in real:
+                setattr(module, name, real[id(value)])
+            elif type(value) is Lock and not value.locked():
+                setattr(module, name, threading.Lock())
 
 
 # Time
