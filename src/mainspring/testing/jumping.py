@@ -205,7 +205,7 @@ class JumpingWorld(World):
         with self.mutex:
             before = self.read_alarm()
             self.alarm = self.now + max(1, round(seconds * NANOSECONDS)) if seconds > 0 else None
-            self.alarm_interval = round(interval * NANOSECONDS)
+            self.alarm_interval = round(interval * NANOSECONDS) if seconds > 0 else 0
         return before
 
     def read_alarm(self) -> tuple[float, float]:
