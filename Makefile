@@ -19,6 +19,7 @@ RULES := tests/runners/conformance
 QUICK := not (postgres or dask or distributed)
 # But for what takes a new folder for a new database.
 ON_POSTGRES := tests/transactions tests/concurrency/test_limits.py tests/concurrency/test_tags.py \
+	tests/testing/test_invariants.py \
 	$(patsubst %,tests/engine/test_%.py,cancellation caching pauses resuming submitting suspending taking_over transactions)
 EXTRAS := arrow,dask,lz4,otel,postgres,ray,ui,zstd
 PIP := -m pip --disable-pip-version-check --quiet

@@ -1,6 +1,5 @@
 """What every test gets: a home of its own and a process without a past."""
 
-import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -9,38 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.logging import RUN_LOGGERS, console
-from mainspring.recording import close_recorders
-from mainspring.settings import current
-from mainspring.testing.invariants import invariants
+from mainspring.testing import invariants, reset_process_state
 
-
-def reset_process_state() -> None:
-    """Forget what the product keeps for the whole process. The one place for it."""
-    close_recorders()
-    current._root = None  # so that settings are read when they are needed, whatever the test has left
-    current._told.clear()
-    console._ready = False  # so that run loggers take the level that this test's settings say
-    for name in RUN_LOGGERS:
-        logging.getLogger(name).setLevel(logging.NOTSET)
-
-
-RUN_ENGINES = frozenset(
-    (
-        *(
-            "acceptance",
-            "caching",
-            "cli",
-            "client",
-            "concurrency",
-            "deaths",
-            "distributed",
-            "engine",
-            "events",
-        ),
-        *("examples", "isolation", "results", "runners", "transactions"),
-    )
-)
+RUN_ENGINES = {
+    "acceptance",
+    "caching",
+    "cli",
+    "client",
+    "concurrency",
+    "deaths",
+    "distributed",
+    "engine",
+    "events",
+    "examples",
+    "isolation",
+    "results",
+    "runners",
+    "transactions",
+}
 """The directories of tests after each of which its run store is checked."""
 
 
@@ -68,24 +53,19 @@ ON_POSTGRESQL = "MAINSPRING_TEST_ON_POSTGRES"
 
 @pytest.fixture(autouse=True)
 def mainspring_home(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, mainspring_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """An empty MAINSPRING_HOME, not yet created; no other MAINSPRING_* variable is set, but perhaps a database."""
-    on_postgresql = os.environ.get(ON_POSTGRESQL) == "1"
-    for name in [name for name in os.environ if name.startswith("MAINSPRING_")]:
-        if not name.startswith("MAINSPRING_TEST_"):
-            monkeypatch.delenv(name)
-    home = tmp_path / "mainspring-home"
-    monkeypatch.setenv("MAINSPRING_HOME", str(home))
+    """The empty home that the plugin makes, not yet created; no other setting is made, but perhaps a database."""
     with ExitStack() as stack:
-        if on_postgresql:
+        if os.environ.get(ON_POSTGRESQL) == "1":
             from tests.postgres.server import fresh_schema  # needs psycopg
 
             monkeypatch.setenv("MAINSPRING_DATABASE_URL", stack.enter_context(fresh_schema()))
+            reset_process_state()
+            stack.callback(reset_process_state)
+        yield mainspring_home
         reset_process_state()
-        yield home
-        reset_process_state()
-        _check_invariants(request.node, home)
+        _check_invariants(request.node, mainspring_home)
     left = [each for each in threading.enumerate() if each.name == "mainspring-supervisor"]
     assert not left, (
         "a recorder of this test was not closed, and its supervisor looks after a closed store for ever"

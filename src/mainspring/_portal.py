@@ -16,6 +16,8 @@ import threading
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
+from mainspring import _forks
+
 __all__ = ["afinish", "close", "current_task", "finish", "no_task", "run"]
 
 T = TypeVar("T")
@@ -42,6 +44,7 @@ class _Loop:
 
 
 _kept = threading.local()
+_inherited: list[_Loop] = []  # kept, as closing them would harm those of the parent
 
 
 def run(awaitable: Awaitable[T]) -> T:
@@ -86,6 +89,14 @@ def current_task() -> Any:
 
 def no_task() -> None:
     """`current_task` for sync code, which is interrupted in its thread, also where that runs an event loop."""
+
+
+@_forks.in_child
+def _leave_to_parent() -> None:
+    """In a forked child: what the loop waits with is shared with the parent."""
+    loop: _Loop | None = vars(_kept).pop("loop", None)
+    if loop is not None:
+        _inherited.append(loop)
 
 
 def _loop_is_running() -> bool:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 __all__ = ["POINTS", "Observer", "observer"]
 
 Observer = Callable[[str, object], object]
-"""Called in the thread that passes a point, with the name of the point and what it is about. It may wait, die, or raise:
-what it raises comes out there, as if what is done at the point had raised it. It must not use the engine: locks of the
-run store may be held."""
+"""Called in the thread that passes a point, with the name of the point and what it is about.
+
+It may wait, die, or raise: what it raises comes out there, as if what is done at the point had raised it. It must not
+use the engine, as locks of the run store may be held."""
 
 observer: Observer | None = None
 """Who looks on in this process; None for nobody. Set it while nothing runs."""
@@ -36,7 +37,7 @@ POINTS: dict[str, str] = {
     "task.returned": "It has returned, and nothing is recorded. About: the same.",
     "flow.call": "The function of a flow is to be called; what is raised is raised by it. About: the flow and its run.",
     "flow.returned": "It has returned, and nothing is recorded. About: the same.",
-    "hook.call": "A hook of a state is to be called; what is raised is raised by it. About: the hook, the run, the state.",
+    "hook.call": "A hook of a state is to be called; what is raised is raised by it. About: the hook, run and state.",
     "hook.returned": "It has returned. About: the same.",
     "transaction.call": "A transaction is to call a hook, take a lock, or write; what is raised is raised by that."
     " About: the call.",

@@ -78,8 +78,9 @@ TYPING_IMPORTS: dict[tuple[str, str], str] = {}
 
 CHEAP_THIRD_PARTY = {"msgspec"}  # what `import mainspring` may load besides the standard library
 LOADED_ON_USE = {
-    "mainspring.store.postgres": {"psycopg"}
-}  # packages that are imported when an address asks for them
+    "mainspring.store.postgres": {"psycopg"},
+    "mainspring.testing.plugin": {"pytest"},
+}  # modules that are imported when an address or another program asks for them, and what they need
 MAY_IMPORT_ANYTHING = {"cli", "integrations", "server"}
 FRONT_ENDS = {"cli", "server"}
 SERVER_TOP_LAYER = 5  # the server reads and writes records; it runs nothing

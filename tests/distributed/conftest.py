@@ -28,4 +28,4 @@ def runner(cluster: Cluster, mainspring_home: Path) -> Iterator[Any]:
     """A started runner on it. When the test is over, what it has left is as legal as after any other death."""
     with cluster.runner() as runner:
         yield runner
-    check_store(mainspring_home / "mainspring.db", grants=True)
+    check_store(mainspring_home / "mainspring.db")

@@ -111,7 +111,7 @@ def resume(folder: Path, kind: str) -> None:
     assert f"value {programs.VALUE}" in said.splitlines()
     made = [line for line in notes(folder) if " " not in line]
     assert sorted(made) == sorted([*map(str, range(programs.STEPS)), "100"])
-    check_store(folder / "mainspring.db", grants=True)
+    check_store(folder / "mainspring.db")
 
 
 def hold_on(folder: Path, started: Driver) -> int:
@@ -184,7 +184,7 @@ def test_a_flow_that_is_cancelled(kind: str, tmp_path: Path) -> None:
     states = rows(tmp_path, "SELECT state_type FROM flow_runs UNION ALL SELECT state_type FROM task_runs")
     assert states.count(("CANCELLED",)) == 2
     assert states.count(("COMPLETED",)) == programs.STEPS
-    check_store(tmp_path / "mainspring.db", grants=True)
+    check_store(tmp_path / "mainspring.db")
     assert "100" not in notes(tmp_path)
 
 
@@ -198,7 +198,7 @@ def test_an_interrupt(kind: str, tmp_path: Path) -> None:
         assert "ended by KeyboardInterrupt" in started.end()
         until(lambda: not started.has_left(), "the end of all processes")
     assert is_settled(tmp_path)
-    check_store(tmp_path / "mainspring.db", grants=True)
+    check_store(tmp_path / "mainspring.db")
 
 
 def test_an_exception_in_the_flow(kind: str, tmp_path: Path) -> None:
@@ -209,4 +209,4 @@ def test_an_exception_in_the_flow(kind: str, tmp_path: Path) -> None:
         assert "ended by LookupError" in started.end()
         until(lambda: not started.has_left(), "the end of all processes")
     assert rows(tmp_path, "SELECT state_type FROM task_runs") == [("COMPLETED",)]
-    check_store(tmp_path / "mainspring.db", grants=True)
+    check_store(tmp_path / "mainspring.db")

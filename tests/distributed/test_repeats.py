@@ -140,7 +140,7 @@ def pools(processes: list[ProcessPoolExecutor]) -> Pools:
 def runner(pools: Pools, mainspring_home: Path) -> Iterator[PoolsTaskRunner]:
     with PoolsTaskRunner(pools) as runner:
         yield runner
-    check_store(mainspring_home / "mainspring.db", grants=True)
+    check_store(mainspring_home / "mainspring.db")
 
 
 @pytest.mark.parametrize("number", [0, 1])

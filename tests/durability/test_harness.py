@@ -76,16 +76,16 @@ def copy(ended: Round, tmp_path: Path) -> Path:
     ("spoil", "problem"),
     [
         ("UPDATE states SET position = 9 WHERE name = 'RolledBack'", "positions [1, 2, 3, 9]"),
-        ("UPDATE states SET timestamp = 1 WHERE name = 'Completed'", "goes back in time"),
-        ("UPDATE states SET name = 'Cached' WHERE name = 'RolledBack'", "Completed is followed by Cached"),
-        ("UPDATE task_runs SET run_count = 7", "run_count is 7"),
+        ("UPDATE states SET timestamp = 1 WHERE name = 'Completed'", "no later than"),
+        ("UPDATE states SET name = 'Cached' WHERE name = 'RolledBack'", "goes from Completed to Cached"),
+        ("UPDATE task_runs SET run_count = 7", "has the run_count 7"),
         (
-            "UPDATE task_runs SET state_type = 'RUNNING' WHERE task_key LIKE 'plain%'",
-            "is RUNNING though all is over",
+            "UPDATE task_runs SET state_type = 'RUNNING', state_name = 'Running' WHERE task_key LIKE 'plain%'",
+            "is Running though all is over",
         ),
         ("DELETE FROM states WHERE name = 'Running'", "positions [1, 3]"),
-        ("DELETE FROM task_runs WHERE task_key LIKE 'plain%'", "which is no run"),
-        ("UPDATE flow_runs SET end_time = 3", "end_time is 3"),
+        ("DELETE FROM task_runs WHERE task_key LIKE 'plain%'", "which is not there"),
+        ("UPDATE flow_runs SET end_time = 3", "has the end_time 3"),
     ],
 )
 def test_a_wrong_history_is_found(copy: Path, spoil: str, problem: str) -> None:

@@ -773,7 +773,7 @@ def test_an_attempt_that_is_settled_before_its_function_is_called(
 
         assert whole() == 1
     (run,) = task_runs()
-    assert sequence(run) == "Pending Running Retrying Completed"
+    assert sequence(run).replace("AwaitingRetry ", "") == "Pending Running Retrying Completed"
 
 
 def test_a_blocked_event_loop(stuck: Stuck, caplog: pytest.LogCaptureFixture) -> None:

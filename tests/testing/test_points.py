@@ -2,8 +2,12 @@
 
 import ast
 import asyncio
+import os
+import re
 import sqlite3
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,11 @@ import pytest
 import mainspring
 from mainspring import flow, get_client, points, task
 from mainspring.exceptions import StoreUnavailable
-from mainspring.recording import current_recorder
+from mainspring.recording import close_recorders, current_recorder
+from mainspring.settings import reload_settings
+from mainspring.testing.children import run_in_child
+from mainspring.transactions import transaction
+from tests.durability import points as outside
 
 SOURCE = Path(mainspring.__file__).parent
 
@@ -171,3 +179,64 @@ def test_a_statement_that_is_made_to_fail_fails_as_the_database_does(monkeypatch
         double(21)
     monkeypatch.setattr(points, "observer", None)
     assert double(21) == 42
+
+
+def live_watched(home: Path, log: Path) -> None:
+    """In a child: a flow with all that is durable, seen from inside and from outside."""
+    environment = {"MAINSPRING_HOME": str(home), "POINTS": str(log), "TRACE": "1"}
+    os.environ.update(environment)
+    reload_settings()
+    outside.install(environment)
+    fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+    def observer(name: str, about: object) -> None:
+        if name.startswith(("store.commit", "store.checkpoint", "file.")):
+            os.write(fd, f"{os.getpid()} {threading.current_thread().name} inside {name}\n".encode())
+
+    points.observer = observer
+
+    def hook(_: object) -> None:
+        pass
+
+    @task(result_storage_key="large")
+    def large(letter: str) -> str:
+        return 1_000_000 * letter
+
+    @task(result_storage=home / "elsewhere", on_rollback=[hook], on_commit=[hook])
+    def elsewhere(x: int) -> int:
+        return x
+
+    @flow(persist_result=True)
+    def everything() -> int:
+        large("a")
+        large("b")
+        with transaction():
+            elsewhere(1)
+            total = elsewhere(2)
+        return total + sum(elsewhere.map([3, 4]).result())
+
+    assert everything() == 9
+    close_recorders()
+    os.close(fd)
+
+
+def test_whatever_is_durable_lies_between_points(tmp_path: Path):
+    """Seen from outside, no two durable statements, writes, renamings or removals have no point between them."""
+    log = tmp_path / "log"
+    ending = run_in_child(partial(live_watched, tmp_path / "home", log))
+    assert ending.error is None, ending.trace
+    latest: dict[str, str] = {}
+    labels: set[str] = set()
+    unseen: list[str] = []
+    for line in log.read_text().splitlines():
+        found = re.fullmatch(r"\d+ (.+?) (inside|point \d+) (.+)", line)
+        if found is None:  # statements and writes are told once more
+            continue
+        thread, kind, what = found.groups()
+        if what.startswith("before "):
+            labels.add(what.split()[1])
+            if latest.get(thread) != "inside":
+                unseen.append(line)
+        latest[thread] = kind.split()[0]
+    assert not unseen
+    assert {"COMMIT", "INSERT", "PRAGMA", "write", "replace", "unlink"} <= labels

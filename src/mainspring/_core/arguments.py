@@ -14,11 +14,26 @@ from typing import Any
 
 from mainspring.exceptions import ParameterBindError, ReservedArgumentError
 
-__all__ = ["RESERVED_NAMES", "Arguments"]
+__all__ = ["RESERVED_NAMES", "Arguments", "Body"]
 
 RESERVED_NAMES = ("return_state", "wait_for")
 
 _KINDS = inspect.Parameter
+
+
+class Body:
+    """What is called in place of a function: the function itself, unless a test has put a stand-in there.
+
+    All copies of a task or flow share one, so that whatever takes the place of its function does so in all of them.
+
+    Args:
+        function: What is called.
+    """
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
 
 
 class Arguments:
@@ -35,7 +50,7 @@ class Arguments:
         TypeError: The function has no signature.
     """
 
-    __slots__ = ("_bind", "_call", "function", "name", "signature", "variadic_keyword")
+    __slots__ = ("_bind", "_call", "body", "function", "name", "signature", "variadic_keyword")
 
     def __init__(
         self, function: Callable[..., Any], name: str, signature: inspect.Signature | None = None
@@ -48,6 +63,7 @@ class Arguments:
                 f" function that spells out its parameters."
             ) from None
         self.function = function
+        self.body = Body(function)
         self.name = name
         parameters = self.signature.parameters
         self.variadic_keyword = next(
@@ -75,7 +91,12 @@ class Arguments:
 
     def call(self, parameters: Mapping[str, Any]) -> Any:
         """Call the function with the given parameters; they may come from elsewhere than `bind`."""
-        return self._call(self.function, parameters)
+        return self._call(self.body.function, parameters)
+
+    @property
+    def has_stand_in(self) -> bool:
+        """Whether something else is called in place of the function."""
+        return self.body.function is not self.function
 
     def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters that a call names itself, defaults left out.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -19,7 +20,7 @@ from mainspring._engine.workers import WorkerPool
 from mainspring.context import FlowRunContext
 from mainspring.futures import RunFuture
 
-__all__ = ["BackgroundRuns", "background_runs"]
+__all__ = ["BackgroundRuns", "background_runs", "wait_for_background_runs"]
 
 
 class BackgroundRuns:
@@ -106,6 +107,18 @@ class _RunsOfProcess(BackgroundRuns):
                 over.wait()
         self._close()
 
+    def wait(self, patience: float) -> int:
+        """Wait for all runs that there are, at most so many seconds; how many go on then."""
+        end = time.monotonic() + patience
+        with self._lock:
+            unfinished = [submission.promise for submission in self._unfinished]
+        left = 0
+        for promise in unfinished:
+            over = threading.Event()
+            promise.add_done_callback(lambda over: over.set(), over)
+            left += not over.wait(max(0.0, end - time.monotonic()))
+        return left
+
     def _note_end(self, submission: Submission) -> None:
         """Let the threads go with the last run."""
         with self._lock:
@@ -123,6 +136,11 @@ def background_runs() -> BackgroundRuns:
     if around is None or around.background is None:
         return _of_process
     return around.background  # type: ignore[no-any-return]
+
+
+def wait_for_background_runs(patience: float) -> int:
+    """Wait for the flow runs that belong to the process, at most so many seconds; how many go on then."""
+    return _of_process.wait(patience)
 
 
 def _at_exit(function: Callable[[], None]) -> None:

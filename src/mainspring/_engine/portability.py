@@ -30,9 +30,9 @@ class Portable:
         """Pickle by name what can be imported by its name, as functions are, so that it stays one object.
 
         Anything else goes by value, which cloudpickle can do and pickle cannot: functions of the main
-        program, of other functions, copies with other options.
+        program, of other functions, copies with other options, and what has a stand-in for its function.
         """
-        if self._own_name() is self:
+        if self._own_name() is self and not self.arguments.has_stand_in:
             name: str = vars(self)["__qualname__"]
             return name  # to be looked up in `self.__module__`, by rule of pickle
         return super().__reduce_ex__(protocol)
@@ -41,11 +41,13 @@ class Portable:
         state = dict(vars(self))
         state.pop("__wrapped__", None)
         state["arguments"] = self.arguments.signature
+        state["stand_in"] = self.arguments.body.function if self.arguments.has_stand_in else None
         if getattr(self._own_name(), "fn", None) is self.fn:  # a copy of something that can be imported
             state["fn"] = _FunctionOf(state["__module__"], state["__qualname__"])
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        stand_in = state.pop("stand_in")
         vars(self).update(state)
         fn = self.fn
         if isinstance(fn, _FunctionOf):
@@ -53,6 +55,8 @@ class Portable:
         if inspect.isroutine(fn):
             self.__wrapped__ = fn
         self.arguments = Arguments(fn, self.name, state["arguments"])
+        if stand_in is not None:
+            self.arguments.body.function = stand_in
 
     def _own_name(self) -> object:
         """What can be imported under the name of the function, None if nothing can be in another process."""

@@ -20,7 +20,7 @@ from mainspring.filesystems import WritableFileSystem
 from mainspring.serializers import Serializer
 from mainspring.states import State, StateType
 
-__all__ = ["GivenHooks", "GivenSerializer", "Storage", "Subject"]
+__all__ = ["GivenHooks", "GivenSerializer", "Storage", "Subject", "shape_of"]
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -90,9 +90,7 @@ class Subject(Portable, ABC, Generic[P, R]):
         self.log_prints = log_prints
         self.result_options = results
         self.arguments = Arguments(fn, name)
-        call = fn if inspect.isroutine(fn) else getattr(fn, "func", type(fn).__call__)
-        self.isgenerator = inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)
-        self.isasync = inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
+        self.isgenerator, self.isasync = shape_of(fn)
         self._bound: tuple[Any, ...] = ()
         self._hook_options = frozenset(hooks)
         for option, given in hooks.items():
@@ -321,7 +319,9 @@ class Subject(Portable, ABC, Generic[P, R]):
             is_kept = value is NotSet or (value is None and defaults[name].default is None)
             if not is_kept and not (isinstance(value, Sized) and len(value) == 0):
                 options[name] = value
-        return type(self)(self.decorated, **options)._bind(self._bound)
+        copied = type(self)(self.decorated, **options)._bind(self._bound)
+        copied.arguments.body = self.arguments.body
+        return copied
 
     def _options(self) -> dict[str, Any]:
         """The options as they were given, each by the name that it has in the constructor."""
@@ -329,3 +329,11 @@ class Subject(Portable, ABC, Generic[P, R]):
         places = {**self.option_attributes, **{name: f"{name}_hooks" for name in self._hook_options}}
         options = {name: getattr(self, places.get(name, name)) for name in names}
         return {**options, "persist_result": self.result_options.given_persist_result}
+
+
+def shape_of(fn: Callable[..., Any]) -> tuple[bool, bool]:
+    """Whether a function is a generator, and whether it is async."""
+    call = fn if inspect.isroutine(fn) else getattr(fn, "func", type(fn).__call__)
+    is_async_generator = inspect.isasyncgenfunction(call)
+    is_generator = inspect.isgeneratorfunction(call) or is_async_generator
+    return is_generator, inspect.iscoroutinefunction(call) or is_async_generator

@@ -10,7 +10,7 @@ import threading
 from mainspring import _forks
 from mainspring.settings import get_current_settings
 
-__all__ = ["RUN_LOGGERS", "TELLS_AGAIN", "TELLS_FAILURE", "ConsoleHandler", "ensure_output"]
+__all__ = ["RUN_LOGGERS", "TELLS_AGAIN", "TELLS_FAILURE", "ConsoleHandler", "ensure_output", "forget_levels"]
 
 RUN_LOGGERS = ("mainspring.task_runs", "mainspring.flow_runs")
 
@@ -86,3 +86,12 @@ def ensure_output() -> None:
         if not package.hasHandlers():
             package.addHandler(ConsoleHandler())
         _ready = True
+
+
+def forget_levels() -> None:
+    """Let run loggers take the level again that the settings say, with the next line."""
+    global _ready
+    with _getting_ready:
+        for name in RUN_LOGGERS:
+            logging.getLogger(name).setLevel(logging.NOTSET)
+        _ready = False

@@ -22,6 +22,7 @@ from mainspring.settings.values import nest
 
 __all__ = [
     "SettingsContext",
+    "forget_settings",
     "get_current_settings",
     "get_settings_context",
     "reload_settings",
@@ -165,6 +166,13 @@ def reload_settings(*, tell: bool = True) -> Settings:
         ConfigurationError: An environment variable or a file cannot be used; what held before still does.
     """
     return _read_root(tell).settings
+
+
+def forget_settings() -> None:
+    """Have environment and files read again by whoever needs settings next, and mistakes in them told again."""
+    global _root
+    _root = None
+    _told.clear()
 
 
 @contextmanager

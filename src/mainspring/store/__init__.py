@@ -9,6 +9,7 @@
 ``aging``          what is old and may go
 
 ``addresses``      from ``MAINSPRING_DATABASE_URL`` to an open store
+``histories``      all of it at one moment, in bare rows
 ``describing``     what there is to know about a database as a whole
 ``sql``            the store in a database, whichever it is
 ``sqlite``         the default backend, one file: connections, transactions, migrations

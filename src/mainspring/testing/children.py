@@ -13,13 +13,14 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
 from mainspring.exceptions import MainspringError
 
-__all__ = ["ChildError", "Ending", "die", "run_in_child"]
+__all__ = ["Child", "ChildError", "Ending", "die", "run_in_child"]
 
 _PATIENCE = 60.0
 _CHUNK = 1 << 16
@@ -58,6 +59,75 @@ def die() -> NoReturn:
         signal.pause()
 
 
+class Child:
+    """A forked process that calls a function; its parent may do something else until it asks for its `end`.
+
+    Not for two threads at a time.
+
+    Args:
+        function: What is called, in the only thread of the child.
+        patience: Seconds after which the child counts as hanging.
+
+    Raises:
+        ChildError: This system cannot fork.
+    """
+
+    def __init__(self, function: Callable[[], object], patience: float = _PATIENCE) -> None:
+        if not hasattr(os, "fork"):
+            raise ChildError(
+                "This test needs processes that are forked, which this system has not: run it on Linux."
+            )
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._source, sink = os.pipe()
+        self._patience = patience
+        with warnings.catch_warnings():
+            # The other threads are waited for where they hold what the child needs: see `mainspring.store.forks`.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._source)
+            _live(function, sink)
+        os.close(sink)
+
+    def fileno(self) -> int:
+        """What can be read from once the child has something to tell, or is dead: for `selectors`."""
+        return self._source
+
+    def end(self) -> Ending:
+        """Wait for its end; to be called once.
+
+        Raises:
+            ChildError: It hung: it has shown where its threads are, and was killed.
+        """
+        try:
+            told = _read(self._source, self._patience)
+        except TimeoutError:
+            os.kill(self._pid, signal.SIGABRT)  # faulthandler shows all threads
+            with suppress(TimeoutError):
+                _read(self._source, 5.0)
+            self.kill()
+            raise ChildError(
+                f"The process {self._pid} of a test did not end within {self._patience:g} seconds. Where its threads"
+                f" were is above."
+            ) from None
+        except BaseException:
+            self.kill()
+            raise
+        os.close(self._source)
+        code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        if not told.endswith(_WHOLE):
+            return Ending(code)
+        return Ending(code, *pickle.loads(told))
+
+    def kill(self) -> None:
+        """End it without asking what came of it; instead of `end`."""
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        os.close(self._source)
+
+
 def run_in_child(function: Callable[[], object], patience: float = _PATIENCE) -> Ending:
     """Call ``function`` in a forked child and wait for its end.
 
@@ -70,36 +140,7 @@ def run_in_child(function: Callable[[], object], patience: float = _PATIENCE) ->
     Raises:
         ChildError: It hung, or this system cannot fork.
     """
-    if not hasattr(os, "fork"):
-        raise ChildError(
-            "This test needs processes that are forked, which this system has not: run it on Linux."
-        )
-    sys.stdout.flush()
-    sys.stderr.flush()
-    source, sink = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(source)
-        _live(function, sink)
-    os.close(sink)
-    try:
-        told = _read(source, patience)
-    except TimeoutError:
-        os.kill(pid, signal.SIGABRT)  # faulthandler shows all threads
-        with suppress(TimeoutError):
-            _read(source, 5.0)
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise ChildError(
-            f"The process {pid} of a test did not end within {patience:g} seconds. Where its threads were is above."
-        ) from None
-    finally:
-        os.close(source)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if not told.endswith(_WHOLE):
-        return Ending(code)
-    return Ending(code, *pickle.loads(told))
+    return Child(function, patience).end()
 
 
 def _read(source: int, patience: float) -> bytes:
@@ -125,7 +166,7 @@ def _live(function: Callable[[], object], sink: int) -> NoReturn:
     try:
         import faulthandler
 
-        faulthandler.enable(all_threads=True)
+        faulthandler.enable(2, all_threads=True)
         threading.current_thread().name = "MainThread"
         value: object = None
         error: BaseException | None = None

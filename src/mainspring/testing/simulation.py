@@ -27,7 +27,7 @@ from mainspring.exceptions import ConfigurationError, MainspringError
 from mainspring.recording import close_recorders, current_recorder
 from mainspring.resumption import resume_flow_run
 from mainspring.store import open_store
-from mainspring.testing import invariants, outside
+from mainspring.testing import outside, rules
 from mainspring.testing.children import ChildError, Ending, run_in_child
 from mainspring.testing.faults import FAULT_WORDS, NO_FAULTS, Faults, InjectedError, Injector
 from mainspring.testing.locks import enter_world
@@ -167,7 +167,7 @@ def play(plan: Plan, seed: int, stage: Stage, audit: bool = False) -> Simulation
         database = folder / "home" / "mainspring.db"
         problems = list(simulation.problems)
         if not problems:
-            problems += invariants.problems(database, trace=plan.trace and Trace(folder / _NOTES))
+            problems += rules.problems(database, trace=plan.trace and Trace(folder / _NOTES))
         simulation = simulation._replace(
             trace=(*simulation.trace, "history:", *_history(database)), problems=tuple(problems)
         )

@@ -19,6 +19,8 @@ import sqlite3
 import sys
 import threading
 import time
+from _thread import allocate_lock as real_lock
+from _thread import start_new_thread as start_real_thread
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -28,7 +30,7 @@ from mainspring.exceptions import MainspringError
 from mainspring.testing import databases, pipes
 from mainspring.testing.locks import Lock, active_world
 from mainspring.testing.loops import WorldSelector, wake_loop
-from mainspring.testing.worlds import NANOSECONDS, Strand, real_lock, start_real_thread
+from mainspring.testing.worlds import NANOSECONDS, Strand
 
 __all__ = ["Takeover"]
 

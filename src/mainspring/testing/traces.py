@@ -1,6 +1,7 @@
 """What user code saw: calls of functions and hooks, and log lines, noted in the order in which they happened.
 
-A `Trace` is for comparing with the history: see `mainspring.testing.invariants`.
+A `Trace` is for comparing with the history: see `mainspring.testing.rules`. A note is made before what it is about
+goes on, so a process that dies leaves at most one thing that was noted and has not come to pass.
 """
 
 from __future__ import annotations
@@ -239,7 +240,8 @@ class Trace:
             seat = _seat()
             self._note("called", fn.__qualname__, seat)
             try:
-                value = yield from fn(*args, **kwargs)
+                inner: Generator[Any, Any, Any] = fn(*args, **kwargs)
+                value: Any = yield from inner
             except GeneratorExit:
                 self._note("left", fn.__qualname__, seat)
                 raise
@@ -283,7 +285,7 @@ class Trace:
 
 def _seat() -> _Seat:
     task_context = TaskRunContext.get()
-    if task_context is not None and task_context.task_run is not None:
+    if task_context is not None:
         return _Seat(task_context.task_run.key.hex(), task_context.task_run.run_count)
     flow_context = FlowRunContext.get()
     if flow_context is not None and flow_context.flow_run is not None:

@@ -26,7 +26,7 @@ from typing import Any
 
 from mainspring.exceptions import MainspringError
 
-__all__ = ["NANOSECONDS", "DeadlockError", "SeededWorld", "Strand", "World", "real_lock", "start_real_thread"]
+__all__ = ["NANOSECONDS", "DeadlockError", "SeededWorld", "Strand", "World"]
 
 NANOSECONDS = 1_000_000_000
 _TICK = 1_000

@@ -48,9 +48,9 @@ def settle(txn: Transaction) -> None:
 @trace.function
 def fetch(number: int) -> int:
     """Fails now and then, as a server would, and not for ever."""
-    if random.random() < 0.2 and task_run.run_count < 3:  # noqa: S311
+    if random.random() < 0.2 and task_run.run_count < 3:
         raise ConnectionError(number)
-    time.sleep(random.random())  # noqa: S311
+    time.sleep(random.random())
     return number
 
 
@@ -71,7 +71,7 @@ def refuse() -> None:
 @trace.function
 def query(number: int) -> int:
     with concurrency("connection", occupy=1):
-        time.sleep(random.random())  # noqa: S311
+        time.sleep(random.random())
     return 10 * number
 
 

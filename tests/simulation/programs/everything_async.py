@@ -28,7 +28,7 @@ async def undo(txn: Transaction) -> None:
 @trace.function
 async def slow(number: int) -> int:
     """Is too slow now and then."""
-    await asyncio.sleep(10 if random.random() < 0.15 else random.random())  # noqa: S311
+    await asyncio.sleep(10 if random.random() < 0.15 else random.random())
     return number
 
 

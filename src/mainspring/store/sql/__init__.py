@@ -12,6 +12,7 @@ Functions of a cursor, inside of a transaction that the caller has begun:
 ``amending``     what clients change
 ``deleting``     deleting runs with all that belongs to them; ``aging`` is what else is old
 ``queries``      everything that is read about runs; ``filters`` makes conditions of filters
+``history``      all rows at one moment
 ``slots``        concurrency limits, and who holds or waits for their slots
 ``locks``        locks on keys, and who holds them
 ``keeping``      results, and transactions that go on

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.store.protocol import RunFilter, RunStore
-from mainspring.testing.invariants.facts import Facts
+from mainspring.testing.rules.facts import Facts
 
 __all__ = ["problems"]
 

@@ -19,8 +19,8 @@ from mainspring.filters import LogSort
 from mainspring.recording import current_recorder
 from mainspring.store.addresses import open_store
 from mainspring.store.protocol import RunStore
-from mainspring.testing.invariants import accounts, families, paths, results, slots, steps
-from mainspring.testing.invariants.facts import Facts
+from mainspring.testing.rules import accounts, families, paths, results, slots, steps
+from mainspring.testing.rules.facts import Facts
 from mainspring.testing.traces import Trace
 
 __all__ = ["InvariantError", "invariants", "problems"]
@@ -140,5 +140,6 @@ def _found(store: RunStore, is_over: bool, by_hand: bool, loads: bool, trace: Tr
             has_lines = any(note.what == "logged" for note in notes)
             lines = store.search_logs(None, LogSort.TIMESTAMP_ASC, None, 0) if has_lines else ()
             yield from accounts.problems(facts, notes, lines)
+            yield from slots.problems_by_notes(facts, notes)
 
     return list(all_of_them())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from mainspring.testing.invariants.facts import Facts
+from mainspring.testing.rules.facts import Facts
 
 __all__ = ["leftovers", "problems", "unfinished"]
 

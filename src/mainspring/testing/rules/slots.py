@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from mainspring.store.histories import HistoryLimit, SlotEvent
-from mainspring.testing.invariants.facts import FINAL, Facts
+from mainspring.store.histories import HistoryLimit, HistoryRun, SlotEvent
+from mainspring.testing.rules.facts import CUT_SHORT, FINAL, Facts
+from mainspring.testing.traces import Note
 
-__all__ = ["Stay", "crowds", "leftovers", "problems"]
+__all__ = ["Stay", "crowds", "leftovers", "problems", "problems_by_notes"]
 
 _TAG = "tag:"
 
@@ -112,13 +113,8 @@ def _stays_by_events(facts: Facts, events: Sequence[SlotEvent]) -> dict[str, lis
 
 def _stays_by_states(facts: Facts, limit: HistoryLimit) -> list[Stay]:
     """For how long task runs with a tag were Running, since the limit on it is as it is."""
-    tag = limit.name.removeprefix(_TAG)
     stays: list[Stay] = []
-    for run in facts.history.runs:
-        if run.kind != "task" or run.tags is None or tag not in run.tags or run.key in facts.stand_ins:
-            continue
-        if run.created < limit.updated or tag not in _decode_tags(run.tags):
-            continue
+    for run in _tagged(facts, limit):
         begin: int | None = None
         for state in facts.path(run.key):
             if state.type == "RUNNING":
@@ -129,13 +125,54 @@ def _stays_by_states(facts: Facts, limit: HistoryLimit) -> list[Stay]:
     return stays
 
 
-def crowds(facts: Facts, name: str, stays: Sequence[Stay]) -> Iterator[str]:
+def problems_by_notes(facts: Facts, notes: Sequence[Note]) -> Iterator[str]:
+    """Functions of task runs with a tag that were at work side by side, more than its limit lets.
+
+    The order of the notes is the time here. Left out is what has no end, as its process may have died, and what was
+    given up because of its time or from outside: it holds no slot any more, and may still be at work.
+    """
+    for limit in facts.history.limits:
+        if not limit.name.startswith(_TAG) or not limit.active or limit.decay:
+            continue
+        tagged = {run.key.hex() for run in _tagged(facts, limit)}
+        begun: dict[
+            tuple[str, str], tuple[int, int]
+        ] = {}  # an attempt that was given up ends after the next begins
+        stays: list[Stay] = []
+        for number, note in enumerate(notes):
+            if note.run not in tagged or facts.runs[bytes.fromhex(note.run)].state_name in CUT_SHORT:
+                continue
+            if note.what == "called":
+                begun[note.run, note.name] = note.attempt, number
+            elif note.what in ("returned", "raised"):
+                attempt, begin = begun.get((note.run, note.name), (0, 0))
+                if attempt == note.attempt:
+                    stays.append(Stay(begin, number, 1, limit.limit, bytes.fromhex(note.run)))
+        yield from crowds(facts, limit.name, stays, "note ")
+
+
+def _tagged(facts: Facts, limit: HistoryLimit) -> Iterator[HistoryRun]:
+    """The task runs with the tag of a limit that were created since it is as it is."""
+    tag = limit.name.removeprefix(_TAG)
+    for run in facts.history.runs:
+        if run.kind != "task" or run.tags is None or tag not in run.tags or run.key in facts.stand_ins:
+            continue
+        if run.created >= limit.updated and tag in _decode_tags(run.tags):
+            yield run
+
+
+def crowds(facts: Facts, name: str, stays: Sequence[Stay], moment: str = "") -> Iterator[str]:
     """Moments at which slots were taken that were not there."""
     inside: list[Stay] = []
-    for stay in sorted(stays):
+    for stay in sorted(stays, key=_begin_and_end):
         inside = [other for other in inside if other.end > stay.begin]
         inside.append(stay)
         taken = sum(other.slots for other in inside)
         if taken > stay.limit:
             others = ", ".join(facts.who(other.key) for other in inside)
-            yield f"{taken} slots of {name} were taken at {stay.begin}, and there were {stay.limit}: by {others}"
+            when = f"{moment}{stay.begin}"
+            yield f"{taken} slots of {name} were taken at {when}, and there were {stay.limit}: by {others}"
+
+
+def _begin_and_end(stay: Stay) -> tuple[int, int]:
+    return stay.begin, stay.end

@@ -9,18 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from mainspring.identifiers import shorten
 from mainspring.store.histories import HistoryRun, HistoryState
 from mainspring.store.protocol import LogEntry
-from mainspring.testing.invariants.facts import Facts
+from mainspring.testing.rules.facts import CUT_SHORT, Facts
 from mainspring.testing.traces import Note
 
 __all__ = ["problems"]
 
-_ENDS = ("returned", "raised", "left")
 _GOES_ON = ("PAUSED", "CANCELLING")
-_CUT_SHORT = (
-    "TimedOut",
-    "Crashed",
-    "Cancelled",
-)  # the function may not have noticed yet when the hooks are called
 
 Numbered = tuple[int, Note]
 
@@ -173,7 +167,7 @@ def _wrong_turn(state: HistoryState, number: int, told: Sequence[Numbered]) -> I
         if state.type == "RUNNING":
             if note.what == "called" and other < number and state.name != "Resuming":
                 yield f"after the call in attempt {note.attempt}"
-        elif state.name not in _CUT_SHORT and other > number and state.type not in _GOES_ON:
+        elif state.name not in CUT_SHORT and other > number and state.type not in _GOES_ON:
             yield f"before the {'call' if note.what == 'called' else 'end'} in attempt {note.attempt}"
 
 

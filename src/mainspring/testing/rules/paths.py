@@ -9,7 +9,7 @@ import msgspec
 
 from mainspring._core.transitions import MOVES, Move
 from mainspring.store.histories import HistoryRun, HistoryState
-from mainspring.testing.invariants.facts import FINAL, Facts
+from mainspring.testing.rules.facts import FINAL, Facts
 
 __all__ = ["problems"]
 
@@ -49,23 +49,25 @@ def problems(facts: Facts, by_hand: bool) -> Iterator[str]:
         if path is None:
             yield f"{facts.who(run.key)} has no states"
             continue
-        may_begin_again = run.kind == "flow" or run.key in facts.stand_ins
-        found = [*_wrong_path(run, path), *([] if by_hand else _wrong_moves(run, path, may_begin_again))]
+        is_of_flow = run.kind == "flow" or run.key in facts.stand_ins
+        found = list(_wrong_path(run, path))
+        if not by_hand:
+            found += _wrong_moves(run, path, is_of_flow)
         for problem in found:
             yield f"{facts.who(run.key)} {problem}; its states are {' '.join(state.name for state in path)}"
     for key in facts.paths.keys() - facts.runs.keys():
         yield f"states are left of {facts.who(key)}"
 
 
-def _wrong_moves(run: HistoryRun, path: Sequence[HistoryState], may_begin_again: bool) -> Iterator[str]:
+def _wrong_moves(run: HistoryRun, path: Sequence[HistoryState], is_of_flow: bool) -> Iterator[str]:
     """Steps that no run makes by itself, and attempts that it may not have."""
     if path[0].type not in _BEGINNINGS:
         yield f"begins as {path[0].name}"
     for before, after in pairwise(path):
-        if not _may_follow(before, after, may_begin_again):
+        if not _may_follow(before, after, is_of_flow):
             yield f"goes from {before.name} to {after.name}, which is no way to go"
-    if run.policy is not None:
-        policy = _decode_policy(run.policy)
+    if run.run_count > 1 and not is_of_flow:
+        policy = _Policy() if run.policy is None else _decode_policy(run.policy)
         budget = 1 + policy.retries + policy.retry_on_crash
         if run.run_count > budget:
             yield f"was attempted {run.run_count} times, and may be {budget} times"
@@ -151,5 +153,8 @@ def _may_follow(before: HistoryState, after: HistoryState, may_begin_again: bool
     if move is Move.ROLL_BACK:
         return before.name != "RolledBack"
     if move is Move.BEGIN:
-        return may_begin_again and before.type != "COMPLETED"
+        never_began = (
+            before.type == "CRASHED" and not before.attempt
+        )  # what is known of it by whoever found it dead
+        return never_began or (may_begin_again and before.type != "COMPLETED")
     return move in _GRANTS_AFTER_DEATH

@@ -8,10 +8,13 @@ from mainspring.identifiers import shorten
 from mainspring.states import TERMINAL_STATES
 from mainspring.store.histories import History, HistoryRun, HistoryState
 
-__all__ = ["FINAL", "Facts"]
+__all__ = ["CUT_SHORT", "FINAL", "Facts"]
 
 FINAL = frozenset(kind.value for kind in TERMINAL_STATES)
 """The types of final states, as the tables have them."""
+
+CUT_SHORT = ("TimedOut", "Crashed", "Cancelled")
+"""The names of states that a run may enter while its function is still at work."""
 
 
 class Facts:
