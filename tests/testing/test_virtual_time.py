@@ -32,7 +32,7 @@ from mainspring.exceptions import (
 )
 from mainspring.locking.memory import MemoryLockManager
 from mainspring.pauses import apause_flow_run, pause_flow_run
-from mainspring.testing import DeadlockError, virtual_time
+from mainspring.testing import DeadlockError, invariants, virtual_time
 from mainspring.testing import takeover as takeover_module
 from mainspring.transactions import transaction
 from tests.engine.history import flow_runs, messages, only_task_run, sequence, states_of, task_runs
@@ -737,6 +737,42 @@ def test_threads_that_sleep_are_ended_with_the_block() -> None:
         thread.start()
         time.sleep(10)
     assert not thread.is_alive()
+
+
+def test_runs_of_the_same_moment_are_in_the_order_of_their_calls() -> None:
+    """Ids tell the order of runs also if no time has passed between them."""
+
+    @task
+    def plain(number: int) -> int:
+        return number
+
+    with virtual_time():
+        for number in range(50):
+            plain.with_options(task_run_name=str(number))(number)
+    assert [run.name for run in task_runs()] == [str(number) for number in range(50)]
+
+
+def test_histories_of_a_block_are_in_order() -> None:
+    """What holds for all histories holds for those in which no time has passed while code ran."""
+
+    @task(retries=1, retry_delay_seconds=HOUR)
+    def unsteady(number: int, tried: list[int]) -> int:
+        tried.append(number)
+        if len(tried) == 1:
+            raise ConnectionError(number)
+        return number
+
+    @flow
+    def inner() -> list[int]:
+        return unsteady.map([1, 2, 3], [_Quoted() for _ in range(3)]).result()
+
+    @flow
+    def outer() -> list[int]:
+        return inner() + inner()
+
+    with virtual_time():
+        assert outer() == [1, 2, 3, 1, 2, 3]
+    invariants()
 
 
 def test_a_pool_made_in_the_block_is_of_use_after_it() -> None:

@@ -11,9 +11,10 @@ import time
 import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any, TypeVar, cast
 
-from mainspring import _cancel_scopes, clock
+from mainspring import _cancel_scopes, clock, identifiers
 from mainspring._engine import isolation
 from mainspring._events import subscriptions
 from mainspring.context import FlowRunContext, TaskRunContext
@@ -32,6 +33,7 @@ __all__ = ["VirtualClock", "VirtualTime", "virtual_time"]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _MICROSECOND = 1_000
 _PATIENCE = 2.0
+_VARIANT, _MANY = 0x800000, 1 << 22  # what marks a UUID as one, and how many numbers there is room for
 _real_monotonic_ns, _real_time_ns = time.monotonic_ns, time.time_ns
 
 
@@ -132,6 +134,7 @@ class VirtualTime:
             takeover.begin()
             self._undo.append(put_back)
             subscriptions.active = subscribed
+            self._number_ids()
             if threading.current_thread() is threading.main_thread():
                 signals = Signals(world)
                 signals.begin()
@@ -164,6 +167,18 @@ class VirtualTime:
         subscriptions.active = subscribed
         leave_world()
         self._world = None
+
+    def _number_ids(self) -> None:
+        """Have ids in the order in which they are made, though many are made at the same moment."""
+        make, numbers = identifiers.SystemIdSource.new, count(1)
+
+        def new(source: identifiers.SystemIdSource) -> bytes:
+            made = bytearray(make(source))
+            made[8:11] = (_VARIANT | next(numbers) % _MANY).to_bytes(3, "big")
+            return bytes(made)
+
+        setattr(identifiers.SystemIdSource, "new", new)  # noqa: B010 - type checkers know that methods are not to be set
+        self._undo.append(lambda: setattr(identifiers.SystemIdSource, "new", make))
 
     def _borrow(self, loop: Any) -> None:
         selector, executor = loop._selector, loop._default_executor
