@@ -6,6 +6,7 @@ between any two steps of it; while it has the mutex they wait until it has given
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
 import threading
@@ -68,7 +69,7 @@ class Mutex:
             number = self.put_off.pop(0)
             handler = self.handlers.get(number)
             if handler is not None:
-                handler(number or signal.SIGALRM, sys._getframe(1))
+                handler(number or signal.SIGALRM, inspect.currentframe())
 
 
 class JumpingWorld(World):
@@ -361,7 +362,7 @@ def _tell_nobody(thread: Any) -> None:
 
 def _waits_for_work(strand: Strand) -> bool:
     """Whether it is an idle thread of a pool of the standard library, which ends with the process at the latest."""
-    frame = sys._current_frames().get(strand.ident)
+    frame = sys._current_frames().get(strand.ident)  # pyright: ignore[reportPrivateUsage] - it is documented
     while frame is not None:
         if (
             frame.f_code.co_name == "_worker"

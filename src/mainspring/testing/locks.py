@@ -6,10 +6,11 @@ held: before it is asked for, and after it is given back.
 
 from __future__ import annotations
 
+from _thread import allocate_lock as real_lock
 from time import sleep as real_sleep
 from typing import Any
 
-from mainspring.testing.worlds import Strand, World, real_lock
+from mainspring.testing.worlds import Strand, World
 
 __all__ = ["Lock", "active_world", "enter_world", "leave_world"]
 
