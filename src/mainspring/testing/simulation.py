@@ -167,7 +167,7 @@ def play(plan: Plan, seed: int, stage: Stage, audit: bool = False) -> Simulation
         database = folder / "home" / "mainspring.db"
         problems = list(simulation.problems)
         if not problems:
-            problems += rules.problems(database, trace=plan.trace and Trace(folder / _NOTES))
+            problems += rules.problems(database, results=True, trace=plan.trace and Trace(folder / _NOTES))
         simulation = simulation._replace(
             trace=(*simulation.trace, "history:", *_history(database)), problems=tuple(problems)
         )

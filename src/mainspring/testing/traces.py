@@ -44,6 +44,7 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         transaction: For the hook of a transaction, what tells that from others.
         phase: Why it was called: ``commit`` or ``rollback``.
         place: Which of the hooks of its list it is, from 0; None if that cannot be told.
+        alone: No other hook of its list has its name.
     """
 
     what: What
@@ -55,6 +56,7 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     transaction: str | None = None
     phase: str | None = None
     place: int | None = None
+    alone: bool = False
 
 
 class _Seat(NamedTuple):
@@ -189,6 +191,7 @@ class Trace:
                 transaction=run or txn.key or self._name_of(txn),
                 phase=phase,
                 place=_place(hook, hooks),
+                alone=[getattr(each, "__qualname__", "") for each in hooks].count(name) == 1,
             )
             return
         subject, run, state = args

@@ -337,7 +337,9 @@ class _Recovery:
             self._recorder.flush()
             if not self._recorder.store.advance_settlement(self._key, position + 1):
                 raise _superseded(self._settlement)
-            error = yield from run_hook(hook, self._transaction(number), kind)
+            txn = self._transaction(number)
+            txn.settling = kind
+            error = yield from run_hook(hook, txn, kind)
             if error is not None and kind == "commit":
                 return error
             interrupt = interrupt or interrupt_of(error)
@@ -349,6 +351,7 @@ class _Recovery:
         if known is None:
             copy = self._plan.transactions[number]
             known = self._transactions[number] = Transaction(key=copy.key, logger=self._logger)
+            known.run_key = copy.run_key
             step = None if copy.run_key is None else self._steps.get(copy.run_key)
             if step is not None:
                 known.staged_value = None if step.key is None else _record_of(step)

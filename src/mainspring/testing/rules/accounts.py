@@ -177,6 +177,11 @@ def _of_transaction(phase: str | None, told: Sequence[Note]) -> Iterator[str]:
     for (name, _), times in seen.items():
         if times > 1:
             yield f"{phase} hook {name} was called {times} times"
+    elsewhere = Counter(
+        note.name for note in told if note.place is None
+    )  # by a process that has gone on with it
+    for name in {note.name for note in told if note.alone and elsewhere[note.name]}:
+        yield f"{phase} hook {name} was called again by another process"
     last: Note | None = None
     for note in told:
         if note.place is None:
