@@ -89,11 +89,14 @@ class FlowRunEngine(LoadedFlowRunEngine, SyncDriver):
     def prepare(self) -> Outcome:
         """Prepare as every run does, then keep what it takes to go on with this one."""
         outcome = super().prepare()
-        if self._must_note_resumption(outcome) and self._note_resumption():
-            try:
-                self._result_store.store_parameters(self.run.id, self.parameters)
-            except Exception as error:  # by rule: a run that cannot be resumed can still be run
-                self._note_unkept_parameters(error)
+        if self._must_note_resumption(outcome):
+            known = self._find_resumption()
+            if known.parameters is not None and self.parameters:
+                try:
+                    self._result_store.store_parameters(self.run.id, self.parameters)
+                except Exception as error:  # by rule: a run that cannot be resumed can still be run
+                    known = self._resumption_without_parameters(error)
+            self.run.resumption = known  # not earlier, as the background thread may write the run at any time
         return outcome
 
     def call_flow_fn(self) -> Any:
@@ -165,11 +168,14 @@ class AsyncFlowRunEngine(LoadedFlowRunEngine, AsyncDriver):
     async def prepare(self) -> Outcome:
         """Prepare as every run does, then keep what it takes to go on with this one."""
         outcome = await super().prepare()
-        if self._must_note_resumption(outcome) and self._note_resumption():
-            try:
-                await self._result_store.astore_parameters(self.run.id, self.parameters)
-            except Exception as error:  # by rule: a run that cannot be resumed can still be run
-                self._note_unkept_parameters(error)
+        if self._must_note_resumption(outcome):
+            known = self._find_resumption()
+            if known.parameters is not None and self.parameters:
+                try:
+                    await self._result_store.astore_parameters(self.run.id, self.parameters)
+                except Exception as error:  # by rule: a run that cannot be resumed can still be run
+                    known = self._resumption_without_parameters(error)
+            self.run.resumption = known  # not earlier, as the background thread may write the run at any time
         return outcome
 
     async def call_flow_fn(self) -> Any:

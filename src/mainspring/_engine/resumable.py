@@ -160,32 +160,27 @@ class ResumableFlowRun(RecordedRun):
     def _must_note_resumption(self, outcome: Outcome) -> bool:
         return self._keeps_result and type(outcome) is Ready and not self.resumes
 
-    def _note_resumption(self) -> bool:
-        """Note in the run how to go on with it. True if its parameters are to be kept, too."""
+    def _find_resumption(self) -> Resumption:
+        """How to go on with the run, once its parameters are kept where that says."""
         run = self._require_run()
-        assert isinstance(run, FlowRun)
         if self._stand_in is not None:
             steps = None if self._around is None else self._around.steps
             if steps is not None and not self._has_step:
                 self._step = step_of_flow(steps, self.flow, self.parameters, self._caller)
-            run.resumption = Resumption(step=self._step)
-            return False
+            return Resumption(step=self._step)
         place = place_of(self.flow)
         path = self._result_store.parameters_path(run.id)
-        run.resumption = Resumption(
-            entrypoint=place.entrypoint, file=place.file, parameters=path, problem=place.problem
-        )
         if place.problem is not None:
             self._tell_problem(place.problem, "Resume it with `resume_flow_run(id, flow=...)`.")
-        return bool(self.parameters)
+        return Resumption(
+            entrypoint=place.entrypoint, file=place.file, parameters=path, problem=place.problem
+        )
 
-    def _note_unkept_parameters(self, error: Exception) -> None:
-        """Note that the run cannot be gone on with, as nobody can know its parameters."""
-        run = self._require_run()
-        assert isinstance(run, FlowRun)
+    def _resumption_without_parameters(self, error: Exception) -> Resumption:
+        """What to note of a run that cannot be gone on with, as nobody can know its parameters."""
         problem = f"its parameters could not be kept: {type(error).__name__}: {error}"
-        run.resumption = Resumption(problem=problem)
         self._tell_problem(problem, "It runs as usual.")
+        return Resumption(problem=problem)
 
     def _tell_problem(self, problem: str, advice: str) -> None:
         """Warn, once for each flow, that its runs are not resumable by their ids."""

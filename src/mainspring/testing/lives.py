@@ -324,8 +324,7 @@ def _go_on(subject: Subject) -> tuple[str, Any]:
             return "over", run.state.result()
         except MissingResult:
             return "over", UNKNOWN
-    # A run that ended before its function was called may not have kept its parameters, and has done nothing.
-    if not run.run_count or run.key not in store.read_resumptions([run.key]):
+    if run.key not in store.read_resumptions([run.key]):  # it ended before it began, so it has done nothing
         return "called", subject.call()
     return "resumed", resume_flow_run(run.id, flow=subject.flow)
 
