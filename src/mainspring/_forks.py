@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["in_child", "remake_in_child", "renew"]
+__all__ = ["calls", "in_child", "remake_in_child", "renew"]
 
 _Call = TypeVar("_Call", bound=Callable[[], object])
 
@@ -33,8 +33,13 @@ def remake_in_child(namespace: dict[str, Any], **factories: Callable[[], object]
     in_child(lambda: namespace.update({name: make() for name, make in factories.items()}))
 
 
+def calls() -> tuple[Callable[[], object], ...]:
+    """All that is called, in order."""
+    return tuple(_calls)
+
+
 def renew() -> None:
-    """Make everything anew: what happens in a forked child, and no other place in a program."""
+    """Make everything anew: what happens in a forked child, and where tests play one."""
     for call in _calls:
         call()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from mainspring import aresume_flow_run, flow, get_client, resume_flow_run, task
+from mainspring import aresume_flow_run, flow, get_client, points, resume_flow_run, task
 from mainspring.cache_policies import INPUTS, NO_CACHE
 from mainspring.context import FlowRunContext
-from mainspring.exceptions import CancelledRun, NotResumable, ObjectNotFound
+from mainspring.exceptions import CancelledRun, NotResumable, ObjectNotFound, StoreError
 from mainspring.flow_engine import run_flow
 from mainspring.results import get_default_result_storage
 from mainspring.runs import FlowRun
@@ -784,3 +785,30 @@ def test_running_a_record_again_is_no_resume() -> None:
     old = [each for each in task_runs() if each.task_key == draw.task_key]
     assert run_flow(equal_calls, run)[2:] == [5, 6, 7]
     assert [each.state.result() for each in old] == [2, 3, 4]
+
+
+def test_a_resume_that_the_store_refuses_calls_no_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run came to is told once, also if it cannot be gone on with as its store cannot be written."""
+
+    def tell(flow: object, run: FlowRun, state: State) -> None:
+        note(f"{state.name}")
+
+    @flow(persist_result=True, on_failure=[tell])
+    def whole() -> int:
+        return step(1)
+
+    broken.add("step 1")
+    whole(return_state=True)
+    (run,) = flow_runs()
+    broken.clear()
+
+    def fail(name: str, about: object) -> None:
+        if name == "store.statement" and "DELETE FROM cancellations" in str(about):
+            raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(points, "observer", fail)
+        with pytest.raises(StoreError):
+            resume_flow_run(run.id, flow=whole)
+    assert journal == ["Failed"]
+    assert resume_flow_run(run.id, flow=whole) == 2

@@ -85,6 +85,7 @@ class BaseFlowRunEngine(PausableFlowRun):
         if self.parameters is None:
             self.parameters = {}
         self._has_kept_parameters = self.resumes
+        self._unrecorded = self.resumes  # what it came to before was told then
         if self.flow is None:
             raise ValueError("An engine needs a flow, or the id of a recorded flow run: pass `flow_run_id`.")
         self._task_runner = self.flow.task_runner  # now, so that nothing begins if there is none of that name
@@ -102,7 +103,8 @@ class BaseFlowRunEngine(PausableFlowRun):
         run = self._require_run()
         if self.settler is not None:
             self._refuse_late(state)
-        begins_to_resume = self.resumes and state.type is StateType.RUNNING
+        is_resumed = self.resumes
+        begins_to_resume = is_resumed and state.type is StateType.RUNNING
         if state.type is StateType.RUNNING and not transitions.goes_on(run.state, state):
             self._begin_steps(begins_to_resume)
         if begins_to_resume:
@@ -124,6 +126,8 @@ class BaseFlowRunEngine(PausableFlowRun):
             raise NotResumable(
                 f"Flow run {run.name!r} ({run.id}) is not resumed: somebody else has resumed it at the same time."
             ) from error
+        if is_resumed:
+            self._unrecorded = False
         if begins_to_resume:
             self.logger.info("Resumed flow run %r for flow %r", run.name, self.flow.name)
         if joins:

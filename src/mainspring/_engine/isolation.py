@@ -56,7 +56,7 @@ from mainspring.recording import current_recorder, keep_run_lines
 from mainspring.settings import get_current_settings
 from mainspring.states.conversion import describe_exception
 
-__all__ = ["AsyncIsolatedCall", "IsolatedCall", "leash_of", "timeout_of"]
+__all__ = ["AsyncIsolatedCall", "IsolatedCall", "close_workers", "leash_of", "timeout_of"]
 
 _SLACK = 0.005
 """Seconds after a deadline in which the time limit of the attempt may interrupt the wait by itself."""
@@ -349,6 +349,11 @@ class Shared:
 
 _shared = Shared()
 _forks.in_child(_shared.__init__)  # type: ignore[misc]
+
+
+def close_workers() -> None:
+    """End the worker processes that are kept; the next call starts others."""
+    _shared.close()
 
 
 def _set_up() -> tuple[Setup, Packed]:

@@ -19,7 +19,10 @@ from mainspring import _forks, clock
 from mainspring.exceptions import StoreError
 from mainspring.store.limits import LimitStore
 
-__all__ = ["RENEW_AFTER", "TRIES", "Keeper", "keeper"]
+__all__ = ["KEEPER", "RENEW_AFTER", "TRIES", "Keeper", "keeper"]
+
+KEEPER = "mainspring-slots"
+"""The name of the thread."""
 
 RENEW_AFTER = 0.75
 """The part of a lease after which it is renewed."""
@@ -108,6 +111,10 @@ class Keeper:
         self._calls.put(call)
         self._wake()
 
+    def next_due(self) -> float | None:
+        """When the next lease has to be renewed, by the monotonic clock; None if there is none."""
+        return min((lease.due for lease in list(self._leases.values())), default=None)
+
     def renew_due(self) -> None:
         """Renew each lease whose time has come; the thread does so by itself."""
         by_store: dict[LimitStore, list[_Lease]] = {}
@@ -160,7 +167,7 @@ class Keeper:
     def _wake(self) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="mainspring-slots", daemon=True)
+                self._thread = threading.Thread(target=self._work, name=KEEPER, daemon=True)
                 self._thread.start()
 
     def _work(self) -> None:

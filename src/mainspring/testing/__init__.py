@@ -12,6 +12,7 @@
 - `simulation`, `faults`, `outside`: one run of a flow in which a seed decides what happens, and what it cannot decide
 - `worlds`, `locks`, `pipes`, `loops`: threads that a scheduler runs on a clock that jumps, and what they wait for
 - `takeover`, `databases`: the standard library in the hands of such a world
+- `virtual`: time that passes only while everybody waits; `jumping`, `signals`: its world; `belongings`: kept for later
 
 Names are loaded when they are used: pytest loads the plugin also in projects that have nothing to do with mainspring.
 """
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from mainspring.testing.rules import InvariantError, invariants
     from mainspring.testing.simulation import Simulation
     from mainspring.testing.traces import Trace
+    from mainspring.testing.virtual import VirtualClock, virtual_time
+    from mainspring.testing.worlds import DeadlockError
 
 __all__ = [
     "NO_FAULTS",
@@ -47,6 +50,7 @@ __all__ = [
     "CrashError",
     "CrashReport",
     "CrashRound",
+    "DeadlockError",
     "Exploration",
     "Fake",
     "Faults",
@@ -60,6 +64,7 @@ __all__ = [
     "SimulationError",
     "SimulationWarning",
     "Trace",
+    "VirtualClock",
     "assert_states",
     "crash_everywhere",
     "explore",
@@ -68,6 +73,7 @@ __all__ = [
     "override",
     "reset_process_state",
     "simulate",
+    "virtual_time",
 ]
 
 _HOMES = {
@@ -77,6 +83,7 @@ _HOMES = {
     "CrashError": "rounds",
     "CrashReport": "crashes",
     "CrashRound": "rounds",
+    "DeadlockError": "worlds",
     "Exploration": "exploration",
     "Fake": "overrides",
     "Faults": "faults",
@@ -90,6 +97,7 @@ _HOMES = {
     "SimulationError": "exploration",
     "SimulationWarning": "exploration",
     "Trace": "traces",
+    "VirtualClock": "virtual",
     "assert_states": "paths",
     "crash_everywhere": "crashes",
     "explore": "exploration",
@@ -98,6 +106,7 @@ _HOMES = {
     "override": "overrides",
     "reset_process_state": "homes",
     "simulate": "exploration",
+    "virtual_time": "virtual",
 }
 
 

@@ -6,15 +6,17 @@ held: before it is asked for, and after it is given back.
 
 from __future__ import annotations
 
+from _thread import allocate_lock as real_lock
 from time import sleep as real_sleep
 from typing import Any
 
-from mainspring.testing.worlds import NANOSECONDS, Strand, World
+from mainspring.testing.worlds import Strand, World
 
 __all__ = ["Lock", "active_world", "enter_world", "leave_world"]
 
 _world: World | None = None
 _OUTSIDERS_PAUSE = 0.001
+_outsiders = real_lock()  # where no world has a mutex
 
 
 def active_world() -> World | None:
@@ -63,7 +65,7 @@ class Lock:
             if not blocking:
                 return False
             self._waiting.append(me)
-        return self._wait(world, me, None if timeout < 0 else world.now + round(timeout * NANOSECONDS))
+        return self._wait(world, me, None if timeout < 0 else world.after(timeout))
 
     def _wait(self, world: World, me: Strand, deadline: int | None) -> bool:
         try:
@@ -77,20 +79,29 @@ class Lock:
                         return False
                     if me not in self._waiting:
                         self._waiting.append(me)
+        except BaseException:  # raised out of the wait: if it was to have the lock, the next one is
+            with world.mutex:
+                if me not in self._waiting and not self._is_held and self._waiting:
+                    world.unpark(self._waiting.pop(0))
+            raise
         finally:
             with world.mutex:
                 if me in self._waiting:
                     self._waiting.remove(me)
 
     def _acquire_outside(self, blocking: bool, timeout: float) -> bool:
+        world = _world
+        mutex = _outsiders if world is None else world.mutex
         left = float("inf") if timeout < 0 else timeout
-        while self._is_held:
+        while True:
+            with mutex:
+                if not self._is_held:
+                    self._is_held = True
+                    return True
             if not blocking or left <= 0:
                 return False
             real_sleep(_OUTSIDERS_PAUSE)
             left -= _OUTSIDERS_PAUSE
-        self._is_held = True
-        return True
 
     def release(self) -> None:
         """As that of ``threading.Lock``."""

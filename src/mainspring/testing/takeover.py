@@ -41,6 +41,11 @@ _KEEP_THEIRS = {
     "_weakrefset",
     "importlib._bootstrap",
     "mainspring.testing.worlds",
+    "mainspring.testing.jumping",
+    "mainspring.testing.locks",
+    "mainspring.testing.loops",
+    "mainspring.testing.takeover",
+    "mainspring.testing.virtual",
 }
 """Modules whose globals stay as they are: what is replaced in them is named below."""
 
@@ -71,6 +76,8 @@ class Takeover:
     def begin(self) -> None:
         """Take everything over. A world must have been entered."""
         substitutes = self._substitutes()
+        known = set(sys.modules)
+        self._undo.append(lambda: _correct_new_modules(known))
         self._exchange_globals(substitutes)
         for name in _TIMES:
             self._set(time, name, substitutes[id(_real[name])])
@@ -81,7 +88,6 @@ class Takeover:
         self._take_threads()
         self._set(queue, "SimpleQueue", queue._PySimpleQueue)  # type: ignore[attr-defined]
         self._set(selectors, "DefaultSelector", WorldSelector)
-        self._set(sqlite3, "connect", databases.connect)
         self._set(select, "poll", pipes.Poller)
         self._set(os, "read", pipes.read)
         self._set(os, "write", pipes.write)
@@ -91,6 +97,7 @@ class Takeover:
         self._set(builtins, "__import__", _import)
         if self._chance is not None:
             self._take_chance(self._chance)
+            self._set(sqlite3, "connect", databases.connect)
         _forks.renew()
         self._renew_logging()
 
@@ -119,13 +126,13 @@ class Takeover:
     def _exchange_globals(self, substitutes: Mapping[int, Any]) -> None:
         """Exchange what modules have imported by name, and the locks that they keep."""
         for module, name in _places(substitutes):
-            value: object = vars(module)[name]
+            value: object = vars(module).get(name)  # it may be another one by now
             kind = type(value)
             if kind is _REAL_LOCK:
                 self._set(module, name, Lock())
             elif kind is _REAL_RLOCK:
                 self._set(module, name, threading._PyRLock())  # type: ignore[attr-defined]
-            else:
+            elif id(value) in substitutes:
                 self._set(module, name, substitutes[id(value)])
 
     def _take_threads(self) -> None:
@@ -177,6 +184,24 @@ def _places(substitutes: Mapping[int, Any]) -> list[tuple[ModuleType, str]]:
         ]
         _found = len(sys.modules), places
     return places
+
+
+def _correct_new_modules(known: set[str]) -> None:
+    """Give modules that were imported meanwhile what they would have got outside, and locks like that."""
+    real: dict[int, Any] = {id(substitute): _real[name] for name, substitute in _TIMES.items()}
+    real[id(Lock)] = threading.Lock
+    real[id(threading._PyRLock)] = threading.RLock  # type: ignore[attr-defined]
+    real[id(queue._PySimpleQueue)] = queue.SimpleQueue  # type: ignore[attr-defined]
+    real[id(WorldSelector)] = selectors.DefaultSelector
+    for key in set(sys.modules) - known:
+        module = sys.modules.get(key)
+        if type(module) is not ModuleType or module.__name__ in _KEEP_THEIRS:
+            continue
+        for name, value in list(vars(module).items()):
+            if id(value) in real:
+                setattr(module, name, real[id(value)])
+            elif type(value) is Lock and not value.locked():
+                setattr(module, name, threading.Lock())
 
 
 # Time
@@ -255,7 +280,7 @@ def _join(thread: threading.Thread, timeout: float | None = None) -> None:
         return _real_join(thread, timeout)
     if thread is threading.current_thread():
         raise RuntimeError("cannot join current thread")
-    world.wait_for_end(strand, None if timeout is None else world.now + round(max(timeout, 0) * NANOSECONDS))
+    world.wait_for_end(strand, None if timeout is None else world.after(timeout))
     return None
 
 

@@ -8,7 +8,7 @@ Time passes in two ways: a jump to the next deadline when nobody can run, and, i
 look at the clock, so that who waits for a moment in a loop gets there.
 
 There are two kinds of worlds. In a `SeededWorld` one strand runs at a time, and a random generator says which, so the
-same seed gives the same course of events. In `mainspring.testing.virtual` all that can run do, as ever.
+same seed gives the same course of events. In a `mainspring.testing.jumping.JumpingWorld` all that can run do, as ever.
 """
 
 from __future__ import annotations
@@ -35,13 +35,11 @@ _WATCH_SECONDS = 5.0
 HOUSEKEEPERS = {"mainspring-progress", "mainspring-slots", "mainspring-supervisor"}
 """Threads that look after something again and again, for as long as there is something."""
 
-_LOOKS = 8
-"""So often they look while all others wait for a later time; then that comes. Else an hour would be 36,000 looks."""
-
 _VAIN_LOOKS = 2_000
 """So often they look while nobody waits for a time, and something of theirs may help: a lease that expires, say."""
 _OWN = (
     "mainspring/testing/worlds.py",
+    "mainspring/testing/jumping.py",
     "mainspring/testing/takeover.py",
     "mainspring/testing/locks.py",
     "/threading.py",
@@ -67,6 +65,7 @@ class Strand:
         "ident",
         "is_housekeeper",
         "is_parked",
+        "look",
         "name",
         "number",
         "pending",
@@ -91,6 +90,7 @@ class Strand:
         self.why = ""
         self.has_ended = False
         self.waiters: list[Strand] = []  # who waits for its end
+        self.look: Callable[[], bool] | None = None  # whether files that it waits for have something to say
 
     def __repr__(self) -> str:
         return f"#{self.number} ({self.name})"
@@ -109,6 +109,13 @@ class World:
 
     tick = 0
     """How far each look at the clock moves it, in nanoseconds."""
+
+    looks = 8
+    """So often housekeepers look while all others wait for a later time; then that comes. Else an hour would be 36,000
+    looks."""
+
+    is_parallel = False
+    """Whether strands run at the same time, so that one of them may wait for what is not of the world."""
 
     def __init__(self, start: int, epoch: int) -> None:
         self.now = start
@@ -147,14 +154,19 @@ class World:
             finally:
                 self.end(strand)
 
-        strand.ident = start_real_thread(live, ())
+        try:
+            strand.ident = start_real_thread(live, ())
+        except BaseException:  # the system has no more threads
+            self.strands.remove(strand)
+            raise
         self.add(strand)
         return strand
 
     def _new(self, name: str) -> Strand:
-        strand = Strand(self._count, name)
-        self._count += 1
-        self.strands.append(strand)
+        with self.mutex:
+            strand = Strand(self._count, name)
+            self._count += 1
+            self.strands.append(strand)
         return strand
 
     def _enter(self, strand: Strand) -> None:
@@ -195,9 +207,16 @@ class World:
 
     # What is made of that
 
+    def after(self, seconds: float) -> int:
+        """The deadline so many seconds from now: some time passes if it is any, however little that may be.
+
+        Differences of times are not exact, and who waits for what is left of one would else wait for it for ever.
+        """
+        return self.now + (max(1, round(seconds * NANOSECONDS)) if seconds > 0 else 0)
+
     def sleep(self, seconds: float) -> None:
         """Let time pass for the calling strand."""
-        deadline = self.now + round(seconds * NANOSECONDS)
+        deadline = self.after(seconds)
         if seconds <= 0:
             self.pause()
         while self.now < deadline:
@@ -241,14 +260,20 @@ class World:
         awaited = [
             each.deadline for each in self.strands if each.deadline is not None and not each.is_housekeeper
         ]
+        times += (appointments := self.appointments())
+        awaited += appointments
         if times == awaited or (awaited and min(awaited) == min(times)):
             self._looks = 0
             return min(times, default=None)
         self._looks += 1
-        if self._looks <= (_LOOKS if awaited else _VAIN_LOOKS):
+        if self._looks <= (self.looks if awaited else _VAIN_LOOKS):
             return min(times)
         self._looks = 0
         return min(awaited, default=None)
+
+    def appointments(self) -> list[int]:
+        """When housekeepers have something to do that must not be missed, as far as that is known."""
+        return []
 
     def told(self) -> str:
         """Where all strands are, for people."""

@@ -1,0 +1,86 @@
+"""What is simulated in every run of the tests: hundreds of seeds, those that have shown something, and one twice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mainspring.testing import Exploration, explore, simulate
+from tests.simulation.regressions import REGRESSIONS, Regression
+
+ROOT = Path(__file__).parents[2]
+SEEDS = int(os.environ.get("SIMULATED_SEEDS", "500"))
+"""How many seeds in all; `python -m tests.simulation` takes thousands."""
+
+PROGRAMS = {"everything": 0.6, "everything_async": 0.4}
+"""The programs, and which part of the seeds is theirs."""
+
+KINDS = {"task_raises", "statement_fails", "slow_commit", "duplicate_wakeup", "lost_lease", "death"}
+
+
+def program(name: str) -> Any:
+    return import_module(f"tests.simulation.programs.{name}")
+
+
+@pytest.mark.timeout(540)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_no_seed_breaks_a_rule(name: str) -> None:
+    """Retries, nested transactions, limits, a map and a subflow come to what they should, whatever goes wrong."""
+    number = round(SEEDS * PROGRAMS[name])
+    module = program(name)
+    explored = explore(
+        module.main, number, trace=module.trace, workers=1
+    )  # there are other tests beside this one
+    assert explored.seeds == number
+    assert explored.lives > number
+    if number >= 100:
+        assert set(explored.faults) == KINDS
+
+
+@pytest.mark.parametrize("known", REGRESSIONS, ids=lambda known: f"{known.program}-{known.seed}")
+def test_what_was_found_stays_mended(known: Regression) -> None:
+    """A seed that has shown a bug passes from then on."""
+    module = program(known.program)
+    assert isinstance(explore(module.main, [known.seed], trace=module.trace), Exploration)
+
+
+_TELL = (
+    "import sys; from importlib import import_module; from mainspring.testing import simulate;"
+    " module = import_module('tests.simulation.programs.' + sys.argv[1]);"
+    " [sys.stdout.write('\\n'.join(simulate(module.main, seed=int(seed), trace=module.trace).trace) + '\\n')"
+    " for seed in sys.argv[2:]]"
+)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_same_seed_gives_the_same_trace_in_every_process(name: str) -> None:
+    """Byte for byte, whatever the process, its memory and its hashes of texts are."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _TELL, name, *map(str, range(40, 52))],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            stdout=subprocess.PIPE,
+        )
+        for hash_seed in ("1", "2")
+    ]
+    first, second = (process.communicate(timeout=300)[0] for process in processes)
+    assert first.count(b"history:") == 12
+    assert first == second
+
+
+def test_a_simulation_tells_what_it_was_like() -> None:
+    """The trace has every point that was passed, and every state that was entered, each with its moment."""
+    module = program("everything")
+    simulation = simulate(module.main, seed=0, trace=module.trace, verify=True)
+    assert simulation.returned
+    assert simulation.value == simulate(module.main, seed=1, trace=module.trace).value
+    assert any("store.commit" in line for line in simulation.trace)
+    history = simulation.trace[simulation.trace.index("history:") :]
+    assert any("Completed" in line and "main" in line for line in history)
