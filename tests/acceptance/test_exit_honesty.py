@@ -36,6 +36,7 @@ def run_program(end: str, home: Path) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("end", ENDS)
+@pytest.mark.invariants(is_over=False)
 def test_every_value_handed_out_has_its_history_on_disk(end: str, mainspring_home: Path) -> None:
     """As many task runs are final in the database as calls whose value was handed out."""
     code, handed_out = run_program(end, mainspring_home)

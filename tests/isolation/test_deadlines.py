@@ -114,7 +114,7 @@ def test_the_time_is_up_while_a_process_starts(one_worker: None) -> None:
 
 def test_a_deadline_that_is_missed_costs_a_retry(tmp_path: Path) -> None:
     """Another attempt is made, in another process."""
-    retried = subjects.go_on.with_options(timeout_seconds=3, retries=1)  # with time to start another process
+    retried = subjects.go_on.with_options(timeout_seconds=6, retries=1)  # with time to start another process
     assert retried("spin", tmp_path, return_state=True).name == "TimedOut"
     assert sequence(task_runs("go_on")[-1]) == "Pending Running Retrying TimedOut"
     assert len(set(notes(tmp_path))) == 2

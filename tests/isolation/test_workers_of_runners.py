@@ -89,7 +89,7 @@ def test_hooks_are_called_by_the_runner(pool: ProcessPoolTaskRunner) -> None:
 def test_the_deadline_of_the_flow_around(tmp_path: Path) -> None:
     """A task without a limit has no more time than its flow."""
 
-    @flow(task_runner=ProcessPoolTaskRunner(max_workers=1), timeout_seconds=4)
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=1), timeout_seconds=8)  # with time to start one
     def pipeline() -> None:
         subjects.go_on_there.submit("compute_in_c", tmp_path).wait()
 

@@ -33,7 +33,7 @@ def connect(*args: Any, **options: Any) -> sqlite3.Connection:
 
 
 class _Cursor(sqlite3.Cursor):
-    connection: _Connection
+    connection: _Connection  # pyright: ignore[reportIncompatibleMethodOverride] - an attribute of the real one
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:
         return self.connection.insist(lambda: super(_Cursor, self).execute(sql, parameters), sql)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from mainspring import points
 from mainspring.exceptions import ConfigurationError
@@ -166,7 +166,8 @@ class Injector:
 
         def waits(condition: Any, timeout: float | None = None) -> bool:
             # an event is not looked at again by whoever waits for it, and real ones never need that
-            is_event = sys._getframe(1).f_code is of_event
+            caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+            is_event = caller.f_code is of_event
             if not is_event and self._hits():
                 self._note("is woken for nothing")
                 saved = condition._release_save()
@@ -189,7 +190,8 @@ class Injector:
     def _label(self, about: object) -> str:
         """What a point is about, in a way that is the same in every process."""
         if isinstance(about, tuple | list):
-            return " ".join(filter(None, (self._label(each) for each in about[:3])))
+            first = cast(Sequence[object], about)[:3]
+            return " ".join(filter(None, (self._label(each) for each in first)))
         if isinstance(about, str | Path):
             text = " ".join(str(about).replace(self._folder, "").split())
             return text if len(text) <= _LABEL else f"{text[:_LABEL]}..."

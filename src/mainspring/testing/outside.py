@@ -62,14 +62,16 @@ def watch(found: Callable[[str], object], names_calls: bool) -> None:
     def hear(event: str, args: tuple[Any, ...]) -> None:
         del args
         if event in _REFUSED:
-            where = _place(sys._getframe(1))
+            caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+            where = _place(caller)
             found(f"{where} {_REFUSED[event]}")
             raise OutsideWorldError(
                 f"{where} {_REFUSED[event]}, which a simulation has no power over. Replace the task by a fake, with"
                 " `mainspring.testing.override`, or run it without isolation and on threads."
             )
         if event in _NAMED:
-            found(f"{_place(sys._getframe(1))} {_NAMED[event]}: no seed decides what comes back")
+            caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+            found(f"{_place(caller)} {_NAMED[event]}: no seed decides what comes back")
 
     def look(frame: FrameType, event: str, function: Any) -> None:
         if event != "c_call":

@@ -15,7 +15,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
@@ -141,7 +141,7 @@ class Stage:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @contextmanager
-    def scene(self, seed: int) -> Iterator[Path]:
+    def scene(self, seed: int) -> Generator[Path]:
         """An empty folder with a run store in its ``home``, and a ``work`` in which the flow is called."""
         folder = Path(tempfile.mkdtemp(prefix=f"seed-{seed}-", dir=self._folder))
         (folder / "home").mkdir()
@@ -239,7 +239,7 @@ def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
         tuple(lines),
         number,
         tuple(line.split(maxsplit=2)[2] for line in lines if _fault_in(line)),
-        tuple(filter(None, map(_fault_in, lines))),
+        tuple(kind for line in lines if (kind := _fault_in(line))),
         tuple(problems),
         tuple(_lines(folder / "findings")),
         folder / "home",

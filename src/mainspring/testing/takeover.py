@@ -6,7 +6,6 @@ of them by name. Replacements do as the originals for threads that are not of th
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import functools
 import logging
@@ -21,6 +20,7 @@ import threading
 import time
 from _thread import allocate_lock as real_lock
 from _thread import start_new_thread as start_real_thread
+from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -91,7 +91,7 @@ class Takeover:
         self._set(select, "poll", pipes.Poller)
         self._set(os, "read", pipes.read)
         self._set(os, "write", pipes.write)
-        self._set(asyncio.selector_events.BaseSelectorEventLoop, "_write_to_self", wake_loop)
+        self._set(BaseSelectorEventLoop, "_write_to_self", wake_loop)
         self._set(clock.SystemClock, "monotonic", staticmethod(_monotonic))
         self._set(_interruption, "interrupt", _interrupt)
         self._set(builtins, "__import__", _import)
@@ -106,7 +106,7 @@ class Takeover:
         while self._undo:
             self._undo.pop()()
 
-    def _set(self, owner: Any, name: str, value: object) -> None:
+    def _set(self, owner: object, name: str, value: object) -> None:
         before = vars(owner)[name]
         self._undo.append(lambda: setattr(owner, name, before))
         setattr(owner, name, value)
@@ -126,7 +126,7 @@ class Takeover:
     def _exchange_globals(self, substitutes: Mapping[int, Any]) -> None:
         """Exchange what modules have imported by name, and the locks that they keep."""
         for module, name in _places(substitutes):
-            value = vars(module).get(name)  # it may be another one by now
+            value: object = vars(module).get(name)  # it may be another one by now
             kind = type(value)
             if kind is _REAL_LOCK:
                 self._set(module, name, Lock())
@@ -159,11 +159,11 @@ class Takeover:
 
     def _renew_logging(self) -> None:
         """Handlers keep locks, which are held while records are written."""
-        for reference in logging._handlerList:  # type: ignore[attr-defined]
+        references: list[Callable[[], logging.Handler | None]] = vars(logging)["_handlerList"]
+        for reference in references:
             handler = reference()
             if handler is not None and handler.lock is not None:
-                before = handler.lock
-                self._undo.append(functools.partial(setattr, handler, "lock", before))
+                self._undo.append(functools.partial(setattr, handler, "lock", handler.lock))
                 handler.createLock()
 
 

@@ -18,7 +18,7 @@ import traceback
 from _thread import allocate_lock as real_lock
 from _thread import get_ident
 from _thread import start_new_thread as start_real_thread
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from random import Random
 from time import sleep as real_sleep
@@ -277,7 +277,7 @@ class World:
 
     def told(self) -> str:
         """Where all strands are, for people."""
-        frames = sys._current_frames()
+        frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
         lines: list[str] = []
         for strand in self.strands:
             until = "" if strand.deadline is None else f" until {strand.deadline / NANOSECONDS:.6f}"
@@ -421,7 +421,7 @@ class SeededWorld(World):
         return int(self.random.random() * number) if number > 1 else 0
 
     @contextmanager
-    def undisturbed(self) -> Iterator[None]:
+    def undisturbed(self) -> Generator[None]:
         """Let no other strand run in the block, unless the calling one parks."""
         me = self._running
         assert me is not None
