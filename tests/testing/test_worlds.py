@@ -78,7 +78,9 @@ def test_seeds_give_different_orders() -> None:
 def test_rate_of_zero_never_switches() -> None:
     """A strand of a world with the rate 0 goes on until it waits for something."""
     order = run(course, rate=0.0)
-    assert [order[index : index + 5] for index in range(0, 20, 5)] == [[each] * 5 for each in dict.fromkeys(order)]
+    assert [order[index : index + 5] for index in range(0, 20, 5)] == [
+        [each] * 5 for each in dict.fromkeys(order)
+    ]
 
 
 def test_park_waits_for_unpark() -> None:
@@ -340,7 +342,9 @@ def test_undisturbed_block_is_one_step() -> None:
         return order
 
     order = run(work, rate=1.0)
-    assert [order[index : index + 10] for index in (0, 10, 20)] == [[each] * 10 for each in dict.fromkeys(order)]
+    assert [order[index : index + 10] for index in (0, 10, 20)] == [
+        [each] * 10 for each in dict.fromkeys(order)
+    ]
 
 
 def test_who_parks_in_an_undisturbed_block_lets_others_run() -> None:
