@@ -148,7 +148,7 @@ def test_waiting_for_a_lock_takes_virtual_time() -> None:
 
 
 def test_interruption_comes_where_the_lock_is_not_held() -> None:
-    """What is raised in a thread comes before it has a lock or after it has given it back, so that none stays locked."""
+    """What is raised in a thread comes before it has a lock or after that, so that none stays locked."""
 
     def interrupt() -> tuple[list[str], bool]:
         from mainspring import _interruption

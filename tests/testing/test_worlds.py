@@ -247,7 +247,7 @@ def test_stuck_strand_is_told() -> None:
         world.patience = 0.3
         world.run(lambda: wait_outside(world), "main")
 
-    with pytest.raises(MainspringError, match="has not come back for 0.3 seconds") as raised:
+    with pytest.raises(MainspringError, match=r"has not come back for 0\.3 seconds") as raised:
         in_child(live)
     assert "#0 (main)" in str(raised.value)
     assert "in wait_outside" in str(raised.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import multiprocessing
+import pickle
 import sys
 import time
 import warnings
@@ -321,6 +322,11 @@ def _problems_of_repetition(first: Simulation, second: Simulation, findings: Seq
                 f"\n  {one}\nand the second time\n  {other}\nLook for:{told}"
             )
             return
+    one, other = first.value, second.value
+    if not _are_equal(one, other) and pickle.dumps(one) != pickle.dumps(other):
+        yield (
+            f"the same seed gave two values, so it does not decide all: {one!r}, and the second time {other!r}"
+        )
 
 
 def _attempt_all(
@@ -342,7 +348,9 @@ def _attempt_all(
             process = context.Process(
                 target=_work, args=(plan, share, stage, expected, sink, number == 0), daemon=True
             )
-            process.start()
+            with warnings.catch_warnings():  # that there are other threads, which need nothing of the child's
+                warnings.simplefilter("ignore", DeprecationWarning)
+                process.start()
             sink.close()
             processes.append(process)
             sources.append(source)
@@ -373,9 +381,10 @@ def _work(
 ) -> None:
     for seed in seeds:
         simulation = _attempt(plan, seed, stage, expected, verify=verifies and seed == seeds[0])
-        if not simulation.problems:
-            simulation = simulation._replace(value=None, trace=(), output="")
-        sink.send(simulation)
+        if simulation.problems:
+            sink.send(simulation)
+            return
+        sink.send(simulation._replace(value=None, trace=(), output=""))
 
 
 def _shown(simulations: Iterator[Simulation], number: int) -> Iterator[Simulation]:
@@ -386,7 +395,8 @@ def _shown(simulations: Iterator[Simulation], number: int) -> Iterator[Simulatio
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(simulations, "Seeds", number, console=Console(stderr=True))
+    # without a thread of its own, which would be there when processes are forked
+    yield from track(simulations, "Seeds", number, console=Console(stderr=True), auto_refresh=False)
 
 
 # What is told
