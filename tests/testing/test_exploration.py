@@ -293,8 +293,9 @@ def appending() -> int:
 
 def test_another_value_is_found() -> None:
     """A flow that comes to something else when it is killed and gone on with is found without any check."""
-    with pytest.raises(SimulationError, match="it returns 2, and without faults 1"):
+    with pytest.raises(SimulationError, match="it returns 2, and without faults 1") as raised:
         explore(appending, 60, faults=DEADLY)
+    assert (raised.value.simulation.home.parent / "work" / "ledger").read_text() == "xx"
 
 
 def test_skip_and_fail_of_pytest_count() -> None:

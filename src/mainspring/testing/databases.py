@@ -65,12 +65,14 @@ class _Connection(sqlite3.Connection):
             self.patience = int(patience[1]) * (NANOSECONDS // 1000)
             sql = "SELECT 1"
             return sqlite3.Connection.execute(self, sql)
+        world = active_world()
+        if world is not None:
+            world.pause()  # what another thread does to the database between two statements is what races are about
         deadline: int | None = None
         while True:
             try:
                 return call()
             except sqlite3.OperationalError as error:
-                world = active_world()
                 if (
                     world is None
                     or world.me() is None

@@ -285,14 +285,14 @@ def _unless_wrong(plan: Plan, simulation: Simulation) -> Simulation:
 
 
 def _attempt(plan: Plan, seed: int, stage: Stage, expected: _Expectation, verify: bool) -> Simulation:
-    simulation = play(plan, seed, stage)
-    problems = list(simulation.problems)
-    if not problems and expected.is_known:
-        problems += _problems_of_value(simulation, expected)
-    if not problems and verify:
-        again = play(plan, seed, stage, audit=True)
-        problems += _problems_of_repetition(simulation, again, expected.findings)
-    return simulation._replace(problems=tuple(problems))
+    def judge(simulation: Simulation) -> Sequence[str]:
+        problems = list(_problems_of_value(simulation, expected)) if expected.is_known else []
+        if not problems and verify:
+            again = play(plan._replace(check=None), seed, stage, audit=True)
+            problems += _problems_of_repetition(simulation, again, expected.findings)
+        return problems
+
+    return play(plan, seed, stage, judge=judge)
 
 
 def _problems_of_value(simulation: Simulation, expected: _Expectation) -> Iterator[str]:

@@ -133,7 +133,10 @@ class Injector:
         self._note(f"{name} {self._label(about)}")
         if self.armed:
             self._disturb(name, about)
-        self._world.pause()
+        if name == "task.call":
+            self._world.dawdle()
+        else:
+            self._world.pause()
 
     def _disturb(self, name: str, about: object) -> None:
         faults = self._faults

@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
@@ -157,7 +157,13 @@ class Stage:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def play(plan: Plan, seed: int, stage: Stage, audit: bool = False) -> Simulation:
+def play(
+    plan: Plan,
+    seed: int,
+    stage: Stage,
+    audit: bool = False,
+    judge: Callable[[Simulation], Iterable[str]] | None = None,
+) -> Simulation:
     """Simulate a flow with one seed.
 
     Args:
@@ -165,6 +171,7 @@ def play(plan: Plan, seed: int, stage: Stage, audit: bool = False) -> Simulation
         seed: The seed.
         stage: Where.
         audit: Whether to look for what the flow takes from outside, which makes it slower.
+        judge: Says what else is wrong, before the files are removed.
     """
     with stage.scene(seed) as folder:
         simulation = _play(plan, seed, folder, audit)
@@ -177,6 +184,8 @@ def play(plan: Plan, seed: int, stage: Stage, audit: bool = False) -> Simulation
         )
         if plan.check is not None and not problems:
             simulation = simulation._replace(problems=tuple(_problems_of_check(plan.check, simulation)))
+        if judge is not None and not simulation.problems:
+            simulation = simulation._replace(problems=tuple(judge(simulation)))
         if simulation.problems:
             simulation = simulation._replace(home=_keep(folder, simulation))
     return simulation

@@ -299,6 +299,9 @@ class SeededWorld(World):
     """After so many real seconds in which nothing has happened, a strand counts as stuck; at the latest after twice as
     many."""
 
+    dawdling = 0.5
+    """How likely time passes where a call may take some."""
+
     def __init__(self, random: Random, start: int, epoch: int, rate: float) -> None:
         super().__init__(start, epoch)
         self.random = random
@@ -397,6 +400,13 @@ class SeededWorld(World):
     def choose(self, number: int) -> int:
         """See `World.choose`."""
         return int(self.random.random() * number) if number > 1 else 0
+
+    def dawdle(self) -> None:
+        """Take some time, or none, as what is called at such a place does; else short work would never overlap."""
+        if self.random.random() < self.dawdling:
+            self.park(self.now + round(10 ** self.random.uniform(4, 7)), "takes its time")
+        else:
+            self.pause()
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
