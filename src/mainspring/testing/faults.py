@@ -83,6 +83,7 @@ _STATEMENT_FAULTS = (
 )
 _NOT_FAILING = ("ROLLBACK", "PRAGMA")
 _LABEL = 70
+_CALL_TAKES_TIME = 0.5
 
 
 class Injector:
@@ -134,7 +135,7 @@ class Injector:
         if self.armed:
             self._disturb(name, about)
         if name == "task.call":
-            self._world.dawdle()
+            self._world.dawdle(_CALL_TAKES_TIME)
         else:
             self._world.pause()
 

@@ -299,9 +299,6 @@ class SeededWorld(World):
     """After so many real seconds in which nothing has happened, a strand counts as stuck; at the latest after twice as
     many."""
 
-    dawdling = 0.5
-    """How likely time passes where a call may take some."""
-
     def __init__(self, random: Random, start: int, epoch: int, rate: float) -> None:
         super().__init__(start, epoch)
         self.random = random
@@ -401,9 +398,10 @@ class SeededWorld(World):
         """See `World.choose`."""
         return int(self.random.random() * number) if number > 1 else 0
 
-    def dawdle(self) -> None:
-        """Take some time, or none, as what is called at such a place does; else short work would never overlap."""
-        if self.random.random() < self.dawdling:
+    def dawdle(self, likelihood: float) -> None:
+        """Take up to 10 ms, or none, as what is done at such a place may; else short work would never overlap."""
+        me = self._running
+        if me is not None and not me.still and self.random.random() < likelihood:
             self.park(self.now + round(10 ** self.random.uniform(4, 7)), "takes its time")
         else:
             self.pause()
