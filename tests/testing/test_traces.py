@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mainspring import flow, task
@@ -453,6 +454,18 @@ def test_hooks_of_transactions(phase: str, hooks: tuple[tuple[str, int], ...], e
     """Commit hooks are called in order, rollback hooks the other way round, each at most once."""
     current_recorder()
     assert differences(noted(phase, *hooks)) == [f"transaction order: {each}" for each in expected]
+
+
+def test_a_hook_that_another_process_calls_again_is_noticed() -> None:
+    """Who goes on with a transaction of a dead process does not know the lists of its hooks, but their names."""
+    trace = noted("commit", ("a", 0))
+    current_recorder()
+    (number, note), again = (
+        trace._noted[0],
+        Note(what="hook", name="a", process=2, transaction="order", phase="commit"),
+    )
+    trace._noted = [(number, msgspec.structs.replace(note, alone=True)), (1, again)]
+    assert differences(trace) == ["transaction order: commit hook a was called again by another process"]
 
 
 def test_functions_side_by_side_are_noticed() -> None:

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 from mainspring.testing.locks import active_world
-from mainspring.testing.worlds import NANOSECONDS
+from mainspring.testing.worlds import NANOSECONDS, SeededWorld
 
 __all__ = ["connect"]
 
 _real_connect: Any = sqlite3.connect
 _DEFAULT_SECONDS = 5.0
 _PAUSE = NANOSECONDS // 1000
+_STATEMENT_TAKES_TIME = 0.1
 _BUSY_PRAGMA = re.compile(r"\s*PRAGMA\s+busy_timeout\s*=\s*(\d+)", re.IGNORECASE)
 
 
@@ -65,12 +66,14 @@ class _Connection(sqlite3.Connection):
             self.patience = int(patience[1]) * (NANOSECONDS // 1000)
             sql = "SELECT 1"
             return sqlite3.Connection.execute(self, sql)
+        world = active_world()
+        if isinstance(world, SeededWorld) and world.me() is not None:
+            world.dawdle(_STATEMENT_TAKES_TIME)  # races are about what others do between two statements
         deadline: int | None = None
         while True:
             try:
                 return call()
             except sqlite3.OperationalError as error:
-                world = active_world()
                 if (
                     world is None
                     or world.me() is None

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import multiprocessing
+import pickle
 import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import zip_longest
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
 from mainspring._processes.crews import processors
-from mainspring.exceptions import ConfigurationError, MainspringError
+from mainspring.context import get_run_context
+from mainspring.exceptions import ConfigurationError, MainspringError, MissingContextError, ParameterBindError
 from mainspring.testing.faults import NO_FAULTS, Faults
+from mainspring.testing.locks import active_world
 from mainspring.testing.simulation import Plan, Simulation, Stage, play, require_playable
 from mainspring.testing.traces import Trace
 
@@ -89,13 +94,14 @@ def simulate(
         kwargs: The same, by name.
         faults: What may go wrong, and how likely: `Faults()` if it is None. `NO_FAULTS` for nothing.
         trace: What notes what user code sees, to be compared with the history. It goes to a file of each simulation.
-        check: Called with the `Simulation` at the end; raises what it does not like.
+        check: Called with the `Simulation` at the end; raises, or returns False, if something is wrong.
         patience: Seconds of real time after which a process counts as hanging.
         verify: Whether to simulate twice, and compare.
 
     Raises:
-        SimulationError: Something is wrong.
-        ConfigurationError: The flow, the seed or the faults cannot be used.
+        SimulationError: Something is wrong. The message says how to see it again.
+        ConfigurationError: The flow, the seed, the faults or an option cannot be used, or a run or simulation is going
+            on in this process.
     """
     plan = _plan(flow, args, kwargs, faults, trace, check, patience)
     _require_seeds([seed])
@@ -104,9 +110,7 @@ def simulate(
         _warn(expected.findings)
         simulation = _attempt(plan, seed, stage, expected, verify)
     _warn(simulation.findings)
-    if simulation.problems:
-        raise _error(plan, simulation)
-    return simulation
+    return _unless_wrong(plan, simulation)
 
 
 def explore(
@@ -138,24 +142,27 @@ def explore(
 
     Raises:
         SimulationError: Something is wrong. The message says how to see it again.
-        ConfigurationError: The flow, the seeds or the faults cannot be used.
+        ConfigurationError: The flow, the seeds, the faults or an option cannot be used, or a run or simulation is going
+            on in this process.
+        MainspringError: A process ended before it was done with its seeds.
     """
     plan = _plan(flow, args, kwargs, faults, trace, check, patience)
-    chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    _require_seeds(chosen)
+    chosen = _chosen(seeds)
+    if workers is not None:
+        _require_positive("workers", workers, int, "a number of processes, or None")
     begun = time.monotonic()
     met: Counter[str] = Counter()
     lives = 0
     with Stage() as stage:
         expected = _expectation(plan, stage)
         _warn(expected.findings)
-        found = _attempt_all(plan, chosen, stage, expected, workers or processors())
-        for simulation in _shown(found, len(chosen)):
-            _warn(simulation.findings)
-            if simulation.problems:
-                raise _error(plan, simulation)
-            lives += simulation.lives
-            met.update(simulation.kinds)
+        # closed, so that no process goes on while somebody looks at the error
+        with closing(_attempt_all(plan, chosen, stage, expected, workers or processors())) as found:
+            for simulation in _shown(found, len(chosen)):
+                _warn(simulation.findings)
+                _unless_wrong(plan, simulation)
+                lives += simulation.lives
+                met.update(simulation.kinds)
     return Exploration(len(chosen), lives, dict(met), time.monotonic() - begun)
 
 
@@ -168,6 +175,7 @@ def _plan(
     check: Callable[[Simulation], object] | None,
     patience: float,
 ) -> Plan:
+    _require_outside()
     require_playable(flow)
     faults = Faults() if faults is None else faults
     if not isinstance(faults, Faults):
@@ -175,7 +183,64 @@ def _plan(
     faults.check()
     if check is not None and not callable(check):
         raise ConfigurationError(f"check={check!r}: give a function that is called with the Simulation.")
-    return Plan(flow, args, kwargs or {}, faults, trace, check, patience)
+    if trace is not None and not isinstance(trace, Trace):
+        raise ConfigurationError(
+            f"trace={trace!r}: give a Trace, whose functions and hooks are those of the flow."
+        )
+    _require_positive("patience", patience, int | float, "seconds, above 0")
+    if isinstance(args, str) or not isinstance(args, Sequence):
+        raise ConfigurationError(f"args={args!r}: give a list or tuple of arguments for the flow.")
+    kwargs = {} if kwargs is None else kwargs
+    if not isinstance(kwargs, Mapping):
+        raise ConfigurationError(f"kwargs={kwargs!r}: give a dict of arguments for the flow.")
+    _require_arguments(flow, args, kwargs)
+    return Plan(flow, args, kwargs, faults, trace, check, patience)
+
+
+def _require_outside() -> None:
+    if active_world() is not None:
+        raise ConfigurationError("A simulation cannot begin in virtual time or in another simulation.")
+    try:
+        get_run_context()
+    except MissingContextError:
+        return
+    raise ConfigurationError(
+        "A simulation cannot begin in a run: call simulate and explore from a test or a script, and not from a flow or"
+        " a task."
+    )
+
+
+def _require_positive(name: str, value: Any, kind: Any, expected: str) -> None:
+    if not isinstance(value, kind) or not value > 0:
+        raise ConfigurationError(f"{name}={value!r}: give {expected}.")
+
+
+def _require_arguments(flow: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse what the flow cannot be called with: each seed would fail in the same way, and nothing seem wrong."""
+    given = dict(kwargs)
+    try:
+        if hasattr(flow, "fn"):
+            flow.take_options(given)
+            flow.bind(tuple(args), given)
+        else:
+            inspect.signature(flow).bind(*args, **given)
+    except (ParameterBindError, TypeError) as error:
+        raise ConfigurationError(
+            f"{_name(flow)} cannot be called with args={args!r}, kwargs={kwargs!r}: {error}"
+        ) from None
+    except ValueError:
+        return  # a function in C may have no signature that Python knows
+
+
+def _chosen(seeds: int | Iterable[int]) -> Sequence[int]:
+    if isinstance(seeds, int):
+        chosen: list[Any] = list(range(seeds))
+    elif isinstance(seeds, Iterable):
+        chosen = list(seeds)
+    else:
+        raise ConfigurationError(f"seeds={seeds!r}: give how many, or which.")
+    _require_seeds(chosen)
+    return chosen
 
 
 def _require_seeds(seeds: Sequence[int]) -> None:
@@ -200,23 +265,34 @@ class _Expectation(NamedTuple):
 
 def _expectation(plan: Plan, stage: Stage) -> _Expectation:
     peaceful = plan._replace(faults=NO_FAULTS, check=None)
-    first = play(peaceful, _PEACEFUL, stage, audit=True)
-    second = play(peaceful, _PEACEFUL - 1, stage)
-    for simulation in (first, second):
-        if simulation.problems:
-            raise _error(plan, simulation)
+    first, second = (
+        _unless_wrong(plan, play(peaceful, seed, stage, audit=seed == _PEACEFUL))
+        for seed in (_PEACEFUL, _PEACEFUL - 1)
+    )
     is_known = first.error == second.error and _are_equal(first.value, second.value)
-    return _Expectation(is_known, first.value, first.error, first.findings)
+    findings = first.findings
+    if is_known and first.error:
+        findings += (
+            f"Without faults {_name(plan.flow)} raises {first.error}: so that is what all seeds are to do.",
+        )
+    return _Expectation(is_known, first.value, first.error, findings)
+
+
+def _unless_wrong(plan: Plan, simulation: Simulation) -> Simulation:
+    if simulation.problems:
+        raise _error(plan, simulation)
+    return simulation
 
 
 def _attempt(plan: Plan, seed: int, stage: Stage, expected: _Expectation, verify: bool) -> Simulation:
-    simulation = play(plan, seed, stage)
-    problems = list(simulation.problems)
-    if not problems and expected.is_known:
-        problems += _problems_of_value(simulation, expected)
-    if not problems and verify:
-        problems += _problems_of_repetition(simulation, play(plan, seed, stage), expected.findings)
-    return simulation._replace(problems=tuple(problems))
+    def judge(simulation: Simulation) -> Sequence[str]:
+        problems = list(_problems_of_value(simulation, expected)) if expected.is_known else []
+        if not problems and verify:
+            again = play(plan._replace(check=None), seed, stage, audit=True)
+            problems += _problems_of_repetition(simulation, again, expected.findings)
+        return problems
+
+    return play(plan, seed, stage, judge=judge)
 
 
 def _problems_of_value(simulation: Simulation, expected: _Expectation) -> Iterator[str]:
@@ -239,23 +315,32 @@ def _are_equal(one: Any, other: Any) -> bool:
 def _problems_of_repetition(first: Simulation, second: Simulation, findings: Sequence[str]) -> Iterator[str]:
     for number, (one, other) in enumerate(zip_longest(first.trace, second.trace), 1):
         if one != other:
-            told = (
-                "".join(f"\n  {each}" for each in (*findings, *first.findings)) or " what is not simulated."
-            )
+            found = dict.fromkeys((*findings, *first.findings, *second.findings))
+            told = "".join(f"\n  {each}" for each in found) or " what is not simulated."
             yield (
                 f"the same seed took two courses, so it does not decide all. Line {number} of the trace was"
                 f"\n  {one}\nand the second time\n  {other}\nLook for:{told}"
             )
             return
+    one, other = first.value, second.value
+    if not _are_equal(one, other) and pickle.dumps(one) != pickle.dumps(other):
+        yield (
+            f"the same seed gave two values, so it does not decide all: {one!r}, and the second time {other!r}"
+        )
 
 
 def _attempt_all(
     plan: Plan, seeds: Sequence[int], stage: Stage, expected: _Expectation, workers: int
-) -> Iterator[Simulation]:
-    """Simulate all seeds, and yield what came of each as it comes."""
+) -> Generator[Simulation]:
+    """Simulate all seeds, and yield what came of each as it comes.
+
+    Raises:
+        MainspringError: A process ended before it was done.
+    """
     context = multiprocessing.get_context("fork")
     processes: list[Any] = []
     sources: list[Any] = []
+    left = set(seeds)
     try:
         for number in range(min(workers, len(seeds))):
             source, sink = context.Pipe(duplex=False)
@@ -263,7 +348,9 @@ def _attempt_all(
             process = context.Process(
                 target=_work, args=(plan, share, stage, expected, sink, number == 0), daemon=True
             )
-            process.start()
+            with warnings.catch_warnings():  # that there are other threads, which need nothing of the child's
+                warnings.simplefilter("ignore", DeprecationWarning)
+                process.start()
             sink.close()
             processes.append(process)
             sources.append(source)
@@ -271,9 +358,18 @@ def _attempt_all(
             ready: list[Any] = wait(sources)
             for source in ready:
                 try:
-                    yield source.recv()
+                    simulation: Simulation = source.recv()
                 except EOFError:
                     sources.remove(source)
+                else:
+                    left.discard(simulation.seed)
+                    yield simulation
+        if left:
+            codes = sorted({each.exitcode for each in processes if each.join() is None and each.exitcode})
+            raise MainspringError(
+                f"A process ended with {codes} before it was done with its seeds: nothing is known of"
+                f" {sorted(left)[:10]}. What it wrote is above."
+            )
     finally:
         for process in processes:
             process.terminate()
@@ -285,9 +381,10 @@ def _work(
 ) -> None:
     for seed in seeds:
         simulation = _attempt(plan, seed, stage, expected, verify=verifies and seed == seeds[0])
-        if not simulation.problems:
-            simulation = simulation._replace(value=None, trace=(), output="")
-        sink.send(simulation)
+        if simulation.problems:
+            sink.send(simulation)
+            return
+        sink.send(simulation._replace(value=None, trace=(), output=""))
 
 
 def _shown(simulations: Iterator[Simulation], number: int) -> Iterator[Simulation]:
@@ -298,7 +395,8 @@ def _shown(simulations: Iterator[Simulation], number: int) -> Iterator[Simulatio
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(simulations, "Seeds", number, console=Console(stderr=True))
+    # without a thread of its own, which would be there when processes are forked
+    yield from track(simulations, "Seeds", number, console=Console(stderr=True), auto_refresh=False)
 
 
 # What is told
@@ -309,15 +407,24 @@ def _warn(findings: Iterable[str]) -> None:
         warnings.warn(finding, SimulationWarning, stacklevel=3)
 
 
+def _name(flow: Any) -> str:
+    return getattr(flow, "__name__", None) or repr(flow)
+
+
 def _error(plan: Plan, simulation: Simulation) -> SimulationError:
-    name = getattr(plan.flow, "__name__", repr(plan.flow))
+    name = _name(plan.flow)
     problems = "".join(f"\n  {each}" for each in simulation.problems)
     met = "; ".join(simulation.met) or "nothing"
     trace = "".join(f"\n  {line}" for line in simulation.trace[-_TELLS:])
     again = f"seed={simulation.seed}" if simulation.seed >= 0 else "seed=0, faults=NO_FAULTS"
     output = f"\nIt wrote:\n{simulation.output.rstrip()}" if simulation.output.strip() else ""
+    which = (
+        f"Seed {simulation.seed} shows what is wrong"
+        if simulation.seed >= 0
+        else "Without faults, this is wrong"
+    )
     return SimulationError(
-        f"Seed {simulation.seed} shows what is wrong with {name}:{problems}\nIt met: {met}."
+        f"{which} with {name}:{problems}\nIt met: {met}."
         f"\nSee it again with simulate({name}, {again}), and the same arguments and faults. All files, and the whole"
         f" trace, are in {simulation.home.parent}.\nThe end of the trace:{trace}{output}",
         simulation,

@@ -35,7 +35,8 @@ class Faults(NamedTuple):
         lost_lease: At a point, another host finds that the lease of this process has expired, and settles its runs. At
             most once in a life.
         death: The process dies at a point.
-        deaths: At most so many processes die or end with an error; then one goes on in peace.
+        deaths: At most so many processes die or end with an error; then one goes on in peace. So 0 is only for
+            `NO_FAULTS`: to have one kind of fault alone, take ``NO_FAULTS._replace(death=0.01, deaths=2)``.
     """
 
     task_raises: float = 0.02
@@ -57,6 +58,10 @@ class Faults(NamedTuple):
             if wrong or (name == "deaths" and not isinstance(value, int)):
                 expected = "a number of processes" if name == "deaths" else "a likelihood from 0 to 1"
                 raise ConfigurationError(f"Faults({name}={value!r}): give {expected}.")
+        if not self.deaths and any(self):
+            raise ConfigurationError(
+                f"{self}: with deaths=0 there is no process in which something may go wrong. Give deaths=1, or more."
+            )
 
 
 FAULT_WORDS = {
@@ -78,6 +83,7 @@ _STATEMENT_FAULTS = (
 )
 _NOT_FAILING = ("ROLLBACK", "PRAGMA")
 _LABEL = 70
+_CALL_TAKES_TIME = 0.5
 
 
 class Injector:
@@ -128,7 +134,10 @@ class Injector:
         self._note(f"{name} {self._label(about)}")
         if self.armed:
             self._disturb(name, about)
-        self._world.pause()
+        if name == "task.call":
+            self._world.dawdle(_CALL_TAKES_TIME)
+        else:
+            self._world.pause()
 
     def _disturb(self, name: str, about: object) -> None:
         faults = self._faults

@@ -47,14 +47,16 @@ class Lock:
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """As that of ``threading.Lock``."""
+        if timeout != -1:
+            if not blocking:
+                raise ValueError("can't specify a timeout for a non-blocking call")
+            if timeout < 0:
+                raise ValueError("timeout value must be a non-negative number")
         world = _world
         me = None if world is None else world.me()
         if world is None or me is None:
             return self._acquire_outside(blocking, timeout)
-        if not blocking:
-            if timeout != -1:
-                raise ValueError("can't specify a timeout for a non-blocking call")
-        else:
+        if blocking:
             world.pause()
             if me.pending is not None:
                 world.deliver()

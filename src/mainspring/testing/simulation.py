@@ -11,11 +11,12 @@ import asyncio
 import gc
 import inspect
 import os
+import pickle
 import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
@@ -31,6 +32,7 @@ from mainspring.testing import outside, rules
 from mainspring.testing.children import ChildError, Ending, run_in_child
 from mainspring.testing.faults import FAULT_WORDS, NO_FAULTS, Faults, InjectedError, Injector
 from mainspring.testing.locks import enter_world
+from mainspring.testing.outside import OutsideWorldError
 from mainspring.testing.takeover import Takeover
 from mainspring.testing.traces import Trace
 from mainspring.testing.worlds import NANOSECONDS, SeededWorld
@@ -40,6 +42,7 @@ __all__ = ["Plan", "Simulation", "Stage", "play", "require_playable"]
 _EPOCH = 1_893_456_000 * NANOSECONDS  # the first of January 2030
 _START = 1_000 * NANOSECONDS
 _PATIENCE = 60.0
+_OF_PATIENCE = 1 / 6  # told before the process is killed as hanging, which tells less
 _NOTES = "notes"
 _FASTEST = 0.3  # how likely another strand runs after an operation, at most
 _HISTORY = (
@@ -58,7 +61,8 @@ class Plan(NamedTuple):
         kwargs: The same, by name.
         faults: What may go wrong.
         trace: What notes what user code sees; None for nothing.
-        check: The user's check, called with the `Simulation` when all is over; it raises what it does not like.
+        check: The user's check, called with the `Simulation` when all is over; it raises what it does not like, or
+            returns False.
         patience: Seconds after which a process counts as hanging.
     """
 
@@ -76,7 +80,7 @@ class Simulation(NamedTuple):
 
     Args:
         seed: The seed.
-        value: What the flow returned.
+        value: What the flow returned; a list for a generator, and a text for what cannot be pickled.
         returned: Whether it has: it may die after it has completed, too.
         error: What it raised in the end, as a text; empty if it has returned.
         trace: What happened, line by line; the same for the same seed.
@@ -153,7 +157,13 @@ class Stage:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def play(plan: Plan, seed: int, stage: Stage, audit: bool = False) -> Simulation:
+def play(
+    plan: Plan,
+    seed: int,
+    stage: Stage,
+    audit: bool = False,
+    judge: Callable[[Simulation], Iterable[str]] | None = None,
+) -> Simulation:
     """Simulate a flow with one seed.
 
     Args:
@@ -161,6 +171,7 @@ def play(plan: Plan, seed: int, stage: Stage, audit: bool = False) -> Simulation
         seed: The seed.
         stage: Where.
         audit: Whether to look for what the flow takes from outside, which makes it slower.
+        judge: Says what else is wrong, before the files are removed.
     """
     with stage.scene(seed) as folder:
         simulation = _play(plan, seed, folder, audit)
@@ -173,6 +184,8 @@ def play(plan: Plan, seed: int, stage: Stage, audit: bool = False) -> Simulation
         )
         if plan.check is not None and not problems:
             simulation = simulation._replace(problems=tuple(_problems_of_check(plan.check, simulation)))
+        if judge is not None and not simulation.problems:
+            simulation = simulation._replace(problems=tuple(judge(simulation)))
         if simulation.problems:
             simulation = simulation._replace(home=_keep(folder, simulation))
     return simulation
@@ -241,7 +254,7 @@ def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
         tuple(line.split(maxsplit=2)[2] for line in lines if _fault_in(line)),
         tuple(kind for line in lines if (kind := _fault_in(line))),
         tuple(problems),
-        tuple(_lines(folder / "findings")),
+        tuple(dict.fromkeys(_lines(folder / "findings"))),
         folder / "home",
         (folder / "output").read_text(errors="replace") if (folder / "output").exists() else "",
     )
@@ -279,8 +292,13 @@ def _problem_of_ending(ending: Ending, number: int) -> str:
 
 def _problems_of_check(check: Callable[..., object], simulation: Simulation) -> Iterator[str]:
     try:
-        check(simulation)
-    except Exception as error:  # whatever the user's check raises is what it found
+        if check(simulation) is False:
+            yield "the check returns False"
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except (
+        BaseException
+    ) as error:  # whatever the user's check raises is what it found; what pytest.fail raises, too
         yield f"the check raises {type(error).__name__}: {error}"
 
 
@@ -301,6 +319,7 @@ def _live(life: _Life) -> tuple[Any, str]:
     schedule = _chance(f"{name} schedule")
     rate = _FASTEST * schedule.random() ** 2
     world = SeededWorld(schedule, life.start, _EPOCH, rate)
+    world.patience = life.plan.patience * _OF_PATIENCE
     lines = [f"process {life.number} of seed {life.seed}"]
     found: list[str] = []
 
@@ -331,6 +350,8 @@ def _live(life: _Life) -> tuple[Any, str]:
         injector.armed = True
         try:
             result[0] = _call(life)
+        except OutsideWorldError:
+            raise  # which is nothing that a flow does, but that cannot be simulated
         except (
             Exception,
             asyncio.CancelledError,
@@ -349,18 +370,29 @@ def _live(life: _Life) -> tuple[Any, str]:
         world.run(act, "main")
     finally:
         part()
-    return result[0], result[1]
+    return _portable(result[0]), result[1]
 
 
 def _call(life: _Life) -> Any:
     if life.run_id is not None:
         return resume_flow_run(life.run_id, flow=_flow_of(life.plan.flow))
     made = life.plan.flow(*life.plan.args, **life.plan.kwargs)
-    return asyncio.run(_awaited(made)) if inspect.isawaitable(made) else made
+    if inspect.isgenerator(made):
+        return list(made)
+    return asyncio.run(_awaited(made)) if inspect.isawaitable(made) or inspect.isasyncgen(made) else made
 
 
 async def _awaited(made: Any) -> Any:
-    return await made
+    return [each async for each in made] if inspect.isasyncgen(made) else await made
+
+
+def _portable(value: Any) -> Any:
+    """The value as it can leave the process, with nothing in it that is different in each."""
+    try:
+        pickle.loads(pickle.dumps(value))
+    except Exception:  # values of users raise what they like
+        return f"<{type(value).__qualname__}, which cannot be pickled>"
+    return value
 
 
 def _flow_of(function: Any) -> Any:

@@ -150,7 +150,20 @@ class Takeover:
     def _take_chance(self, chance: random.Random) -> None:
         state = random.getstate()
         self._undo.append(lambda: random.setstate(state))
+        real_seed = random.Random.seed
+
+        def seed(generator: Any, a: Any = None, version: int = 2) -> None:
+            real_seed(generator, chance.getrandbits(64) if a is None else a, version)
+
+        self._set(
+            random.Random, "seed", seed
+        )  # without an argument it asks the system, and not by `os.urandom`
+        self._set(random, "seed", random._inst.seed)
         random.seed(chance.getrandbits(64))
+        of_numpy: Any = sys.modules.get("numpy.random")
+        if of_numpy is not None:
+            self._undo.append(functools.partial(of_numpy.set_state, of_numpy.get_state()))
+            of_numpy.seed(chance.getrandbits(32))
         ids = identifiers.current()
         if isinstance(ids, identifiers.SystemIdSource):
             self._undo.append(ids.seed)

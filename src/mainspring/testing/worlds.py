@@ -30,7 +30,6 @@ __all__ = ["NANOSECONDS", "DeadlockError", "SeededWorld", "Strand", "World"]
 
 NANOSECONDS = 1_000_000_000
 _TICK = 1_000
-_WATCH_SECONDS = 5.0
 
 HOUSEKEEPERS = {"mainspring-progress", "mainspring-slots", "mainspring-supervisor"}
 """Threads that look after something again and again, for as long as there is something."""
@@ -321,6 +320,10 @@ class SeededWorld(World):
     mutex = _NoMutex()
     tick = _TICK
 
+    patience = 5.0
+    """After so many real seconds in which nothing has happened, a strand counts as stuck; at the latest after twice as
+    many."""
+
     def __init__(self, random: Random, start: int, epoch: int, rate: float) -> None:
         super().__init__(start, epoch)
         self.random = random
@@ -358,7 +361,7 @@ class SeededWorld(World):
         self._ready.append(first)
         first.gate.release()
         steps = -1
-        while not self._over.acquire(timeout=_WATCH_SECONDS):
+        while not self._over.acquire(timeout=self.patience):
             if self.steps == steps:
                 self.problem = self.problem or self._stuck()
                 break
@@ -419,6 +422,14 @@ class SeededWorld(World):
     def choose(self, number: int) -> int:
         """See `World.choose`."""
         return int(self.random.random() * number) if number > 1 else 0
+
+    def dawdle(self, likelihood: float) -> None:
+        """Take up to 10 ms, or none, as what is done at such a place may; else short work would never overlap."""
+        me = self._running
+        if me is not None and not me.still and self.random.random() < likelihood:
+            self.park(self.now + round(10 ** self.random.uniform(4, 7)), "takes its time")
+        else:
+            self.pause()
 
     @contextmanager
     def undisturbed(self) -> Generator[None]:
@@ -483,7 +494,7 @@ class SeededWorld(World):
     def _stuck(self) -> MainspringError:
         where = self.told()
         return MainspringError(
-            f"{self._running} has not come back for {_WATCH_SECONDS:g} seconds: it computes, or waits for something"
+            f"{self._running} has not come back for {self.patience:g} seconds: it computes, or waits for something"
             " outside of the simulation, such as a process, a socket, a lock of another library, or a thread that was"
             f" there before.\n{where}"
         )

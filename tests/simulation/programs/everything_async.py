@@ -70,4 +70,4 @@ async def main() -> int:
     futures = [slow.submit(number) for number in range(3)]
     async for number in rows(3):
         total += number
-    return total + sum([await future.aresult() for future in futures])
+    return total + sum([await future for future in futures])
