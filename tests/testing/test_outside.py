@@ -85,6 +85,28 @@ def test_processes_are_refused() -> None:
     assert "mainspring.testing.override" in str(raised.value)
 
 
+@flow(task_runner="processes=1")
+def in_a_worker() -> int:
+    return stamp.submit().result()
+
+
+@task(isolation="process")
+def isolated() -> int:
+    return 1
+
+
+@flow
+def isolating() -> int:
+    return isolated()
+
+
+@pytest.mark.parametrize("kind", [in_a_worker, isolating], ids=lambda each: each.__name__)
+def test_processes_for_tasks_are_refused(kind: Any) -> None:
+    """So are worker processes and isolated tasks."""
+    with pytest.raises(SimulationError, match="starts a process, which a simulation has no power over"):
+        simulate(kind, seed=0)
+
+
 @flow
 def calling() -> str:
     with socket.socket(socket.AF_UNIX) as connection:

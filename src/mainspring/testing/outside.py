@@ -6,12 +6,13 @@ clocks that cannot be replaced, as those of ``datetime``, and whatever leaves th
 
 from __future__ import annotations
 
+import multiprocessing.util
 import sys
 import sysconfig
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from mainspring.exceptions import MainspringError
 
@@ -51,24 +52,29 @@ class OutsideWorldError(MainspringError):
     """A simulated flow did what no seed can decide: the message says what, and where."""
 
 
-def watch(found: Callable[[str], object], names_calls: bool) -> None:
+def watch(
+    found: Callable[[str], object], refused: Callable[[OutsideWorldError], object], names_calls: bool
+) -> None:
     """Begin to look, for as long as the process lives; in the calling thread and in those that begin later.
 
     Args:
         found: Is told what was found, with file and line.
+        refused: Is told what was refused, as those who are told by the error may make another one of it.
         names_calls: Whether to look at each call of a function in C, too: clocks are only found like this.
     """
+
+    def refuse(what: str, caller: FrameType) -> NoReturn:
+        error = OutsideWorldError(
+            f"{_place(caller)} {what}, which a simulation has no power over. Replace the task by a fake, with"
+            " `mainspring.testing.override`, or run it without isolation and on threads."
+        )
+        refused(error)
+        raise error
 
     def hear(event: str, args: tuple[Any, ...]) -> None:
         del args
         if event in _REFUSED:
-            caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-            where = _place(caller)
-            found(f"{where} {_REFUSED[event]}")
-            raise OutsideWorldError(
-                f"{where} {_REFUSED[event]}, which a simulation has no power over. Replace the task by a fake, with"
-                " `mainspring.testing.override`, or run it without isolation and on threads."
-            )
+            refuse(_REFUSED[event], sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
         if event in _NAMED:
             caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
             found(f"{_place(caller)} {_NAMED[event]}: no seed decides what comes back")
@@ -84,7 +90,12 @@ def watch(found: Callable[[str], object], names_calls: bool) -> None:
                 " says. Take time.time(), which does as it should."
             )
 
+    def spawn(*args: Any) -> NoReturn:
+        del args
+        refuse("starts a process", sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+
     sys.addaudithook(hear)
+    multiprocessing.util.spawnv_passfds = spawn  # type: ignore[attr-defined]  # of which audit hooks do not hear
     if names_calls:
         threading.setprofile(look)
         sys.setprofile(look)

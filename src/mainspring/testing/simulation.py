@@ -346,17 +346,18 @@ def _live(life: _Life) -> tuple[Any, str]:
     result: list[Any] = [None, ""]
 
     def act() -> None:
-        outside.watch(found.append, names_calls=life.looks_outside)
+        refused: list[OutsideWorldError] = []
+        outside.watch(found.append, refused.append, names_calls=life.looks_outside)
         injector.armed = True
         try:
             result[0] = _call(life)
-        except OutsideWorldError:
-            raise  # which is nothing that a flow does, but that cannot be simulated
         except (
             Exception,
             asyncio.CancelledError,
         ) as error:  # whatever the flow raises: it is told and judged
             result[1] = f"{type(error).__name__}: {error}"
+        if refused:
+            raise refused[0]
         note(f"ends with {result[1].replace(str(life.folder), '') or 'a value'}")
         try:
             close_recorders()
