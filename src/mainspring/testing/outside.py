@@ -95,7 +95,7 @@ def watch(
         refuse("starts a process", sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
 
     sys.addaudithook(hear)
-    multiprocessing.util.spawnv_passfds = spawn  # type: ignore[attr-defined]  # of which audit hooks do not hear
+    multiprocessing.util.spawnv_passfds = spawn  # type: ignore[assignment]  # of which audit hooks do not hear
     if names_calls:
         threading.setprofile(look)
         sys.setprofile(look)
