@@ -45,4 +45,14 @@ REGRESSIONS = [
         )
         for seed in (1103, 1329)
     ),
+    *(
+        Regression(
+            "everything",
+            seed,
+            "A flow run with parameters was on disk, and could be resumed, while its Running state was still to be"
+            " written and its function was called already; resumed after a death then, it was in its first attempt"
+            " again.",
+        )
+        for seed in (8, 9)
+    ),
 ]

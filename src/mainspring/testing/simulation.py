@@ -434,7 +434,8 @@ def _read_clock(folder: Path, default: int) -> int:
 
 def _outermost(database: Path) -> Sequence[tuple[bytes, str, int]]:
     query = (
-        "SELECT id, state_type, EXISTS (SELECT 1 FROM resumptions AS r WHERE r.flow_run_id = f.id)"
+        "SELECT id, state_type,"
+        " EXISTS (SELECT 1 FROM resumptions AS r WHERE r.flow_run_id = f.id AND r.problem IS NULL)"
         " FROM flow_runs AS f WHERE parent_task_run_id IS NULL ORDER BY id"
     )
     with closing(sqlite3.connect(database)) as db:

@@ -87,7 +87,7 @@ def part(count: int) -> int:
 
 @flow(persist_result=True, on_running=[on_running], on_completion=[on_completion], on_failure=[on_failure])
 @trace.function
-def main() -> int:
+def main(count: int = 3) -> int:
     with open_client() as client:
         client.create_or_update_concurrency_limit("tag:database", 2)
         client.create_or_update_concurrency_limit("connection", 1)
@@ -106,4 +106,4 @@ def main() -> int:
     with tags("mapped"):
         queried = query.map(range(5))
         later = fetch.submit(7, wait_for=[queried[0]])
-    return total + sum(queried.result()) + later.result() + part(3)
+    return total + sum(queried.result()) + later.result() + part(count)
