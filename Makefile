@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 PEERS := joblib dbos
 # What has worker processes, kills processes, restarts servers and has several machines takes as long as all the rest.
-PROCESSES := $(addprefix tests/,acceptance deaths durability isolation postgres runners)
+PROCESSES := $(addprefix tests/,acceptance deaths durability isolation postgres runners \
+	testing/test_crashes.py testing/test_crash_plugin.py)
 # Clusters of Dask and Ray have processes of their own, and take long to start. A process has one Ray at a time.
 CLUSTERS := tests/distributed
 # Every task runner has to keep the same rules.
