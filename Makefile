@@ -4,6 +4,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
 BENCH_ARGS ?=
+SEEDS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,8 +15,11 @@ PROCESSES := $(addprefix tests/,acceptance deaths durability isolation postgres 
 	testing/test_crashes.py testing/test_crash_plugin.py)
 # Clusters of Dask and Ray have processes of their own, and take long to start. A process has one Ray at a time.
 CLUSTERS := tests/distributed
+# Forked children in which time, threads and chance are simulated, and flows that are killed at each point.
+SIMULATIONS := tests/simulation tests/testing
 # Every task runner has to keep the same rules.
 RULES := tests/runners/conformance
+ELSEWHERE := $(PROCESSES) $(SIMULATIONS) $(CLUSTERS)
 # What takes a server or a cluster has targets of its own.
 QUICK := not (postgres or dask or distributed)
 # But for what takes a new folder for a new database.
@@ -30,7 +34,7 @@ PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: bench bench-clusters bench-handover bench-limits bench-peers bench-writers check clean constraints demo docs \
-	format help test test-distributed test-oldest test-postgres test-processes
+	format help simulate test test-distributed test-oldest test-postgres test-processes test-simulation
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-17s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,11 +43,17 @@ demo: $(VENV)/.demo ## run the example pipeline over the flights of 2013
 	@$(BIN)/python examples/flights.py
 
 test: $(VENV)/.test $(VENV)/.demo $(VENV)/.docs ## run the tests (PYTEST_ARGS="-n 2" by default)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m '$(QUICK)' $(PROCESSES:%=--ignore=%) $(CLUSTERS:%=--ignore=%)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m '$(QUICK)' $(ELSEWHERE:%=--ignore=%)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m dask $(RULES)
 
 test-processes: $(VENV)/.test $(VENV)/.demo ## run what has worker processes, kills, restarts of servers and several machines
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m '$(QUICK)' $(PROCESSES)
+
+test-simulation: $(VENV)/.test $(VENV)/.demo ## run hundreds of seeds of the simulation, and the tests of the testing kit
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(SIMULATIONS)
+
+simulate: $(VENV)/.test ## run ten thousand seeds of the simulation (SEEDS="10000 0" by default: how many, from which)
+	@$(BIN)/python -m tests.simulation $(SEEDS)
 
 test-distributed: $(VENV)/.test $(VENV)/.demo ## run what has clusters of Dask and Ray whose workers, drivers and schedulers are killed
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not ray' $(CLUSTERS)
@@ -92,7 +102,7 @@ bench-peers: $(VENV)/.test $(PEERS:%=.venv-%/.made) ## measure it against joblib
 	@$(BIN)/python benchmarks/peers.py $(BENCH_ARGS)
 
 test-oldest: $(OLDEST)/.test ## run the tests with the oldest allowed versions
-	@$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS) -m '$(QUICK)' $(PROCESSES:%=--ignore=%) $(CLUSTERS:%=--ignore=%)
+	@$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS) -m '$(QUICK)' $(ELSEWHERE:%=--ignore=%)
 	@$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS) -m dask $(RULES)
 
 constraints: $(VENV)/.made ## pin the newest allowed version of everything in constraints.txt

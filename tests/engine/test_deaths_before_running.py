@@ -2,7 +2,7 @@
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -19,11 +19,11 @@ PATIENCE = 20.0
 is_on_disk = threading.Event()
 
 
-def watch(name: str, about: object) -> None:
+def watch(name: str, about: Any) -> None:
     """Notes that the history of a run has begun on disk."""
     if name != "store.committed" or not isinstance(about, tuple):
         return
-    if any(isinstance(each, Writing) and each.changes for each in about[1]):
+    if any(isinstance(each, Writing) and each.changes for each in cast(Any, about)[1]):
         is_on_disk.set()
 
 

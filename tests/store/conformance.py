@@ -277,6 +277,16 @@ class RunStoreConformance(
         assert store.write([stale]) == [stale]
         assert store.read_resumptions([run.key])[run.key].attempt == known.attempt
 
+    def test_what_has_not_begun_is_not_gone_on_with(self, store: RunStore) -> None:
+        """How to go on with a flow run is kept with its first attempt, and not before, whoever knows it by then."""
+        run, other = new_flow_run(), new_flow_run()
+        run.resumption = other.resumption = known = Resumption(entrypoint="etl:main", parameters="/p")
+        record(store, advance(run), advance(other, FAILED))
+        record(store, advance(run, PENDING))
+        assert store.read_resumptions([run.key, other.key]) == {}
+        record(store, advance(run, RUNNING))
+        assert store.read_resumptions([run.key, other.key]) == {run.key: known}
+
     def test_texts_that_utf8_cannot_hold(self, store: RunStore) -> None:
         """A message with a lone surrogate, as file names may have, is recorded with a mark in its place."""
         run = new_task_run()

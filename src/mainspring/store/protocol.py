@@ -354,7 +354,7 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, A
         ...
 
     def read_resumptions(self, keys: Sequence[bytes]) -> dict[bytes, Resumption]:
-        """How to go on with these flow runs, by key; those that keep no results are left out."""
+        """How to go on with these flow runs, by key; those that keep no results, or have not begun, are not there."""
         ...
 
     def read_states(self, key: bytes) -> list[State]:

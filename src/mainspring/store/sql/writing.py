@@ -189,7 +189,7 @@ def _insert(db: Cursor, change: Change, owner: int | None, tidy: bool, pending: 
     row = table.insert_row(run, projection, owner if run.on_behalf is None else run.on_behalf)
     db.execute(table.insert, tidied(row) if tidy else row)
     pending += rows
-    if isinstance(run, FlowRun):
+    if attempt and isinstance(run, FlowRun):
         _keep_resumption(db, run, tidy)
 
 
@@ -215,13 +215,16 @@ def _append(
             pending.append(state_row(run.key, position, state, projection.run_count))
         row = update_row(run, projection, owner if run.on_behalf is None else run.on_behalf)
         db.execute(table.update, tidied(row) if tidy else row)
-        if isinstance(run, FlowRun):
+        if projection.run_count and isinstance(run, FlowRun):
             _keep_resumption(db, run, tidy)
     return states
 
 
 def _keep_resumption(db: Cursor, run: FlowRun, tidy: bool) -> None:
-    """Write how to go on with the run, if that is known here."""
+    """Write how to go on with the run, which has begun, if that is known here.
+
+    What has not begun is called again: its first attempt, resumed, would be one that may have been made before.
+    """
     if run.resumption is not None:
         row = resumption_row(run.key, run.resumption)
         db.execute(KEEP_RESUMPTION, tidied(row) if tidy else row)
