@@ -12,7 +12,7 @@ OLDEST := .venv-oldest
 PEERS := joblib dbos
 # What has worker processes, kills processes, restarts servers and has several machines takes as long as all the rest.
 PROCESSES := $(addprefix tests/,acceptance deaths durability isolation postgres runners \
-	testing/test_crashes.py testing/test_crash_plugin.py)
+	testing/test_crashes.py testing/test_crash_plugin.py testing/test_plugin.py)
 # Clusters of Dask and Ray have processes of their own, and take long to start. A process has one Ray at a time.
 CLUSTERS := tests/distributed
 # Forked children in which time, threads and chance are simulated, and flows that are killed at each point.
