@@ -49,7 +49,7 @@ test-processes: $(VENV)/.test $(VENV)/.demo ## run what has worker processes, ki
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m '$(QUICK)' $(PROCESSES)
 
 test-simulation: $(VENV)/.test $(VENV)/.demo ## run hundreds of seeds of the simulation, and the tests of the testing kit
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(SIMULATIONS)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m '$(QUICK)' $(SIMULATIONS)
 
 simulate: $(VENV)/.test ## run ten thousand seeds of the simulation (SEEDS="10000 0" by default: how many, from which)
 	@$(BIN)/python -m tests.simulation $(SEEDS)

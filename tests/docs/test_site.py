@@ -14,6 +14,7 @@ LOADED = re.compile(r'<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)="(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # it reads all pages, which takes a minute on a machine that has other work
 def test_site(tmp_path: Path) -> None:
     """It builds without a warning (a dead link is one), loads nothing from elsewhere and names no clauses to users."""
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--quiet", "-d", tmp_path / "tree"]

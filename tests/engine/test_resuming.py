@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -804,7 +803,7 @@ def test_a_resume_that_the_store_refuses_calls_no_hooks(monkeypatch: pytest.Monk
 
     def fail(name: str, about: object) -> None:
         if name == "store.statement" and "DELETE FROM cancellations" in str(about):
-            raise sqlite3.OperationalError("disk I/O error")
+            raise StoreError("disk I/O error")  # whatever database it is
 
     with monkeypatch.context() as patch:
         patch.setattr(points, "observer", fail)

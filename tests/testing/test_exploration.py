@@ -342,9 +342,10 @@ def test_first_failing_seed_stops_it(tmp_path: Path, workers: int) -> None:
             file.write(f"{simulation.seed}\n")
         return simulation.seed != 1
 
+    before = set(multiprocessing.active_children())  # other tests may have a pool that is kept
     with pytest.raises(SimulationError, match="Seed 1 shows what is wrong") as raised:
         explore(adding, 200, check=check, workers=workers, faults=NO_FAULTS)
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= before
     seeds = [int(line) for line in seen.read_text().split()]
     if workers == 1:
         assert [*dict.fromkeys(seeds)] == [0, 1]

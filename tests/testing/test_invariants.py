@@ -249,6 +249,14 @@ def test_a_forged_row_is_noticed(fault: str) -> None:
 
 
 @pytest.mark.usefixtures("sample")
+@pytest.mark.parametrize("kind", ["FAILED", "CANCELLED"])
+def test_what_is_no_success_may_be_kept(kind: str) -> None:
+    """A run that has failed or was cancelled keeps its exception as another one its result."""
+    forge(row(f"state_type = '{kind}', state_name = 'Other'", "kept-1"))
+    assert not [problem for problem in problems() if "its result is kept at" in problem]
+
+
+@pytest.mark.usefixtures("sample")
 @pytest.mark.parametrize("column", COLUMNS)
 def test_a_row_that_differs_from_its_states_is_noticed(column: str) -> None:
     """What the row of a run says is what its states come to."""

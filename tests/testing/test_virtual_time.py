@@ -32,7 +32,7 @@ from mainspring.exceptions import (
 )
 from mainspring.locking.memory import MemoryLockManager
 from mainspring.pauses import apause_flow_run, pause_flow_run
-from mainspring.testing import DeadlockError, invariants, virtual_time
+from mainspring.testing import StandstillError, invariants, virtual_time
 from mainspring.testing import takeover as takeover_module
 from mainspring.transactions import transaction
 from tests.engine.history import flow_runs, messages, only_task_run, sequence, states_of, task_runs
@@ -567,7 +567,7 @@ def test_a_deadlock_is_told() -> None:
     def forget() -> None:
         threading.Event().wait()
 
-    with pytest.raises(DeadlockError, match=r"(?s)MainThread.*waits for a lock.*test_virtual_time.py"):
+    with pytest.raises(StandstillError, match=r"(?s)MainThread.*waits for a lock.*test_virtual_time.py"):
         forget()
 
 
@@ -592,7 +592,7 @@ def test_a_deadlock_of_threads_is_told_and_they_are_named() -> None:
         first.join()
 
     with pytest.warns(ResourceWarning, match="first, second"):  # noqa: SIM117 - one is told in the other
-        with pytest.raises(DeadlockError, match=r"(?s)waits for the end of.*first.*second"):
+        with pytest.raises(StandstillError, match=r"(?s)waits for the end of.*first.*second"):
             lock_up()
     for lock in held:
         lock.release()  # which they see outside, too

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mainspring.exceptions import MainspringError
-from mainspring.testing.worlds import NANOSECONDS, DeadlockError, SeededWorld, Strand
+from mainspring.testing.worlds import NANOSECONDS, SeededWorld, StandstillError, Strand
 from tests.testing.seeded import START, bare_world, in_child
 
 _real_sleep = time.sleep
@@ -209,7 +209,7 @@ def test_deadlock_is_told() -> None:
         world.spawn(wait_for_ever, (), {}, "estragon")
         world.park(None, "waits, too")
 
-    with pytest.raises(DeadlockError) as raised:
+    with pytest.raises(StandstillError) as raised:
         run(lock_up)
     message = str(raised.value)
     assert "#0 (main): waits, too" in message
@@ -229,7 +229,7 @@ def test_housekeepers_alone_are_a_deadlock() -> None:
         world.spawn(keep_house, (), {}, "mainspring-slots")
         world.park(None, "waits for godot")
 
-    with pytest.raises(DeadlockError, match="waits for godot"):
+    with pytest.raises(StandstillError, match="waits for godot"):
         run(lock_up)
 
 

@@ -1341,6 +1341,8 @@ def identified() -> str:
     return found
 
 
+# the process may write only after the loss that its step has begun, and end before it can say more
+@pytest.mark.invariants(is_over=False, by_hand=True)
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_late_result_replaces_nothing(
     stopped: Any, elsewhere: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

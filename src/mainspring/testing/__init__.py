@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mainspring.testing.simulation import Simulation
     from mainspring.testing.traces import Trace
     from mainspring.testing.virtual import VirtualClock, virtual_time
-    from mainspring.testing.worlds import DeadlockError
+    from mainspring.testing.worlds import StandstillError
 
 __all__ = [
     "NO_FAULTS",
@@ -50,7 +50,6 @@ __all__ = [
     "CrashError",
     "CrashReport",
     "CrashRound",
-    "DeadlockError",
     "Exploration",
     "Fake",
     "Faults",
@@ -63,6 +62,7 @@ __all__ = [
     "Simulation",
     "SimulationError",
     "SimulationWarning",
+    "StandstillError",
     "Trace",
     "VirtualClock",
     "assert_states",
@@ -83,7 +83,6 @@ _HOMES = {
     "CrashError": "rounds",
     "CrashReport": "crashes",
     "CrashRound": "rounds",
-    "DeadlockError": "worlds",
     "Exploration": "exploration",
     "Fake": "overrides",
     "Faults": "faults",
@@ -96,6 +95,7 @@ _HOMES = {
     "Simulation": "simulation",
     "SimulationError": "exploration",
     "SimulationWarning": "exploration",
+    "StandstillError": "worlds",
     "Trace": "traces",
     "VirtualClock": "virtual",
     "assert_states": "paths",

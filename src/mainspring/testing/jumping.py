@@ -18,7 +18,7 @@ from time import sleep as real_sleep
 from typing import Any, NoReturn
 
 from mainspring.concurrency._keeper import KEEPER, keeper
-from mainspring.testing.worlds import NANOSECONDS, DeadlockError, Strand, World
+from mainspring.testing.worlds import NANOSECONDS, StandstillError, Strand, World
 
 __all__ = ["ALARM", "JumpingWorld", "Mutex"]
 
@@ -91,7 +91,7 @@ class JumpingWorld(World):
         self.jumps = 0
         self.alarm: int | None = None  # when the alarm clock of the main thread rings
         self.alarm_interval = 0
-        self.problem: DeadlockError | None = None
+        self.problem: StandstillError | None = None
         self._main = main
         self._running = 0
         self._entering: Strand | None = None
@@ -275,7 +275,7 @@ class JumpingWorld(World):
         """Give threads that are not of the world some real time to let somebody go on.
 
         Raises:
-            DeadlockError: None of them does.
+            StandstillError: None of them does.
         """
         until = real_monotonic_ns() + _OUTSIDERS
         while self._running == 1 and not me.token and not self._has_ready() and real_monotonic_ns() < until:
@@ -284,7 +284,7 @@ class JumpingWorld(World):
             self._is_suspect = False
             story = "" if self._running > 1 or me.token or self._free_ready() else self._story
         if story:
-            self.problem = DeadlockError(
+            self.problem = StandstillError(
                 "Nobody can go on, and nobody waits for a time: each thread waits for something that another one of"
                 f" them would have to do.\n{story}"
             )

@@ -188,12 +188,13 @@ def _places(substitutes: Mapping[int, Any]) -> list[tuple[ModuleType, str]]:
     global _found
     number, places = _found
     if number != len(sys.modules):
+        wanted = {*substitutes, id(os.urandom)}  # the next one may take chance over, if this one does not
         places = [
             (module, name)
             for _, module in sorted(sys.modules.items())
             if type(module) is ModuleType and module.__name__ not in _KEEP_THEIRS
             for name, value in vars(module).items()
-            if id(value) in substitutes or type(value) is _REAL_LOCK or type(value) is _REAL_RLOCK
+            if id(value) in wanted or type(value) is _REAL_LOCK or type(value) is _REAL_RLOCK
         ]
         _found = len(sys.modules), places
     return places

@@ -213,7 +213,7 @@ def virtual_time(start: datetime | None = None) -> VirtualTime:
     Raises:
         ConfigurationError: On entering, if a run is going on in this process, if the block is inside of another one
             or of a simulation, or if the running event loop is of a kind that cannot take part.
-        DeadlockError: In the block or at its end: all threads wait, and none of them for a time.
+        StandstillError: In the block or at its end: all threads wait, and none of them for a time.
     """
     return VirtualTime(start)
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from mainspring.exceptions import MainspringError
 
-__all__ = ["NANOSECONDS", "DeadlockError", "SeededWorld", "Strand", "World"]
+__all__ = ["NANOSECONDS", "SeededWorld", "StandstillError", "Strand", "World"]
 
 NANOSECONDS = 1_000_000_000
 _TICK = 1_000
@@ -45,7 +45,7 @@ _OWN = (
 )
 
 
-class DeadlockError(MainspringError):
+class StandstillError(MainspringError):
     """Nobody in a world can run, and nobody waits for a time: the message says who waits where."""
 
 
@@ -341,7 +341,7 @@ class SeededWorld(World):
         """Call ``function`` in a first strand, and come back when it has returned. Other strands stay where they are.
 
         Raises:
-            DeadlockError: Nobody could go on.
+            StandstillError: Nobody could go on.
             MainspringError: A strand did not come back from somewhere outside of this world.
         """
         first = self._new(name)
@@ -463,7 +463,7 @@ class SeededWorld(World):
         while not self._ready:
             soonest = self.next_deadline()
             if soonest is None:
-                self._fail(DeadlockError(f"Nobody can go on, and nobody waits for a time.\n{self.told()}"))
+                self._fail(StandstillError(f"Nobody can go on, and nobody waits for a time.\n{self.told()}"))
                 return None
             self.now = max(self.now, soonest)
             self._free_due()

@@ -11,7 +11,7 @@ from mainspring.testing.rules.facts import Facts
 __all__ = ["leftovers", "problems", "unfinished"]
 
 _GOING_ON = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
-_KEEPING = ("COMPLETED", "FAILED")  # a failure may be kept, too: its exception
+_KEEPING = ("COMPLETED", "FAILED", "CANCELLED")  # what is no success may be kept, too: its exception
 _BLOCKED = "NotReady"  # a run whose upstream did not complete is over, though it is PENDING
 
 
