@@ -158,7 +158,7 @@ class Takeover:
         self._set(
             random.Random, "seed", seed
         )  # without an argument it asks the system, and not by `os.urandom`
-        self._set(random, "seed", random._inst.seed)
+        self._set(random, "seed", random._inst.seed)  # pyright: ignore[reportPrivateUsage]
         random.seed(chance.getrandbits(64))
         of_numpy: Any = sys.modules.get("numpy.random")
         if of_numpy is not None:
