@@ -50,12 +50,17 @@ def test_what_was_found_stays_mended(known: Regression) -> None:
     assert isinstance(explore(module.main, [known.seed], trace=module.trace), Exploration)
 
 
-_TELL = (
-    "import sys; from importlib import import_module; from mainspring.testing import simulate;"
-    " module = import_module('tests.simulation.programs.' + sys.argv[1]);"
-    " [sys.stdout.write('\\n'.join(simulate(module.main, seed=int(seed), trace=module.trace).trace) + '\\n')"
-    " for seed in sys.argv[2:]]"
-)
+_TELL = """
+import sys
+from importlib import import_module
+from mainspring.testing import Faults, simulate
+
+program = import_module("tests.simulation.programs." + sys.argv[1])
+for seed in sys.argv[2:]:
+    # more rivals than there would be, as they are what tells of process ids
+    simulation = simulate(program.main, seed=int(seed), faults=Faults(lost_lease=0.005), trace=program.trace)
+    print("\\n".join(simulation.trace))
+"""
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

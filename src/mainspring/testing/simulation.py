@@ -12,6 +12,7 @@ import gc
 import inspect
 import os
 import pickle
+import re
 import shutil
 import sqlite3
 import sys
@@ -44,6 +45,7 @@ _START = 1_000 * NANOSECONDS
 _PATIENCE = 60.0
 _OF_PATIENCE = 1 / 6  # told before the process is killed as hanging, which tells less
 _NOTES = "notes"
+_PID = re.compile(r"\bpid \d+")
 _FASTEST = 0.3  # how likely another strand runs after an operation, at most
 _HISTORY = (
     "SELECT r.name, s.position, s.name, s.timestamp, s.attempt FROM states AS s JOIN"
@@ -358,7 +360,7 @@ def _live(life: _Life) -> tuple[Any, str]:
             result[1] = f"{type(error).__name__}: {error}"
         if refused:
             raise refused[0]
-        note(f"ends with {result[1].replace(str(life.folder), '') or 'a value'}")
+        note(f"ends with {_same_everywhere(result[1], life.folder) or 'a value'}")
         try:
             close_recorders()
         except MainspringError as error:
@@ -372,6 +374,11 @@ def _live(life: _Life) -> tuple[Any, str]:
     finally:
         part()
     return _portable(result[0]), result[1]
+
+
+def _same_everywhere(text: str, folder: Path) -> str:
+    """A message without what is another in each process."""
+    return _PID.sub("pid", text.replace(str(folder), ""))
 
 
 def _call(life: _Life) -> Any:
