@@ -9,7 +9,8 @@
 - `crashes`: `crash_everywhere`; `rounds`, `lives`, `blame`: one flow run that is killed, each of its processes, and
   which task is to blame; `children`: a function in a forked process that may die
 - `exploration`: `simulate` one seed and `explore` many
-- `simulation`, `faults`, `outside`: one run of a flow in which a seed decides what happens, and what it cannot decide
+- `simulation`, `episodes`: one run of a flow in which a seed decides what happens, and each of its processes; `faults`,
+  `outside`: what goes wrong, and what a seed cannot decide
 - `worlds`, `locks`, `pipes`, `loops`: threads that a scheduler runs on a clock that jumps, and what they wait for
 - `takeover`, `databases`: the standard library in the hands of such a world
 - `virtual`: time that passes only while everybody waits; `jumping`, `signals`: its world; `belongings`: kept for later

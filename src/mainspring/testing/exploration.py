@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 from mainspring._processes.crews import processors
 from mainspring.context import get_run_context
 from mainspring.exceptions import ConfigurationError, MainspringError, MissingContextError, ParameterBindError
+from mainspring.testing.episodes import Plan
 from mainspring.testing.faults import NO_FAULTS, Faults
 from mainspring.testing.locks import active_world
-from mainspring.testing.simulation import Plan, Simulation, Stage, play, require_playable
+from mainspring.testing.simulation import Simulation, Stage, play, require_playable
 from mainspring.testing.traces import Trace
 
 __all__ = ["Exploration", "SimulationError", "SimulationWarning", "explore", "simulate"]

@@ -7,74 +7,33 @@ no faults. So whatever the seed had in store, the flow comes to its end, and the
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import inspect
 import os
-import pickle
-import re
 import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from random import Random
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
-from mainspring import settings
-from mainspring.exceptions import ConfigurationError, MainspringError
-from mainspring.recording import close_recorders, current_recorder
-from mainspring.resumption import resume_flow_run
+from mainspring.exceptions import ConfigurationError
 from mainspring.store import open_store
-from mainspring.testing import outside, rules
+from mainspring.testing import rules
 from mainspring.testing.children import ChildError, Ending, run_in_child
-from mainspring.testing.faults import FAULT_WORDS, NO_FAULTS, Faults, InjectedError, Injector
-from mainspring.testing.locks import enter_world
-from mainspring.testing.outside import OutsideWorldError
-from mainspring.testing.takeover import Takeover
+from mainspring.testing.episodes import EPOCH, NOTES, START, Episode, Plan, chance, live
+from mainspring.testing.faults import FAULT_WORDS, NO_FAULTS, Faults
 from mainspring.testing.traces import Trace
-from mainspring.testing.worlds import NANOSECONDS, SeededWorld
+from mainspring.testing.worlds import NANOSECONDS
 
-__all__ = ["Plan", "Simulation", "Stage", "play", "require_playable"]
+__all__ = ["Simulation", "Stage", "play", "require_playable"]
 
-_EPOCH = 1_893_456_000 * NANOSECONDS  # the first of January 2030
-_START = 1_000 * NANOSECONDS
-_PATIENCE = 60.0
-_OF_PATIENCE = 1 / 6  # told before the process is killed as hanging, which tells less
-_NOTES = "notes"
-_PID = re.compile(r"\bpid \d+")
-_FASTEST = 0.3  # how likely another strand runs after an operation, at most
 _HISTORY = (
     "SELECT r.name, s.position, s.name, s.timestamp, s.attempt FROM states AS s JOIN"
     " (SELECT id, name FROM flow_runs UNION ALL SELECT id, name FROM task_runs) AS r ON r.id = s.run_id"
     " ORDER BY s.timestamp, r.id, s.position"
 )
-
-
-class Plan(NamedTuple):
-    """What is simulated.
-
-    Args:
-        flow: The flow, or anything that calls some.
-        args: What it is called with.
-        kwargs: The same, by name.
-        faults: What may go wrong.
-        trace: What notes what user code sees; None for nothing.
-        check: The user's check, called with the `Simulation` when all is over; it raises what it does not like, or
-            returns False.
-        patience: Seconds after which a process counts as hanging.
-    """
-
-    flow: Callable[..., Any]
-    args: Sequence[Any] = ()
-    kwargs: Mapping[str, Any] = {}
-    faults: Faults = Faults()
-    trace: Trace | None = None
-    check: Callable[..., object] | None = None
-    patience: float = _PATIENCE
 
 
 class Simulation(NamedTuple):
@@ -107,19 +66,6 @@ class Simulation(NamedTuple):
     findings: tuple[str, ...]
     home: Path
     output: str
-
-
-class _Life(NamedTuple):
-    """What a child needs to know."""
-
-    plan: Plan
-    seed: int
-    number: int
-    faults: Faults
-    folder: Path
-    run_id: UUID | None
-    start: int
-    looks_outside: bool
 
 
 class Stage:
@@ -180,7 +126,7 @@ def play(
         database = folder / "home" / "mainspring.db"
         problems = list(simulation.problems)
         if not problems:
-            problems += rules.problems(database, results=True, trace=plan.trace and Trace(folder / _NOTES))
+            problems += rules.problems(database, results=True, trace=plan.trace and Trace(folder / NOTES))
         simulation = simulation._replace(
             trace=(*simulation.trace, "history:", *_history(database)), problems=tuple(problems)
         )
@@ -204,7 +150,7 @@ def _keep(folder: Path, simulation: Simulation) -> Path:
 def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
     profile = _profile(plan.faults, seed)
     database = folder / "home" / "mainspring.db"
-    start = _START
+    start = START
     problems: list[str] = []
     value: Any = None
     error = ""
@@ -213,7 +159,7 @@ def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
     while True:
         number += 1
         is_last = number > profile.deaths
-        life = _Life(
+        episode = Episode(
             plan,
             seed,
             number,
@@ -224,11 +170,11 @@ def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
             audit and number == 1,
         )
         try:
-            ending = run_in_child(lambda life=life: _live(life), plan.patience)  # type: ignore[misc]
+            ending = run_in_child(lambda episode=episode: live(episode), plan.patience)  # type: ignore[misc]
         except ChildError as hangs:
             problems.append(str(hangs))
             break
-        start = _read_clock(folder, start) + _chance(f"{seed} {number} pause").randrange(60 * NANOSECONDS)
+        start = _read_clock(folder, start) + chance(f"{seed} {number} pause").randrange(60 * NANOSECONDS)
         if ending.was_killed:
             if _has_completed(database):
                 error = ""
@@ -267,16 +213,11 @@ def _fault_in(line: str) -> str:
     return next((kind for kind, words in FAULT_WORDS.items() if words in line), "")
 
 
-def _chance(purpose: str) -> Random:
-    """Numbers that are always the same for one purpose."""
-    return Random(purpose)  # noqa: S311 - which is the point of it
-
-
 def _profile(faults: Faults, seed: int) -> Faults:
     """The faults of one seed: some kinds often, others not at all, so that seeds are unlike one another."""
-    chance = _chance(f"{seed} profile")
+    random = chance(f"{seed} profile")
     rates = {
-        name: min(1.0, rate * 10 ** chance.uniform(-1, 1)) if chance.random() < 0.6 else 0.0
+        name: min(1.0, rate * 10 ** random.uniform(-1, 1)) if random.random() < 0.6 else 0.0
         for name, rate in faults._asdict().items()
         if name != "deaths"
     }
@@ -302,129 +243,6 @@ def _problems_of_check(check: Callable[..., object], simulation: Simulation) -> 
         BaseException
     ) as error:  # whatever the user's check raises is what it found; what pytest.fail raises, too
         yield f"the check raises {type(error).__name__}: {error}"
-
-
-# In the child
-
-
-def _live(life: _Life) -> tuple[Any, str]:
-    """Play one process; what the flow returned, and what it raised."""
-    gc.disable()  # collections come when they like
-    _redirect(life.folder / "output")
-    os.environ["MAINSPRING_HOME"] = str(life.folder / "home")
-    os.environ["MAINSPRING_DATABASE_URL"] = f"sqlite:///{life.folder / 'home' / 'mainspring.db'}"
-    os.chdir(life.folder / "work")
-    if life.plan.trace is not None:
-        life.plan.trace.redirect(life.folder / _NOTES)
-    settings.reload_settings()
-    name = f"{life.seed} {life.number}"
-    schedule = _chance(f"{name} schedule")
-    rate = _FASTEST * schedule.random() ** 2
-    world = SeededWorld(schedule, life.start, _EPOCH, rate)
-    world.patience = life.plan.patience * _OF_PATIENCE
-    lines = [f"process {life.number} of seed {life.seed}"]
-    found: list[str] = []
-
-    def note(what: str) -> None:
-        me = world.me()
-        number = "-" if me is None else me.number
-        lines.append(f"{(world.now - _START) / NANOSECONDS:.6f} #{number} {what}")
-
-    def part() -> None:
-        lines.append(f"{world.steps} steps, {world.switches} times another thread ran")
-        with (life.folder / "trace").open("a") as file:
-            file.write("\n".join(lines) + "\n")
-        with (life.folder / "findings").open("a") as file:
-            file.writelines(f"{line}\n" for line in dict.fromkeys(found))
-        (life.folder / "clock").write_text(str(world.now))
-
-    def rival() -> None:
-        _settle_as_rival(world)
-
-    injector = Injector(world, life.faults, _chance(f"{name} faults"), note, str(life.folder), part, rival)
-    enter_world(world)
-    Takeover(_chance(f"{name} chance")).begin()
-    injector.install()
-    result: list[Any] = [None, ""]
-
-    def act() -> None:
-        refused: list[OutsideWorldError] = []
-        outside.watch(found.append, refused.append, names_calls=life.looks_outside)
-        injector.armed = True
-        try:
-            result[0] = _call(life)
-        except (
-            Exception,
-            asyncio.CancelledError,
-        ) as error:  # whatever the flow raises: it is told and judged
-            result[1] = f"{type(error).__name__}: {error}"
-        if refused:
-            raise refused[0]
-        note(f"ends with {_same_everywhere(result[1], life.folder) or 'a value'}")
-        try:
-            close_recorders()
-        except MainspringError as error:
-            if not life.faults.statement_fails:
-                raise
-            note(f"closing the run store met {error}")
-        injector.armed = False
-
-    try:
-        world.run(act, "main")
-    finally:
-        part()
-    return _portable(result[0]), result[1]
-
-
-def _same_everywhere(text: str, folder: Path) -> str:
-    """A message without what is another in each process."""
-    return _PID.sub("pid", text.replace(str(folder), ""))
-
-
-def _call(life: _Life) -> Any:
-    if life.run_id is not None:
-        return resume_flow_run(life.run_id, flow=_flow_of(life.plan.flow))
-    made = life.plan.flow(*life.plan.args, **life.plan.kwargs)
-    if inspect.isgenerator(made):
-        return list(made)
-    return asyncio.run(_awaited(made)) if inspect.isawaitable(made) or inspect.isasyncgen(made) else made
-
-
-async def _awaited(made: Any) -> Any:
-    return [each async for each in made] if inspect.isasyncgen(made) else await made
-
-
-def _portable(value: Any) -> Any:
-    """The value as it can leave the process, with nothing in it that is different in each."""
-    try:
-        pickle.loads(pickle.dumps(value))
-    except Exception:  # values of users raise what they like
-        return f"<{type(value).__qualname__}, which cannot be pickled>"
-    return value
-
-
-def _flow_of(function: Any) -> Any:
-    return function if hasattr(function, "fn") else None
-
-
-def _redirect(path: Path) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(fd, 1)
-    os.dup2(fd, 2)
-    os.close(fd)
-
-
-def _settle_as_rival(world: SeededWorld) -> None:
-    """What another host does that has heard nothing of this process for longer than its lease."""
-    store = current_recorder().store
-    with world.undisturbed():  # nobody renews it meanwhile, unless somebody is in the middle of a write
-        world.now += round(store.lease_seconds * 1.01 * NANOSECONDS)
-        try:
-            other = open_store(store.url, create=False, host_id="a rival", lease_seconds=store.lease_seconds)
-            other.settle_dead_owners()
-            other.close()
-        except (MainspringError, InjectedError):
-            return  # it has met a fault of its own
 
 
 # What is in the files
@@ -465,7 +283,7 @@ def _has_completed(database: Path) -> bool:
 def _history(database: Path) -> Iterator[str]:
     with closing(sqlite3.connect(database)) as db:
         for name, position, state, timestamp, attempt in db.execute(_HISTORY):
-            yield f"{(timestamp * 1000 - _EPOCH - _START) / NANOSECONDS:.6f} {name} {position} {state} {attempt}"
+            yield f"{(timestamp * 1000 - EPOCH - START) / NANOSECONDS:.6f} {name} {position} {state} {attempt}"
 
 
 def require_playable(flow: object) -> None:
