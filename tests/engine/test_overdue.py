@@ -130,6 +130,22 @@ def test_a_submitted_run_is_settled_while_its_function_is_blocked(stuck: Stuck) 
 
 
 @pytest.mark.contract("E-70", "E-75")
+def test_a_flow_that_asks_for_the_result_of_a_blocked_run_fails(stuck: Stuck) -> None:
+    """The error is that of a task, though the limit it comes from is still around a call in another thread."""
+
+    @task(timeout_seconds=LIMIT)
+    def work() -> None:
+        stuck.wait()
+
+    @flow
+    def whole() -> None:
+        work.submit().result()
+
+    state = whole(return_state=True)
+    assert state.is_failed()
+    assert isinstance(state.result(raise_on_failure=False), TaskRunTimeoutError)
+
+
 def test_another_thread_makes_the_next_attempt(stuck: Stuck) -> None:
     """The retry does not wait for the blocked thread, and what it returns is the result."""
     threads = []

@@ -39,7 +39,7 @@ __all__ = [
 def comes_from_outside(error: BaseException, own: object) -> bool:
     """True if a limit further out than ``own`` has expired and ``error`` is on its way there."""
     limit = limit_of(error)
-    return limit is not None and limit.active and limit is not own
+    return limit is not None and limit.active and limit is not own and not limit.is_elsewhere
 
 
 def limit_of(error: BaseException) -> _Timeout | None:
@@ -105,6 +105,15 @@ class _Timeout:
     def is_settled(self) -> bool:
         """Whether another thread has settled the attempt, as its function did not end in time."""
         return self._overdue is not None and self._overdue.is_taken
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is around a call that goes on in another thread, though the run has ended with its error."""
+        return (
+            self._overdue is not None
+            and self._overdue.is_taken
+            and self._overdue.thread != threading.get_ident()
+        )
 
     @property
     def is_due(self) -> bool:
