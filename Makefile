@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 PEERS := joblib dbos
 # What has worker processes, kills processes, restarts servers and has several machines takes as long as all the rest.
-PROCESSES := $(addprefix tests/,acceptance deaths durability isolation postgres runners)
+PROCESSES := $(addprefix tests/,acceptance concurrency deaths durability isolation postgres runners)
 # Clusters of Dask and Ray have processes of their own, and take long to start. A process has one Ray at a time.
 CLUSTERS := tests/distributed
 # Forked children in which time, threads and chance are simulated, and flows that are killed at each point.
