@@ -59,7 +59,6 @@ _real_start_joinable_thread: Callable[..., Any] = (
     getattr(threading, "_start_joinable_thread", None) or start_real_thread
 )
 _real_import = builtins.__import__
-_strands: dict[int, Strand] = {}  # by the id of their thread object
 
 
 class Takeover:
