@@ -6,6 +6,7 @@ thread and keeps none of what the engine holds for its process: see `mainspring.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
 import selectors
@@ -164,8 +165,6 @@ def _live(function: Callable[[], object], sink: int) -> NoReturn:
     """What the child does; it never comes back to its parent's code."""
     code = 70
     try:
-        import faulthandler
-
         faulthandler.enable(2, all_threads=True)
         threading.current_thread().name = "MainThread"
         value: object = None

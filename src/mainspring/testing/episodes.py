@@ -8,6 +8,7 @@ import inspect
 import os
 import pickle
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -27,7 +28,7 @@ from mainspring.testing.takeover import Takeover
 from mainspring.testing.traces import Trace
 from mainspring.testing.worlds import NANOSECONDS, SeededWorld
 
-__all__ = ["EPOCH", "NOTES", "START", "Episode", "Plan", "chance", "live"]
+__all__ = ["EPOCH", "MODULES", "NOTES", "START", "Episode", "Plan", "chance", "live", "look"]
 
 EPOCH = 1_893_456_000 * NANOSECONDS
 """The first of January 2030: what to add to the monotonic clock of a simulation for the wall clock."""
@@ -37,6 +38,9 @@ START = 1_000 * NANOSECONDS
 
 NOTES = "notes"
 """The file of the `Trace` in the folder of a simulation."""
+
+MODULES = "modules"
+"""The file with the names of the modules that its newest process has imported."""
 
 _PATIENCE = 60.0
 _OF_PATIENCE = 1 / 6  # told before the process is killed as hanging, which tells less
@@ -92,6 +96,7 @@ class _Diary:
         self._world = world
         self._folder = episode.folder
         self._lines = [f"process {episode.number} of seed {episode.seed}"]
+        self._modules = set(sys.modules)
         self.findings: list[str] = []
 
     def note(self, what: str) -> None:
@@ -109,6 +114,7 @@ class _Diary:
         with (self._folder / "findings").open("a") as file:
             file.writelines(f"{line}\n" for line in dict.fromkeys(self.findings))
         (self._folder / "clock").write_text(str(world.now))
+        (self._folder / MODULES).write_text("\n".join(sys.modules.keys() - self._modules))
 
 
 def live(episode: Episode) -> tuple[Any, str]:
@@ -159,6 +165,11 @@ def live(episode: Episode) -> tuple[Any, str]:
     finally:
         diary.close()
     return _portable(result[0]), result[1]
+
+
+def look() -> None:
+    """What any process does that comes later: it opens the run store, and settles what the dead have left there."""
+    current_recorder()
 
 
 def _move_in(episode: Episode) -> None:

@@ -13,7 +13,8 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from uuid import UUID
@@ -22,8 +23,9 @@ from mainspring.exceptions import ConfigurationError
 from mainspring.store import open_store
 from mainspring.testing import rules
 from mainspring.testing.children import ChildError, Ending, run_in_child
-from mainspring.testing.episodes import EPOCH, NOTES, START, Episode, Plan, chance, live
+from mainspring.testing.episodes import EPOCH, MODULES, NOTES, START, Episode, Plan, chance, live, look
 from mainspring.testing.faults import FAULT_WORDS, NO_FAULTS, Faults
+from mainspring.testing.takeover import look_around
 from mainspring.testing.traces import Trace
 from mainspring.testing.worlds import NANOSECONDS
 
@@ -118,11 +120,14 @@ def play(
         plan: What is simulated.
         seed: The seed.
         stage: Where.
-        audit: Whether to look for what the flow takes from outside, which makes it slower.
+        audit: Whether to look for what the flow takes from outside, which makes it slower, and to import here what was
+            imported there.
         judge: Says what else is wrong, before the files are removed.
     """
     with stage.scene(seed) as folder:
         simulation = _play(plan, seed, folder, audit)
+        if audit:
+            _import_beforehand(_lines(folder / MODULES))
         database = folder / "home" / "mainspring.db"
         problems = list(simulation.problems)
         if not problems:
@@ -137,6 +142,16 @@ def play(
         if simulation.problems:
             simulation = simulation._replace(home=_keep(folder, simulation))
     return simulation
+
+
+def _import_beforehand(names: Iterable[str]) -> None:
+    """Import what simulated processes import, as far as it is no code of users: else each has to do it again."""
+    for name in sorted(names):
+        package = name.partition(".")[0]
+        if package in ("cloudpickle", "mainspring") or package in sys.stdlib_module_names:
+            with suppress(ImportError):
+                import_module(name)
+    look_around()
 
 
 def _keep(folder: Path, simulation: Simulation) -> Path:
@@ -178,6 +193,8 @@ def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
         if ending.was_killed:
             if _has_completed(database):
                 error = ""
+                visit = episode._replace(plan=Plan(look), number=number + 1, faults=NO_FAULTS, start=start)
+                run_in_child(lambda: live(visit), plan.patience)  # noqa: B023 - it is called at once
                 break
             continue
         problem = _problem_of_ending(ending, number)

@@ -32,7 +32,7 @@ from mainspring.testing.locks import Lock, active_world
 from mainspring.testing.loops import WorldSelector, wake_loop
 from mainspring.testing.worlds import NANOSECONDS, Strand
 
-__all__ = ["Takeover"]
+__all__ = ["Takeover", "look_around"]
 
 _KEEP_THEIRS = {
     "threading",
@@ -197,6 +197,11 @@ def _places(substitutes: Mapping[int, Any]) -> list[tuple[ModuleType, str]]:
         ]
         _found = len(sys.modules), places
     return places
+
+
+def look_around() -> None:
+    """Find now what is to be exchanged, so that processes which are forked later need not, each for itself."""
+    _places(Takeover()._substitutes())
 
 
 def _correct_new_modules(known: set[str]) -> None:
