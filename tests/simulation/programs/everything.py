@@ -87,7 +87,7 @@ def part(count: int) -> int:
 
 @flow(persist_result=True, on_running=[on_running], on_completion=[on_completion], on_failure=[on_failure])
 @trace.function
-def main(count: int = 3) -> int:
+def main(count: int = 2) -> int:
     with open_client() as client:
         client.create_or_update_concurrency_limit("tag:database", 2)
         client.create_or_update_concurrency_limit("connection", 1)
@@ -104,6 +104,6 @@ def main(count: int = 3) -> int:
     except RefusedError:
         total += 100
     with tags("mapped"):
-        queried = query.map(range(5))
+        queried = query.map(range(3))
         later = fetch.submit(7, wait_for=[queried[0]])
     return total + sum(queried.result()) + later.result() + part(count)
