@@ -193,8 +193,7 @@ def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
         if ending.was_killed:
             if _has_completed(database):
                 error = ""
-                visit = episode._replace(plan=Plan(look), number=number + 1, faults=NO_FAULTS, start=start)
-                run_in_child(lambda: live(visit), plan.patience)  # noqa: B023 - it is called at once
+                _settle_last(episode, start)
                 break
             continue
         problem = _problem_of_ending(ending, number)
@@ -223,6 +222,14 @@ def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
         folder / "home",
         (folder / "output").read_text(errors="replace") if (folder / "output").exists() else "",
     )
+
+
+def _settle_last(episode: Episode, start: int) -> None:
+    """Have another process look at what one that has died at the very end has left."""
+    visit = episode._replace(
+        plan=Plan(look), number=episode.number + 1, faults=NO_FAULTS, start=start, run_id=None
+    )
+    run_in_child(lambda: live(visit), episode.plan.patience)
 
 
 def _fault_in(line: str) -> str:
