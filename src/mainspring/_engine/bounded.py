@@ -189,9 +189,8 @@ class BoundedRun:
             TimeoutError: It has none.
         """
         limit = self._limit
-        if (
-            limit is not None and limit.is_settled
-        ):  # what was decided then counts, and not that it was given up
+        # What another thread has decided counts, and not that the attempt was given up.
+        if limit is not None and limit.is_settled:
             limit.check()
         self.raise_if_stopped()
         if limit is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import inspect
 import os
 import pickle
 import re
@@ -22,6 +21,7 @@ from mainspring.resumption import resume_flow_run
 from mainspring.store import open_store
 from mainspring.testing import outside
 from mainspring.testing.faults import Faults, InjectedError, Injector
+from mainspring.testing.lives import finished
 from mainspring.testing.locks import enter_world
 from mainspring.testing.outside import OutsideWorldError
 from mainspring.testing.takeover import Takeover
@@ -191,14 +191,7 @@ def _same_everywhere(text: str, folder: Path) -> str:
 def _call(episode: Episode) -> Any:
     if episode.run_id is not None:
         return resume_flow_run(episode.run_id, flow=_flow_of(episode.plan.flow))
-    made = episode.plan.flow(*episode.plan.args, **episode.plan.kwargs)
-    if inspect.isgenerator(made):
-        return list(made)
-    return asyncio.run(_awaited(made)) if inspect.isawaitable(made) or inspect.isasyncgen(made) else made
-
-
-async def _awaited(made: Any) -> Any:
-    return [each async for each in made] if inspect.isasyncgen(made) else await made
+    return finished(episode.plan.flow(*episode.plan.args, **episode.plan.kwargs))
 
 
 def _portable(value: Any) -> Any:

@@ -96,7 +96,11 @@ def finished(made: Any) -> Any:
 def _run(awaitable: Any) -> Any:
     import asyncio  # only for async flows
 
-    return asyncio.run(awaitable)
+    return asyncio.run(_awaited(awaitable))
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
 
 
 async def _collected(values: Any) -> list[Any]:
