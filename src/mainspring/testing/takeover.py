@@ -74,7 +74,7 @@ class Takeover:
 
     def begin(self) -> None:
         """Take everything over. A world must have been entered."""
-        substitutes = self._substitutes()
+        substitutes = self.substitutes()
         known = set(sys.modules)
         self._undo.append(lambda: _correct_new_modules(known))
         self._exchange_globals(substitutes)
@@ -110,7 +110,7 @@ class Takeover:
         self._undo.append(lambda: setattr(owner, name, before))
         setattr(owner, name, value)
 
-    def _substitutes(self) -> dict[int, Any]:
+    def substitutes(self) -> dict[int, Any]:
         """What takes the place of what, by identity: for those who have imported it by name."""
         found: dict[int, Any] = {id(_real[name]): substitute for name, substitute in _TIMES.items()}
         found[id(threading.Lock)] = Lock
@@ -201,7 +201,7 @@ def _places(substitutes: Mapping[int, Any]) -> list[tuple[ModuleType, str]]:
 
 def look_around() -> None:
     """Find now what is to be exchanged, so that processes which are forked later need not, each for itself."""
-    _places(Takeover()._substitutes())
+    _places(Takeover().substitutes())
 
 
 def _correct_new_modules(known: set[str]) -> None:

@@ -212,59 +212,37 @@ class Trace:
 
     def _plain(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            seat = _seat()
-            self._note("called", fn.__qualname__, seat)
-            try:
-                value = fn(*args, **kwargs)
-            except BaseException:
-                self._note("raised", fn.__qualname__, seat)
-                raise
-            self._note("returned", fn.__qualname__, seat)
-            return value
+            with _Noting(self._note, fn):
+                return fn(*args, **kwargs)
 
         return call
 
     def _coroutine(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         async def call(*args: Any, **kwargs: Any) -> Any:
-            seat = _seat()
-            self._note("called", fn.__qualname__, seat)
-            try:
-                value = await fn(*args, **kwargs)
-            except BaseException:
-                self._note("raised", fn.__qualname__, seat)
-                raise
-            self._note("returned", fn.__qualname__, seat)
-            return value
+            with _Noting(self._note, fn):
+                return await fn(*args, **kwargs)
 
         return call
 
     def _generator(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-            seat = _seat()
-            self._note("called", fn.__qualname__, seat)
-            try:
+            with _Noting(self._note, fn, leaves=True):
                 inner: Generator[Any, Any, Any] = fn(*args, **kwargs)
                 value: Any = yield from inner
-            except GeneratorExit:
-                self._note("left", fn.__qualname__, seat)
-                raise
-            except BaseException:
-                self._note("raised", fn.__qualname__, seat)
-                raise
-            self._note("returned", fn.__qualname__, seat)
-            return value
+                return value
 
         return call
 
     def _async_generator(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-            seat = _seat()
-            self._note("called", fn.__qualname__, seat)
-            inner = fn(*args, **kwargs)
-            step = inner.asend(None)
-            try:
+            with _Noting(self._note, fn, leaves=True):
+                inner = fn(*args, **kwargs)
+                step = inner.asend(None)
                 while True:
-                    item = await step
+                    try:
+                        item = await step
+                    except StopAsyncIteration:
+                        return
                     try:
                         sent = yield item
                     except GeneratorExit:
@@ -274,16 +252,31 @@ class Trace:
                         step = inner.athrow(error)
                     else:
                         step = inner.asend(sent)
-            except StopAsyncIteration:
-                self._note("returned", fn.__qualname__, seat)
-            except GeneratorExit:
-                self._note("left", fn.__qualname__, seat)
-                raise
-            except BaseException:
-                self._note("raised", fn.__qualname__, seat)
-                raise
 
         return call
+
+
+class _Noting:
+    """Notes that a function is called, and how it ends."""
+
+    __slots__ = ("_leaves", "_name", "_note", "_seat")
+
+    def __init__(
+        self, note: Callable[[What, str, _Seat], None], fn: Callable[..., Any], leaves: bool = False
+    ) -> None:
+        self._note = note
+        self._name = fn.__qualname__
+        self._leaves = leaves  # it is a generator, which may be closed
+
+    def __enter__(self) -> None:
+        self._seat = _seat()
+        self._note("called", self._name, self._seat)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        what: What = "returned" if kind is None else "raised"
+        if self._leaves and kind is not None and issubclass(kind, GeneratorExit):
+            what = "left"
+        self._note(what, self._name, self._seat)
 
 
 def _seat() -> _Seat:
