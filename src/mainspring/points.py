@@ -24,6 +24,8 @@ POINTS: dict[str, str] = {
     "store.commit": "What follows makes a transaction durable. About: what the transaction does and the arguments of"
     " that, or a text.",
     "store.committed": "That transaction is durable, and nobody has been told. About: the same.",
+    "journal.note": "A process is to note in its journal what will be committed later. About: the changes.",
+    "journal.noted": "It has, so that its death cannot undo it; nobody has been told. About: the same.",
     "store.checkpoint": "SQLite is to copy its log into the database. About: the address of the store.",
     "store.checkpointed": "It has. About: the same.",
     "file.write": "A file in which something is kept is to be written, under another name. About: its path.",

@@ -167,6 +167,7 @@ def _find(
     recorder = current_recorder()
     recorder.flush()
     store = recorder.store
+    store.catch_up()
     store.settle_dead_owners()  # the run may be one that nobody has found dead yet
     run = read_flow_run(store, flow_run_id)
     pause = _pause_in(store, run, run_input, key)

@@ -3,9 +3,10 @@
 `install` is called in a child process before a run store is opened. It puts watched connections, cursors and files in
 the places of those of the standard library, and numbers what passes:
 
-- *durable points*: before and after each statement that makes something durable in a database (COMMIT, a change outside
-  of a transaction, a checkpoint), before, in the middle of and after each write of a result file, and before and after
-  each renaming and removal of a file. With ``KILL_AT=k`` the process dies at the k-th of them, by SIGKILL.
+- *durable points*: before and after each entry of the journal, before and after each statement that makes something
+  durable in a database (COMMIT, a change outside of a transaction, a checkpoint), before, in the middle of and after
+  each write of a result file, and before and after each renaming and removal of a file. With ``KILL_AT=k`` the process
+  dies at the k-th of them, by SIGKILL.
 - *statements*, reads included; ROLLBACK is none, as it cannot fail. With ``FAULT=busy`` (full, ioerr, interrupt) and
   ``FAULT_AT=k`` the k-th one fails as SQLite would.
 - *writes*: each write of a result file, and each renaming. With ``FAULT=enospc`` (or eio) the k-th one fails.
@@ -27,6 +28,9 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
+
+from mainspring import points as inside
+from mainspring.recording import Recorder
 
 __all__ = ["DATABASE_FAULTS", "STORAGE_FAULTS", "install", "tell_counts"]
 
@@ -112,11 +116,20 @@ def install(environment: Mapping[str, str]) -> None:
     global _plan
     assert _plan is None
     _plan = _Plan(environment)
+    inside.observer = _note_journal
+    Recorder.journals_after = 3  # else there would be none in so short a program
     sqlite3.connect = _watched_connect  # type: ignore[assignment]
     builtins.open = io.open = _watched_open  # type: ignore[assignment]
     os.replace = _moving(_replace, "replace")
     os.rename = _moving(_rename, "rename")
     os.unlink = os.remove = _watched_unlink
+
+
+def _note_journal(name: str, _: object) -> None:
+    """What is put into a mapped file is seen by nobody outside."""
+    if name.startswith("journal."):
+        assert _plan is not None
+        _plan.point(name)
 
 
 def tell_counts() -> None:

@@ -486,7 +486,7 @@ def test_a_full_buffer_is_written_by_its_producer() -> None:
     try:
         for number in range(CAPACITY + 10):
             recorder.log(LogEntry(number, 20, "test", "line"))
-        assert len(recorder._logs) < CAPACITY
+        assert len(recorder._buffer.logs) < CAPACITY
         recorder.flush()
         assert query("SELECT count(*) FROM logs") == [(CAPACITY + 10,)]
     finally:

@@ -67,7 +67,7 @@ def test_many_events_wait_for_the_store() -> None:
     recorder = current_recorder()
     for number in range(CAPACITY + 10):
         emit_event("shop.ordered", ABOUT, payload={"number": number})
-    assert len(recorder._events) < CAPACITY
+    assert len(recorder._buffer.events) < CAPACITY
     recorder.flush()
     assert len(get_client().read_events(limit=ALL)) == CAPACITY + 10
 

@@ -190,7 +190,7 @@ def live_watched(home: Path, log: Path) -> None:
     fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
     def observer(name: str, about: object) -> None:
-        if name.startswith(("store.commit", "store.checkpoint", "file.")):
+        if name.startswith(("store.commit", "store.checkpoint", "journal.", "file.")):
             os.write(fd, f"{os.getpid()} {threading.current_thread().name} inside {name}\n".encode())
 
     points.observer = observer

@@ -115,6 +115,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     _looks_up = False  # whether a result under the key would be used
     _cache_key: CacheKey | None = None  # what is told of how the run looks for a result
     _claims = False  # whether others may try to begin the same attempt
+    _confirms_end = False  # whether the store has to accept a final state before anything else happens
     _is_step = False  # whether the same call of a resumed flow run has the same key
     _is_shared = False  # whether the key is one that others may use at the same time
     _transaction: Any = None  # of the attempt
@@ -229,6 +230,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
                 self._attachments = (Withdrawal(self._leftover.run_key), *self._attachments)
         if self._claims and state.type is StateType.RUNNING:
             self._claims, confirm = False, True
+        confirm = confirm or (self._confirms_end and state.is_final())
         RecordedRun._enter(self, state, confirm)  # `super()` costs more than it gives here
         if state.type is StateType.COMPLETED:
             self.trace(state.data)
@@ -276,12 +278,11 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         """
         run = self._require_run()
         assert isinstance(run, TaskRun)
-        log_prints = should_log_prints(self.task.log_prints)
         context = TaskRunContext(
             self.task,
             run,
             self.parameters,
-            log_prints,
+            should_log_prints(self.task.log_prints),
             self._result_store,
             self._keeps_result,
             client,
@@ -301,6 +302,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         run = self.task_run
         if run is None:
             leave_if_suspended()
+            self._confirms_end = isinstance(run_id, UUID)  # such a run may be there, of whomever
             run = self.task_run = self.task.create_local_run(
                 id=run_id,
                 parameters=self.parameters,
@@ -450,8 +452,10 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             return RecordedRun._keeping(self, state)
         if not commits_alone(txn, self.task.on_commit_hooks):
             return Keeping.STAGED if self._root_key() is not None else Keeping.LATER
-        if txn.is_locking and not txn.store.is_lock_holder(txn.key, holder=txn.holder):
-            return Keeping.LATER  # which refuses it (TX-77)
+        if txn.is_locking:
+            self._confirms_end = True  # whoever gets the lock next finds the result
+            if not txn.store.is_lock_holder(txn.key, holder=txn.holder):
+                return Keeping.LATER  # which refuses it (TX-77)
         keeping = RecordedRun._keeping(self, state)
         if keeping is Keeping.FILE:
             self._attachments = (KeptElsewhere(self.run.key),)

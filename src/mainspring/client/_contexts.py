@@ -205,6 +205,7 @@ def get_client(sync_client: bool = True) -> Client | AsyncClient:
 def _flushed_recorder() -> Recorder:
     recorder = current_recorder()
     recorder.flush()
+    recorder.store.catch_up()
     return recorder
 
 

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 from mainspring import points
 from mainspring._core import transitions
@@ -14,14 +15,15 @@ from mainspring._events import subscriptions
 from mainspring._events.state_changes import emit_run_state_change_event
 from mainspring.exceptions import SupersededRun
 from mainspring.logging import get_logger
+from mainspring.recording.buffer import Buffer
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
 from mainspring.store.bells import RUNS
 from mainspring.store.events import StoredEvent
 from mainspring.store.losses import LossListener
-from mainspring.store.protocol import CacheKey, Change, Durability, LogEntry, RunStore
+from mainspring.store.protocol import CacheKey, Change, Durability, Journal, LogEntry, RunStore
 from mainspring.store.reading import remove_unused_files
-from mainspring.store.results import Attachment, KeptResult, Withdrawal
+from mainspring.store.results import Attachment, KeptResult
 from mainspring.supervision import Supervisor, tell_finders
 
 __all__ = ["Listener", "Recorder"]
@@ -50,6 +52,9 @@ OVERDUE = 0.005
 IDLE_ROUNDS = 30
 """Turns without work after which the background thread waits to be woken instead of looking."""
 
+_BEFORE_NEXT_TRY = 1_000
+"""Commits after which it is tried again, if it cannot be made."""
+
 _GOES_ON = frozenset({StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING})
 
 Listener = Callable[[Run, State], None]
@@ -65,23 +70,18 @@ class Recorder:
         durability: With ``relaxed``, final states do not wait for their commit: ``waits`` is False.
     """
 
+    journals_after: ClassVar[int] = 16
+    """Commits of single tasks after which a journal is worth its files."""
+
     def __init__(self, store: RunStore, durability: Durability = "process") -> None:
         self.store = store
         self.waits = durability != "relaxed"
         self._interval = VISIBLE_AFTER if self.waits else RELAXED_LAG
         self._buffer_lock = threading.Lock()  # held for moments, around the buffer
         self._write_lock = threading.Lock()  # held for a commit, by the thread that writes for all
-        self._changes: dict[
-            Run, Change
-        ] = {}  # by the record: of a run that is here twice, each is on its own
-        self._logs: list[LogEntry] = []
-        self._cache_keys: list[CacheKey] = []
-        self._results: list[KeptResult] = []
-        self._events: list[StoredEvent] = []
-        self._events_length = 0
-        self._unwritten: dict[str, KeptResult] = {}  # all results in the buffer, by their keys
-        self._withdrawn: dict[str, int] = {}  # keys of withdrawals in the buffer, and when they were entered
-        self._entered = 0
+        self._buffer = Buffer()
+        self._journal: Journal | None = None
+        self._spared = 0  # commits that a journal would have spared
         self._written = 0
         self._refused: set[Run] = set()
         self._trail: list[tuple[Run, Callable[[BaseException | None], object]]] = []
@@ -138,19 +138,14 @@ class Recorder:
                 transitions.enter(run, state)
             if self._losses.any and (refusal := self._losses.refusal(run)) is not None:
                 raise refusal
-            change = self._changes.get(run)
-            if change is None:
-                self._changes[run] = change = Change(run, [state], run.recorded)
-            else:
-                change.states.append(state)
-            if attachments:
-                change.attachments = [*change.attachments, *attachments]
-                self._note_results(attachments)
-            self._entered = ticket = self._entered + 1
+            ticket = self._buffer.add_state(run, state, attachments)
         if self._listeners:
             self.tell_listeners(run, state)
-        if (wait and self.waits) or confirm:
-            self._commit(ticket)
+        if confirm or (wait and self.waits):
+            if confirm:
+                self._commit(ticket)
+            else:
+                self._secure(ticket)
             if self._refused and run in self._refused:
                 raise self._refusal(run, state)
         else:
@@ -205,12 +200,12 @@ class Recorder:
         """Write out what `trail` was told of, and tell everybody."""
         with self._buffer_lock:
             trail, self._trail = self._trail, []
-            entered = self._entered
+            entered = self._buffer.entered
         if not trail:
             return
         problem: BaseException | None = None
         try:
-            self._commit(entered)
+            self._secure(entered)
         except BaseException as error:  # belongs to whoever asks for the results
             problem = error
         for run, settle in trail:
@@ -218,7 +213,7 @@ class Recorder:
 
     def has(self, run: Run) -> bool:
         """True if the history of ``run`` has begun: a state of it is on disk or in the buffer."""
-        return run.recorded is not None or run in self._changes
+        return run.recorded is not None or run in self._buffer.changes
 
     def is_superseded(self, run: Run) -> bool:
         """True if somebody else has settled a run or goes on with its flow run, so that its result will be refused.
@@ -238,15 +233,13 @@ class Recorder:
     def log(self, entry: LogEntry) -> None:
         """Record a log line; it is written with the next commit or within `VISIBLE_AFTER`."""
         with self._buffer_lock:
-            self._logs.append(entry)
-            self._entered += 1
+            self._buffer.add_log(entry)
         self._leave_to_flusher()
 
     def note_cache_key(self, cache_key: CacheKey) -> None:
         """Record how a run that goes on looks for a kept result; it is written with the next commit."""
         with self._buffer_lock:
-            self._cache_keys.append(cache_key)
-            self._entered += 1
+            self._buffer.add_cache_key(cache_key)
 
     def keep_event(self, event: StoredEvent) -> None:
         """Record an event; it is written with the next commit or within `VISIBLE_AFTER`.
@@ -257,10 +250,8 @@ class Recorder:
             StoreError: They cannot be written now. The event stays buffered.
         """
         with self._buffer_lock:
-            self._events.append(event)
-            self._events_length += len(event.content)
-            self._entered += 1
-        if self._events_length > EVENTS_LENGTH:
+            self._buffer.add_event(event)
+        if self._buffer.events_length > EVENTS_LENGTH:
             self.flush()
         else:
             self._leave_to_flusher()
@@ -282,9 +273,7 @@ class Recorder:
         if self._losses.any:
             self._losses.check("A result", [kept.run_key for kept in results])
         with self._buffer_lock:
-            self._results.extend(results)
-            self._note_results(results)
-            self._entered = ticket = self._entered + 1
+            ticket = self._buffer.add_results(results)
         if wait and self.waits:
             self._commit(ticket, results)
         else:
@@ -296,22 +285,15 @@ class Recorder:
         Raises:
             StoreError: The store cannot be read.
         """
-        if self._withdrawn:
-            self._commit(self._withdrawn.get(key, 0))
-        return self._unwritten.get(key) or self.store.read_result(key)
+        if self._buffer.withdrawn:
+            self._commit(self._buffer.withdrawn.get(key, 0))
+        return self._buffer.unwritten.get(key) or self.store.read_result(key)
 
     def delete_result(self, key: str) -> bool:
         """Forget what is kept under a key; False if there is nothing. Raises as `flush` does."""
         self.flush()
         self.note_unused_files()
         return self.store.delete_result(key)
-
-    def _note_results(self, attachments: Sequence[Attachment]) -> None:
-        for each in attachments:
-            if isinstance(each, KeptResult):
-                self._unwritten[each.key] = each
-            elif isinstance(each, Withdrawal) and each.key is not None:
-                self._withdrawn[each.key] = self._entered + 1
 
     def note_unused_files(self) -> None:
         """Have the background thread remove files of results that do not count any more."""
@@ -328,7 +310,7 @@ class Recorder:
         Raises:
             StoreError: It cannot be written. It stays buffered.
         """
-        self._commit(self._entered)
+        self._commit(self._buffer.entered)
 
     @contextmanager
     def listen(self, listener: Listener) -> Generator[None]:
@@ -391,6 +373,31 @@ class Recorder:
 
     # Writing
 
+    def _secure(self, ticket: int) -> None:
+        """Have what was entered survive the death of this process: by the journal if it can, else by a commit."""
+        journal = self._journal
+        if journal is None:
+            self._commit(ticket)
+            self._consider_journal()
+            return
+        with self._buffer_lock:
+            is_safe = ticket <= self._buffer.noted or (journal.is_open and self._buffer.note(journal))
+        if is_safe:
+            self._leave_to_flusher()
+        else:
+            self._commit(ticket)
+
+    def _consider_journal(self) -> None:
+        """Open a journal once it is worth its files."""
+        self._spared += 1
+        if self._spared >= self.journals_after:
+            with self._write_lock:
+                if self._journal is None and self._spared >= self.journals_after:
+                    self._spared = -_BEFORE_NEXT_TRY
+                    self._journal = self.store.open_journal()
+            if self._journal is not None:
+                self._interval = RELAXED_LAG
+
     def _commit(self, ticket: int, revocable: Sequence[KeptResult] = ()) -> None:
         with self._write_lock:
             if self._written < ticket:  # else the thread before us wrote for us
@@ -398,56 +405,49 @@ class Recorder:
                     self._write()
                 except BaseException:
                     if revocable:
-                        self._take_out(revocable)  # before anybody else can write them
+                        with self._buffer_lock:
+                            self._buffer.take_out(revocable)  # before anybody else can write them
                     raise
 
     def _write(self) -> None:
         """Write out the buffer; the write lock is held. An interrupt at any point loses nothing."""
-        changes: dict[Run, Change] = {}
-        logs: list[LogEntry] = []
-        cache_keys: list[CacheKey] = []
-        results: list[KeptResult] = []
-        events: list[StoredEvent] = []
-        unwritten: dict[str, KeptResult] = {}
+        journal = self._journal
+        if journal is not None and not journal.is_open:  # it was of an ownership that was lost
+            self._journal, self._spared, journal = None, 0, None
         try:
             with self._buffer_lock:
-                changes, self._changes = self._changes, {}
-                logs, self._logs = self._logs, []
-                if self._cache_keys:
-                    cache_keys, self._cache_keys = self._cache_keys, []
-                if self._results:
-                    results, self._results = self._results, []
-                if self._events:
-                    events, self._events, self._events_length = self._events, [], 0
-                if self._unwritten:
-                    unwritten = self._unwritten.copy()
-                entered = self._entered
+                batch = self._buffer.take(journal)
+                changes = batch.changes
                 for run, change in changes.items():
                     state = change.states[-1]
                     run.recorded = state.key
                     if state.type in _GOES_ON:
                         self._live[run.key] = run
-            refused = self.store.write(list(changes.values()), logs, cache_keys, results, events)
+            refused = self.store.write(
+                list(changes.values()),
+                batch.logs,
+                batch.cache_keys,
+                batch.results,
+                batch.events,
+                batch.page,
+            )
         except BaseException:
-            self._put_back(changes, logs, cache_keys, results, events)
+            with self._buffer_lock:
+                self._buffer.put_back()
             raise
-        self._written = entered
+        self._written = batch.entered
+        with self._buffer_lock:
+            if batch.page and journal is not None:
+                journal.settle()
+            self._buffer.forget(batch)
         for change in changes.values():
             if change.run.__class__ is FlowRun and change.states[-1].is_final():
                 self._over.append(change.run.key)
         if self._live:
             self._forget_ended(changes)
-        if results or any(change.attachments for change in changes.values()):
-            self._has_unused = (
-                True  # what they replace, or they themselves if refused, may have been in a file
-            )
-        for key, kept in unwritten.items():
-            with self._buffer_lock:
-                if self._unwritten.get(key) is kept:
-                    del self._unwritten[key]
-        if self._withdrawn:
-            with self._buffer_lock:
-                self._withdrawn = {key: ticket for key, ticket in self._withdrawn.items() if ticket > entered}
+        if batch.results or any(change.attachments for change in changes.values()):
+            # What they replace, or they themselves if refused, may have been in a file.
+            self._has_unused = True
         for change in refused:
             self._refused.add(change.run)
             self._forget(change.run)
@@ -463,38 +463,6 @@ class Recorder:
         if self._live.get(run.key) is run:
             del self._live[run.key]
 
-    def _put_back(
-        self,
-        changes: dict[Run, Change],
-        logs: list[LogEntry],
-        cache_keys: list[CacheKey],
-        results: list[KeptResult],
-        events: list[StoredEvent],
-    ) -> None:
-        """Return to the buffer, in front of what has come since, what could not be written."""
-        with self._buffer_lock:
-            for run, later in self._changes.items():
-                if run in changes:
-                    changes[run].states.extend(later.states)
-                    changes[run].attachments = [*changes[run].attachments, *later.attachments]
-                else:
-                    changes[run] = later
-            self._changes = changes
-            self._logs = logs + self._logs
-            self._cache_keys = cache_keys + self._cache_keys
-            self._results = results + self._results
-            self._events = events + self._events
-            self._events_length = sum(len(event.content) for event in self._events)
-
-    def _take_out(self, results: Sequence[KeptResult]) -> None:
-        """Forget buffered results that are not to be tried again."""
-        with self._buffer_lock:
-            given = set(map(id, results))
-            self._results = [kept for kept in self._results if id(kept) not in given]
-            for kept in results:
-                if self._unwritten.get(kept.key) is kept:
-                    del self._unwritten[kept.key]
-
     def _refusal(self, run: Run, state: State) -> SupersededRun:
         self._refused.discard(run)
         lost = self._losses.refusal(run) if self._losses.any else None
@@ -508,10 +476,10 @@ class Recorder:
 
     def _is_waiting(self) -> bool:
         """Whether there is anything that does not wait for a commit of somebody else."""
-        return bool(self._changes or self._logs or self._results or self._events or self._trail)
+        return bool(self._buffer or self._trail)
 
     def _leave_to_flusher(self) -> None:
-        if max(len(self._changes), len(self._logs), len(self._results), len(self._events)) >= CAPACITY:
+        if len(self._buffer) >= CAPACITY:
             self.flush()
         elif self._idle and not self._closing.is_set():
             self._idle = False

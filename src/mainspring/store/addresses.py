@@ -62,6 +62,7 @@ def open_store(
     try:
         if settles:
             store.settle_dead_owners()
+            store.catch_up()
     except BaseException:
         store.close()
         raise

@@ -9,7 +9,7 @@ All methods may be called from any thread. They block the caller for as long as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 from uuid import UUID
@@ -62,9 +62,10 @@ class Change:
     run must not be there yet. There is at least one state. What the store keeps about the run's progress
     is worked out from the states alone, so the run may move on while the change is being written; its
     name, tags and the like are read from the record. ``attachments`` is what is written if the states are accepted.
+    ``rows`` is what the store has made of it already, if anything.
     """
 
-    __slots__ = ("attachments", "follows", "run", "states")
+    __slots__ = ("attachments", "follows", "rows", "run", "states")
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Change:
         self.states = states
         self.follows = follows
         self.attachments = attachments
+        self.rows: Any = None
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -123,6 +125,51 @@ class CacheKey(msgspec.Struct, frozen=True):
     components: dict[str, Any]
     skipped: str | None = None
     message: str | None = None
+
+
+class Journal(Protocol):
+    """What a process has entered since its last commit, kept where it outlives the process.
+
+    A commit has a price, whatever is in it. A task that is over before anybody else has seen it needs none of its own:
+    it is noted in the journal, which costs next to nothing, and committed together with others a moment later. If the
+    process dies before that, whoever finds it dead commits what it has noted. Not locked: one thread at a time uses it.
+    """
+
+    @property
+    def is_open(self) -> bool:
+        """False once this process owns nothing of what it wrote, for whatever reason: nothing can be noted then."""
+        ...
+
+    def note(
+        self, changes: Collection[Change], logs: Sequence[LogEntry], cache_keys: Sequence[CacheKey]
+    ) -> bool:
+        """Keep what was entered, so that the death of this process cannot undo it. Never waits.
+
+        Args:
+            changes: Task runs, of which nothing is committed; each with all of its states up to now, and with no other
+                attachments than results.
+            logs: Log lines.
+            cache_keys: Cache keys.
+
+        Returns:
+            False if it has to be committed instead: there is no room, or others may take this process for dead by now.
+        """
+        ...
+
+    def turn(self) -> int:
+        """Turn to a new page, as all that is noted is about to be committed.
+
+        Whoever commits passes the number of the old page to `RunStore.write`, so that nobody does so again, and calls
+        `settle` afterwards. If the commit fails, nothing must be noted until another one has not.
+
+        Returns:
+            The number of the old page; 0 if nothing was noted on it, so that it is still to be used.
+        """
+        ...
+
+    def settle(self) -> None:
+        """What was on the old page, and before, is committed."""
+        ...
 
 
 class HeldLock(msgspec.Struct, frozen=True):
@@ -252,6 +299,7 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, A
         cache_keys: Sequence[CacheKey] = (),
         results: Sequence[KeptResult] = (),
         events: Sequence[StoredEvent] = (),
+        page: int = 0,
     ) -> list[Change]:
         """Write everything in one transaction and return the changes that were refused.
 
@@ -259,12 +307,28 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, A
         follows, or if it has the result of a task run of an attempt of its flow run that has been followed by another
         one; the files of its attachments are unused from then on. The others are written all the same. On return
         the rest is as durable as the store was opened for. A cache key replaces the one that its run had, a result
-        the one under its key; an event that is there already is left as it is.
+        the one under its key; an event that is there already is left as it is. With ``page``, all that was noted on
+        that page of the journal, or before, is among it.
 
         Writing a change again is harmless: what an interrupted call has written already is left out.
 
         Raises:
             StoreError: Nothing was written.
+        """
+        ...
+
+    def open_journal(self) -> Journal | None:
+        """The journal of what this process enters from now on, for as long as it owns what it writes.
+
+        Returns:
+            None if there is none, since a commit keeps more than a journal could, or nothing was written yet.
+        """
+        ...
+
+    def catch_up(self) -> None:
+        """Wait, a fraction of a second at most, until what other processes have noted by now is committed.
+
+        To be called by whoever looks at history that others may just have told of.
         """
         ...
 

@@ -12,7 +12,7 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +29,7 @@ from mainspring.recording import close_recorders, current_recorder
 from mainspring.resumption import resume_flow_run
 from mainspring.runs import FlowRun
 from mainspring.settings import reload_settings
+from mainspring.store.protocol import Change
 from mainspring.store.sql.writing import Writing
 from mainspring.testing.children import die
 
@@ -54,6 +55,8 @@ UNKNOWN = b""
 _SENTENCES = {
     "store.commit": "before commit of {}",
     "store.committed": "after commit of {}",
+    "journal.note": "before {} is noted",
+    "journal.noted": "after {} was noted",
     "file.write": "before the writing of {}",
     "file.half_written": "half-way in the writing of {}",
     "file.written": "after the writing of {}",
@@ -250,13 +253,15 @@ def _belongs_to_flow(name: str, about: object) -> bool:
     """Whether a point is one of the flow, and not of how a process comes and goes."""
     if name.startswith("store."):
         return isinstance(about, tuple)
-    return not (name.startswith("file.") and str(about).endswith(".lock"))
+    return not (name.startswith("file.") and str(about).endswith((".lock", ".journal")))
 
 
 def _shown(name: str, about: Any) -> str:
     """What a point is about, in words."""
     if name.startswith("file."):
         return f"the file {Path(about).name}"
+    if name.startswith("journal."):
+        return _shown_changes(about)
     if not name.startswith("store."):
         return f"{'flow ' if name.startswith('flow.') else ''}{about[1].name!r}"
     work, args = about
@@ -267,13 +272,17 @@ def _shown(name: str, about: Any) -> str:
 
 
 def _shown_writing(writing: Writing) -> str:
-    states = [f"{change.states[-1].name} of {change.run.name!r}" for change in writing.changes]
-    if len(states) > _SHOWN:
-        states[_SHOWN:] = [f"{len(states) - _SHOWN} more"]
-    if states:
-        return " and ".join([", ".join(states[:-1]), states[-1]]) if len(states) > 1 else states[0]
+    if writing.changes:
+        return _shown_changes(writing.changes)
     kinds = {"results": writing.results, "lines of the log": writing.logs, "events": writing.events}
     return " and ".join(kind for kind, rows in kinds.items() if rows) or "notes"
+
+
+def _shown_changes(changes: Collection[Change]) -> str:
+    states = [f"{change.states[-1].name} of {change.run.name!r}" for change in changes]
+    if len(states) > _SHOWN:
+        states[_SHOWN:] = [f"{len(states) - _SHOWN} more"]
+    return " and ".join([", ".join(states[:-1]), states[-1]]) if len(states) > 1 else states[0]
 
 
 def settle_in(folder: Folder) -> None:

@@ -20,7 +20,7 @@ from mainspring.runs import FlowRun, TaskRun
 from mainspring.store.events import EventFilter, EventKey, Follower, StoredEvent
 from mainspring.store.sql import queries
 from mainspring.store.sql.rows import Row, tidied
-from mainspring.store.sql.statements import Cursor, is_pipelined
+from mainspring.store.sql.statements import Cursor, insert_rows, is_pipelined
 
 __all__ = [
     "changes",
@@ -99,7 +99,7 @@ def write_events(db: Cursor, given: Sequence[StoredEvent], now: int, tidy: bool 
         )
         for each in given
     ]
-    db.executemany(_INSERT, [tidied(row) for row in rows] if tidy else rows)
+    insert_rows(db, _INSERT, [tidied(row) for row in rows] if tidy else rows)
     if _may_be_followed(db, now):
         db.execute(_NOTE, (b"", b"".join([each.key for each in given]), now))
 

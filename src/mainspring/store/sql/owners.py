@@ -16,7 +16,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from mainspring import clock
 from mainspring.exceptions import StoreUnavailable
@@ -70,18 +70,36 @@ class Identity(NamedTuple):
         return f"pid {os.getpid()} on host {self.host}"
 
 
+class OwnJournal(Protocol):
+    """What an owner has to know of its journal."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything that was noted is committed."""
+        ...
+
+    def close(self) -> None:
+        """Note nothing any more."""
+        ...
+
+    def remove(self) -> None:
+        """Remove the files: nothing in them counts any more."""
+        ...
+
+
 class Owner:
     """This process, as the owner of the runs that it writes to one database.
 
     Not locked: used under the lock of the connection that writes.
     """
 
-    __slots__ = ("_fd", "_lock_file", "id", "key", "lease_expires")
+    __slots__ = ("_fd", "_lock_file", "id", "journal", "key", "lease_expires")
 
     def __init__(self, owner_id: int, key: str, fd: int, lock_file: Path, lease_expires: int) -> None:
         self.id = owner_id
         self.key = key
         self.lease_expires = lease_expires
+        self.journal: OwnJournal | None = None
         self._fd = fd
         self._lock_file = lock_file
 
@@ -133,19 +151,25 @@ class Owner:
         return ended or 0, by or "an unknown process"
 
     def end(self, db: Cursor, now: int) -> bool:
-        """Declare the ownership ended, in a transaction; False if runs are left, for the next opener to find."""
+        """Declare the ownership ended, in a transaction; False if something is left, for the next opener to find."""
+        if self.journal is not None and not self.journal.is_settled:
+            return False
         (unfinished,) = db.execute(_HAS_UNFINISHED, (self.id, self.id)).fetchone()
         if not unfinished:
             db.execute(_END, (now, None, self.id))
         return not unfinished
 
     def discard(self) -> None:
-        """Let go of an ownership that somebody else has ended."""
+        """Let go of an ownership that has ended."""
+        if self.journal is not None:
+            self.journal.remove()
         remove_file(self._lock_file, missing_ok=True)
         self.abandon()
 
     def abandon(self) -> None:
         """Let go of the lock without a word. In a forked child this leaves the parent's lock alone."""
+        if self.journal is not None:
+            self.journal.close()
         os.close(self._fd)
 
 

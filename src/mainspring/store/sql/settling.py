@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mainspring import clock
 from mainspring._core.transitions import Move, enter, next_state
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.store.protocol import Change
 from mainspring.store.sql import locks, queries, slots
+from mainspring.store.sql.journaling import Page, replay
 from mainspring.store.sql.owners import DeadOwner, Identity
 from mainspring.store.sql.statements import Cursor
 from mainspring.store.sql.writing import write_changes
@@ -14,10 +17,17 @@ from mainspring.store.sql.writing import write_changes
 __all__ = ["settle"]
 
 
-def settle(db: Cursor, owner: DeadOwner, now: int, by: Identity) -> list[TaskRun | FlowRun]:
-    """Crash what a dead owner left unfinished, and free what it held, unless another process has done so by now."""
+def settle(
+    db: Cursor, owner: DeadOwner, now: int, by: Identity, pages: Sequence[Page] = ()
+) -> list[TaskRun | FlowRun]:
+    """Crash what a dead owner left unfinished, and free what it held, unless another process has done so by now.
+
+    What it has noted in the pages of its journal counts as written by it.
+    """
     if not owner.end(db, now, by):
         return []
+    if pages:
+        replay(db, pages, owner.id, now)
     slots.drop_slots_of_owner(db, owner.id)
     locks.drop_locks_of_owner(db, owner.id)
     runs = queries.unfinished_runs(db, owner.id)

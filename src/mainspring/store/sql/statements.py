@@ -7,9 +7,17 @@ in PostgreSQL, where others write meanwhile.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from functools import cache
+from itertools import chain
 from typing import Any, Protocol
 
-__all__ = ["Cursor", "Found", "ask", "is_pipelined"]
+__all__ = ["Cursor", "Found", "ask", "insert_rows", "is_pipelined"]
+
+_ROWS_AT_ONCE = 64
+_ANY_COUNT = 8
+"""Up to so many rows have a statement of their own for each count; above, counts are powers of two."""
 
 
 class Found(Protocol):
@@ -55,3 +63,35 @@ def ask(db: Cursor, *questions: tuple[str, Any]) -> list[list[Any]]:
         return [db.execute(*question).fetchall() for question in questions]
     asked = [db.execute(*question) for question in questions]
     return [found.fetchall() for found in asked]
+
+
+def insert_rows(db: Cursor, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Run an ``INSERT`` for each of many rows.
+
+    Where there is no pipeline, one statement inserts dozens of rows. A thread lets others run while it is inside of
+    SQLite, and waits for its turn afterwards; if it did so for each row, it would hardly get on beside a busy one.
+
+    Args:
+        db: The cursor.
+        statement: One with a single list of values, in which each is a ``?`` or a word.
+        rows: What it binds.
+    """
+    if is_pipelined(db):
+        db.executemany(statement, rows)
+        return
+    begin, count = 0, len(rows)
+    while begin < count:
+        size = min(count - begin, _ROWS_AT_ONCE)
+        if size > _ANY_COUNT:
+            size = 1 << (size.bit_length() - 1)
+        some = rows[begin : begin + size]
+        db.execute(_for_rows(statement, size), list(chain.from_iterable(some)))
+        begin += size
+
+
+@cache
+def _for_rows(statement: str, count: int) -> str:
+    """The statement with its list of values so many times."""
+    if count == 1:
+        return statement
+    return re.sub(r"(?<=VALUES )\([^()]*\)", lambda found: ",".join([found[0]] * count), statement, count=1)

@@ -23,6 +23,7 @@ from mainspring.store.protocol import (
     CacheKey,
     Change,
     FlowQuery,
+    Journal,
     LogEntry,
     RunFilter,
 )
@@ -30,7 +31,8 @@ from mainspring.store.reading import StoredResults
 from mainspring.store.results import CrashHooks, KeptResult
 from mainspring.store.sql import aging, amending, deleting, event_rows, keeping, locks, queries, slots
 from mainspring.store.sql.history import history
-from mainspring.store.sql.owners import Identity, Owner, holding_dead, suspects
+from mainspring.store.sql.journaling import Page, settle_page
+from mainspring.store.sql.owners import DeadOwner, Identity, Owner, holding_dead, suspects
 from mainspring.store.sql.requests import Requests
 from mainspring.store.sql.retention import Retention
 from mainspring.store.sql.settling import settle
@@ -190,11 +192,12 @@ class SQLRunStore(Requests, Sharing, Retention):
         cache_keys: Sequence[CacheKey] = (),
         results: Sequence[KeptResult] = (),
         events: Sequence[StoredEvent] = (),
+        page: int = 0,
     ) -> list[Change]:
         """See `RunStore.write`."""
         if not changes and not logs and not cache_keys and not results and not events:
             return []
-        writing = Writing(changes, logs, cache_keys, results, events)
+        writing = Writing(changes, logs, cache_keys, results, events, page)
         try:
             refused = self._write(writing, self._is_doubtful)
         except BaseException:
@@ -298,12 +301,27 @@ class SQLRunStore(Requests, Sharing, Retention):
         for suspect in self._fetch(suspects, self._identity, now):
             with holding_dead(suspect, self._owners) as is_dead:
                 if is_dead:
-                    settled += self._change(settle, suspect, now, self._identity)
+                    settled += self._change(settle, suspect, now, self._identity, self._read_pages(suspect))
+                    self._remove_pages(suspect)
                     self.has_settled = has_found = True
         if has_found:
             for topic in (SLOTS, LOCKS):
                 self.bell.ring(topic, "")
         return settled
+
+    def open_journal(self) -> Journal | None:
+        """See `RunStore.open_journal`."""
+        return None
+
+    def catch_up(self) -> None:
+        """See `RunStore.catch_up`."""
+
+    def _read_pages(self, suspect: DeadOwner) -> Sequence[Page]:
+        """What a dead process has noted in its journal."""
+        return ()
+
+    def _remove_pages(self, suspect: DeadOwner) -> None:
+        """Remove its journal, which is settled."""
 
     def read_crash_hooks(self) -> list[CrashHooks]:
         """See `RunStore.read_crash_hooks`."""
@@ -400,7 +418,7 @@ def _write_history(
     lost: list[Change] = []
     if losses.any:
         writing, lost = writing.without(losses)
-    changes, logs, cache_keys, results, events = writing
+    changes, logs, cache_keys, results, events, page = writing
     refused = write_changes(db, changes, owner, now, tidy, careful, trusting) if changes else []
     if logs:
         write_logs(db, logs, tidy, careful)
@@ -410,6 +428,8 @@ def _write_history(
         keeping.keep(db, results, clock.current().now(), tidy)
     if events:
         event_rows.write_events(db, events, now, tidy)
+    if page and owner is not None:
+        settle_page(db, owner, page)
     return [*lost, *refused] if lost else refused
 
 

@@ -17,10 +17,12 @@ from mainspring.store.results import CrashHooks, KeptResult, Withdrawal
 from mainspring.store.sql.event_rows import note_states
 from mainspring.store.sql.keeping import abandon_files, attach
 from mainspring.store.sql.rows import (
+    FLOW_RUNS,
     INSERT_CACHE_KEY,
     INSERT_LOG,
     INSERT_STATE,
     KEEP_RESUMPTION,
+    TASK_RUNS,
     Projection,
     Row,
     cache_key_row,
@@ -31,9 +33,9 @@ from mainspring.store.sql.rows import (
     tidied,
     update_row,
 )
-from mainspring.store.sql.statements import Cursor
+from mainspring.store.sql.statements import Cursor, insert_rows
 
-__all__ = ["Writing", "write_cache_keys", "write_changes", "write_logs"]
+__all__ = ["RunRows", "Writing", "is_behind", "rows_of", "write_cache_keys", "write_changes", "write_logs"]
 
 
 _ATTEMPT = "SELECT run_count FROM flow_runs WHERE id = ? /*postgres: FOR SHARE */"
@@ -44,6 +46,36 @@ _KNOWN_LINE = (
 )
 
 
+class RunRows(NamedTuple):
+    """A run that is new: its own row, those of its states, and how many attempts have begun."""
+
+    run: Row
+    states: list[Row]
+    attempts: int
+
+
+class _Pending:
+    """Rows to be inserted; a few statements for all of them save time."""
+
+    __slots__ = ("_tidy", "runs", "states", "written")
+
+    def __init__(self, tidy: bool) -> None:
+        self._tidy = tidy
+        self.runs: list[Row] = []
+        self.states: list[Row] = []
+        self.written: list[Row] = []  # of states
+
+    def insert(self, db: Cursor) -> None:
+        """Insert them."""
+        if self.runs:
+            insert_rows(db, TASK_RUNS.insert, list(map(tidied, self.runs)) if self._tidy else self.runs)
+            self.runs = []
+        if self.states:
+            insert_rows(db, INSERT_STATE, list(map(tidied, self.states)) if self._tidy else self.states)
+            self.written += self.states
+            self.states = []
+
+
 class Writing(NamedTuple):
     """What is written in one transaction; see `RunStore.write`."""
 
@@ -52,6 +84,7 @@ class Writing(NamedTuple):
     cache_keys: Sequence[CacheKey] = ()
     results: Sequence[KeptResult] = ()
     events: Sequence[StoredEvent] = ()
+    page: int = 0
 
     def without(self, losses: Losses) -> tuple[Writing, list[Change]]:
         """What is left of it without what belongs to lost runs, and the changes of these."""
@@ -65,6 +98,7 @@ class Writing(NamedTuple):
             [each for each in self.cache_keys if not losses.covers_line(None, each.task_run_key)],
             [each for each in self.results if losses.may_keep(each)],
             [each for each in self.events if not losses.covers_line(each.flow_run_key, each.task_run_key)],
+            self.page,
         ), refused
 
 
@@ -92,18 +126,17 @@ def write_changes(
         Exception: Of the database; the caller has to roll back. Without ``careful``, also because a run is there.
     """
     refused: list[Change] = []
-    pending: list[Row] = []  # rows of states; one call for all of them saves time
-    written: list[Row] = []
+    pending = _Pending(tidy)
     for change in changes:
         if change.attachments and _is_late(db, change, trusting):
             refused.append(change)
             abandon_files(db, change.attachments, tidy)
             continue
+        if careful or change.follows is not None:
+            pending.insert(db)  # what is there is looked at
         if change.follows is None and not (careful and _is_there(db, change.run)):
             _insert(db, change, owner, tidy, pending)
         else:
-            # its position counts what is in the table
-            _flush(db, tidy, pending, written)
             appended = _append(db, change, owner, tidy, pending)
             if appended is None:
                 refused.append(change)
@@ -113,9 +146,9 @@ def write_changes(
                 continue  # what is attached was written with the states
         if change.attachments:
             attach(db, owner, change.attachments, clock.current().now(), tidy)
-    _flush(db, tidy, pending, written)
-    if written:
-        note_states(db, written, now)
+    pending.insert(db)
+    if pending.written:
+        note_states(db, pending.written, now)
     return refused
 
 
@@ -129,8 +162,13 @@ def _is_late(db: Cursor, change: Change, trusting: bool) -> bool:
     if trusting:
         db.execute(_REQUIRE_ATTEMPT, (run.flow_run_key, run.flow_run_run_count))
         return False
-    found = db.execute(_ATTEMPT, (run.flow_run_key,)).fetchone()
-    return found is not None and found[0] > run.flow_run_run_count
+    return is_behind(db, run.flow_run_key, run.flow_run_run_count)
+
+
+def is_behind(db: Cursor, flow_run_key: bytes | None, attempt: int) -> bool:
+    """Whether an attempt of a flow run has been followed by another one; False if there is no such flow run."""
+    found = db.execute(_ATTEMPT, (flow_run_key,)).fetchone() if flow_run_key is not None and attempt else None
+    return found is not None and found[0] > attempt
 
 
 def write_logs(db: Cursor, logs: Sequence[LogEntry], tidy: bool = False, careful: bool = False) -> None:
@@ -140,7 +178,7 @@ def write_logs(db: Cursor, logs: Sequence[LogEntry], tidy: bool = False, careful
         rows = [tidied(row) for row in rows]
     if careful:
         rows = [row for row in rows if not _is_known(db, row)]
-    db.executemany(INSERT_LOG, rows)
+    insert_rows(db, INSERT_LOG, rows)
 
 
 def _is_known(db: Cursor, row: Row) -> bool:
@@ -153,24 +191,38 @@ def _is_known(db: Cursor, row: Row) -> bool:
 def write_cache_keys(db: Cursor, keys: Sequence[CacheKey], tidy: bool = False) -> None:
     """Write cache keys; the arguments are those of `write_changes`."""
     rows = [cache_key_row(entry) for entry in keys]
-    db.executemany(INSERT_CACHE_KEY, [tidied(row) for row in rows] if tidy else rows)
-
-
-def _flush(db: Cursor, tidy: bool, pending: list[Row], written: list[Row]) -> None:
-    if pending:
-        db.executemany(INSERT_STATE, [tidied(row) for row in pending] if tidy else pending)
-        written += pending
-        pending.clear()
+    insert_rows(db, INSERT_CACHE_KEY, [tidied(row) for row in rows] if tidy else rows)
 
 
 def _is_there(db: Cursor, run: Run) -> bool:
     return db.execute(table_of(run).newest, (run.key,)).fetchone() is not None
 
 
-def _insert(db: Cursor, change: Change, owner: int | None, tidy: bool, pending: list[Row]) -> None:
+def _insert(db: Cursor, change: Change, owner: int | None, tidy: bool, pending: _Pending) -> None:
     """Write a run that is new."""
     run = change.run
+    rows = rows_of(change, owner)
+    if isinstance(run, FlowRun):
+        db.execute(FLOW_RUNS.insert, tidied(rows.run) if tidy else rows.run)
+        if rows.attempts:
+            _keep_resumption(db, run, tidy)
+    else:
+        pending.runs.append(rows.run)
+    pending.states += rows.states
+
+
+def rows_of(change: Change, owner: int | None) -> RunRows:
+    """What is inserted for a run that is new, in the states of a change.
+
+    Args:
+        change: The change, which follows nothing.
+        owner: Whose run it is, unless it was made on behalf of somebody.
+    """
+    known: RunRows | None = change.rows
+    run = change.run
     states = change.states
+    if known is not None and len(known.states) == len(states):
+        return known
     key = run.key
     # A run that is over does not change while we write, so its own counters will do: the usual case.
     is_over = run.state is states[-1] and run.state.is_final()
@@ -185,16 +237,12 @@ def _insert(db: Cursor, change: Change, owner: int | None, tidy: bool, pending: 
             enter(projection, state)
             attempt = projection.run_count
         rows.append(state_row(key, position, state, attempt))
-    table = table_of(run)
-    row = table.insert_row(run, projection, owner if run.on_behalf is None else run.on_behalf)
-    db.execute(table.insert, tidied(row) if tidy else row)
-    pending += rows
-    if attempt and isinstance(run, FlowRun):
-        _keep_resumption(db, run, tidy)
+    row = table_of(run).insert_row(run, projection, owner if run.on_behalf is None else run.on_behalf)
+    return RunRows(row, rows, attempt)
 
 
 def _append(
-    db: Cursor, change: Change, owner: int | None, tidy: bool, pending: list[Row]
+    db: Cursor, change: Change, owner: int | None, tidy: bool, pending: _Pending
 ) -> list[State] | None:
     """Write further states of a run, and return those that were not there yet.
 
@@ -212,7 +260,7 @@ def _append(
         for state in states:
             enter(projection, state)
             position += 1
-            pending.append(state_row(run.key, position, state, projection.run_count))
+            pending.states.append(state_row(run.key, position, state, projection.run_count))
         row = update_row(run, projection, owner if run.on_behalf is None else run.on_behalf)
         db.execute(table.update, tidied(row) if tidy else row)
         if projection.run_count and isinstance(run, FlowRun):

@@ -7,27 +7,30 @@ the database, so that no commit waits for that. Other processes do the same with
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mainspring import points
-from mainspring.exceptions import OwnershipLost
+from mainspring.exceptions import OwnershipLost, StoreUnavailable
 from mainspring.store import forks
 from mainspring.store.bells import SilentBell
-from mainspring.store.protocol import Durability
-from mainspring.store.sql.owners import DEFAULT_LEASE_SECONDS, Owner
+from mainspring.store.protocol import Durability, Journal
+from mainspring.store.sql.journaling import Page, settled_pages
+from mainspring.store.sql.owners import DEFAULT_LEASE_SECONDS, DeadOwner, Owner
 from mainspring.store.sql.statements import Cursor
 from mainspring.store.sql.store import RowExists, SQLRunStore
 from mainspring.store.sqlite.bells import PipeBell
 from mainspring.store.sqlite.connections import MEMORY, Database, Link, translated
+from mainspring.store.sqlite.journals import CAN_MAP, MappedJournal, pages_in_use, read_pages, remove_pages
 
 __all__ = ["SQLiteRunStore"]
 
 CHECKPOINT_ROWS = 2_000  # of 500 tasks that each had a commit of its own: about 6 MB of log
 CATCH_UP_PAGES = 8_192  # 16 MB
 _CATCH_UP_SECONDS = 0.2
+_LOOK_SECONDS = 0.002
 _CLOSE_WAIT_MILLISECONDS = 100
 _FORK_WAIT_SECONDS = 5.0
 
@@ -255,6 +258,50 @@ class SQLiteRunStore(SQLRunStore):
                 pass  # what was committed is safe, and the next opener does what is left
             finally:
                 db.close()
+
+    # The journal
+
+    def open_journal(self) -> Journal | None:
+        """See `RunStore.open_journal`. There is none where a commit has to reach the drive."""
+        owner, folder = self._owner, self._owners
+        if owner is None or folder is None or self._database.durability == "disk" or not CAN_MAP:
+            return None
+        try:
+            owner.journal = journal = MappedJournal(owner, folder)
+        except OSError:
+            return None  # each task has a commit of its own, then
+        return journal
+
+    def catch_up(self) -> None:
+        """See `RunStore.catch_up`."""
+        folder, owner = self._owners, self._owner
+        if folder is None:
+            return
+        noted = pages_in_use(folder, None if owner is None else owner.key)
+        time = self._clock
+        end = time.monotonic() + _CATCH_UP_SECONDS
+        while noted:
+            settled = self._read(settled_pages, noted)
+            noted = {key: page for key, page in noted.items() if settled.get(key, page) < page}
+            if noted:
+                if time.monotonic() >= end:
+                    return
+                time.sleep(_LOOK_SECONDS)
+
+    def _read_pages(self, suspect: DeadOwner) -> Sequence[Page]:
+        folder = self._owners
+        assert folder is not None
+        try:
+            return read_pages(folder, suspect.key)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"What the dead process {suspect.pid} has noted in {folder} cannot be read: {error}. Make its files"
+                f" readable, or remove those that begin with {suspect.key} to go on without it."
+            ) from error
+
+    def _remove_pages(self, suspect: DeadOwner) -> None:
+        assert self._owners is not None
+        remove_pages(self._owners, suspect.key)
 
     # Forks
 
