@@ -430,9 +430,9 @@ def test_a_cache_key_needs_no_commit_of_its_own() -> None:
     recorder = current_recorder()
     write = recorder.store.write
 
-    def counted(changes: Any, logs: Any, cache_keys: Any, results: Any, events: Any) -> Any:
+    def counted(changes: Any, logs: Any, cache_keys: Any, *rest: Any) -> Any:
         writes.append((len(changes), len(cache_keys)))
-        return write(changes, logs, cache_keys, results, events)
+        return write(changes, logs, cache_keys, *rest)
 
     recorder.store.write = counted  # type: ignore[method-assign]
     work(1)

@@ -101,7 +101,7 @@ def test_a_client_of_this_process_sees_all(passed: Counter[str]) -> None:
 @pytest.mark.parametrize("durability", ["disk", "relaxed"])
 def test_other_levels_have_none(durability: str, mainspring_home: Path) -> None:
     """Where a commit has to reach the drive, or nobody waits for it, there is no journal."""
-    with temporary_settings(durability=durability):
+    with temporary_settings({"durability": durability}):
         for x in range(5):
             double(x)
         assert not journals(mainspring_home)
