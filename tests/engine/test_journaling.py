@@ -144,9 +144,7 @@ def limited() -> None:
 
 def locked() -> None:
     """One that holds a lock, which somebody waits for."""
-    policy = INPUTS.configure(
-        isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=MemoryLockManager()
-    )
+    policy = INPUTS.configure(isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=MemoryLockManager())
     double.with_options(task_run_name="watched", cache_policy=policy, persist_result=True)(1)
 
 

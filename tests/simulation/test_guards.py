@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mainspring._engine import recorded
-from mainspring.recording.recorder import Recorder
+from mainspring.recording.buffer import Buffer
 from mainspring.store.losses import Losses
 from mainspring.store.sql import slots, writing
 from mainspring.store.sql.store import SQLRunStore
@@ -64,7 +64,7 @@ def test_runs_of_dead_processes_are_settled(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_what_could_not_be_written_is_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forgetting what was to be written when a statement failed."""
-    monkeypatch.setattr(Recorder, "_put_back", lambda *_: None)
+    monkeypatch.setattr(Buffer, "put_back", lambda *_: None)
     assert explored(
         Faults(0, statement_fails=0.02, slow_commit=0, duplicate_wakeup=0, lost_lease=0, death=0), transfers
     )
