@@ -42,10 +42,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring.cli.errors import catch_errors
 from mainspring.cli.shortcuts import answer_at_once
+
+if TYPE_CHECKING:
+    from mainspring.cli.commands import app
 
 __all__ = ["app", "main"]
 
