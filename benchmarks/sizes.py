@@ -151,7 +151,9 @@ def as_table(sizes: list[Size]) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    form.add_argument("--page", type=Path, help="write the table into this page, in place of the one there")
     parser.add_argument("--tasks", type=int, default=TASKS, help="how many tasks are measured")
     parser.add_argument("--one", choices=WAYS, help="measure this way only, here")
     options = parser.parse_args()
@@ -160,7 +162,22 @@ def main() -> None:
             print(json.dumps(measure_here(options.one, options.tasks, Path(folder))._asdict()))
         return
     sizes = [measure_elsewhere(way, options.tasks) for way in WAYS]
-    print(json.dumps([size._asdict() for size in sizes], indent=2) if options.json else as_table(sizes))
+    if options.page:
+        write_into(options.page, as_table(sizes))
+    else:
+        print(json.dumps([size._asdict() for size in sizes], indent=2) if options.json else as_table(sizes))
+
+
+def write_into(page: Path, table: str) -> None:
+    """Put the table between the two comments of the page that name it."""
+    text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition("<!-- sizes -->\n")
+    _, end, after = rest.partition("<!-- end of sizes -->")
+    if not end:
+        raise SystemExit(
+            f"{page} has no place for this table: put <!-- sizes --> and <!-- end of sizes --> there."
+        )
+    page.write_text(f"{before}{begin}\n{table}\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -60,9 +60,8 @@ def main() -> None:
         if not is_answered:
             __getattr__("app")(prog_name="mainspring")
     if is_answered:
-        os._exit(
-            0
-        )  # all is written, and for Python to take itself apart lasts longer than reading the history
+        # All is written, and for Python to take itself apart lasts longer than to read the history.
+        os._exit(0)
     sys.exit(0)
 
 
