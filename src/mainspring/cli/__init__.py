@@ -1,7 +1,9 @@
 """The command ``mainspring``.
 
 What a command looks like from outside is in the modules named after its noun, which import next to nothing, so
-that the command answers at once; what it does is in the modules below them, loaded when it is called for::
+that the command answers at once; ``commands`` has them all. What a command does is in the modules below them, loaded
+when it is called for. ``shortcuts`` knows the two commands that are typed most, and calls what they do without
+loading the others::
 
     run         mainspring run           execution, on top of
                                          progress      what the runs of this process are up to, counted
@@ -38,42 +40,34 @@ that the command answers at once; what it does is in the modules below them, loa
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from mainspring.cli.cache import cache
-from mainspring.cli.config import config
-from mainspring.cli.database import database
 from mainspring.cli.errors import catch_errors
-from mainspring.cli.events import events
-from mainspring.cli.limits import limits
-from mainspring.cli.run import run
-from mainspring.cli.runs import runs
-from mainspring.cli.version import version
+from mainspring.cli.shortcuts import answer_at_once
+
+if TYPE_CHECKING:
+    from mainspring.cli.commands import app
 
 __all__ = ["app", "main"]
-
-app = typer.Typer(
-    name="mainspring",
-    help="Run flows of plain Python functions and read their history.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(run)
-app.add_typer(runs, name="runs")
-app.add_typer(cache, name="cache")
-app.add_typer(config, name="config")
-app.add_typer(limits, name="limits")
-app.add_typer(database, name="database")
-app.add_typer(events, name="events")
-app.command()(version)
 
 
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
     with catch_errors():
-        app(prog_name="mainspring")
+        is_answered = answer_at_once(sys.argv[1:])
+        if not is_answered:
+            __getattr__("app")(prog_name="mainspring")
+    if is_answered:
+        # All is written, and for Python to take itself apart lasts longer than to read the history.
+        os._exit(0)
     sys.exit(0)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mainspring.cli.commands import app  # start-up
+
+    return app

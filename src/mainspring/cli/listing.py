@@ -33,7 +33,7 @@ from mainspring.filters import ALL
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import StateType
 
-__all__ = ["Selection", "complete_id", "list_selected"]
+__all__ = ["Selection", "complete_id", "list_selected", "select_runs"]
 
 _COMPLETIONS = 50
 
@@ -113,7 +113,7 @@ def list_selected(selection: Selection, as_json: bool) -> None:
         StoreError: The run store cannot be read.
     """
     with open_history() as client:
-        runs = _select(client, selection)
+        runs = select_runs(client, selection)
         shown = runs[: selection.limit]
         flow_run_ids = [run.id for run in shown if isinstance(run, FlowRun)]
         if as_json:
@@ -150,14 +150,14 @@ def complete_id(incomplete: str, task_runs: bool = False) -> list[tuple[str, str
     )
     try:
         with open_history() as client:
-            runs = _select(client, selection)
+            runs = select_runs(client, selection)
     except MainspringError:
         return []  # whoever runs the command is told
     ends = short_ids([run.id for run in runs])
     return [(ends[run.id], run.name) for run in runs if ends[run.id].startswith(incomplete.lower())]
 
 
-def _select(client: Client | None, selection: Selection) -> list[Run]:
+def select_runs(client: Client | None, selection: Selection) -> list[Run]:
     """The runs that fit, in their order, and one more than asked for if there are more."""
     sort, value, falls = _ORDERS[selection.order]
     members = selection.members()

@@ -22,7 +22,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-import typer
 
 from mainspring import clock
 from mainspring.clock import MICROSECONDS
@@ -34,7 +33,7 @@ __all__ = ["flow_run_record", "iso_time", "print_json", "state_record", "task_ru
 
 def print_json(value: object) -> None:
     """Print a value as JSON on standard output."""
-    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def iso_time(at: int | None) -> str | None:

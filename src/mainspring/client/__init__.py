@@ -11,21 +11,27 @@
 ``_cancelling``  asking the process that a run goes on in to stop it
 ``_events``    the methods about events; ``_following`` is how that is done
 ``_contexts``  `get_client`, and one client for a whole block
+
+Names are loaded at their first use: the command line reads the history with the sync client alone.
 """
 
-from mainspring.client._async import AsyncClient
-from mainspring.client._caching import CacheComponent, CacheExplanation, CacheOutcome
-from mainspring.client._cancelling import cancel_resting
-from mainspring.client._contexts import AsyncClientContext, SyncClientContext, get_client
-from mainspring.client._following import EventStream, Since
-from mainspring.client._limits import (
-    ConcurrencyLease,
-    GlobalConcurrencyLimitCreate,
-    GlobalConcurrencyLimitUpdate,
-)
-from mainspring.client._logs import LogCreate
-from mainspring.client._proposals import OrchestrationDetails, OrchestrationResult, SetStateStatus
-from mainspring.client._sync import Client, open_client
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mainspring.client._async import AsyncClient
+    from mainspring.client._caching import CacheComponent, CacheExplanation, CacheOutcome
+    from mainspring.client._cancelling import cancel_resting
+    from mainspring.client._contexts import AsyncClientContext, SyncClientContext, get_client
+    from mainspring.client._following import EventStream, Since
+    from mainspring.client._limits import (
+        ConcurrencyLease,
+        GlobalConcurrencyLimitCreate,
+        GlobalConcurrencyLimitUpdate,
+    )
+    from mainspring.client._logs import LogCreate
+    from mainspring.client._proposals import OrchestrationDetails, OrchestrationResult, SetStateStatus
+    from mainspring.client._sync import Client, open_client
 
 __all__ = [
     "AsyncClient",
@@ -48,3 +54,37 @@ __all__ = [
     "get_client",
     "open_client",
 ]
+
+_HOMES = {
+    "AsyncClient": "_async",
+    "AsyncClientContext": "_contexts",
+    "CacheComponent": "_caching",
+    "CacheExplanation": "_caching",
+    "CacheOutcome": "_caching",
+    "Client": "_sync",
+    "ConcurrencyLease": "_limits",
+    "EventStream": "_following",
+    "GlobalConcurrencyLimitCreate": "_limits",
+    "GlobalConcurrencyLimitUpdate": "_limits",
+    "LogCreate": "_logs",
+    "OrchestrationDetails": "_proposals",
+    "OrchestrationResult": "_proposals",
+    "SetStateStatus": "_proposals",
+    "Since": "_following",
+    "SyncClientContext": "_contexts",
+    "cancel_resting": "_cancelling",
+    "get_client": "_contexts",
+    "open_client": "_sync",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -13,7 +13,7 @@ import msgspec
 
 from mainspring import clock, identifiers
 from mainspring._core.transitions import is_rolled_back
-from mainspring.results import ResultRecordMetadata
+from mainspring.records import ResultRecordMetadata
 from mainspring.runs import TaskRun
 from mainspring.states import StateType
 from mainspring.store.protocol import CacheKey, RunFilter, RunStore

@@ -21,7 +21,8 @@ _TOKENS = re.compile(
     r"|/\*postgres:\s*(?P<note>.*?)\s*\*/"
     r"|(?P<mark>\?)"
     r"|(?<![:\w]):(?P<name>[a-z_]\w*)"
-    r"|(?P<cross>\bCROSS JOIN\b)",  # SQLite's way to fix the order; ours is fixed by the planner
+    r"|(?P<cross>\bCROSS JOIN\b)"  # SQLite's way to fix the order; ours is fixed by the planner
+    r"|(?P<instr>\binstr(?=\())",
     re.IGNORECASE,
 )
 
@@ -43,7 +44,7 @@ def translated(statement: str) -> tuple[bytes, tuple[str, ...]]:
             if match["name"] not in names:
                 names.append(match["name"])
             return f"${names.index(match['name']) + 1}"
-        return "JOIN" if match["cross"] else match[0]
+        return "JOIN" if match["cross"] else "strpos" if match["instr"] else match[0]
 
     return _TOKENS.sub(replace, statement).encode(), tuple(names)
 

@@ -22,7 +22,7 @@ from mainspring.exceptions import StoreMissing, StoreTooNew, StoreTooOld, StoreU
 
 __all__ = ["MIGRATIONS", "migrate", "read_version", "require_current", "tables"]
 
-MIGRATIONS = ("0001_initial.sql", "0002_events.sql")
+MIGRATIONS = ("0001_initial.sql", "0002_events.sql", "0003_reading.sql")
 _DIRECTORY = Path(__file__).with_name("migrations")
 _TABLE = re.compile(r"^CREATE TABLE (\w+)", re.MULTILINE)
 _ADVISORY_LOCK = int.from_bytes(b"mspr", "big")  # whoever migrates holds it

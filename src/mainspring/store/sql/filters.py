@@ -1,7 +1,8 @@
 """From filters to SQL: the one place where it is decided which rows fit.
 
-Everything is in the SQL that databases share. Texts are searched in by way of ``replace``, which knows no wildcards
-and tells upper from lower case in all of them. Values go in by name, so that a statement has the same text each time.
+Everything is in the SQL that databases share. Texts are searched in by way of ``instr``, which knows no wildcards and
+tells upper from lower case; PostgreSQL has it under another name. Values go in by name, so that a statement has the
+same text each time.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from mainspring.filters import (
 )
 from mainspring.identifiers import to_bytes
 from mainspring.states import StateType
+from mainspring.states.details import DEFAULT_NAMES
 from mainspring.store.encoding import well_formed
 
 __all__ = ["KEYS", "Conditions", "any_key", "flow_id", "order_of"]
@@ -46,16 +48,17 @@ KEYS = (
 
 _FLOWS = UUID("5a8f1c0e-7d0b-5c63-9c1e-6d61696e7370")  # the name space of the ids of flows
 
+# Written so that indexes have the order: SQLite takes NULL for the least of all, PostgreSQL for the greatest.
 _ORDERS: dict[str, str] = {
     "ID_DESC": "",
     "START_TIME_ASC": "{0}.start_time IS NULL, {0}.start_time, ",
-    "START_TIME_DESC": "{0}.start_time IS NULL, {0}.start_time DESC, ",
+    "START_TIME_DESC": "{0}.start_time DESC /*postgres: NULLS LAST */, ",
     "EXPECTED_START_TIME_ASC": "{0}.expected_start_time, ",
     "EXPECTED_START_TIME_DESC": "{0}.expected_start_time DESC, ",
     "NAME_ASC": "{0}.name, ",
     "NAME_DESC": "{0}.name DESC, ",
     "NEXT_SCHEDULED_START_TIME_ASC": "{0}.next_scheduled_start_time IS NULL, {0}.next_scheduled_start_time, ",
-    "END_TIME_DESC": "{0}.end_time IS NULL, {0}.end_time DESC, ",
+    "END_TIME_DESC": "{0}.end_time DESC /*postgres: NULLS LAST */, ",
 }
 _FLOW_ORDERS = {
     FlowSort.CREATED_DESC: "created DESC, name",
@@ -73,6 +76,10 @@ _ESCAPES = ("\\\\", "\x02", '\\"', "\x03")  # control characters are in no JSON
 _BETWEEN = '","'
 _MARK = "\x01"
 _HIGHEST = 2**31 - 1
+
+# There are indexes over what is not in this state, which most runs are.
+_USUAL_NAME = DEFAULT_NAMES[StateType.COMPLETED]
+_IS_UNUSUAL = f"{{0}}.state_name <> '{_USUAL_NAME}'"
 
 _encode = msgspec.json.encode
 
@@ -210,11 +217,10 @@ class Conditions:
         """A type by any case of its name, "Failed" included; what is no type is the name of a state, in any case."""
         types = [text.upper() for text in wanted if text.upper() in StateType.__members__]
         names = [text.lower() for text in wanted if text.upper() not in StateType.__members__]
-        of_type = self._of_types(types, alias)
-        if not names:
-            self.add(of_type)
-        else:
-            self.add(f"({of_type} OR lower({alias}.state_name) IN ({self.texts(names)}))")
+        conditions = [self._of_types(types, alias)] if types or not names else []
+        if names:  # "completed" is a type
+            conditions.append(f"{self._named(names, alias)} AND {_IS_UNUSUAL.format(alias)}")
+        self.add(f"({' OR '.join(conditions)})")
 
     def keys(self, column: str, keys: Iterable[UUID | str | bytes]) -> None:
         """A column with one of some ids."""
@@ -302,7 +308,7 @@ class Conditions:
         return self._contains(searched, text)
 
     def _contains(self, expression: str, part: str) -> str:
-        return f"replace({expression}, {self.bind(part)}, '') <> {expression}"
+        return f"instr({expression}, {self.bind(part)}) > 0"
 
     def _state(self, where: StateFilter | None, alias: str) -> None:
         if where is None:
@@ -315,7 +321,11 @@ class Conditions:
                 self.add(f"{alias}.state_type NOT IN ({unwanted})")
         if where.name is not None:
             if where.name.any_ is not None:
-                self.add(self._one_of(f"{alias}.state_name", where.name.any_))
+                # no plain column, or SQLite puts the one name in its place everywhere, and sees no index any more
+                self.add(self._one_of(f"{alias}.state_name || ''", where.name.any_))
+                if _USUAL_NAME not in where.name.any_ and all(map(str.isascii, where.name.any_)):
+                    lowered = self._named([name.lower() for name in where.name.any_], alias)
+                    self.add(f"{lowered} AND {_IS_UNUSUAL.format(alias)}")
             if where.name.not_any_:
                 self.add(self._one_of(f"{alias}.state_name", where.name.not_any_, "NOT "))
 
@@ -324,6 +334,10 @@ class Conditions:
         if StateType.COMPLETED.value not in types:  # lets the index over the others serve
             condition += f" AND {alias}.state_type <> 'COMPLETED'"
         return condition
+
+    def _named(self, names: Sequence[str], alias: str) -> str:
+        """In a state with one of some names, whose letters are small ones."""
+        return f"lower({alias}.state_name) IN ({self.texts(names)})"
 
     def _one_of(self, column: str, texts: Sequence[str], negation: str = "") -> str:
         if not texts:

@@ -280,7 +280,13 @@ def _runs(db: Cursor, table: RunTable, where: RunFilter) -> list[Any]:
     else:
         _narrow_task_runs(db, found, where)
     page = _page(found, where.sort, where.limit, where.offset)
-    rows = db.execute(f"{table.select}{found.where()} {page}", found.values).fetchall()
+    narrowed = f"{found.where()} {page}"
+    if (
+        where.sort.value != FlowRunSort.ID_DESC.value
+    ):  # which rows it is comes first, so that nothing else is put in order
+        ids = f"SELECT r.id FROM {table.name} AS r{narrowed}"  # noqa: S608 - constants
+        narrowed = f" WHERE r.id IN ({ids}) ORDER BY {order_of(where.sort)}"
+    rows = db.execute(f"{table.select}{narrowed}", found.values).fetchall()
     return [table.read(row) for row in rows]
 
 

@@ -28,6 +28,7 @@ MIGRATIONS = (
     "0010_cancellations.sql",
     "0011_client.sql",
     "0012_events.sql",
+    "0013_reading.sql",
     "0014_journal.sql",
 )
 _DIRECTORY = Path(__file__).with_name("migrations")
