@@ -10,7 +10,7 @@ import pytest
 
 from mainspring import flow
 from mainspring.client import get_client
-from mainspring.exceptions import CrashedRun, WorkerDied
+from mainspring.exceptions import CrashedRun, WorkerDied, WorkerNotStarted
 from mainspring.runs import TaskRun
 from mainspring.states import State
 from mainspring.task_runners import ProcessPoolTaskRunner
@@ -106,6 +106,17 @@ def test_retries_are_used_up(pool: ProcessPoolTaskRunner, tmp_path: Path) -> Non
     assert remote.notes(tmp_path) == ["1", "2", "3"]
     assert time.monotonic() - began > 0.6
     assert run.run_count == 3
+
+
+@pytest.mark.parametrize("after", [0, 0.5])
+def test_there_is_no_worker_for_the_next_attempt(tmp_path: Path, after: float) -> None:
+    """A run whose worker has died fails if no other one can be set up, whether or not it was visible by then."""
+    parameters = {"folder": tmp_path, "x": 1, "victim": 1, "after": after}
+    with ProcessPoolTaskRunner(1, initializer=remote.initialize_once, initargs=[tmp_path]) as runner:
+        error = runner.submit(remote.die_once, parameters).result(60, raise_on_failure=False)
+    assert isinstance(error, WorkerNotStarted)
+    assert sequence() == "Pending Running AwaitingRetry Failed"
+    assert remote.notes(tmp_path) == ["1 1"]
 
 
 def test_failures_and_deaths_share_the_retries(pool: ProcessPoolTaskRunner, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mainspring import resume_flow_run
-from tests.engine.history import only_flow_run, task_runs
+from tests.engine.history import only_flow_run, sequence, task_runs
 from tests.runners.making import eventually
 from tests.runners.remote import notes
 
@@ -80,8 +80,10 @@ SLEEPERS = """
 """
 
 
-def started_sleepers(program: Program, tmp_path: Path) -> "tuple[subprocess.Popen[str], list[int]]":
-    started = program(SLEEPERS)
+def started_sleepers(
+    program: Program, tmp_path: Path, source: str = SLEEPERS
+) -> "tuple[subprocess.Popen[str], list[int]]":
+    started = program(source)
     assert eventually(lambda: len(notes(tmp_path)) == 2)
     return started, [int(pid) for pid in notes(tmp_path)]
 
@@ -117,16 +119,40 @@ def test_an_interrupt_from_the_keyboard(program: Program, tmp_path: Path) -> Non
     }
 
 
+PATIENT_SLEEPERS = """
+    from mainspring.cancellation import is_cancelled
+
+    @task(retries=1)
+    def sleep(x):
+        note(os.getpid())
+        while not is_cancelled():
+            time.sleep(0.01)
+        (FOLDER / f"told {x}").touch()
+        time.sleep(60)
+
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
+    def pipeline():
+        sleep.map(range(2)).wait()
+
+    if __name__ == "__main__":
+        pipeline()
+"""
+
+
 def test_a_second_interrupt_ends_everything(program: Program, tmp_path: Path) -> None:
-    """An interrupt of the parent alone has it wait for tasks; another one ends the workers, too."""
-    started, pids = started_sleepers(program, tmp_path)
+    """An interrupt of the parent alone has it wait for tasks; another one ends the workers and records it."""
+    started, pids = started_sleepers(program, tmp_path, PATIENT_SLEEPERS)
     started.send_signal(signal.SIGINT)
-    time.sleep(0.5)
+    assert eventually(lambda: all((tmp_path / f"told {x}").exists() for x in range(2)))
     assert all(map(is_running, pids))
     started.send_signal(signal.SIGINT)
     code, _, _ = finish(started)
     assert code == -signal.SIGINT
-    assert eventually(lambda: not any(map(is_running, pids)), 10)
+    assert not any(map(is_running, pids))
+    assert only_flow_run().state.message == "Execution was aborted by an interrupt signal."
+    for run in task_runs():
+        assert sequence(run) == "Pending Running Crashed"
+        assert "was ended with its task runner" in (run.state.message or "")
 
 
 def test_a_program_that_never_leaves_its_runner(program: Program, tmp_path: Path) -> None:
