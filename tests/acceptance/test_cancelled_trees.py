@@ -17,7 +17,7 @@ from mainspring.filters import ALL
 from mainspring.runs import FlowRun, TaskRun
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds that a slow machine may take for what takes a moment."""
 
 THREADS, COROUTINES, PROCESSES, ISOLATED = 200, 296, 2, 2
