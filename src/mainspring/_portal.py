@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import atexit
 import contextvars
-import sys
 import threading
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from mainspring import _forks
+from mainspring._imports import loaded
 
 __all__ = ["afinish", "close", "current_task", "finish", "no_task", "run"]
 
@@ -100,7 +100,7 @@ def _leave_to_parent() -> None:
 
 
 def _loop_is_running() -> bool:
-    asyncio = sys.modules.get("asyncio")
+    asyncio = loaded("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None
 
 

@@ -17,7 +17,7 @@ from mainspring.filters import ALL
 from mainspring.runs import FlowRun, TaskRun
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds that a slow machine may take for what takes a moment."""
 
 THREADS, COROUTINES, PROCESSES, ISOLATED = 200, 296, 2, 2
@@ -33,7 +33,11 @@ def tree(folder: Path, *counts: int) -> Iterator[subprocess.Popen[str]]:
         subprocess.Popen(
             [sys.executable, "-m", "tests.acceptance.trees", *map(str, counts)],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": paths},
+            env={
+                **os.environ,
+                "PYTHONPATH": paths,
+                "MAINSPRING_TASKS_RUNNER_ISOLATION_MAX_WORKERS": str(counts[-1]),
+            },
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
@@ -45,10 +49,11 @@ def tree(folder: Path, *counts: int) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
+def until(condition: Callable[[], bool], what: str, folder: Path) -> None:
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, f"{what} did not happen in {PATIENCE} seconds"
+        problems = (folder / "stderr").read_text()
+        assert time.monotonic() < end, f"{what} did not happen in {PATIENCE} seconds. {problems}"
         time.sleep(0.02)
 
 
@@ -69,7 +74,8 @@ def test_a_tree_of_threads_coroutines_and_processes(mainspring_home: Path) -> No
     with tree(mainspring_home, THREADS, COROUTINES, PROCESSES, ISOLATED) as process:
         assert process.stdout is not None
         _, run_id = process.stdout.readline().split()
-        until(lambda: len(list((mainspring_home / "beats").iterdir())) == count, "the beginning of all tasks")
+        begun = mainspring_home / "beats"
+        until(lambda: len(list(begun.iterdir())) == count, "the beginning of all tasks", mainspring_home)
         with open_client() as client:
             root = client.cancel_run(run_id, "no longer needed", timeout=PATIENCE)
             assert (root.state.name, root.state.message) == ("Cancelled", "no longer needed")

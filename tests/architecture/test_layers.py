@@ -11,6 +11,7 @@ LAYERS = {
     1: [
         "_cancel_scopes",
         "_forks",
+        "_imports",
         "_interruption",
         "_representation",
         "annotations",

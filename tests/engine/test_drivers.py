@@ -41,6 +41,12 @@ async def by_hand(task: Task[..., Any], stage: Stage, **arguments: Any) -> Any:
     return engine.state if wants_state else engine.result()
 
 
+@pytest.fixture(autouse=True)
+def in_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt whose time is up is ended by its own thread, also if a busy machine keeps that waiting."""
+    monkeypatch.setattr("mainspring._engine.overdue.GRACE", 20.0)
+
+
 def perform(scenario: Scenario, world: World, caller: Caller = by_call) -> tuple[list[Event], list[Event]]:
     """The trace of a scenario, and what the store has of it."""
     trace = Trace()

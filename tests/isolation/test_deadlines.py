@@ -14,7 +14,7 @@ from mainspring import flow, get_client, task
 from mainspring._engine.isolation import _shared
 from mainspring.runs import TaskRun
 from mainspring.states import State
-from mainspring.task_engine import TaskRunTimeoutError
+from mainspring.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine, TaskRunTimeoutError
 from mainspring.task_runners import InlineTaskRunner, ThreadPoolTaskRunner
 from tests.engine.history import query, sequence, states_of, task_runs
 from tests.isolation import subjects
@@ -193,3 +193,50 @@ def test_a_deadline_just_when_a_start_begins(one_worker: None, monkeypatch: pyte
     with pytest.raises(TaskRunTimeoutError):
         subjects.process_id()
     assert subjects.process_id() > 0
+
+
+class InterruptedEngine(SyncTaskRunEngine[Any, Any]):
+    """An engine whose thread is kept waiting by the system when an attempt is about to begin."""
+
+    def new_limit(self, kind: Any) -> Any:
+        limit = super().new_limit(kind)
+        time.sleep(0.1)
+        return limit
+
+
+class AsyncInterruptedEngine(AsyncTaskRunEngine[Any, Any]):
+    """The same for async code."""
+
+    def new_limit(self, kind: Any) -> Any:
+        limit = super().new_limit(kind)
+        time.sleep(0.1)
+        return limit
+
+
+def test_a_beginning_that_takes_long() -> None:
+    """Whoever ends the call and the limit of the attempt mean the same deadline, so the run has timed out."""
+    engine = InterruptedEngine(
+        task=subjects.go_on.with_options(timeout_seconds=LIMIT), parameters={"how": "spin", "folder": None}
+    )
+    with engine.start():
+        while engine.is_running():
+            with engine.run_context(), engine.transaction_context() as transaction:
+                engine.call_task_fn(transaction)
+    assert (engine.state.name, engine.state.message) == ("TimedOut", MESSAGE)
+
+
+def test_a_beginning_that_takes_long_in_async_code() -> None:
+    """The same for a task that is awaited."""
+    engine = AsyncInterruptedEngine(
+        task=subjects.block_the_loop.with_options(timeout_seconds=LIMIT),
+        parameters={"how": "spin", "folder": None},
+    )
+
+    async def run() -> None:
+        async with engine.start():
+            while engine.is_running():
+                async with engine.run_context(), engine.transaction_context() as transaction:
+                    await engine.call_task_fn(transaction)
+
+    asyncio.run(run())
+    assert (engine.state.name, engine.state.message) == ("TimedOut", MESSAGE)

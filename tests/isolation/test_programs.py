@@ -11,7 +11,7 @@ from tests.engine.history import only_task_run, sequence, task_runs
 from tests.isolation import subjects
 from tests.runners.making import eventually
 from tests.runners.remote import notes
-from tests.runners.test_process_ends import Program, finish, is_running, program
+from tests.runners.test_process_ends import Program, are_found_dead, finish, is_running, program
 
 __all__ = ["program"]
 
@@ -39,7 +39,7 @@ def test_the_end_of_a_program(program: Program, tmp_path: Path) -> None:
 
 
 def test_the_end_of_a_program_with_a_call(program: Program, tmp_path: Path) -> None:
-    """A call in a thread that nobody waits for does not hold it up, either."""
+    """A call in a thread that nobody waits for does not hold it up, either; its run is found dead."""
     source = """
     if __name__ == "__main__":
         threading.Thread(target=hold, daemon=True).start()
@@ -49,7 +49,8 @@ def test_the_end_of_a_program_with_a_call(program: Program, tmp_path: Path) -> N
     code, _, _ = finish(program(TASKS + source))
     assert code == 0
     (pid,) = notes(tmp_path)
-    assert eventually(lambda: not is_running(int(pid)), 20)
+    assert eventually(lambda: not is_running(int(pid)))
+    assert eventually(are_found_dead)
 
 
 def test_a_program_without_a_guard(program: Program, tmp_path: Path) -> None:
@@ -63,15 +64,15 @@ def test_a_program_without_a_guard(program: Program, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.invariants(is_over=False)
 def test_a_program_that_is_ended(program: Program, tmp_path: Path, how: signal.Signals) -> None:
-    """Whatever ends it, the process of the call ends within seconds."""
+    """Whatever ends it, the process of the call ends within seconds, and the run is Crashed."""
     started = program(TASKS + "\n    if __name__ == '__main__':\n        hold()\n")
     assert eventually(lambda: notes(tmp_path), 30)
     started.send_signal(how)
     finish(started)
     (pid,) = notes(tmp_path)
-    assert eventually(lambda: not is_running(int(pid)), 20)
+    assert eventually(lambda: not is_running(int(pid)))
+    assert eventually(are_found_dead)
 
 
 def test_a_fork_has_processes_of_its_own(program: Program, tmp_path: Path) -> None:

@@ -28,6 +28,11 @@ def fail_to_initialize() -> None:
     raise LookupError("no model file")
 
 
+def initialize_once(folder: Path) -> None:
+    """Of all workers the first one can be set up."""
+    (folder / "initialized").mkdir()
+
+
 @task
 def add(x: int, y: int = 1) -> int:
     return x + y

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from mainspring import flow
+from mainspring import flow, task
+from mainspring._processes.leashes import Leash
 from mainspring.client import get_client
-from mainspring.exceptions import CrashedRun, WorkerDied
+from mainspring.exceptions import CrashedRun, WorkerDied, WorkerNotStarted
 from mainspring.runs import TaskRun
 from mainspring.states import State
 from mainspring.task_runners import ProcessPoolTaskRunner
+from mainspring.task_runners.calls import Call
+from mainspring.task_runners.losses import Losses
 from tests.engine.history import query, sequence, states_of, task_runs
 from tests.runners import remote
 from tests.runners.making import eventually
@@ -106,6 +109,34 @@ def test_retries_are_used_up(pool: ProcessPoolTaskRunner, tmp_path: Path) -> Non
     assert remote.notes(tmp_path) == ["1", "2", "3"]
     assert time.monotonic() - began > 0.6
     assert run.run_count == 3
+
+
+@pytest.mark.parametrize("after", [0, 0.5])
+def test_there_is_no_worker_for_the_next_attempt(tmp_path: Path, after: float) -> None:
+    """A run whose worker has died fails if no other one can be set up, whether or not it was visible by then."""
+    parameters = {"folder": tmp_path, "x": 1, "victim": 1, "after": after}
+    with ProcessPoolTaskRunner(1, initializer=remote.initialize_once, initargs=[tmp_path]) as runner:
+        error = runner.submit(remote.die_once, parameters).result(60, raise_on_failure=False)
+    assert isinstance(error, WorkerNotStarted)
+    assert sequence() == "Pending Running AwaitingRetry Failed"
+    assert remote.notes(tmp_path) == ["1 1"]
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+@pytest.mark.invariants(is_over=False)
+def test_a_run_that_somebody_else_has_found_dead(is_last: bool) -> None:
+    """It is attempted again if it has a retry left, but not if there can be no other attempt."""
+
+    @task(retries=1)
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    (run,) = task_runs()
+    lost = Losses(Call(interrupted, run.key, {}, None, None, {}), run)
+    assert lost.settle(WorkerDied("It is gone."), Leash(None), False, is_last=is_last) is not is_last
+    assert sequence() == "Pending Running Crashed" + (not is_last) * " AwaitingRetry"
 
 
 def test_failures_and_deaths_share_the_retries(pool: ProcessPoolTaskRunner, tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ class BoundedRun:
         scope.bound(deadline)
         if self.tell_limit is not None:
             self.tell_limit(deadline, (seconds, words, is_last))
-        return kind(seconds, self.timeout_error, self, words, is_last)
+        return kind(seconds, self.timeout_error, self, words, is_last, deadline)
 
     def end_limit(self) -> None:
         """The attempt that had a limit is over."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import Any, Self
 
+from mainspring._imports import loaded
 from mainspring.exceptions import TerminationSignal
 
 __all__ = ["SigtermCapture", "cause_of_end"]
@@ -47,7 +47,7 @@ class SigtermCapture:
 
 def cause_of_end(error: BaseException) -> BaseException:
     """What really ended a run: SIGTERM reaches the code in an event loop as a cancellation."""
-    asyncio = sys.modules.get("asyncio")  # a cancellation can only exist where it was imported
+    asyncio = loaded("asyncio")  # a cancellation can only exist where it was imported
     if _received and asyncio is not None and isinstance(error, asyncio.CancelledError):
         return TerminationSignal(_received[-1])
     return error

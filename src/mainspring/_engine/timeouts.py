@@ -66,11 +66,14 @@ class _Timeout:
         engine: The engine of the run whose attempt the block is, None for a block of a user's.
         words: What people call the limit of a run.
         is_last: No further attempt of the run can be made after it.
+        deadline: When it expires, by the monotonic clock, if others have been told that; else that is decided when
+            the block begins.
     """
 
     __slots__ = (
         "_deadline",
         "_engine",
+        "_given",
         "_has_ended",
         "_overdue",
         "active",
@@ -89,6 +92,7 @@ class _Timeout:
         engine: Any = None,
         words: str = "",
         is_last: bool = False,
+        deadline: float | None = None,
     ) -> None:
         self.seconds = seconds
         self.kind = kind
@@ -97,6 +101,7 @@ class _Timeout:
         self._engine = engine
         self.error: TimeoutError | None = None
         self.active = False
+        self._given = deadline
         self._deadline = 0.0
         self._has_ended = False  # and what follows takes its own time
         self._overdue: Overdue | None = None
@@ -166,7 +171,7 @@ class SyncTimeout(_Timeout):
     _guard: Alarm | Injector
 
     def __enter__(self) -> Self:
-        self._deadline = time.monotonic() + self.seconds
+        self._deadline = time.monotonic() + self.seconds if self._given is None else self._given
         if Alarm.is_usable():
             self._guard = Alarm(self)
         else:
@@ -225,7 +230,8 @@ class AsyncTimeout(_Timeout):
     async def __aenter__(self) -> Self:
         import asyncio  # whoever awaits has it already
 
-        self._limit = asyncio.timeout(self.seconds)
+        given = self._given
+        self._limit = asyncio.timeout(self.seconds) if given is None else asyncio.timeout_at(given)
         await self._limit.__aenter__()
         self.active = True
         self._deadline = self._limit.when()

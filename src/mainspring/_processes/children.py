@@ -28,7 +28,7 @@ _TOLD = frozenset({Kind.LOG, Kind.EVENT, Kind.STATE})
 
 
 class Child:
-    """One worker process. Used by one thread at a time, except for `cancel`, `wake` and `strike`.
+    """One worker process. Used by one thread at a time, except for `cancel`, `wake`, `strike`, `kill` and `close`.
 
     Args:
         process: The process, which was started.
@@ -44,6 +44,7 @@ class Child:
         self._leads = leads
         self._calls = 0
         self._ending = threading.Lock()
+        self._closing = threading.Lock()  # held for moments
         self._is_over = False  # its end was noticed, and its number may be that of another process by now
         self._code: int | None = None
         self.wake_fd, self._waker = os.pipe()
@@ -147,7 +148,9 @@ class Child:
 
     def wake(self) -> None:
         """Have the thread that waits for an answer look up."""
-        os.write(self._waker, b"!")
+        with self._closing:
+            if self._waker >= 0:  # else it does not wait any more
+                os.write(self._waker, b"!")
 
     def settle_down(self) -> None:
         """Forget that somebody has called `wake`."""
@@ -187,12 +190,13 @@ class Child:
         return WorkerDied(f"Worker process {self.pid} {_end_of(code)}.{hint}", exit_code=code)
 
     def close(self) -> None:
-        """Close the connection, which ends the process if it has not ended. May be called twice."""
-        self._channel.close()
-        for fd in (self.wake_fd, self._waker):
-            if fd >= 0:
-                os.close(fd)
-        self.wake_fd = self._waker = -1
+        """Close the connection, which ends the process if it has not ended. May be called twice, by any thread."""
+        with self._closing:
+            self._channel.close()
+            for fd in (self.wake_fd, self._waker):
+                if fd >= 0:
+                    os.close(fd)
+            self.wake_fd = self._waker = -1
 
     def dismiss(self) -> None:
         """Tell it to end."""

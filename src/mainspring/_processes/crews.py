@@ -15,7 +15,7 @@ from mainspring._processes.children import PATIENCE, Child
 from mainspring._processes.leashes import Leash
 from mainspring._processes.relays import Inbox
 from mainspring._processes.serving import Setup
-from mainspring.exceptions import WorkerNotStarted
+from mainspring.exceptions import WorkerDied, WorkerNotStarted
 from mainspring.states.conversion import describe_exception
 
 __all__ = ["Crew", "kill_at_exit", "processors"]
@@ -44,6 +44,9 @@ class Crew:
         inbox: Told what happens in processes.
         is_isolated: Each worker leads a process group, a start that fails is tried again with the next call, and at
             the end of the program workers that are idle end in order.
+
+    Attributes:
+        is_left: There will be no other workers.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class Crew:
         self._newborn: set[Child] = set()
         self._starts: set[Start] = set()  # those under way
         self._started = 0
-        self._is_left = False
+        self.is_left = False
         self._problem: WorkerNotStarted | None = None
         self._process = os.getpid()
         _crews.add(self)
@@ -116,6 +119,16 @@ class Crew:
         with self._changed:
             self._drop(child)
 
+    def death(self, child: Child) -> WorkerDied:
+        """The exception that says how a worker died, which was perhaps ended with all others."""
+        death = child.death()
+        if not self.is_left:
+            return death
+        return WorkerDied(
+            f"Worker process {child.pid} was ended with its task runner, which did not wait for it any longer.",
+            exit_code=death.exit_code,
+        )
+
     def cancel(self) -> None:
         """Tell all workers that nothing is to begin any more."""
         with self._changed:
@@ -155,7 +168,7 @@ class Crew:
         """Start nothing more, kill what is not ready for work, and return the others."""
         _crews.discard(self)
         with self._changed:
-            self._is_left = True
+            self.is_left = True
             self._changed.wait_for(lambda: len(self._starts) <= len(self._newborn), PATIENCE)
             children, newborn = list(self._all), list(self._newborn)
             self._all.clear()
@@ -239,7 +252,7 @@ class Crew:
                 self._newborn.discard(newborn)
             start.is_over = True
             self._changed.notify_all()
-            if child is None or self._is_left:
+            if child is None or self.is_left:
                 return child
             self._all.add(child)
             self._free.append(child)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
+from mainspring._imports import loaded
 from mainspring.exceptions import UnguardedMainProgram
 
 __all__ = ["GUARD", "WORKER", "refuse_while_imported"]
@@ -24,9 +24,7 @@ def refuse_while_imported(what: str) -> None:
     Raises:
         UnguardedMainProgram: This is such a process, and that is what it does.
     """
-    module: Any = sys.modules.get(
-        "multiprocessing.process"
-    )  # loaded in every worker, and in few other processes
+    module = loaded("multiprocessing.process")  # as it is in every worker, and in few other processes
     if module is None:
         return
     process: Any = module.current_process()

@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 from mainspring._cancel_scopes import CancelScope, Stop, StopKind, live
+from mainspring._imports import loaded
 from mainspring._processes.channel import Channel, Frame, Kind, Packed, unpack
 from mainspring._processes.flow_files import FlowFiles
 from mainspring._processes.portability import pack_error
@@ -208,7 +209,7 @@ class Station:
         if stop is None:
             self._is_interruptible = False
             raise KeyboardInterrupt
-        asyncio = sys.modules.get("asyncio")
+        asyncio = loaded("asyncio")
         loop = None if asyncio is None else asyncio._get_running_loop()
         if asyncio is None or loop is None:
             self._is_interruptible = False

@@ -6,10 +6,10 @@ returns. In an asyncio task the task is cancelled, and the cancellation becomes 
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import Any
 
+from mainspring._imports import loaded
 from mainspring._interruption import Interruption, interrupt, take_back
 from mainspring.exceptions import ConcurrencyLeaseLost
 
@@ -99,7 +99,7 @@ class TaskInterrupt:
 
 def interrupt_here() -> ThreadInterrupt | TaskInterrupt:
     """An interrupt for the block that the caller is about to enter."""
-    asyncio = sys.modules.get("asyncio")
+    asyncio = loaded("asyncio")
     if asyncio is not None and asyncio._get_running_loop() is not None:
         task = asyncio.current_task()
         if task is not None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
+from mainspring._imports import loaded
 from mainspring.exceptions import LockNotHeld
 
 __all__ = ["IsolationLevel", "LockManager", "default_holder"]
@@ -89,7 +89,7 @@ def default_holder() -> str:
     """Who the caller is: its host, process and thread, and its asyncio task if it is in one."""
     thread = threading.current_thread()
     parts = [os.uname().nodename, str(os.getpid()), str(thread.ident), thread.name]
-    asyncio = sys.modules.get("asyncio")  # who has not loaded it is in no task
+    asyncio = loaded("asyncio")  # who has not loaded it is in no task
     if asyncio is not None and asyncio._get_running_loop() is not None:
         task = asyncio.current_task()
         if task is not None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 from uuid import UUID
 
 from mainspring import clock
 from mainspring._engine.flow_runs import read_flow_run
+from mainspring._imports import loaded
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import (
@@ -70,7 +70,7 @@ def pause_flow_run(
     """
     seconds = _checked_seconds("poll_interval", poll_interval)
     call = _Call("pause_flow_run", wait_for_input, timeout, key, seconds)
-    asyncio = sys.modules.get("asyncio")  # nobody has a loop who does not have it
+    asyncio = loaded("asyncio")  # nobody has a loop who does not have it
     if asyncio is not None and asyncio._get_running_loop() is not None:
         raise RuntimeError(
             "`pause_flow_run` would stop the event loop of this thread: use `await apause_flow_run(...)`."

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
 
+from mainspring._imports import loaded
 from mainspring.annotations import NotSet
 from mainspring.exceptions import ConfigurationError
 
@@ -280,18 +281,27 @@ def find_object(path: str, may_import: bool = True) -> Any:
     if not all(name.isidentifier() for name in names):
         return NotSet
     for length in range(len(names) - 1, 0, -1):
-        module = sys.modules.get(".".join(names[:length]))
-        if module is None and may_import:
+        name, rest = ".".join(names[:length]), names[length:]
+        module = sys.modules.get(name)
+        found = NotSet if module is None else _inside(module, rest)
+        if (
+            found is NotSet and may_import and loaded(name) is None
+        ):  # by another thread it may be half imported
             try:
-                module = import_module(".".join(names[:length]))
+                module = import_module(name)
             except Exception:  # noqa: S112 - whatever the module's code raises: it cannot be had
                 continue
+            found = _inside(module, rest)
         if module is not None:
-            found: Any = module
-            for name in names[length:]:
-                found = getattr(found, name, NotSet)
             return found
     return NotSet
+
+
+def _inside(module: ModuleType, names: Sequence[str]) -> Any:
+    found: Any = module
+    for name in names:
+        found = getattr(found, name, NotSet)
+    return found
 
 
 def _registered(fields: Mapping[str, Any]) -> type[Serializer[Any]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from mainspring._imports import loaded
 from mainspring.annotations import NotSet
 from mainspring.exceptions import ConfigurationError
 from mainspring.serializers.base import Serializer, find_object, load_library
@@ -62,7 +62,7 @@ class JSONSerializer(Serializer[Any]):
                 _function(path)
 
     def dumps(self, obj: Any) -> bytes:
-        library = sys.modules.get(self.jsonlib) or load_library(self.jsonlib)
+        library = loaded(self.jsonlib) or load_library(self.jsonlib)
         if self.object_encoder is None:
             written = library.dumps(obj, **self.dumps_kwargs)
         else:
@@ -70,7 +70,7 @@ class JSONSerializer(Serializer[Any]):
         return written.encode() if isinstance(written, str) else written
 
     def loads(self, blob: bytes) -> Any:
-        library = sys.modules.get(self.jsonlib) or load_library(self.jsonlib)
+        library = loaded(self.jsonlib) or load_library(self.jsonlib)
         text = blob.decode()
         if self.object_decoder is None:
             return library.loads(text, **self.loads_kwargs)

@@ -26,6 +26,7 @@ from uuid import UUID
 
 import msgspec
 
+from mainspring._imports import loaded
 from mainspring.annotations import NotSet
 from mainspring.exceptions import SerializationError
 from mainspring.serializers.base import find_object
@@ -215,7 +216,7 @@ def _is_named_tuple(kind: Any) -> bool:
 
 
 def _is_model(kind: Any) -> bool:
-    pydantic = sys.modules.get("pydantic")  # a class of it exists only where it is loaded
+    pydantic = loaded("pydantic")  # a class of it exists only where it is loaded
     return pydantic is not None and issubclass(kind, pydantic.BaseModel)
 
 

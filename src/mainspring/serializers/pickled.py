@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import sys
 import warnings
 from types import ModuleType
 from typing import Any
 
+from mainspring._imports import loaded
 from mainspring.serializers.base import Serializer, load_library
 
 __all__ = ["PickleSerializer"]
@@ -58,9 +58,7 @@ class PickleSerializer(Serializer[Any]):
         return known
 
     def _library(self) -> ModuleType:
-        library = sys.modules.get(self.picklelib)
-        if library is None or _is_being_imported(library):  # by another thread, for which an import waits
-            library = load_library(self.picklelib, "dumps", "loads")
+        library: ModuleType = loaded(self.picklelib) or load_library(self.picklelib, "dumps", "loads")
         if self.picklelib_version is not None:
             self._compare_versions(_version(library))
         return library
@@ -75,10 +73,6 @@ class PickleSerializer(Serializer[Any]):
 
     def _facts(self) -> tuple[Any, ...]:
         return self.type, self.picklelib
-
-
-def _is_being_imported(library: ModuleType) -> bool:
-    return bool(getattr(getattr(library, "__spec__", None), "_initializing", False))
 
 
 def _version(library: ModuleType) -> str | None:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from mainspring import exceptions
+from mainspring._imports import loaded
 from mainspring.exceptions import CrashedRun, RunCancelled, TerminationSignal, WorkerDied
 from mainspring.states.constructors import Crashed, Failed
 from mainspring.states.details import StateDetails, StateType, is_stored
@@ -67,7 +68,7 @@ def exception_to_crashed_state(exc: BaseException, result_store: Any = None, **f
         result_store: Makes the record in which the exception is kept; without one it is the data itself.
         fields: Further fields of the state, for example ``name``.
     """
-    asyncio = sys.modules.get("asyncio")  # a cancellation can only exist where it was imported
+    asyncio = loaded("asyncio")  # a cancellation can only exist where it was imported
     if isinstance(exc, RunCancelled) or (asyncio and isinstance(exc, asyncio.CancelledError)):
         reason = "was cancelled by the runtime environment."
     elif isinstance(exc, KeyboardInterrupt):

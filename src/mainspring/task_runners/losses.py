@@ -64,7 +64,7 @@ class Losses:
                 with _begun_in_time(), engine.initialize_run():
                     if isinstance(error, RunCancelled) or (is_last and not run.state.is_final()):
                         engine.handle_crash(error)
-                    else:
+                    elif not (is_last and run.state.is_crashed()):  # else somebody was first to record it
                         is_granted = engine.handle_loss(error)
                     if not is_granted and (run.state is not before or run.state.is_crashed()):
                         engine.call_hooks()

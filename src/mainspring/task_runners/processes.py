@@ -146,12 +146,14 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        crew = self._crew
+        crew, pool = self._crew, self._pool
         try:
             super().__exit__(kind, error, trace)
         except BaseException:  # an interrupt while it waits for tasks: nobody waits for them any more
             if crew is not None:
                 crew.kill()
+            if pool is not None:
+                pool.join()  # until it is recorded what became of them, unless that is interrupted, too
             raise
         finally:
             self._crew, self._contexts = None, PackedContexts()
@@ -220,7 +222,7 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
             except (WorkerNotStarted, SerializationError) as error:
                 if child is not None:
                     crew.give_back(child)
-                return refuse(call, run, error)
+                return refuse(call, lost.run, error)
             except (EOFError, WaitOver) as end:
                 is_over, death = isinstance(end, WaitOver), None
                 if child is not None:
@@ -228,8 +230,8 @@ class ProcessPoolTaskRunner(PooledTaskRunner):
                     if is_over:
                         child.kill()
                     else:
-                        death = child.death()
-                if not lost.settle(death, leash, is_over):
+                        death = crew.death(child)
+                if not lost.settle(death, leash, is_over, is_last=death is not None and crew.is_left):
                     return lost.run.state
                 continue
             except BaseException:  # nobody knows what it will answer, and to which call
