@@ -301,7 +301,10 @@ class CompoundCachePolicy(_BuiltIn):
         found = Examination(None)
         given: list[str] = []
         for policy in self.policies:
-            member = policy.examine(run.task_ctx, run.inputs, run.flow_parameters, **run.kwargs)
+            if type(policy).examine is _BuiltIn.examine and isinstance(policy, _BuiltIn):
+                member = policy._look(run)
+            else:
+                member = policy.examine(run.task_ctx, run.inputs, run.flow_parameters, **run.kwargs)
             if member.key is not None:
                 given.append(f"{len(member.key)}:{member.key}")
             found.error = found.error or member.error
@@ -392,8 +395,10 @@ class Inputs(_BuiltIn):
         changed.exclude = [*self.exclude, name]
         return changed
 
-    def _counted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def _counted(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         exclude = self.exclude
+        if not exclude:
+            return inputs
         return {name: value for name, value in inputs.items() if name not in exclude}
 
 
@@ -505,6 +510,9 @@ def _with_one_inputs(policies: list[CachePolicy]) -> list[CachePolicy]:
 
 def _add(components: Explanation, to: Explanation) -> None:
     """Components of one more policy; names that are taken get a number."""
+    if to.keys().isdisjoint(components):
+        to.update(components)
+        return
     for component, digest in components.items():
         count, place = 1, component
         while place in to:

@@ -14,7 +14,7 @@ from types import CodeType, MappingProxyType
 from typing import Any
 from uuid import UUID
 
-__all__ = ["Algorithm", "Cycle", "Refused", "Walk", "full_name", "packed", "type_of"]
+__all__ = ["SCALARS", "Algorithm", "Cycle", "Refused", "Walk", "full_name", "packed", "type_of"]
 
 FOLD = 96  # bytes; longer encodings are replaced by a digest of them
 UNIFORM = 16  # items; longer sequences of one plain type are encoded in one go
