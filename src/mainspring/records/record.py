@@ -163,7 +163,7 @@ class ResultRecordMetadata(StoredResult):
 
     def dump_bytes(self) -> bytes:
         """The description as a JSON object in one line."""
-        facts = self.storage_key, self.expiration, self.serializer, self.is_separate
+        facts = self._what_is_dumped()
         if self._dumped is not None and all(map(is_, facts, self._dumped[0])):
             return self._dumped[1]  # asked for twice for each kept result: for its state, and for itself
         described: dict[str, Any] = {
@@ -185,6 +185,10 @@ class ResultRecordMetadata(StoredResult):
         self._dumped = facts, dumped
         return dumped
 
+    def _what_is_dumped(self) -> tuple[Any, ...]:
+        """All that may change before a description is written."""
+        return self.storage_key, self.expiration, self.serializer, self.is_separate
+
     @classmethod
     def load_bytes(cls, data: bytes | str) -> ResultRecordMetadata:
         """The description that `dump_bytes` was called on.
@@ -197,7 +201,7 @@ class ResultRecordMetadata(StoredResult):
         try:
             described = _decode(data)
             expiration = described.expiration
-            return cls(
+            loaded = cls(
                 described.storage_key,
                 None if expiration is None else datetime.fromisoformat(expiration),
                 _serializer(bytes(described.serializer)),
@@ -207,6 +211,11 @@ class ResultRecordMetadata(StoredResult):
             )
         except (msgspec.DecodeError, TypeError, ValueError) as error:
             raise SerializationError(f"This is not the metadata of a result: {error}.") from error
+        if (
+            isinstance(data, bytes) and b"\n" not in data
+        ):  # what is found is described again, in the state of its run
+            loaded._dumped = loaded._what_is_dumped(), data
+        return loaded
 
     def copy(self) -> ResultRecordMetadata:
         """The same description without the value."""
