@@ -64,7 +64,7 @@ def begin(txn: BaseTransaction) -> Steps | None:
     if level is not IsolationLevel.SERIALIZABLE:
         if txn.overwrite:
             return None
-        if getattr(store, "is_quick", False):
+        if hasattr(store, "find") and getattr(store, "is_quick", False):
             txn.found = store.find(key)
             if txn.found is not None:
                 txn.state = _COMMITTED
@@ -215,7 +215,7 @@ def commits_alone(txn: BaseTransaction, commit_hooks: Collection[Hook]) -> bool:
         mode is not CommitMode.LAZY if parent is None else parent.state is not _COMMITTED
     ):
         return False
-    return not any(_has_say(child) for child in txn.children)
+    return not txn.children or not any(map(_has_say, txn.children))
 
 
 def _has_say(child: Any) -> bool:
