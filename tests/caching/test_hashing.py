@@ -424,10 +424,10 @@ def test_arguments_have_the_hash_of_their_dict() -> None:
     """However they are hashed: with those of each of them, or for themselves, and with a cycle in one."""
     endless: list[object] = []
     endless.append(endless)
-    for values in ({}, {"x": 1, "a": "\ud800"}, {"l": [1, {"z": None}], "f": -0.0}, {"e": endless}):
-        whole, parts = content_hashes(values)
-        assert items_hash(values) == whole == content_hash(values)
-        assert parts == {name: content_hash(value) for name, value in values.items()}
+    for arguments in ({}, {"x": 1, "a": "\ud800"}, {"l": [1, {"z": None}], "f": -0.0}, {"e": endless}):
+        whole, parts = content_hashes(arguments)
+        assert items_hash(arguments) == whole == content_hash(arguments)
+        assert parts == {name: content_hash(value) for name, value in arguments.items()}
 
 
 def test_arguments_without_a_hash_are_told() -> None:
