@@ -36,7 +36,17 @@ from weakref import WeakKeyDictionary
 
 from mainspring.exceptions import HashError
 from mainspring.hashing.transforms import STABLE_TRANSFORMS, names_of
-from mainspring.hashing.walk import SCALARS, Algorithm, Cycle, Refused, Walk, full_name, packed, type_of
+from mainspring.hashing.walk import (
+    SCALARS,
+    Algorithm,
+    Cycle,
+    Refused,
+    Walk,
+    folded,
+    full_name,
+    packed,
+    type_of,
+)
 
 __all__ = ["encode", "encode_items"]
 
@@ -88,19 +98,24 @@ def encode_items(
     Raises:
         HashError: As for `encode`.
     """
-    walk = ObjectWalk(algorithm)
+    walk: ObjectWalk | None = None
     encoded: dict[str, bytes] = {}
     parts: list[bytes] = []
     try:
         for key in sorted(values):
             value = values[key]
             plain = SCALARS.get(type_of(value))  # most are, and need no walk
-            encoded[key] = part = walk.encode(value) if plain is None else plain(value)
+            if plain is not None:
+                part = plain(value)
+            else:
+                walk = walk or ObjectWalk(algorithm)
+                part = walk.encode(value)
+            encoded[key] = part
             parts += _packed_name(key), part
     except (Cycle, Refused, RecursionError):  # a cycle needs another walk, and an error the whole path
         whole = encode(dict(values), algorithm, name)
         return whole, {key: encode(values[key], algorithm, name) for key in sorted(values)}
-    return walk.fold(b"{", parts), encoded
+    return folded(b"{", parts, algorithm), encoded
 
 
 _TRACES = "tblib."
