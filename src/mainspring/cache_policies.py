@@ -71,6 +71,14 @@ class Examination:
         self.components: Explanation = {} if components is None else components
         self.error = error
 
+    def add(self, component: str, digest: str | None) -> None:
+        """Put one more component in; a name that is taken gets a number."""
+        components, place, count = self.components, component, 1
+        while place in components:
+            count += 1
+            place = f"{component}#{count}"
+        components[place] = digest
+
     def checked(self) -> str | None:
         """The key.
 
@@ -236,8 +244,8 @@ class _Asked(NamedTuple):
 class _BuiltIn(CachePolicy):
     """A policy that finds its key and the components of it in one look."""
 
-    def _look(self, run: _Asked) -> Examination:
-        """See `CachePolicy.examine`."""
+    def _look(self, run: _Asked, found: Examination) -> str | None:
+        """The key, whose components, or the error for which there is none, are put into ``found``."""
         raise NotImplementedError
 
     def compute_key(
@@ -248,7 +256,9 @@ class _BuiltIn(CachePolicy):
         **kwargs: Any,
     ) -> str | None:
         """See `CachePolicy.compute_key`."""
-        return self._look(_Asked(task_ctx, inputs, flow_parameters, kwargs)).checked()
+        found = Examination(None)
+        found.key = self._look(_Asked(task_ctx, inputs, flow_parameters, kwargs), found)
+        return found.checked()
 
     def explain(
         self,
@@ -257,7 +267,9 @@ class _BuiltIn(CachePolicy):
         flow_parameters: Mapping[str, Any] | None,
     ) -> Explanation:
         """See `CachePolicy.explain`."""
-        return self._look(_Asked(task_ctx, inputs, flow_parameters, {})).components
+        found = Examination(None)
+        self._look(_Asked(task_ctx, inputs, flow_parameters, {}), found)
+        return found.components
 
     def examine(
         self,
@@ -267,7 +279,9 @@ class _BuiltIn(CachePolicy):
         **kwargs: Any,
     ) -> Examination:
         """See `CachePolicy.examine`."""
-        return self._look(_Asked(task_ctx, inputs, flow_parameters, kwargs))
+        found = Examination(None)
+        found.key = self._look(_Asked(task_ctx, inputs, flow_parameters, kwargs), found)
+        return found
 
 
 @dataclass
@@ -296,19 +310,23 @@ class CompoundCachePolicy(_BuiltIn):
             flat += policy.policies if isinstance(policy, CompoundCachePolicy) else [policy]
         self.policies = _with_one_inputs(flat)
 
-    def _look(self, run: _Asked) -> Examination:
+    def _look(self, run: _Asked, found: Examination) -> str | None:
         """A hash of the members' keys; None if none of them has one. The components are those of all members."""
-        found = Examination(None)
         given: list[str] = []
         for policy in self.policies:
-            member = policy.examine(run.task_ctx, run.inputs, run.flow_parameters, **run.kwargs)
-            if member.key is not None:
-                given.append(f"{len(member.key)}:{member.key}")
-            found.error = found.error or member.error
-            _add(member.components, found.components)
+            if isinstance(policy, _BuiltIn) and type(policy).examine is _BuiltIn.examine:
+                key = policy._look(run, found)
+            else:
+                member = policy.examine(run.task_ctx, run.inputs, run.flow_parameters, **run.kwargs)
+                found.error = found.error or member.error
+                for component, digest in member.components.items():
+                    found.add(component, digest)
+                key = member.key
+            if key is not None:
+                given.append(f"{len(key)}:{key}")
         if given and found.error is None:
-            found.key = content_hash(" ".join(sorted(given)))
-        return found
+            return content_hash(" ".join(sorted(given)))
+        return None
 
     def without(self, name: str) -> CachePolicy:
         """A compound whose `Inputs` leave one name out; itself, if it has none."""
@@ -325,9 +343,9 @@ class CompoundCachePolicy(_BuiltIn):
 class _None(_BuiltIn):
     """No key, ever. Added to another policy it changes nothing."""
 
-    def _look(self, run: _Asked) -> Examination:
+    def _look(self, run: _Asked, found: Examination) -> str | None:
         """No key, and nothing that goes into it."""
-        return Examination(None)
+        return None
 
 
 @dataclass
@@ -354,16 +372,16 @@ class CacheKeyFnPolicy(_BuiltIn):
                 " function; what has to be waited for can be an input of the task."
             )
 
-    def _look(self, run: _Asked) -> Examination:
+    def _look(self, run: _Asked, found: Examination) -> str | None:
         """What the function returns, which is the only component."""
-        found = Examination(None)
+        key: str | None = None
         if self.cache_key_fn is not None:
             try:
-                found.key = self.cache_key_fn(run.task_ctx, dict(run.inputs or {}))
+                key = self.cache_key_fn(run.task_ctx, dict(run.inputs or {}))
             except HashError as error:
-                found.error = error
-        found.components["cache_key_fn"] = _text(found.key)
-        return found
+                found.error = found.error or error
+        found.add("cache_key_fn", _text(key))
+        return key
 
 
 @dataclass
@@ -376,15 +394,15 @@ class Inputs(_BuiltIn):
 
     exclude: list[str] = field(default_factory=list[str])
 
-    def _look(self, run: _Asked) -> Examination:
+    def _look(self, run: _Asked, found: Examination) -> str | None:
         """A hash of the inputs that count, and one of each."""
         if not run.inputs:
-            return Examination(None)
+            return None
         advice = (
             "Leave this input out with `cache_policy=... - 'name'`, say how values of its type are hashed in"
             " `mainspring.hashing.STABLE_TRANSFORMS`, or turn caching off with `cache_policy=NO_CACHE`."
         )
-        return _hashed("inputs", self._counted(run.inputs), advice)
+        return _hashed("inputs", self._counted(run.inputs), found, advice)
 
     def without(self, name: str) -> Inputs:
         """The same without one more input."""
@@ -392,21 +410,24 @@ class Inputs(_BuiltIn):
         changed.exclude = [*self.exclude, name]
         return changed
 
-    def _counted(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def _counted(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         exclude = self.exclude
+        if not exclude:
+            return inputs
         return {name: value for name, value in inputs.items() if name not in exclude}
 
 
 class TaskSource(_BuiltIn):
     """The source text of the task's function. What the function calls does not count; see `TaskCode`."""
 
-    def _look(self, run: _Asked) -> Examination:
+    def _look(self, run: _Asked, found: Examination) -> str | None:
         """A hash of the text; None without a run."""
-        if run.task_ctx is None:
-            return Examination(None, {"task_source": None})
-        task = run.task_ctx.task
-        digest = _source_hash(getattr(task, "source_code", None) or source_of(task.fn))
-        return Examination(digest, {"task_source": digest})
+        digest: str | None = None
+        if run.task_ctx is not None:
+            task = run.task_ctx.task
+            digest = _source_hash(getattr(task, "source_code", None) or source_of(task.fn))
+        found.add("task_source", digest)
+        return digest
 
 
 @dataclass
@@ -422,41 +443,46 @@ class TaskCode(_BuiltIn):
 
     exclude: list[str] = field(default_factory=list[str])
 
-    def _look(self, run: _Asked) -> Examination:
+    def _look(self, run: _Asked, found: Examination) -> str | None:
         """A hash of it all, and one of each function, class and global value; None without a run."""
         if run.task_ctx is None:
-            return Examination(None, {"task_code": None})
+            found.add("task_code", None)
+            return None
         try:
             references = references_of(run.task_ctx.task.fn, self.exclude)
         except HashError as error:
             advice = (
                 "Leave this name out with `TaskCode(exclude=['name'])`, or pass its value as an argument."
             )
-            return Examination(None, {"task_code": None}, _advised(error, advice))
-        components: Explanation = {f"task_code.{name}": digest for name, digest in references.items()}
-        return Examination(content_hash(references), components)
+            found.error = found.error or _advised(error, advice)
+            found.add("task_code", None)
+            return None
+        for name, digest in references.items():
+            found.add(f"task_code.{name}", digest)
+        return content_hash(references)
 
 
 class FlowParameters(_BuiltIn):
     """The arguments of the flow around the run. No arguments, no key."""
 
-    def _look(self, run: _Asked) -> Examination:
+    def _look(self, run: _Asked, found: Examination) -> str | None:
         """A hash of the arguments, and one of each."""
         if not run.flow_parameters:
-            return Examination(None)
-        return _hashed("flow_parameters", run.flow_parameters)
+            return None
+        return _hashed("flow_parameters", run.flow_parameters, found)
 
 
 class RunId(_BuiltIn):
     """The id of the flow run around the task run, or its own if there is none: no key outlives its flow run."""
 
-    def _look(self, run: _Asked) -> Examination:
+    def _look(self, run: _Asked, found: Examination) -> str | None:
         """The id as text; None without a run."""
-        if run.task_ctx is None:
-            return Examination(None, {"run_id": None})
-        task_run = run.task_ctx.task_run
-        key = str(task_run.flow_run_id or task_run.id)
-        return Examination(key, {"run_id": key})
+        key: str | None = None
+        if run.task_ctx is not None:
+            task_run = run.task_ctx.task_run
+            key = str(task_run.flow_run_id or task_run.id)
+        found.add("run_id", key)
+        return key
 
 
 def task_input_hash(context: Any, arguments: Mapping[str, Any]) -> str | None:
@@ -503,24 +529,20 @@ def _with_one_inputs(policies: list[CachePolicy]) -> list[CachePolicy]:
     return rest
 
 
-def _add(components: Explanation, to: Explanation) -> None:
-    """Components of one more policy; names that are taken get a number."""
-    for component, digest in components.items():
-        count, place = 1, component
-        while place in to:
-            count += 1
-            place = f"{component}#{count}"
-        to[place] = digest
-
-
-def _hashed(kind: str, values: Mapping[str, Any], advice: str | None = None) -> Examination:
+def _hashed(
+    kind: str, values: Mapping[str, Any], found: Examination, advice: str | None = None
+) -> str | None:
     """The hash of some values as the key, and a hash of each value as the components."""
     try:
         key, digests = content_hashes(values, kind)
     except HashError as error:  # the others are told all the same: it is to be found out why there is no key
-        components = {f"{kind}.{name}": _attempt(content_hash, values[name]) for name in sorted(values)}
-        return Examination(None, components, _advised(error, advice) if advice else error)
-    return Examination(key, {f"{kind}.{name}": digest for name, digest in digests.items()})
+        for name in sorted(values):
+            found.add(f"{kind}.{name}", _attempt(content_hash, values[name]))
+        found.error = found.error or (_advised(error, advice) if advice else error)
+        return None
+    for name, digest in digests.items():
+        found.add(f"{kind}.{name}", digest)
+    return key
 
 
 def _advised(error: HashError, advice: str) -> HashError:

@@ -216,6 +216,13 @@ class LocalFileSystem(WritableFileSystem):
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size, found.st_ctime_ns
 
+    def exists(self, path: str) -> bool:
+        """Whether there is something under ``path``, as far as can be seen; quicker than to try and read it."""
+        try:
+            return os.access(self.resolve_path(path), os.F_OK)
+        except (StorageError, ValueError):  # no path at all
+            return False
+
     def _folder(self) -> str:
         """The base path with a slash at its end."""
         return self._fixed or os.path.abspath(self._base()).rstrip(os.sep) + os.sep

@@ -16,7 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainspring.exceptions import HashError
-from mainspring.hashing import STABLE_TRANSFORMS, content_hash, file_hash, hash_objects, stable_hash
+from mainspring.hashing import (
+    STABLE_TRANSFORMS,
+    content_hash,
+    content_hashes,
+    file_hash,
+    hash_objects,
+    items_hash,
+    stable_hash,
+)
 from tests.caching import values
 from tests.caching.values import Plain, Point
 
@@ -410,3 +418,19 @@ def test_unset_fields_are_left_out() -> None:
     assert content_hash(one) == content_hash(two)
     two.later = 1
     assert content_hash(one) != content_hash(two)
+
+
+def test_arguments_have_the_hash_of_their_dict() -> None:
+    """However they are hashed: with those of each of them, or for themselves, and with a cycle in one."""
+    endless: list[object] = []
+    endless.append(endless)
+    for arguments in ({}, {"x": 1, "a": "\ud800"}, {"l": [1, {"z": None}], "f": -0.0}, {"e": endless}):
+        whole, parts = content_hashes(arguments)
+        assert items_hash(arguments) == whole == content_hash(arguments)
+        assert parts == {name: content_hash(value) for name, value in arguments.items()}
+
+
+def test_arguments_without_a_hash_are_told() -> None:
+    """The message of an argument that cannot be hashed says which one it is."""
+    with pytest.raises(HashError, match=r"Cannot hash inputs\['x'\]\[0\]"):
+        items_hash({"x": [threading.Lock()]}, "inputs")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring._core.traverse import is_atomic, transform, walk
+from mainspring._core.traverse import is_atomic, members_of, transform, walk
 from mainspring.annotations import allow_failure, opaque, quote, unmapped
 
 
@@ -382,3 +382,13 @@ def test_a_walk_goes_so_deep(depth: int, levels: str) -> None:
     value = ["a", ["b", ["c", ["d"]]]]
     assert "".join(node for node in walk(value, max_depth=depth) if isinstance(node, str)) == levels
     assert next(iter(walk(value, max_depth=depth))) is value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1, "text", [1, [2]], {"a": (1, 2)}, quote([1]), opaque([1, 2]), allow_failure("x"), object(), {3}],
+    ids=repr,
+)
+def test_members_are_one_level_below(value: Any) -> None:
+    """The members of a value are what a walk finds that goes one level deep."""
+    assert [value, *members_of(value)] == list(walk(value, max_depth=1))

@@ -300,3 +300,14 @@ def test_null_file_system() -> None:
         with pytest.raises(StoragePathMissing, match="keeps nothing"):
             method("a")
     assert system == NullFileSystem() != LocalFileSystem()
+
+
+def test_what_is_there_can_be_asked(tmp_path: Path) -> None:
+    """Files and folders are there; what no path leads to is not, and nothing is raised."""
+    storage = LocalFileSystem(tmp_path)
+    storage.write_path("a/b", b"1")
+    assert [storage.exists(path) for path in ("a/b", "a", "b", "a/b/c", "x" * 5_000, "a\0b", "\ud800")] == [
+        True,
+        True,
+        *[False] * 5,
+    ]

@@ -66,6 +66,18 @@ def test_metadata_round_trip(serializer: Serializer[Any]) -> None:
     assert ResultRecordMetadata.load_bytes(written.decode()) == metadata != ResultRecordMetadata("a/b")
 
 
+def test_metadata_that_was_found_is_written_as_it_was() -> None:
+    """Metadata that is read and written again is the same, unless it was changed or laid out in several lines."""
+    described = b'{"storage_key":"a","serializer":{"type":"json"},"mainspring_version":"0.1","more":1}'
+    found = ResultRecordMetadata.load_bytes(described)
+    assert found.dump_bytes() == described
+    found.storage_key = "b"
+    assert json.loads(found.dump_bytes())["storage_key"] == "b"
+    assert json.loads(found.dump_bytes())["mainspring_version"] == "0.1"
+    in_lines = ResultRecordMetadata.load_bytes(described.replace(b",", b",\n"))
+    assert b"\n" not in in_lines.dump_bytes()
+
+
 def test_naive_expiration_is_utc() -> None:
     """An expiration without a time zone is one in UTC."""
     assert ResultRecordMetadata(expiration=LATER.replace(tzinfo=None)).expiration == LATER

@@ -188,6 +188,18 @@ def test_serializers_are_values(kind: str) -> None:
 def test_configuration(serializer: Serializer[Any]) -> None:
     """The configuration makes an equal serializer again."""
     assert Serializer.from_configuration(serializer.configuration()) == serializer
+    assert Serializer.load_configuration(serializer.dump_configuration()) == serializer
+
+
+def test_configuration_of_a_type_that_comes_later() -> None:
+    """What a configuration means is found out anew when a type was defined since."""
+    written = b'{"type":"defined later","encoding":"ascii"}'
+    assert isinstance(Serializer.load_configuration(written), UnknownSerializer)
+    first = define("defined later")
+    assert type(Serializer.load_configuration(written)) is first
+    with pytest.warns(UserWarning, match="taken over"):
+        second = define("defined later")
+    assert type(Serializer.load_configuration(written)) is second
 
 
 # Pickles
@@ -205,6 +217,34 @@ def test_pickles_are_base64() -> None:
     blob = serializer.dumps(lambda x: x + 1)
     assert blob.isascii()
     assert pickle.loads(base64.b64decode(blob))(1) == serializer.loads(blob)(1) == 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *VALUES,
+        (1, [2, {"x": None}]),
+        "x" * 300,
+        [["a"] * 3] * 3,
+        {"k": "k", (1, "k"): 1j},
+        2**90,
+        b"\x80",
+        -0.0,
+    ],
+    ids=repr,
+)
+def test_plain_values_are_pickled_as_by_cloudpickle(value: Any) -> None:
+    """A small value of built-in types is written without cloudpickle's pickler, to the same bytes."""
+    assert base64.b64decode(PickleSerializer().dumps(value)) == cloudpickle.dumps(value)
+
+
+def test_whatever_else_is_pickled_by_cloudpickle() -> None:
+    """A function deep inside, a value that contains itself, and one of many parts come back as they were."""
+    endless: list[Any] = []
+    endless.append(endless)
+    for value in ({"a": [(1, lambda: 7)]}, endless, list(range(1_000))):
+        back = PickleSerializer().loads(PickleSerializer().dumps(value))
+        assert cloudpickle.dumps(back) == cloudpickle.dumps(value)
 
 
 @pytest.mark.contract("SZ-6")

@@ -459,3 +459,36 @@ def test_a_nest_does_not_wait_for_itself() -> None:
             with transaction("e", store, isolation_level=SERIALIZABLE) as inner:
                 inner.stage(value)
     assert store.kept["e"] == 2
+
+
+class QuickStore(DictStore):
+    """A store that can be looked into without waiting, and fails."""
+
+    is_quick = True
+
+    def find(self, key: str) -> object:
+        raise BoomError
+
+    async def afind(self, key: str) -> object:
+        raise AssertionError("a quick store is asked at once")
+
+
+@pytest.mark.parametrize("store", [QuickStore(), DictStore()], ids=["a look that fails", "no locks"])
+def test_what_cannot_begin_is_not_entered(store: Any) -> None:
+    """After a transaction could not be begun the one around it is the innermost again."""
+    level = None if hasattr(store, "find") else "SERIALIZABLE"
+
+    async def main() -> None:
+        refused = AsyncTransaction(store=store, key="k", isolation_level=level)
+        with pytest.raises((BoomError, ConfigurationError)):
+            await refused.__aenter__()
+        assert refused.is_rolled_back()
+        assert get_transaction() is None
+
+    with transaction() as outer:
+        refused = Transaction(store=store, key="k", isolation_level=level)
+        with pytest.raises((BoomError, ConfigurationError)):
+            refused.__enter__()
+        assert refused.is_rolled_back()
+        assert get_transaction() is outer
+    asyncio.run(main())

@@ -13,7 +13,7 @@ import weakref
 from typing import Any
 from uuid import UUID
 
-from mainspring._core.traverse import ATOMS, walk
+from mainspring._core.traverse import ATOMS, members_of
 from mainspring.runs import RunInput, TaskRunResult
 from mainspring.states.state import is_untrackable
 
@@ -70,11 +70,11 @@ class Lineage:
 
     def note(self, value: Any, origin: Origin) -> None:
         """Remember where ``value`` and its direct members came from; what is shared by everybody is left out."""
+        self._note(value, origin)
         if type(value) in ATOMS or (_is(value, list, tuple, set, dict) and len(value) > MAX_MEMBERS):
-            self._note(value, origin)
             return
-        for node in walk(value, max_depth=1):
-            self._note(node, origin)
+        for member in members_of(value):
+            self._note(member, origin)
 
     def origin_of(self, value: Any) -> Origin | None:
         """Where ``value`` came from, None if that is not known."""

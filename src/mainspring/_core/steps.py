@@ -7,21 +7,23 @@ depends on the order of different steps, nor on which of them run at the same ti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import count
 from typing import Any
 
 __all__ = ["Steps", "digest_of"]
 
+_SIZE = 16  # bytes of a digest
+
 
 def digest_of(*parts: str) -> str:
     """One key for some texts, in their order: 32 hexadecimal digits."""
-    hasher = blake2b(digest_size=16)
-    for part in parts:
-        hasher.update(b"%d:" % len(part))
-        hasher.update(part.encode("utf-8", "surrogatepass"))
-    return hasher.hexdigest()
+    return blake2b(_joined(parts), digest_size=_SIZE).hexdigest()
+
+
+def _joined(parts: Iterable[str]) -> bytes:
+    return b"".join([b"%d:%b" % (len(part), part.encode("utf-8", "surrogatepass")) for part in parts])
 
 
 class Steps:
@@ -36,7 +38,7 @@ class Steps:
         process: The id of the process that the attempt belongs to; its forked children have the steps, too.
     """
 
-    __slots__ = ("_attempt", "_counts", "_run", "earlier", "goes_on", "process", "root_key", "staged")
+    __slots__ = ("_counts", "_of_attempt", "_of_run", "earlier", "goes_on", "process", "root_key", "staged")
 
     def __init__(
         self,
@@ -47,8 +49,9 @@ class Steps:
         staged: Any = None,
         process: int | None = None,
     ) -> None:
-        self._run = flow_run_key.hex()
-        self._attempt = str(attempt)
+        run = flow_run_key.hex()
+        self._of_attempt = blake2b(_joined([run, str(attempt)]), digest_size=_SIZE)
+        self._of_run = blake2b(_joined([run, ""]), digest_size=_SIZE)
         self._counts: dict[tuple[str, str], Iterator[int]] = {}
         self.goes_on = goes_on
         self.root_key = root_key
@@ -65,4 +68,6 @@ class Steps:
             of_attempt: With False, other attempts of the flow run have the same step.
         """
         before = next(self._counts.setdefault((scope, what), count()))
-        return digest_of(self._run, self._attempt if of_attempt else "", scope, what, str(before))
+        hasher = (self._of_attempt if of_attempt else self._of_run).copy()
+        hasher.update(_joined([scope, what, str(before)]))
+        return hasher.hexdigest()

@@ -18,7 +18,7 @@ import msgspec
 
 from mainspring.annotations import Annotation, opaque, quote
 
-__all__ = ["ATOMS", "is_atomic", "transform", "walk"]
+__all__ = ["ATOMS", "is_atomic", "members_of", "transform", "walk"]
 
 ATOMS = frozenset(
     {
@@ -98,6 +98,12 @@ def walk(value: Any, max_depth: int = -1) -> Iterator[Any]:
             if issubclass(kind, opaque):
                 levels = 0
             pending += [(member, levels) for member in reversed(_members(node, _type(node)))]
+
+
+def members_of(value: Any) -> list[Any]:
+    """What `walk` finds one level below ``value``, some of it perhaps twice."""
+    kind = _type(value)
+    return [] if kind in ATOMS or issubclass(kind, quote) else _members(value, kind)
 
 
 def _members(node: Any, kind: type) -> list[Any]:

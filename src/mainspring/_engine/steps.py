@@ -10,7 +10,7 @@ from mainspring._core.steps import Steps, digest_of
 from mainspring._engine.inputs import resolve_parameters
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import HashError
-from mainspring.hashing import content_hash
+from mainspring.hashing import items_hash
 
 __all__ = [
     "active_steps",
@@ -103,7 +103,7 @@ def step_of_flow(
 ) -> str | None:
     """The key of a call of a subflow, the same in each attempt of the flow run; arguments as for tasks."""
     try:
-        inputs = content_hash(dict(parameters or {}), "parameters")
+        inputs = items_hash(parameters or {}, "parameters")
     except HashError:
         return None
     return steps.take(scope_of(around), f"flow {flow.name} {inputs}", of_attempt=False)
@@ -127,6 +127,6 @@ def _call_of(task: Any, parameters: Mapping[str, Any] | None) -> str | None:
     if task.step_key is not None:
         return f"name {task.step_key}"
     try:
-        return f"task {task.task_key} {content_hash(dict(parameters or {}), 'inputs')}"
+        return f"task {task.task_key} {items_hash(parameters or {}, 'inputs')}"
     except HashError:  # what has no content is not told by it
         return None

@@ -381,16 +381,18 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         return txn  # type: ignore[no-any-return]
 
     def _keyed_transaction(self, kind: Callable[..., T]) -> T:
+        options: ResultOptions = self.task.result_options
+        refreshes = self._refreshes()
         if not self._has_transaction:
             self._has_transaction = True
             key = None
             if not self.task.isgenerator:
                 key = self.compute_transaction_key()
-            elif self.task.result_options.has_policy:
+            elif options.has_policy:
                 # Generators always run: what they yielded is not kept, only what they returned (G-8).
                 self._tell_key(None, skipped="generator")
             self._is_shared = self._looks_up = key is not None
-            self._is_step = self._is_shared and not self._refreshes()
+            self._is_step = self._is_shared and not refreshes
             if key is None:
                 key = self._take_step()
                 self._is_step = key is not None
@@ -398,17 +400,18 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
                 key = self._result_store.storage_key_fn()
             self._result_key = key
             if self._cache_key is not None:
-                self._record_cache_key(self._cache_key)
-            if self._looks_up and not self._refreshes():
+                self._record_cache_key(self._cache_key, refreshes)
+            if self._looks_up and not refreshes:
                 self._leftover = self._staged_before(key)
-        options: ResultOptions = self.task.result_options
-        level = getattr(options.cache_policy, "isolation_level", None)
+        level = None
+        if self._is_shared and options.cache_policy is not None:
+            level = options.cache_policy.isolation_level
         return kind(
             key=self._result_key,
             store=self._result_store,
-            isolation_level=level if self._is_shared else None,
+            isolation_level=level,
             # What this step had come to is its own, also if somebody else has used the key since.
-            overwrite=not self._looks_up or self._refreshes() or self._leftover is not None,
+            overwrite=not self._looks_up or refreshes or self._leftover is not None,
             logger=self.logger,
         )
 
@@ -417,9 +420,9 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         refresh: bool | None = self.task.result_options.refresh_cache
         return get_current_settings().tasks.refresh_cache if refresh is None else refresh
 
-    def _record_cache_key(self, found: CacheKey) -> None:
+    def _record_cache_key(self, found: CacheKey, refreshes: bool) -> None:
         """Have it written with the states of the run, to be compared by whoever asks why nothing was used."""
-        if found.key is not None and self._refreshes():
+        if found.key is not None and refreshes:
             found = CacheKey(found.task_run_key, found.key, found.components, "refresh")
         self._recorder.note_cache_key(found)
 

@@ -7,7 +7,14 @@
 ``sources``     the text of functions, and what they refer to
 """
 
-from mainspring.hashing.digests import content_hash, content_hashes, file_hash, hash_objects, stable_hash
+from mainspring.hashing.digests import (
+    content_hash,
+    content_hashes,
+    file_hash,
+    hash_objects,
+    items_hash,
+    stable_hash,
+)
 from mainspring.hashing.sources import references_of, source_of
 from mainspring.hashing.transforms import STABLE_TRANSFORMS
 
@@ -17,6 +24,7 @@ __all__ = [
     "content_hashes",
     "file_hash",
     "hash_objects",
+    "items_hash",
     "references_of",
     "source_of",
     "stable_hash",

@@ -18,6 +18,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from functools import lru_cache
 from importlib import import_module
 from pathlib import PurePath, PurePosixPath
 from types import (
@@ -35,9 +36,21 @@ from weakref import WeakKeyDictionary
 
 from mainspring.exceptions import HashError
 from mainspring.hashing.transforms import STABLE_TRANSFORMS, names_of
-from mainspring.hashing.walk import Algorithm, Cycle, Refused, Walk, full_name, packed, type_of
+from mainspring.hashing.walk import (
+    SCALARS,
+    Algorithm,
+    Cycle,
+    Refused,
+    Walk,
+    folded,
+    full_name,
+    packed,
+    type_of,
+)
 
 __all__ = ["encode", "encode_items"]
+
+_packed_name = lru_cache(1024)(packed)  # the few names of parameters that a program has
 
 Names = tuple[type | str, ...]
 ByType = Callable[["ObjectWalk", Any], bytes]
@@ -85,18 +98,24 @@ def encode_items(
     Raises:
         HashError: As for `encode`.
     """
-    walk = ObjectWalk(algorithm)
+    walk: ObjectWalk | None = None
     encoded: dict[str, bytes] = {}
     parts: list[bytes] = []
     try:
         for key in sorted(values):
-            parts.append(packed(key))
-            encoded[key] = part = walk.encode(values[key])
-            parts.append(part)
+            value = values[key]
+            plain = SCALARS.get(type_of(value))  # most are, and need no walk
+            if plain is not None:
+                part = plain(value)
+            else:
+                walk = walk or ObjectWalk(algorithm)
+                part = walk.encode(value)
+            encoded[key] = part
+            parts += _packed_name(key), part
     except (Cycle, Refused, RecursionError):  # a cycle needs another walk, and an error the whole path
         whole = encode(dict(values), algorithm, name)
         return whole, {key: encode(values[key], algorithm, name) for key in sorted(values)}
-    return walk.fold(b"{", parts), encoded
+    return folded(b"{", parts, algorithm), encoded
 
 
 _TRACES = "tblib."

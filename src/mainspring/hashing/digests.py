@@ -11,7 +11,7 @@ from mainspring.exceptions import HashError
 from mainspring.hashing.canonical import encode, encode_items
 from mainspring.hashing.walk import Algorithm
 
-__all__ = ["content_hash", "content_hashes", "file_hash", "hash_objects", "stable_hash"]
+__all__ = ["content_hash", "content_hashes", "file_hash", "hash_objects", "items_hash", "stable_hash"]
 
 KEY_LENGTH = 32  # hexadecimal digits: 128 bits, so accidents do not happen
 
@@ -104,6 +104,17 @@ def content_hash(value: Any, name: str = "value") -> str:
     """
     encoded = encode(value, hashlib.sha256, name)
     return hashlib.sha256(encoded).hexdigest()[:KEY_LENGTH]
+
+
+def items_hash(values: Mapping[str, Any], name: str = "values") -> str:
+    """`content_hash` of a dict whose keys are texts, for less; raises as that does.
+
+    Args:
+        values: Any values by name.
+        name: What to call them in messages.
+    """
+    whole, _ = encode_items(values, hashlib.sha256, name)
+    return hashlib.sha256(whole).hexdigest()[:KEY_LENGTH]
 
 
 def content_hashes(values: Mapping[str, Any], name: str = "values") -> tuple[str, dict[str, str]]:

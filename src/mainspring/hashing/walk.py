@@ -14,7 +14,7 @@ from types import CodeType, MappingProxyType
 from typing import Any
 from uuid import UUID
 
-__all__ = ["Algorithm", "Cycle", "Refused", "Walk", "full_name", "packed", "type_of"]
+__all__ = ["SCALARS", "Algorithm", "Cycle", "Refused", "Walk", "folded", "full_name", "packed", "type_of"]
 
 FOLD = 96  # bytes; longer encodings are replaced by a digest of them
 UNIFORM = 16  # items; longer sequences of one plain type are encoded in one go
@@ -92,8 +92,7 @@ class Walk:
 
     def fold(self, letter: bytes, parts: list[bytes]) -> bytes:
         """Parts joined behind a letter and their number, or the digest of that."""
-        joined = b"%b%d:%b" % (letter, len(parts), b"".join(parts))
-        return joined if len(joined) < FOLD else b"#" + self.digest(joined)
+        return folded(letter, parts, self.algorithm)
 
     # Containers
 
@@ -192,6 +191,12 @@ class Walk:
     def other(self, value: Any, kind: type) -> bytes:
         """A value of a type that is not built in."""
         raise NotImplementedError
+
+
+def folded(letter: bytes, parts: list[bytes], algorithm: Algorithm) -> bytes:
+    """See `Walk.fold`."""
+    joined = b"%b%d:%b" % (letter, len(parts), b"".join(parts))
+    return joined if len(joined) < FOLD else b"#" + algorithm(joined).digest()
 
 
 def packed(text: str) -> bytes:

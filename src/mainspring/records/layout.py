@@ -28,7 +28,6 @@ _START = b'{"metadata":'
 _HEAD_SIZE = 4096  # more than any usual first line, and one block of a file system
 _GROWTH = 16
 
-_decode = msgspec.json.decode
 _encode = msgspec.json.encode
 
 
@@ -38,6 +37,9 @@ class _Record(msgspec.Struct):
     metadata: msgspec.Raw
     result: str
     encoding: str = ""
+
+
+_decode = msgspec.json.Decoder(_Record).decode
 
 
 class _FlatRecord(msgspec.Struct):
@@ -73,7 +75,7 @@ def split_record(content: bytes) -> tuple[bytes, bytes]:
         SerializationError: The content is no record, or not a whole one.
     """
     try:
-        record = _decode(content, type=_Record)
+        record = _decode(content)
         if record.encoding == "base64":
             return bytes(record.metadata), base64.b64decode(record.result, validate=True)
         if record.encoding:
@@ -111,7 +113,7 @@ def read_metadata(read_head: Callable[[int], bytes]) -> bytes:
 
 def _split_flat(content: bytes, reason: Exception) -> tuple[bytes, bytes]:
     try:
-        record = _decode(content, type=_FlatRecord)
+        record = msgspec.json.decode(content, type=_FlatRecord)
     except msgspec.DecodeError:
         raise SerializationError(f"What is stored is no record of a result: {reason}.") from reason
     description = msgspec.structs.asdict(record)

@@ -26,6 +26,20 @@ R = TypeVar("R")
 _DEFAULT_SERIALIZER = PickleSerializer()
 
 
+class _Description(msgspec.Struct):
+    """The metadata of a result as it is written."""
+
+    storage_key: str | None = None
+    expiration: str | None = None
+    serializer: msgspec.Raw = msgspec.Raw(b"null")
+    mainspring_version: str | None = None
+    storage_block_id: str | None = None
+    is_separate: bool = False
+
+
+_decode = msgspec.json.Decoder(_Description).decode
+
+
 class ResultRecordMetadata(StoredResult):
     """What is known about a result without having it, and how to get it.
 
@@ -149,19 +163,20 @@ class ResultRecordMetadata(StoredResult):
 
     def dump_bytes(self) -> bytes:
         """The description as a JSON object in one line."""
-        facts = self.storage_key, self.expiration, self.serializer, self.is_separate
+        facts = self._what_is_dumped()
         if self._dumped is not None and all(map(is_, facts, self._dumped[0])):
             return self._dumped[1]  # asked for twice for each kept result: for its state, and for itself
         described: dict[str, Any] = {
             "storage_key": self.storage_key,
             "expiration": None if self.expiration is None else self.expiration.isoformat(),
-            "serializer": self.serializer.configuration(),
+            "serializer": None,
             "mainspring_version": self.mainspring_version,
             "storage_block_id": self.storage_block_id,
         }
         if self.is_separate:
             described["is_separate"] = True
         try:
+            described["serializer"] = msgspec.Raw(self.serializer.dump_configuration())
             dumped = msgspec.json.encode(described)
         except TypeError as error:
             raise SerializationError(
@@ -169,6 +184,10 @@ class ResultRecordMetadata(StoredResult):
             ) from error
         self._dumped = facts, dumped
         return dumped
+
+    def _what_is_dumped(self) -> tuple[Any, ...]:
+        """All that may change before a description is written."""
+        return self.storage_key, self.expiration, self.serializer, self.is_separate
 
     @classmethod
     def load_bytes(cls, data: bytes | str) -> ResultRecordMetadata:
@@ -180,18 +199,23 @@ class ResultRecordMetadata(StoredResult):
             SerializationError: The data is something else.
         """
         try:
-            described = msgspec.json.decode(data, type=dict[str, Any])
-            expiration = described.get("expiration")
-            return cls(
-                described.get("storage_key"),
+            described = _decode(data)
+            expiration = described.expiration
+            loaded = cls(
+                described.storage_key,
                 None if expiration is None else datetime.fromisoformat(expiration),
-                _serializer(described.get("serializer")),
-                described.get("mainspring_version"),
-                described.get("storage_block_id"),
-                is_separate=described.get("is_separate", False),
+                _serializer(bytes(described.serializer)),
+                described.mainspring_version,
+                described.storage_block_id,
+                is_separate=described.is_separate,
             )
         except (msgspec.DecodeError, TypeError, ValueError) as error:
             raise SerializationError(f"This is not the metadata of a result: {error}.") from error
+        if (
+            isinstance(data, bytes) and b"\n" not in data
+        ):  # what is found is described again, in the state of its run
+            loaded._dumped = loaded._what_is_dumped(), data
+        return loaded
 
     def copy(self) -> ResultRecordMetadata:
         """The same description without the value."""
@@ -413,7 +437,7 @@ def is_expired(metadata: bytes) -> bool:
         SerializationError: It is no description.
     """
     try:
-        expiration = msgspec.json.decode(metadata, type=_Expiration).expiration
+        expiration = _decode_expiration(metadata).expiration
     except msgspec.DecodeError as error:
         raise SerializationError(f"This is not the metadata of a result: {error}.") from error
     return _has_come(expiration)
@@ -425,16 +449,15 @@ class _Expiration(msgspec.Struct):
     expiration: datetime | None = None
 
 
+_decode_expiration = msgspec.json.Decoder(_Expiration).decode
+
+
 def _has_come(expiration: datetime | None) -> bool:
     return expiration is not None and clock.from_datetime(expiration) <= clock.current().now()
 
 
-def _serializer(configuration: Any) -> Serializer[Any]:
-    if configuration is None:
-        return _DEFAULT_SERIALIZER
-    if isinstance(configuration, str):
-        configuration = {"type": configuration}
-    return Serializer.from_configuration(msgspec.convert(configuration, dict[str, Any]))
+def _serializer(configuration: bytes) -> Serializer[Any]:
+    return _DEFAULT_SERIALIZER if configuration == b"null" else Serializer.load_configuration(configuration)
 
 
 def _version() -> str:

@@ -48,7 +48,8 @@ class HistoryStorage(WritableFileSystem):
         return path if path.startswith(HISTORY) else HISTORY + path
 
     def relative_path(self, path: str) -> str:
-        return self._files.relative_path(history_key(path))  # earlier versions had paths below the folder
+        key = history_key(path)
+        return self._files.relative_path(key) if os.path.isabs(key) else key  # noqa: PTH117 - as earlier versions had them
 
     def contains(self, path: str) -> bool:
         return is_history_key(history_key(path))

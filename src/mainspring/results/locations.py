@@ -5,12 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mainspring.exceptions import ConfigurationError, StorageError
 from mainspring.filesystems import LocalFileSystem, WritableFileSystem
 from mainspring.records.locations import file_storage, file_storage_of
 from mainspring.results.history import HistoryStorage
 from mainspring.settings import Settings, get_current_settings
 
-__all__ = ["default_storage_of", "get_default_result_storage", "resolve_result_storage"]
+__all__ = [
+    "default_storage_of",
+    "get_default_result_storage",
+    "is_usual",
+    "path_in",
+    "resolve_result_storage",
+]
 
 
 def resolve_result_storage(storage: Any) -> WritableFileSystem:
@@ -48,3 +55,26 @@ def default_storage_of(settings: Settings) -> WritableFileSystem:
     if settings.results.default_storage is None:
         return HistoryStorage(settings.local_storage_path)
     return file_storage_of(settings)
+
+
+def is_usual(key: str) -> bool:
+    """Whether a storage key is a plain name, which is fine in every storage."""
+    return key.isalnum() and key.isascii()
+
+
+def path_in(storage: WritableFileSystem, key: str) -> str:
+    """Where the record of a key is, as its metadata says it.
+
+    Raises:
+        ConfigurationError: The key leads out of the storage, or cannot be written down.
+    """
+    try:
+        if is_usual(key) or storage.contains(key):
+            path = storage.resolve_path(key)
+            path.encode()  # into the record and the history; some file names are no text
+            return path
+    except (StorageError, UnicodeEncodeError) as error:
+        raise ConfigurationError(f"The storage key {key!r} cannot be used in {storage!r}: {error}") from error
+    raise ConfigurationError(
+        f"The storage key {key!r} is outside of the base path of {storage!r}. Use a relative path without '..'."
+    )

@@ -10,6 +10,8 @@ from mainspring.locking.protocol import IsolationLevel, LockManager, default_hol
 
 __all__ = ["LockedKeys"]
 
+_READ_COMMITTED = IsolationLevel.READ_COMMITTED
+
 
 class LockedKeys:
     """Locks on keys, through a lock manager if there is one.
@@ -27,7 +29,11 @@ class LockedKeys:
         Raises:
             ValueError: There is no such level.
         """
-        return IsolationLevel(level) is IsolationLevel.READ_COMMITTED or self.lock_manager is not None
+        return (
+            level is _READ_COMMITTED
+            or IsolationLevel(level) is _READ_COMMITTED
+            or self.lock_manager is not None
+        )
 
     def acquire_lock(self, key: str, holder: str | None = None, timeout: float | None = None) -> bool:
         """Lock a key; waits while another holder has it.

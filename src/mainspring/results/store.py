@@ -12,7 +12,6 @@ from mainspring.exceptions import (
     ConfigurationError,
     SerializationError,
     StorageDriverMissing,
-    StorageError,
     StoragePathMissing,
     StoreError,
 )
@@ -27,7 +26,12 @@ from mainspring.results.defaults import (
 )
 from mainspring.results.history import LARGEST_ROW, HistoryStorage
 from mainspring.results.keys import StorageKeyTemplate, new_storage_key
-from mainspring.results.locations import get_default_result_storage, resolve_result_storage
+from mainspring.results.locations import (
+    get_default_result_storage,
+    is_usual,
+    path_in,
+    resolve_result_storage,
+)
 from mainspring.results.locks import LockedKeys
 from mainspring.results.memory import KeptRecord, RecordCache
 from mainspring.results.parameters import KeptParameters
@@ -232,7 +236,7 @@ class ResultStore(LockedKeys, KeptParameters):
             )
         storage = self._storage()
         metadata = ResultRecordMetadata(
-            self._place_of(key),
+            path_in(storage, key),
             expiration,
             self.serializer,
             is_separate=self.metadata_storage is not None,
@@ -299,6 +303,11 @@ class ResultStore(LockedKeys, KeptParameters):
     def is_in_history(self) -> bool:
         """Whether records are kept in the run store, so that they can be written in one commit with a state."""
         return self.metadata_storage is None and isinstance(self._storage(), HistoryStorage)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether async code may look for records, and read small ones, without a thread."""
+        return self.metadata_storage is None and self._storage().is_quick
 
     def pack(
         self, record: ResultRecord[Any], run_key: bytes | None = None, holder: str | None = None
@@ -396,8 +405,10 @@ class ResultStore(LockedKeys, KeptParameters):
         None also if the storage cannot be read now. Raises as `exists` does.
         """
         try:
-            if not (key.isalnum() and key.isascii()):  # as the usual ones are, which are fine everywhere
-                self._place_of(key)  # first, so that no function is called whose result cannot be kept
+            if not is_usual(key):
+                path_in(
+                    self._storage(), key
+                )  # first, so that no function is called whose result cannot be kept
             kept = self._read_described_head(key)
             return None if is_expired(kept.metadata) else kept
         except (StoragePathMissing, FileNotFoundError):  # the latter of a file system of the user's
@@ -416,7 +427,7 @@ class ResultStore(LockedKeys, KeptParameters):
 
     async def afind(self, key: str) -> KeptRecord | None:
         """`find` for async code."""
-        return self.find(key) if self._is_quick() else await in_thread(self.find, key)
+        return self.find(key) if self.is_quick else await in_thread(self.find, key)
 
     def open_found(self, key: str, found: KeptRecord) -> ResultRecord[Any]:
         """The record that `find` has found; raises as `read` does."""
@@ -424,7 +435,7 @@ class ResultStore(LockedKeys, KeptParameters):
 
     async def aopen_found(self, key: str, found: KeptRecord) -> ResultRecord[Any]:
         """`open_found` for async code."""
-        is_quick = self._is_quick() or found.payload is not None
+        is_quick = found.payload is not None or self.is_quick
         return self.open_found(key, found) if is_quick else await in_thread(self.open_found, key, found)
 
     def read(self, key: str, holder: str | None = None) -> ResultRecord[Any]:
@@ -444,7 +455,7 @@ class ResultStore(LockedKeys, KeptParameters):
         """`read` for async code."""
         if not self._may_read(key, holder):
             await self.await_for_lock(key)
-        return self._read(key) if self._is_quick() else await in_thread(self._read, key)
+        return self._read(key) if self.is_quick else await in_thread(self._read, key)
 
     def _read(self, key: str) -> ResultRecord[Any]:
         storage = self._storage()
@@ -485,10 +496,6 @@ class ResultStore(LockedKeys, KeptParameters):
                 self.cache.put(path, kept)
         return kept
 
-    def _is_quick(self) -> bool:
-        """Whether async code may read without a thread."""
-        return self._storage().is_quick and self.metadata_storage is None
-
     def _read_described(self, key: str) -> bytes:
         """A value that is kept apart from its metadata, which is there."""
         try:
@@ -504,9 +511,12 @@ class ResultStore(LockedKeys, KeptParameters):
             record = ResultRecord.deserialize_from_result_and_metadata(payload, metadata)
         except (SerializationError, RuntimeError) as error:
             raise self._unusable(key, "cannot be loaded", error) from error
-        record.metadata.storage_key = self._storage().resolve_path(key)  # it may have been moved
-        record.metadata.keeps_value = self.cache_result_in_memory
-        record.metadata.storage = self._storage()
+        described, storage = record.metadata, self._storage()
+        path = storage.resolve_path(key)
+        if described.storage_key != path:  # it has been moved
+            described.storage_key = path
+        described.keeps_value = self.cache_result_in_memory
+        described.storage = storage
         record.mark_persisted()
         return record
 
@@ -517,26 +527,6 @@ class ResultStore(LockedKeys, KeptParameters):
             f" Delete it, or run with `refresh_cache=True`. {error}"
         )
 
-    def _place_of(self, key: str) -> str:
-        """Where the record of a key is, as the metadata says it.
-
-        Raises:
-            ConfigurationError: The key leads out of the storage, or cannot be written down.
-        """
-        storage = self._storage()
-        try:
-            if storage.contains(key):
-                path = storage.resolve_path(key)
-                path.encode()  # into the record and the history; some file names are no text
-                return path
-        except (StorageError, UnicodeEncodeError) as error:
-            raise ConfigurationError(
-                f"The storage key {key!r} cannot be used in {storage!r}: {error}"
-            ) from error
-        raise ConfigurationError(
-            f"The storage key {key!r} is outside of the base path of {storage!r}. Use a relative path without '..'."
-        )
-
     def _remembered_as(self, key: str) -> tuple[str, object | None]:
         """The path of a record, and the fingerprint that says whether it is the one kept in memory, if any."""
         storage = self._storage()
@@ -544,7 +534,7 @@ class ResultStore(LockedKeys, KeptParameters):
         return path, storage.fingerprint(path) if self.cache_result_in_memory else None
 
     def _storage(self) -> WritableFileSystem:
-        return self.result_storage or get_default_result_storage()
+        return get_default_result_storage() if self.result_storage is None else self.result_storage
 
     # As a value
 

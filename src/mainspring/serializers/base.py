@@ -10,6 +10,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
 
+import msgspec
+
 from mainspring._imports import loaded
 from mainspring.annotations import NotSet
 from mainspring.exceptions import ConfigurationError
@@ -28,6 +30,8 @@ _INSTALLED_AS = {
 """What brings a package that we know."""
 
 _registry: dict[str, type[Serializer[Any]]] = {}
+_described: dict[bytes, Serializer[Any]] = {}  # as each result that is read describes one, and there are few
+_MOST_DESCRIBED = 256
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -80,6 +84,7 @@ class Serializer(Generic[D]):
                 stacklevel=2,
             )
         _registry[kind] = cls
+        _described.clear()
 
     def __new__(cls, **fields: Any) -> Serializer[Any]:
         """Make an instance of ``cls`` or, for `Serializer` itself, of the class registered for ``type``."""
@@ -134,6 +139,33 @@ class Serializer(Generic[D]):
     def configuration(self) -> dict[str, Any]:
         """Type and options as plain values, from which `from_configuration` makes an equal serializer."""
         return {name: _plain(getattr(self, name)) for name in self._options}
+
+    def dump_configuration(self) -> bytes:
+        """`configuration` as JSON, as it is written beside each result.
+
+        Raises:
+            TypeError: An option is nothing that JSON has a form for.
+        """
+        return msgspec.json.encode(self.configuration())
+
+    @staticmethod
+    def load_configuration(data: bytes) -> Serializer[Any]:
+        """The serializer that was written by `dump_configuration`; see `from_configuration`. A type alone will do.
+
+        Raises:
+            DecodeError: Of msgspec: the data is no configuration.
+        """
+        known = _described.get(data)
+        if known is None:
+            written = msgspec.json.decode(data)
+            if isinstance(written, str):
+                written = {"type": written}
+            known = Serializer.from_configuration(msgspec.convert(written, dict[str, Any]))
+            if not isinstance(known, UnknownSerializer):  # which may be known later on
+                if len(_described) >= _MOST_DESCRIBED:
+                    _described.clear()
+                _described[data] = known
+        return known
 
     @staticmethod
     def from_configuration(configuration: Mapping[str, Any]) -> Serializer[Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import base64
+import pickle
 import warnings
+from binascii import a2b_base64, b2a_base64
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +16,8 @@ __all__ = ["PickleSerializer"]
 
 _DEFAULT_LIBRARY = "cloudpickle"
 _START = b"\x80"  # of every pickle since protocol 2
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
+_FEW = 64  # parts of a value; for more of them, what cloudpickle takes to begin with does not count
 
 
 class PickleSerializer(Serializer[Any]):
@@ -40,22 +44,33 @@ class PickleSerializer(Serializer[Any]):
             load_library(self.picklelib, "dumps", "loads")
 
     def dumps(self, obj: Any) -> bytes:
-        return base64.b64encode(self._library().dumps(obj))
+        return b2a_base64(self._pickled(self._library(), obj), newline=False)
 
     def dumps_binary(self, obj: Any) -> bytes:
-        pickled: bytes = self._library().dumps(obj)
+        pickled = self._pickled(self._library(), obj)
         # only a pickle that cannot be taken for base64 text may go without
-        return pickled if pickled.startswith(_START) else base64.b64encode(pickled)
+        return pickled if pickled.startswith(_START) else b2a_base64(pickled, newline=False)
 
     def loads(self, blob: bytes) -> Any:
-        pickled = blob if blob.startswith(_START) else base64.b64decode(blob, validate=True)
+        pickled = blob if blob.startswith(_START) else a2b_base64(blob, strict_mode=True)
         return self._library().loads(pickled)
+
+    def _pickled(self, library: ModuleType, obj: Any) -> bytes:
+        if self.picklelib == _DEFAULT_LIBRARY and _is_plain(obj):  # then both libraries write the same
+            return pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
+        pickled: bytes = library.dumps(obj)
+        return pickled
 
     def configuration(self) -> dict[str, Any]:
         known = super().configuration()
         if self.picklelib_version is None:
             known["picklelib_version"] = _version(self._library())
         return known
+
+    def dump_configuration(self) -> bytes:
+        if type(self) is not PickleSerializer or self.picklelib_version is not None:
+            return super().dump_configuration()
+        return _dumped(self.picklelib, _version(self._library()))
 
     def _library(self) -> ModuleType:
         library: ModuleType = loaded(self.picklelib) or load_library(self.picklelib, "dumps", "loads")
@@ -73,6 +88,31 @@ class PickleSerializer(Serializer[Any]):
 
     def _facts(self) -> tuple[Any, ...]:
         return self.type, self.picklelib
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is made of a few numbers, texts, lists, tuples and dicts, and of nothing else."""
+    parts = [value]
+    for part in parts:  # which grow meanwhile
+        kind = type(part)
+        if kind in _ATOMS:
+            continue
+        if kind is dict:
+            parts += part
+            parts += part.values()
+        elif kind is list or kind is tuple:
+            parts += part
+        else:
+            return False
+        if len(parts) > _FEW:
+            return False
+    return True
+
+
+@lru_cache(64)
+def _dumped(picklelib: str, version: str | None) -> bytes:
+    """What is written beside each result, and changes with the version alone."""
+    return Serializer.dump_configuration(PickleSerializer(picklelib=picklelib, picklelib_version=version))
 
 
 def _version(library: ModuleType) -> str | None:

@@ -77,9 +77,9 @@ def content_of(
             # else it was replaced between the two looks
     if kept is not None and kept.content is not None:
         return kept.content.encode()
-    if is_history_key(key):
+    if is_history_key(key) and files.exists(key):  # where earlier versions kept all records
         try:
-            return files.read_head(key, size)  # where earlier versions kept all records
+            return files.read_head(key, size)
         except StorageError:
             pass
     raise StoragePathMissing(f"There is no result under the key {key!r} in the run store: it does not exist.")

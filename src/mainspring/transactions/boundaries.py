@@ -19,6 +19,7 @@ def enter_block(txn: BaseTransaction) -> Steps | None:
 
     Raises:
         RuntimeError: It was entered before.
+        Exception: As `begin` does; then it was abandoned.
     """
     if txn.state is not _PENDING:
         raise RuntimeError("Context already entered: a transaction is used for one block only.")
@@ -28,7 +29,13 @@ def enter_block(txn: BaseTransaction) -> Steps | None:
     if txn.isolation_level is None:
         txn.isolation_level = _READ_COMMITTED if outer is None else outer.isolation_level
     txn.state = _ACTIVE
-    return None if txn.key is None or txn.store is None else begin(txn)
+    if txn.key is None or txn.store is None:
+        return None
+    try:
+        return begin(txn)
+    except BaseException:
+        abandon(txn)
+        raise
 
 
 def abandon(txn: BaseTransaction) -> None:
@@ -46,7 +53,10 @@ def leave_block(txn: BaseTransaction, error: BaseException | None) -> Steps | No
     state = txn.state
     if state is _PENDING:
         raise RuntimeError("Asymmetric use of context. Context exited without being entered.")
-    if error is not None or state is _COMMITTED or state is _ROLLED_BACK or txn.is_discarded:
+    if state is _COMMITTED:  # from the beginning, or by hand
+        release(txn)
+        return None
+    if error is not None or state is _ROLLED_BACK or txn.is_discarded:
         return leave(txn, error)
     parent, mode = txn.parent, txn.commit_mode
     if parent is not None and mode is not _EAGER and not parent.is_decided():

@@ -10,9 +10,10 @@ from typing import Any, NoReturn, Self
 
 from mainspring import points
 from mainspring._portal import afinish, finish
+from mainspring.annotations import NotSet
 from mainspring.transactions.base import BaseTransaction
 from mainspring.transactions.boundaries import abandon, enter_block, leave_block, leave_context
-from mainspring.transactions.settling import commit, read, rollback
+from mainspring.transactions.settling import commit, read, read_at_once, rollback
 from mainspring.transactions.steps import FACES, Outcome, Steps
 
 __all__ = ["AsyncTransaction", "Transaction", "adrive", "drive"]
@@ -70,7 +71,8 @@ class Transaction(BaseTransaction):
 
     def read(self) -> Any:
         """The record that is kept under the key, whoever wrote it; None without a store or a key."""
-        return drive(read(self))
+        record = read_at_once(self)
+        return drive(read(self)) if record is NotSet else record
 
 
 class AsyncTransaction(BaseTransaction):
@@ -112,7 +114,8 @@ class AsyncTransaction(BaseTransaction):
 
     async def read(self) -> Any:
         """See `Transaction.read`."""
-        return await adrive(read(self))
+        record = read_at_once(self)
+        return await adrive(read(self)) if record is NotSet else record
 
     def __enter__(self) -> NoReturn:
         raise NotImplementedError("An AsyncTransaction is entered with `async with`.")

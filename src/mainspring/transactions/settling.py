@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator
 from typing import Any
 
+from mainspring.annotations import NotSet
 from mainspring.context import current_scope
 from mainspring.exceptions import ConfigurationError, LockTimeout, SupersededRun
 from mainspring.locking.protocol import IsolationLevel
@@ -33,7 +34,7 @@ from mainspring.transactions.steps import (
 )
 from mainspring.transactions.writing import write
 
-__all__ = ["begin", "commit", "commits_alone", "leave", "read", "release", "rollback"]
+__all__ = ["begin", "commit", "commits_alone", "leave", "read", "read_at_once", "release", "rollback"]
 
 _PENDING, _ACTIVE, _STAGED, _COMMITTED, _ROLLED_BACK = TransactionState
 
@@ -45,12 +46,14 @@ class _UndoneError(Exception):
 _UNDONE = _UndoneError()
 
 
-def begin(txn: BaseTransaction) -> Steps:
+def begin(txn: BaseTransaction) -> Steps | None:
     """Lock the key if that is asked for, and find out whether there is something under it (TX-10, TX-11).
+
+    Returns:
+        The steps that may wait, None if there are none.
 
     Raises:
         ConfigurationError: The store does not support the isolation level.
-        LockTimeout: The key was not free in time.
     """
     store, key, level = txn.store, txn.key, txn.isolation_level
     if not store.supports_isolation_level(level):
@@ -58,7 +61,25 @@ def begin(txn: BaseTransaction) -> Steps:
             f"Isolation level {level.value} is not supported by provided configuration: the store {store!r} of the"
             f" transaction with key {key!r} has no lock manager. Give it one."
         )
-    if level is IsolationLevel.SERIALIZABLE:
+    if level is not IsolationLevel.SERIALIZABLE:
+        if txn.overwrite:
+            return None
+        if hasattr(store, "find") and getattr(store, "is_quick", False):
+            txn.found = store.find(key)
+            if txn.found is not None:
+                txn.state = _COMMITTED
+            return None
+    return _begin(txn)
+
+
+def _begin(txn: BaseTransaction) -> Steps:
+    """The steps of a begin that may wait.
+
+    Raises:
+        LockTimeout: The key was not free in time.
+    """
+    store, key = txn.store, txn.key
+    if txn.isolation_level is IsolationLevel.SERIALIZABLE:
         yield from _lock(txn)
     if txn.overwrite:
         return
@@ -194,7 +215,7 @@ def commits_alone(txn: BaseTransaction, commit_hooks: Collection[Hook]) -> bool:
         mode is not CommitMode.LAZY if parent is None else parent.state is not _COMMITTED
     ):
         return False
-    return not any(_has_say(child) for child in txn.children)
+    return not txn.children or not any(map(_has_say, txn.children))
 
 
 def _has_say(child: Any) -> bool:
@@ -204,6 +225,14 @@ def _has_say(child: Any) -> bool:
     if child.is_decided():
         return bool(child.state is _ROLLED_BACK)
     return bool(child.entry or child.on_commit_hooks or child.writes() or any(map(_has_say, child.children)))
+
+
+def read_at_once(txn: BaseTransaction) -> Any:
+    """The record under the key, if it is in memory because it was found; else NotSet, and `read` gives it."""
+    found, store = txn.found, txn.store
+    if found is None or store.lock_manager is not None or getattr(found, "payload", None) is None:
+        return NotSet
+    return store.open_found(txn.key, found)
 
 
 def read(txn: BaseTransaction) -> Steps:
