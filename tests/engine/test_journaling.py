@@ -248,7 +248,12 @@ def test_killed_with_a_full_journal(tmp_path: Path, mainspring_home: Path) -> No
 def test_another_process_waits_for_what_was_noted(tmp_path: Path) -> None:
     """Who opens a client elsewhere finds what calls had returned here, though it was not committed then."""
     double(0)
-    script = "from mainspring.client import open_client; from mainspring.filters import ALL\nwith open_client() as client: print(len(client.read_task_runs(limit=ALL)))"
+    script = """
+from mainspring.client import open_client
+from mainspring.filters import ALL
+with open_client() as client:
+    print(len(client.read_task_runs(limit=ALL)))
+"""
     for x in range(1, 30):
         double(x)
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
