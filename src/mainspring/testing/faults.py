@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from mainspring import points
 from mainspring.exceptions import ConfigurationError
@@ -202,7 +202,8 @@ class Injector:
     def _label(self, about: object) -> str:
         """What a point is about, in a way that is the same in every process."""
         if isinstance(about, _SEQUENCES):
-            return " ".join([label for each in about[:3] if (label := self._label(each))])
+            first = cast(Sequence[object], about)[:3]
+            return " ".join([label for each in first if (label := self._label(each))])
         if isinstance(about, _TEXTS):
             return self._told(str(about))
         name = getattr(about, "name", None) or getattr(about, "__name__", None)

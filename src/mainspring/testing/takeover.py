@@ -80,7 +80,8 @@ class Takeover:
 
     def begin(self) -> None:
         """Take everything over. A world must have been entered."""
-        asyncio.get_event_loop_policy()  # made at the first use, under a lock, unless somebody has used asyncio before
+        # made under a lock when it is first used, unless somebody has used asyncio before
+        asyncio.get_event_loop_policy()  # pyright: ignore[reportDeprecated]
         substitutes = self.substitutes()
         known = set(sys.modules)
         self._undo.append(lambda: _correct_new_modules(known))
@@ -250,7 +251,7 @@ def _numbered(kind: Any, numbers: Iterator[int]) -> Any:
     class Numbered(kind):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self._number = next(numbers)
-            super().__init__(*args, **kwargs)
+            kind.__init__(self, *args, **kwargs)
 
         def __hash__(self) -> int:
             return self._number
