@@ -13,6 +13,7 @@ import threading
 import time
 import types
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -56,6 +57,7 @@ def test_all_is_given_back() -> None:
 
         assert concurrent.futures.thread
         assert logging.handlers
+        assert asyncio.get_event_loop_policy()  # made when it is first asked for
         world = bare_world()
         before = attributes()
         takeover = Takeover(Random(0))
@@ -325,6 +327,54 @@ def test_asyncio_order_is_the_seed() -> None:
 
     assert in_world(live, 3) == in_world(live, 3)
     assert len({tuple(in_world(live, seed, 0.9)) for seed in range(6)}) > 1
+
+
+def test_sets_of_asyncio_are_in_the_order_of_their_making() -> None:
+    """Sets of tasks and futures do not have the order of addresses: here where all are cancelled, or waited for."""
+
+    def live() -> tuple[list[int], list[int]]:
+        told: list[int] = []
+
+        async def wait(number: int) -> None:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                told.append(number)
+                raise
+
+        async def main() -> list[int]:
+            kept = [asyncio.create_task(wait(number)) for number in range(40)]
+            await asyncio.sleep(1)
+            futures = [asyncio.get_running_loop().create_future() for _ in kept]
+            for number, future in enumerate(futures):
+                future.set_result(number)
+            done, _ = await asyncio.wait(futures)
+            return [future.result() for future in done]
+
+        return asyncio.run(main()), told
+
+    assert in_world(live) == (list(range(40)), list(range(40)))
+
+
+def test_what_threads_are_called_does_not_depend_on_what_was_before() -> None:
+    """Numbers in the names of threads and executors begin anew in a world."""
+
+    def live() -> list[str]:
+        names: list[str] = []
+
+        def tell() -> None:
+            names.append(threading.current_thread().name)
+
+        with ThreadPoolExecutor() as executor:
+            executor.submit(tell).result()
+        thread = threading.Thread(target=tell)
+        thread.start()
+        thread.join()
+        return names
+
+    with ThreadPoolExecutor() as executor:
+        executor.submit(threading.Thread).result()
+    assert in_world(live) == ["ThreadPoolExecutor-0_0", "Thread-2 (tell)"]
 
 
 # Databases, pipes, outsiders

@@ -50,19 +50,19 @@ class Watch:
         self._waiters: list[_Arrivals] = []
         self.stops_at_failure = stops_at_failure
         self.failed: RunFuture[Any] | None = None
-        self.pending: set[RunFuture[Any]] = set()
+        self.pending: dict[RunFuture[Any], None] = {}  # in the order in which they were given
         # in order of completion; whoever waits may take them out
         self.arrived: deque[RunFuture[Any]] = deque()
         self.count = 0  # of those that have arrived
         self.total = 0
-        for future in set(futures):
+        for future in dict.fromkeys(futures):
             self.add(future)
 
     def add(self, future: RunFuture[Any]) -> None:
         """Watch one more future."""
         with self._lock:
             self.total += 1
-            self.pending.add(future)
+            self.pending[future] = None
         future.add_done_callback(self._notes)
 
     def wait(self, count: int, timeout: float | None = None) -> bool:
@@ -137,7 +137,7 @@ class Watch:
         failed = self.stops_at_failure and self.failed is None and not future.state.is_completed()
         woken: list[_Arrivals] = []
         with self._lock:
-            self.pending.discard(future)
+            self.pending.pop(future, None)
             self.arrived.append(future)
             self.count += 1
             if failed and self.failed is None:

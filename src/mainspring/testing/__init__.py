@@ -8,7 +8,7 @@
 - `traces`: what user code saw, to be compared with the history
 - `crashes`: `crash_everywhere`; `rounds`, `lives`, `blame`: one flow run that is killed, each of its processes, and
   which task is to blame; `children`: a function in a forked process that may die
-- `exploration`: `simulate` one seed and `explore` many
+- `exploration`: `simulate` one seed and `explore` many; `rehearsals`: how that gets faster
 - `simulation`, `episodes`: one run of a flow in which a seed decides what happens, and each of its processes; `faults`,
   `outside`: what goes wrong, and what a seed cannot decide
 - `worlds`, `locks`, `pipes`, `loops`: threads that a scheduler runs on a clock that jumps, and what they wait for

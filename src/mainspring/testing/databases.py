@@ -37,11 +37,14 @@ class _Cursor(sqlite3.Cursor):
     connection: _Connection  # pyright: ignore[reportIncompatibleMethodOverride] - an attribute of the real one
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:
-        return self.connection.insist(lambda: super(_Cursor, self).execute(sql, parameters), sql)
+        patience = _BUSY_PRAGMA.match(sql)
+        if patience is not None:  # the library's own waits stay off
+            self.connection.patience = int(patience[1]) * (NANOSECONDS // 1000)
+            return sqlite3.Connection.execute(self.connection, "SELECT 1")
+        return self.connection.insist(super().execute, sql, parameters)
 
     def executemany(self, sql: str, parameters: Any, /) -> Any:
-        rows = list(parameters)
-        return self.connection.insist(lambda: super(_Cursor, self).executemany(sql, rows), sql)
+        return self.connection.insist(super().executemany, sql, list(parameters))
 
 
 class _Connection(sqlite3.Connection):
@@ -57,28 +60,21 @@ class _Connection(sqlite3.Connection):
         return self.cursor().executemany(sql, parameters)
 
     def commit(self) -> None:
-        self.insist(super().commit, "")
+        self.insist(super().commit)
 
-    def insist(self, call: Callable[[], Any], sql: str) -> Any:
+    def insist(self, call: Callable[..., Any], *args: Any) -> Any:
         """Make the call until the database is not busy, for as long as the connection is to wait."""
-        patience = _BUSY_PRAGMA.match(sql)
-        if patience is not None:  # the library's own waits stay off
-            self.patience = int(patience[1]) * (NANOSECONDS // 1000)
-            sql = "SELECT 1"
-            return sqlite3.Connection.execute(self, sql)
         world = active_world()
-        if isinstance(world, SeededWorld) and world.me() is not None:
+        if world is None or world.me() is None:
+            return call(*args)
+        if isinstance(world, SeededWorld):
             world.dawdle(_STATEMENT_TAKES_TIME)  # races are about what others do between two statements
         deadline: int | None = None
         while True:
             try:
-                return call()
+                return call(*args)
             except sqlite3.OperationalError as error:
-                if (
-                    world is None
-                    or world.me() is None
-                    or getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY
-                ):
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
                     raise
                 deadline = world.now + self.patience if deadline is None else deadline
                 if world.now >= deadline:

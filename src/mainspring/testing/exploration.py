@@ -21,6 +21,7 @@ from mainspring.exceptions import ConfigurationError, MainspringError, MissingCo
 from mainspring.testing.episodes import Plan
 from mainspring.testing.faults import NO_FAULTS, Faults
 from mainspring.testing.locks import active_world
+from mainspring.testing.rehearsals import WORTHWHILE, rehearse, take_processor
 from mainspring.testing.simulation import Simulation, Stage, play, require_playable
 from mainspring.testing.traces import Trace
 
@@ -339,6 +340,7 @@ def _attempt_all(
         MainspringError: A process ended before it was done.
     """
     context = multiprocessing.get_context("fork")
+    each_has_one = workers >= processors()
     processes: list[Any] = []
     sources: list[Any] = []
     left = set(seeds)
@@ -347,7 +349,9 @@ def _attempt_all(
             source, sink = context.Pipe(duplex=False)
             share = seeds[number::workers]
             process = context.Process(
-                target=_work, args=(plan, share, stage, expected, sink, number == 0), daemon=True
+                target=_work,
+                args=(plan, share, stage, expected, sink, number == 0, number if each_has_one else None),
+                daemon=True,
             )
             with warnings.catch_warnings():  # that there are other threads, which need nothing of the child's
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -378,8 +382,19 @@ def _attempt_all(
 
 
 def _work(
-    plan: Plan, seeds: Sequence[int], stage: Stage, expected: _Expectation, sink: Connection, verifies: bool
+    plan: Plan,
+    seeds: Sequence[int],
+    stage: Stage,
+    expected: _Expectation,
+    sink: Connection,
+    verifies: bool,
+    processor: int | None,
 ) -> None:
+    if processor is not None:
+        take_processor(processor)
+    if len(seeds) >= WORTHWHILE:
+        with stage.scene(seeds[0]) as folder:
+            rehearse(folder)
     for seed in seeds:
         simulation = _attempt(plan, seed, stage, expected, verify=verifies and seed == seeds[0])
         if simulation.problems:

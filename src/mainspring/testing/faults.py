@@ -84,6 +84,8 @@ _STATEMENT_FAULTS = (
 _NOT_FAILING = ("ROLLBACK", "PRAGMA")
 _LABEL = 70
 _CALL_TAKES_TIME = 0.5
+_SEQUENCES = (tuple, list)
+_TEXTS = (str, Path)
 
 
 class Injector:
@@ -119,6 +121,7 @@ class Injector:
         self._rival = rival
         self._has_rival = False
         self._slowness = 20.0
+        self._texts: dict[str, str] = {}
         self.armed = False
 
     def install(self) -> None:
@@ -131,7 +134,7 @@ class Injector:
         """See `mainspring.points.Observer`."""
         if self._world.me() is None:
             return
-        self._note(f"{name} {self._label(about)}")
+        self._note(f"{name} {self._told(about) if type(about) is str else self._label(about)}")
         if self.armed:
             self._disturb(name, about)
         if name == "task.call":
@@ -198,14 +201,22 @@ class Injector:
 
     def _label(self, about: object) -> str:
         """What a point is about, in a way that is the same in every process."""
-        if isinstance(about, tuple | list):
+        if isinstance(about, _SEQUENCES):
             first = cast(Sequence[object], about)[:3]
-            return " ".join(filter(None, (self._label(each) for each in first)))
-        if isinstance(about, str | Path):
-            text = " ".join(str(about).replace(self._folder, "").split())
-            return text if len(text) <= _LABEL else f"{text[:_LABEL]}..."
+            return " ".join([label for each in first if (label := self._label(each))])
+        if isinstance(about, _TEXTS):
+            return self._told(str(about))
         name = getattr(about, "name", None) or getattr(about, "__name__", None)
         return name if isinstance(name, str) else ""
+
+    def _told(self, text: str) -> str:
+        """A text as it is told; statements come again and again."""
+        told = self._texts.get(text)
+        if told is None:
+            told = " ".join(text.replace(self._folder, "").split())
+            told = told if len(told) <= _LABEL else f"{told[:_LABEL]}..."
+            self._texts[text] = told
+        return told
 
     def _hits(self) -> bool:
         return (

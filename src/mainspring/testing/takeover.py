@@ -6,6 +6,7 @@ of them by name. Replacements do as the originals for threads that are not of th
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import functools
 import logging
@@ -21,7 +22,9 @@ import time
 from _thread import allocate_lock as real_lock
 from _thread import start_new_thread as start_real_thread
 from asyncio.selector_events import BaseSelectorEventLoop
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from types import ModuleType
 from typing import Any
 
@@ -49,6 +52,9 @@ _KEEP_THEIRS = {
 }
 """Modules whose globals stay as they are: what is replaced in them is named below."""
 
+_PROCESSORS = 2
+"""So many there are in a simulation, wherever it is played: executors have a number of threads that depends on it."""
+
 _REAL_LOCK = type(real_lock())
 _REAL_RLOCK = type(threading.RLock())
 _real = {name: getattr(time, name) for name in dir(time) if callable(getattr(time, name))}
@@ -74,6 +80,8 @@ class Takeover:
 
     def begin(self) -> None:
         """Take everything over. A world must have been entered."""
+        # made under a lock when it is first used, unless somebody has used asyncio before
+        asyncio.get_event_loop_policy()  # pyright: ignore[reportDeprecated]
         substitutes = self.substitutes()
         known = set(sys.modules)
         self._undo.append(lambda: _correct_new_modules(known))
@@ -96,6 +104,7 @@ class Takeover:
         self._set(builtins, "__import__", _import)
         if self._chance is not None:
             self._take_chance(self._chance)
+            self._take_numbers()
             self._set(sqlite3, "connect", databases.connect)
         _forks.renew()
         self._renew_logging()
@@ -169,6 +178,17 @@ class Takeover:
             ids.seed(chance.getrandbits(64))
         self._set(os, "urandom", chance.randbytes)
 
+    def _take_numbers(self) -> None:
+        """Have what the standard library counts, or has in the order of addresses, be the same in every process."""
+        self._set(os, "cpu_count", lambda: _PROCESSORS)
+        if hasattr(os, "process_cpu_count"):  # Python 3.13
+            self._set(os, "process_cpu_count", lambda: _PROCESSORS)
+        self._set(threading, "_counter", count(1).__next__)
+        self._set(ThreadPoolExecutor, "_counter", count().__next__)
+        numbers = count(1)
+        self._set(asyncio.tasks, "Task", _numbered(asyncio.tasks.Task, numbers))
+        self._set(asyncio.futures, "Future", _numbered(asyncio.futures.Future, numbers))
+
     def _renew_logging(self) -> None:
         """Handlers keep locks, which are held while records are written."""
         references: list[Callable[[], logging.Handler | None]] = vars(logging)["_handlerList"]
@@ -220,6 +240,24 @@ def _correct_new_modules(known: set[str]) -> None:
                 setattr(module, name, real[id(value)])
             elif type(value) is Lock and not value.locked():
                 setattr(module, name, threading.Lock())
+
+
+# Numbers
+
+
+def _numbered(kind: Any, numbers: Iterator[int]) -> Any:
+    """A kind of future, or of task, whose hash is a number: asyncio keeps sets of them, and goes through these."""
+
+    class Numbered(kind):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self._number = next(numbers)
+            kind.__init__(self, *args, **kwargs)
+
+        def __hash__(self) -> int:
+            return self._number
+
+    Numbered.__name__ = Numbered.__qualname__ = kind.__name__
+    return Numbered
 
 
 # Time

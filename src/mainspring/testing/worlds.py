@@ -255,20 +255,21 @@ class World:
 
     def next_deadline(self) -> int | None:
         """What time comes when all strands are parked; None if that would change nothing."""
-        times = [each.deadline for each in self.strands if each.deadline is not None]
-        awaited = [
-            each.deadline for each in self.strands if each.deadline is not None and not each.is_housekeeper
-        ]
-        times += (appointments := self.appointments())
-        awaited += appointments
-        if times == awaited or (awaited and min(awaited) == min(times)):
+        awaited = self.appointments()
+        looked_at: list[int] = []
+        for strand in self.strands:
+            if strand.deadline is not None:
+                (looked_at if strand.is_housekeeper else awaited).append(strand.deadline)
+        soonest = min(awaited, default=None)
+        look = min(looked_at, default=None)
+        if look is None or (soonest is not None and soonest <= look):
             self._looks = 0
-            return min(times, default=None)
+            return soonest
         self._looks += 1
-        if self._looks <= (self.looks if awaited else _VAIN_LOOKS):
-            return min(times)
+        if self._looks <= (_VAIN_LOOKS if soonest is None else self.looks):
+            return look
         self._looks = 0
-        return min(awaited, default=None)
+        return soonest
 
     def appointments(self) -> list[int]:
         """When housekeepers have something to do that must not be missed, as far as that is known."""
@@ -295,18 +296,6 @@ def _outer(frame: Any) -> Iterator[str]:
         yield f"{each.filename}:{each.lineno} in {each.name}"
 
 
-class _NoMutex:
-    """One strand runs at a time, so there is nothing to hold."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *exc: object) -> None:
-        pass
-
-
 class SeededWorld(World):
     """A world in which one strand runs at a time, and chance says which.
 
@@ -317,7 +306,6 @@ class SeededWorld(World):
         rate: How likely another strand runs after an operation at which it could.
     """
 
-    mutex = _NoMutex()
     tick = _TICK
 
     patience = 5.0
@@ -326,8 +314,10 @@ class SeededWorld(World):
 
     def __init__(self, random: Random, start: int, epoch: int, rate: float) -> None:
         super().__init__(start, epoch)
-        self.random = random
+        self.mutex = real_lock()  # free whenever somebody wants it, as one strand runs at a time
         self.rate = rate
+        self.random = random
+        self._random = random.random
         self.steps = 0
         self.switches = 0
         self.problem: BaseException | None = None
@@ -372,7 +362,8 @@ class SeededWorld(World):
     def me(self) -> Strand | None:
         """See `World.me`."""
         running = self._running
-        return running if running is not None and running.ident == get_ident() else super().me()
+        ident = get_ident()
+        return running if running is not None and running.ident == ident else self._by_ident.get(ident)
 
     def add(self, strand: Strand) -> None:
         """See `World.add`."""
@@ -416,17 +407,17 @@ class SeededWorld(World):
         self.steps += 1
         if self._soonest is not None and self._soonest <= self.now:
             self._free_due()
-        if len(self._ready) > 1 and self.random.random() < self.rate:
+        if len(self._ready) > 1 and self._random() < self.rate:
             self._yield_to(self._pick())
 
     def choose(self, number: int) -> int:
         """See `World.choose`."""
-        return int(self.random.random() * number) if number > 1 else 0
+        return int(self._random() * number) if number > 1 else 0
 
     def dawdle(self, likelihood: float) -> None:
         """Take up to 10 ms, or none, as what is done at such a place may; else short work would never overlap."""
         me = self._running
-        if me is not None and not me.still and self.random.random() < likelihood:
+        if me is not None and not me.still and self._random() < likelihood:
             self.park(self.now + round(10 ** self.random.uniform(4, 7)), "takes its time")
         else:
             self.pause()
@@ -449,12 +440,16 @@ class SeededWorld(World):
 
     def _free_due(self) -> None:
         """Let those run whose deadlines have passed."""
-        due = [each for each in self.strands if each.deadline is not None and each.deadline <= self.now]
-        for strand in due:
-            self._free(strand)
-        self._soonest = min(
-            (each.deadline for each in self.strands if each.deadline is not None), default=None
-        )
+        now, soonest = self.now, None
+        for strand in self.strands:
+            deadline = strand.deadline
+            if deadline is None:
+                continue
+            if deadline <= now:
+                self._free(strand)
+            elif soonest is None or deadline < soonest:
+                soonest = deadline
+        self._soonest = soonest
 
     def _next(self) -> Strand | None:
         """Who runs now that the calling strand does not; None if the world has come to its end."""
