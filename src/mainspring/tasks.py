@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
+from importlib import import_module
 from types import CodeType
 from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from mainspring import clock, identifiers
 from mainspring._core.policy import MAX_RETRY_DELAYS, Hooks, RunPolicy
+from mainspring._core.steps import blake2b
 from mainspring._engine.inputs import collect_inputs
-from mainspring._engine.isolation import AsyncIsolatedCall, IsolatedCall
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
 from mainspring._processes.main_program import refuse_while_imported
@@ -176,7 +176,9 @@ class Task(Subject[P, R]):
         """What calls the function with parameters by name, wherever that is."""
         if self.isolation is None:
             return self.arguments.call
-        return AsyncIsolatedCall(self) if self.isasync else IsolatedCall(self)
+        # Worker processes are loaded on use, for most programs need none.
+        isolation: Any = import_module("mainspring._engine.isolation")
+        return isolation.AsyncIsolatedCall(self) if self.isasync else isolation.IsolatedCall(self)  # type: ignore[no-any-return]
 
     @property
     def source_code(self) -> str:
@@ -584,5 +586,5 @@ def _task_key(fn: Callable[..., Any]) -> str:
     code = getattr(written, "__code__", None)
     if not isinstance(code, CodeType):
         return f"{name.rpartition('.')[2]}-unknown"
-    digest = hashlib.blake2b(code.co_code + repr(code.co_names).encode(), digest_size=4)
+    digest = blake2b(code.co_code + repr(code.co_names).encode(), digest_size=4)
     return f"{name.rpartition('.')[2]}-{digest.hexdigest()}"

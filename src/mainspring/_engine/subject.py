@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence, Sized
@@ -130,7 +129,9 @@ class Subject(Portable, ABC, Generic[P, R]):
         known = [name for name in inspect.signature(cls).parameters if name != "fn"]
         for option in options:
             if option not in known:
-                similar = difflib.get_close_matches(option, known, 1)
+                from difflib import get_close_matches  # takes a millisecond, and only misspelt names need it
+
+                similar = get_close_matches(option, known, 1)
                 hint = f" Did you mean {similar[0]!r}?" if similar else ""
                 raise TypeError(f"@{decorator} has no option {option!r}.{hint} It has: {', '.join(known)}.")
 

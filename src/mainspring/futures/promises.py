@@ -6,7 +6,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import CancelledError
 from enum import Enum
 from typing import Any, NoReturn, Protocol
 
@@ -72,6 +71,8 @@ class Promise:
             CancelledError: It was cancelled.
         """
         if self._status is _Status.CANCELLED:
+            from concurrent.futures import CancelledError  # takes a millisecond to load
+
             raise CancelledError
         return self._outcome if isinstance(self._outcome, BaseException) else None
 
