@@ -264,7 +264,7 @@ class Task(Subject[P, R]):
     def _run(self, parameters: dict[str, Any], wait_for: Any, return_type: Literal["state", "result"]) -> Any:
         if self.isolation is not None:
             refuse_while_imported(f'Task {self.name!r} with isolation="process"')
-        return run_task(self, parameters=parameters, wait_for=wait_for, return_type=return_type)
+        return run_task(self, None, None, parameters, wait_for, return_type)
 
     @overload
     def submit(
@@ -381,15 +381,17 @@ class Task(Subject[P, R]):
         if task_context is not None and flow_run_key in (None, task_context.task_run.flow_run_key):
             parents = (task_context.task_run,)
         lineage = None if flow_context is None else flow_context.run_results
-        inputs = collect_inputs(parameters or {}, wait_for, parents, lineage)
+        inputs: dict[str, list[RunInput]] = {}
+        if parameters or parents or wait_for is not None:
+            inputs = collect_inputs(parameters or {}, wait_for, parents, lineage)
         if extra_task_inputs:
             for name, more in extra_task_inputs.items():
                 inputs[name] = [*inputs.get(name, []), *more]
         active = TagsContext.get().current_tags
         run = TaskRun(
             key,
-            self.name if flow_run is None else f"{self.name}-{key[::-1].hex()[:3]}",
-            State(StateType.PENDING, at=clock.current().now()),
+            self.name if flow_run is None else f"{self.name}-{key[:-3:-1].hex()[:3]}",
+            State(StateType.PENDING, "Pending", at=clock.current().now()),
             self.task_key,
             flow_run_key,
             self.tags | active if active else self.tags,

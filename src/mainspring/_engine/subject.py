@@ -230,6 +230,8 @@ class Subject(Portable, ABC, Generic[P, R]):
             ParameterBindError: The arguments do not fit the function; no run is created.
             UpstreamTaskError: An input's run did not complete.
         """
+        if not kwargs:
+            return self._run(self.bind(args, kwargs), None, "result")
         return_state, wait_for = self.take_options(kwargs)
         return self._run(self.bind(args, kwargs), wait_for, "state" if return_state else "result")
 
@@ -250,7 +252,7 @@ class Subject(Portable, ABC, Generic[P, R]):
         Raises:
             ParameterBindError: The arguments do not fit the function.
         """
-        return self.arguments.bind((*self._bound, *args), kwargs)
+        return self.arguments.bind((*self._bound, *args) if self._bound else args, kwargs)
 
     # Hooks
 

@@ -137,7 +137,7 @@ class ConcurrentFuture(LocalFuture[R], Future[R]):
     __slots__ = ("wrapped_future",)
 
     def __init__(self, task_run_key: bytes, wrapped_future: Promise | concurrent.futures.Future[Any]) -> None:
-        super().__init__(task_run_key)
+        self.task_run_key = task_run_key
         self.wrapped_future = wrapped_future
 
     def __del__(self) -> None:
