@@ -29,7 +29,7 @@ def listed(wait_for: Iterable[Any] | None) -> Iterable[Any] | None:
     if wait_for is None:
         return None
     is_open = isinstance(wait_for, FutureList) and wait_for.is_open
-    return list(wait_for) if isinstance(wait_for, Iterator) or is_open else wait_for  # type: ignore[arg-type]
+    return list(wait_for) if isinstance(wait_for, Iterator) or is_open else wait_for
 
 
 def promised(children: Children) -> tuple[list[bytes], list[Promise], FutureList[Any]]:
