@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -134,7 +133,9 @@ def _similar_file(path: Path) -> str:
     if not path.parent.is_dir():
         return f": there is no directory {str(path.parent)!r}"
     names = [each.name for each in path.parent.glob("*.py")]
-    similar = difflib.get_close_matches(path.name, names, 1)
+    from difflib import get_close_matches  # takes a millisecond, and only misspelt names need it
+
+    similar = get_close_matches(path.name, names, 1)
     return f" (did you mean {str(path.parent / similar[0])!r}?)" if similar else ""
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from difflib import get_close_matches
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, cast, get_type_hints
@@ -331,6 +330,8 @@ def record_of(kind: type[F], given: F | Mapping[str, Any] | None, where: str | N
     known = [field.name for field in msgspec.structs.fields(kind)]
     for name in members:
         if name not in known:
+            from difflib import get_close_matches  # takes a millisecond, and only misspelt names need it
+
             near = get_close_matches(str(name), known, 1, 0.4)
             advice = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(map(repr, known))}."
             raise ConfigurationError(f"{place} has no member {name!r}. {advice}")

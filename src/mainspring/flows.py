@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, overload
 
 from mainspring._core.policy import RunPolicy
+from mainspring._core.steps import blake2b
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
 from mainspring._parameters import ParameterValidator, schema_of
@@ -416,4 +416,4 @@ def _source_version(fn: Callable[..., Any]) -> str | None:
         source = Path(inspect.getsourcefile(fn) or "").read_bytes()
     except (OSError, TypeError):
         return None  # defined in a console or by a C extension: there is no file to have a version
-    return hashlib.blake2b(source, digest_size=16).hexdigest()
+    return blake2b(source, digest_size=16).hexdigest()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
+from importlib import import_module
 from types import CodeType
 from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from mainspring import clock, identifiers
 from mainspring._core.policy import MAX_RETRY_DELAYS, Hooks, RunPolicy
+from mainspring._core.steps import blake2b
 from mainspring._engine.inputs import collect_inputs
-from mainspring._engine.isolation import AsyncIsolatedCall, IsolatedCall
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
 from mainspring._processes.main_program import refuse_while_imported
@@ -176,7 +176,9 @@ class Task(Subject[P, R]):
         """What calls the function with parameters by name, wherever that is."""
         if self.isolation is None:
             return self.arguments.call
-        return AsyncIsolatedCall(self) if self.isasync else IsolatedCall(self)
+        # Worker processes are loaded on use, for most programs need none.
+        isolation: Any = import_module("mainspring._engine.isolation")
+        return isolation.AsyncIsolatedCall(self) if self.isasync else isolation.IsolatedCall(self)  # type: ignore[no-any-return]
 
     @property
     def source_code(self) -> str:
@@ -262,7 +264,7 @@ class Task(Subject[P, R]):
     def _run(self, parameters: dict[str, Any], wait_for: Any, return_type: Literal["state", "result"]) -> Any:
         if self.isolation is not None:
             refuse_while_imported(f'Task {self.name!r} with isolation="process"')
-        return run_task(self, parameters=parameters, wait_for=wait_for, return_type=return_type)
+        return run_task(self, None, None, parameters, wait_for, return_type)
 
     @overload
     def submit(
@@ -379,15 +381,17 @@ class Task(Subject[P, R]):
         if task_context is not None and flow_run_key in (None, task_context.task_run.flow_run_key):
             parents = (task_context.task_run,)
         lineage = None if flow_context is None else flow_context.run_results
-        inputs = collect_inputs(parameters or {}, wait_for, parents, lineage)
+        inputs: dict[str, list[RunInput]] = {}
+        if parameters or parents or wait_for is not None:
+            inputs = collect_inputs(parameters or {}, wait_for, parents, lineage)
         if extra_task_inputs:
             for name, more in extra_task_inputs.items():
                 inputs[name] = [*inputs.get(name, []), *more]
         active = TagsContext.get().current_tags
         run = TaskRun(
             key,
-            self.name if flow_run is None else f"{self.name}-{key[::-1].hex()[:3]}",
-            State(StateType.PENDING, at=clock.current().now()),
+            self.name if flow_run is None else f"{self.name}-{key[:-3:-1].hex()[:3]}",
+            State(StateType.PENDING, "Pending", at=clock.current().now()),
             self.task_key,
             flow_run_key,
             self.tags | active if active else self.tags,
@@ -584,5 +588,5 @@ def _task_key(fn: Callable[..., Any]) -> str:
     code = getattr(written, "__code__", None)
     if not isinstance(code, CodeType):
         return f"{name.rpartition('.')[2]}-unknown"
-    digest = hashlib.blake2b(code.co_code + repr(code.co_names).encode(), digest_size=4)
+    digest = blake2b(code.co_code + repr(code.co_names).encode(), digest_size=4)
     return f"{name.rpartition('.')[2]}-{digest.hexdigest()}"

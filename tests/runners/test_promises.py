@@ -371,3 +371,65 @@ def test_copies_of_a_list_are_plain() -> None:
         assert type(copied) is list
         assert copied == [future]
     promise.set_result(1)
+
+
+def test_a_list_waits_for_whoever_is_last() -> None:
+    """In whatever order its futures are done, and some of them before, the wait for a list ends with the last one."""
+    for order in ((0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)):
+        promises, futures = zip(*(promised() for _ in order), strict=True)
+        promises[order[0]].set_result(Completed(data=None))
+        whole, over = FutureList(futures), threading.Event()
+
+        def wait_for(futures: FutureList[Any], over: threading.Event) -> None:
+            futures.wait()
+            over.set()
+
+        waiter = threading.Thread(target=wait_for, args=(whole, over))
+        waiter.start()
+        for number in order[1:-1]:
+            promises[number].set_result(Completed(data=None))
+            assert not over.wait(0.02)
+        promises[order[-1]].set_result(Completed(data=None))
+        waiter.join(30)
+        assert over.is_set()
+
+
+def test_a_list_is_awaited_until_whoever_is_last() -> None:
+    """A coroutine that waits for a list goes on when its last future is done, which another thread does."""
+    promises, futures = zip(*(promised() for _ in range(100)), strict=True)
+
+    def settle_all() -> None:
+        for number in range(100):
+            promises[number * 37 % 100].set_result(Completed(data=None))
+
+    thread = threading.Thread(target=settle_all)
+    thread.start()
+    asyncio.run(asyncio.wait_for(FutureList(futures).wait_async(), 30))
+    thread.join(30)
+    assert all(future.is_done() for future in futures)
+
+
+def test_a_list_that_has_waited_in_vain_is_no_burden() -> None:
+    """A wait that has run out of time leaves nothing behind at the futures, which may be waited for again."""
+    promises, futures = zip(*(promised() for _ in range(3)), strict=True)
+    whole = FutureList(futures)
+    whole.wait(0.01)
+    assert [promise._callbacks for promise in promises] == [None] * 3
+    for promise in promises:
+        promise.set_result(Completed(data=None))
+    whole.wait()
+
+
+@pytest.mark.usefixtures("quick_switches")
+def test_a_list_is_waited_for_while_it_is_done() -> None:
+    """Futures that are done just as somebody begins to wait for all of them are not overlooked."""
+    for _ in range(50):
+        promises, futures = zip(*(promised() for _ in range(20)), strict=True)
+        whole = FutureList(futures)
+
+        def settle(promises: tuple[Promise, ...] = promises) -> None:
+            for promise in promises:
+                promise.set_result(Completed(data=None))
+
+        at_once(settle, partial(whole.wait, 30), partial(whole.wait, 30))
+        assert all(future.is_done() for future in futures)

@@ -195,3 +195,27 @@ def test_submitting_while_the_runner_is_left() -> None:
     (error,) = errors
     assert "takes no more runs" in error
     assert "'double' was not submitted" in error
+
+
+def test_runs_that_are_over_leave_no_circles() -> None:
+    """What a submitted run is made of goes when it is over, without the help of the garbage collector."""
+
+    @flow
+    def submitting() -> list[str]:
+        gc.collect()
+        gc.disable()
+        try:
+            for future in [double.submit(1) for _ in range(50)]:
+                future.wait()
+            double.map(range(50)).wait()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            return [type(each).__name__ for each in gc.garbage]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+
+    garbage = submitting()
+    assert garbage.count("Submission") < 10
+    assert garbage.count("Turn") < 10

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -117,6 +118,9 @@ def test_durability_is_a_level_of_sync(path: Path, durability, level: int) -> No
 
 # Bringing up to date
 
+PUBLISHED = schema._DIRECTORY
+NEXT = ";\n\n"
+
 
 @pytest.fixture
 def second_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -140,6 +144,49 @@ def test_older_database_is_brought_up_to_date(path: Path, request: pytest.Fixtur
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("SELECT a FROM extra").fetchall() == [("x;y",)]
             assert db.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
+
+
+def schema_of(db: sqlite3.Connection) -> list[str]:
+    """The statements that make all that is in a database, tables first, in the order in which they were made."""
+    found = db.execute(
+        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+        " ORDER BY type <> 'table', rowid"
+    )
+    return [sql for (sql,) in found]
+
+
+def test_new_database_is_what_migrations_come_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a new database begins with is to the letter what the migrations make that it stands for."""
+    count, together = schema.TOGETHER
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as migrated:
+        monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:count])
+        monkeypatch.setattr(schema, "TOGETHER", (count + 1, together))
+        schema.apply_migrations(migrated, "")
+        wanted = schema_of(migrated)
+        rows = {
+            name: migrated.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables(migrated)
+        }
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
+        monkeypatch.setattr(schema, "TOGETHER", (count, together))
+        schema.apply_migrations(made, "")
+        assert schema_of(made) == wanted, f"{together} should be:\n\n{NEXT.join(wanted)};\n"
+    assert not any(rows.values()), "a migration writes rows, which the one file for all of them does not"
+
+
+def tables(db: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+
+
+def test_new_database_gets_later_migrations_too(path: Path, second_migration: Path) -> None:
+    """Migrations that came after those which are one file for new databases are applied one by one."""
+    second_migration.write_text("CREATE TABLE extra (a TEXT);\n")
+    for name in schema.MIGRATIONS[schema.TOGETHER[0] : -1]:
+        shutil.copy(PUBLISHED / name, second_migration.parent)
+    shutil.copy(PUBLISHED / schema.TOGETHER[1], second_migration.parent)
+    open_store(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        assert {"extra", "task_runs"} <= set(tables(db))
+    assert pragma(path, "user_version") == len(schema.MIGRATIONS)
 
 
 def make_older(path: Path, newest: Path, version: int, monkeypatch: pytest.MonkeyPatch) -> None:

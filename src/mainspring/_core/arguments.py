@@ -50,7 +50,7 @@ class Arguments:
         TypeError: The function has no signature.
     """
 
-    __slots__ = ("_bind", "_call", "body", "function", "name", "signature", "variadic_keyword")
+    __slots__ = ("_absent", "_bind", "_call", "body", "function", "name", "signature", "variadic_keyword")
 
     def __init__(
         self, function: Callable[..., Any], name: str, signature: inspect.Signature | None = None
@@ -75,6 +75,7 @@ class Arguments:
                     f"{reserved!r} is a reserved argument name and cannot be used as a parameter of"
                     f" {name!r}: calls use it themselves. Rename the parameter."
                 )
+        self._absent = {name: _absent(parameter) for name, parameter in parameters.items()}
         self._bind = _compile_bind(parameters)
         self._call = _compile_call(parameters)
 
@@ -85,7 +86,7 @@ class Arguments:
             ParameterBindError: The arguments do not fit.
         """
         try:
-            return self._bind(*args, **kwargs)
+            return self._bind(*args, **kwargs) if kwargs else self._bind(*args)
         except TypeError:
             raise self._explain(args, kwargs) from None
 
@@ -111,16 +112,10 @@ class Arguments:
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """``given`` with the defaults added, in the order of the signature."""
-        complete: dict[str, Any] = {}
-        for name, parameter in self.signature.parameters.items():
-            if name in given:
-                complete[name] = given[name]
-            elif parameter.kind is _KINDS.VAR_POSITIONAL:
-                complete[name] = ()
-            elif parameter.kind is _KINDS.VAR_KEYWORD:
-                complete[name] = {}
-            else:
-                complete[name] = parameter.default
+        complete = {name: given.get(name, default) for name, default in self._absent.items()}
+        variadic = self.variadic_keyword
+        if variadic is not None and variadic not in given:
+            complete[variadic] = {}  # for each call its own
         return complete
 
     def _explain(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ParameterBindError:
@@ -154,6 +149,11 @@ def _problems(
             yield name, f"multiple values for argument {name!r}"
         elif known is None and _KINDS.VAR_KEYWORD not in kinds:
             yield name, f"got an unexpected keyword argument {name!r}"
+
+
+def _absent(parameter: inspect.Parameter) -> Any:
+    """What a parameter is that a call does not name."""
+    return () if parameter.kind is _KINDS.VAR_POSITIONAL else parameter.default
 
 
 def _compile_bind(parameters: Mapping[str, inspect.Parameter]) -> Callable[..., dict[str, Any]]:

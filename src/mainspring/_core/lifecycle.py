@@ -28,6 +28,7 @@ from mainspring._core.effects import Ask, Effect, EndInside, Enter, Prepare, Run
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready, Returned
 from mainspring._core.policy import RunPolicy
 from mainspring._core.transitions import Move, next_state, retry_delay
+from mainspring._core.traverse import ATOMS
 from mainspring._representation import shown
 from mainspring.clock import MICROSECONDS
 from mainspring.runs import Run
@@ -310,6 +311,6 @@ def _success(run: Run, outcome: Returned, at: int) -> State:
     value = outcome.value
     if outcome.cached:
         return next_state(run, Move.REUSE, at, data=value)
-    if is_state(value) or is_state_iterable(value):
+    if type(value) not in ATOMS and (is_state(value) or is_state_iterable(value)):
         return return_value_to_state(value)
     return next_state(run, Move.SUCCEED, at, data=value)

@@ -8,11 +8,15 @@ depends on the order of different steps, nor on which of them run at the same ti
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
 from itertools import count
 from typing import Any
 
-__all__ = ["Steps", "digest_of"]
+try:
+    from _blake2 import blake2b  # which is that of hashlib, without OpenSSL, which takes milliseconds to load
+except ImportError:  # another implementation of Python
+    from hashlib import blake2b
+
+__all__ = ["Steps", "blake2b", "digest_of"]
 
 _SIZE = 16  # bytes of a digest
 

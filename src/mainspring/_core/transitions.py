@@ -187,17 +187,18 @@ def enter(run: Run, state: State) -> None:
     ``ended_at`` set by every final one (V-2); times never stand still (V-3). A run that never ran has
     no end (E-113), and a run that is run again loses the end it had (W-32).
     """
-    previous = run.state
-    state.move_after(previous)
+    previous, kind = run.state, state.type
+    if state.at <= previous.at:
+        state.move_after(previous)
     if previous.type is StateType.RUNNING:
         run.run_time += state.at - previous.at
-    if state.type is StateType.RUNNING:
+    if kind is StateType.RUNNING:
         if not goes_on(previous, state):
             run.run_count += 1
         run.ended_at = None
         if run.started_at is None:
             run.started_at = state.at
-    elif state.type in TERMINAL_STATES and run.started_at is not None and run.ended_at is None:
+    elif kind in TERMINAL_STATES and run.started_at is not None and run.ended_at is None:
         run.ended_at = state.at
     run.state = state
     run.updated_at = state.at

@@ -65,7 +65,7 @@ class BoundedRun:
             RunCancelled: It was.
         """
         scope = self._around_scope = current_scope()
-        if scope is not None:
+        if scope is not None and scope.deadline is not None:
             scope.refuse_late()
 
     # Whose the run is. A thread that settles takes it, unless its own thread has begun to do what follows its end.
@@ -192,7 +192,9 @@ class BoundedRun:
         # What another thread has decided counts, and not that the attempt was given up.
         if limit is not None and limit.is_settled:
             limit.check()
-        self.raise_if_stopped()
+        stop = self._stop()
+        if stop is not None:
+            raise RunCancelled(stop.reason)
         if limit is not None:
             limit.check()
 
@@ -207,9 +209,9 @@ class BoundedRun:
         Raises:
             RunCancelled: It was.
         """
-        end = self.told_to_stop()
-        if end is not None:
-            raise end
+        stop = self._stop()
+        if stop is not None:
+            raise RunCancelled(stop.reason)
 
     def new_limit(self, kind: Callable[..., T]) -> T | None:
         """The limit on the time of the attempt that begins: the nearest of all that it has to keep to.

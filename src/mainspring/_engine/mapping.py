@@ -47,7 +47,7 @@ class Children:
         """How many there are; None if that is seen at the end of an iterator only."""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self._complete({name: values[index] for name, values in self._sequences()})
+        return self._complete({name: cast(Any, values)[index] for name, values in self._split.items()})
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """All of them in order, where there is an iterator.

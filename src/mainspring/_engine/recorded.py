@@ -352,6 +352,7 @@ class RecordedRun(BoundedRun):
     def _settle(self, outcome: Outcome) -> lifecycle.Phase:
         """The core's decision about an outcome, with the bookkeeping and the log lines that belong to it."""
         policy, run = self.subject.policy, self.run
+        is_raised = isinstance(outcome, Raised)
         if isinstance(outcome, Raised):
             hide_own_frames(outcome.error)
             stop = self._stop()
@@ -362,7 +363,7 @@ class RecordedRun(BoundedRun):
         granted = yield from lifecycle.settle(
             policy, run, outcome, retries, self._now, self._random, self.hands_on
         )
-        if granted or isinstance(outcome, Raised):
+        if granted or is_raised:
             self._note_decision(outcome, granted)
         return granted
 

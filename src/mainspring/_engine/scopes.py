@@ -68,7 +68,7 @@ class SyncRunScope:
                 if error is None:
                     error = engine.unended()
                 is_ours = engine.run is not None and engine.claim_end()
-                if is_ours and engine._must_crash(error):
+                if error is not None and is_ours and engine._must_crash(error):
                     engine.handle_crash(error)
                 if is_ours:
                     if noted:
@@ -80,9 +80,10 @@ class SyncRunScope:
                 if engine._must_crash(late):
                     engine.handle_crash(late)
                 raise
-            is_absorbed = bool(engine.absorbs(error))
-            if error is not None and kind is None and not is_absorbed:
-                raise error
+            if error is not None:
+                is_absorbed = bool(engine.absorbs(error))
+                if kind is None and not is_absorbed:
+                    raise error
             return is_absorbed
         finally:
             engine._leave_run(None if is_absorbed else error)
@@ -190,7 +191,7 @@ class AsyncRunScope:
                 if error is None:
                     error = engine.unended()
                 is_ours = engine.run is not None and engine.claim_end()
-                if is_ours and engine._must_crash(error):
+                if error is not None and is_ours and engine._must_crash(error):
                     await engine.handle_crash(error)
                 if is_ours:
                     if noted:
@@ -202,9 +203,10 @@ class AsyncRunScope:
                 if engine._must_crash(late):
                     await engine.handle_crash(late)
                 raise
-            is_absorbed = bool(engine.absorbs(error))
-            if error is not None and kind is None and not is_absorbed:
-                raise error
+            if error is not None:
+                is_absorbed = bool(engine.absorbs(error))
+                if kind is None and not is_absorbed:
+                    raise error
             return is_absorbed
         finally:
             engine._leave_run(None if is_absorbed else error)

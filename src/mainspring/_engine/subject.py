@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence, Sized
@@ -130,7 +129,9 @@ class Subject(Portable, ABC, Generic[P, R]):
         known = [name for name in inspect.signature(cls).parameters if name != "fn"]
         for option in options:
             if option not in known:
-                similar = difflib.get_close_matches(option, known, 1)
+                from difflib import get_close_matches  # takes a millisecond, and only misspelt names need it
+
+                similar = get_close_matches(option, known, 1)
                 hint = f" Did you mean {similar[0]!r}?" if similar else ""
                 raise TypeError(f"@{decorator} has no option {option!r}.{hint} It has: {', '.join(known)}.")
 
@@ -229,6 +230,8 @@ class Subject(Portable, ABC, Generic[P, R]):
             ParameterBindError: The arguments do not fit the function; no run is created.
             UpstreamTaskError: An input's run did not complete.
         """
+        if not kwargs:
+            return self._run(self.bind(args, kwargs), None, "result")
         return_state, wait_for = self.take_options(kwargs)
         return self._run(self.bind(args, kwargs), wait_for, "state" if return_state else "result")
 
@@ -249,7 +252,7 @@ class Subject(Portable, ABC, Generic[P, R]):
         Raises:
             ParameterBindError: The arguments do not fit the function.
         """
-        return self.arguments.bind((*self._bound, *args), kwargs)
+        return self.arguments.bind((*self._bound, *args) if self._bound else args, kwargs)
 
     # Hooks
 

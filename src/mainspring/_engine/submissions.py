@@ -107,7 +107,7 @@ class Submission:
         self.inputs: list[RunFuture[Any]] = []
         self.missing = 0
         self.turn: Turn | None = None
-        self.at_give_up: Callable[[], object] | None = None
+        self.at_give_up: Callable[[Submission], object] | None = None
         promise.work = self
 
     def __call__(self) -> None:
@@ -162,7 +162,7 @@ class Submission:
         turn = self.turn
         assert turn is not None
         if self.at_give_up is not None:
-            self.at_give_up()
+            self.at_give_up(self)
         turn.pool.give_up(
             turn, None if rest is None else partial(self._make, rest, contextvars.copy_context())
         )
@@ -292,7 +292,7 @@ class SubmissionSeries:
         submission, inputs = prepared
         self._under_way.add(submission)
         if not inputs:
-            submission.at_give_up = partial(self._give_up, submission)
+            submission.at_give_up = self._give_up
             submission()
             turn = active_turn.get()
             if turn is None or not turn.is_given_up:  # else it goes on elsewhere

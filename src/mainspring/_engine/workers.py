@@ -373,6 +373,9 @@ class WorkerPool:
         self._turns += 1
         self._at_work.discard(turn)
         turn.is_over = True
+        turn.work = (
+            None  # which knows its turn: a circle of references would be left to the garbage collector
+        )
         if turn.waiting:  # something that the work has started still waits; it has had its turn
             self._lent -= 1
         else:

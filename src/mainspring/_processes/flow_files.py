@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from types import ModuleType
@@ -57,7 +56,9 @@ class FlowFiles(NamedTuple):
                 sys.meta_path.append(_finder)
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
+    """A finder of modules. Its base class is not needed, and takes milliseconds to load."""
+
     def __init__(self) -> None:
         self.files: dict[str, str] = {}
 

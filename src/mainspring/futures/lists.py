@@ -8,7 +8,7 @@ from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
 from mainspring.futures.base import Future
 from mainspring.futures.streams import Feed, Results
-from mainspring.futures.waiting import Watch, countdown
+from mainspring.futures.waiting import AllWatch, Watch, countdown
 
 __all__ = ["FutureList"]
 
@@ -76,7 +76,7 @@ class FutureList(list[Future[T]], Generic[T]):
         Raises:
             DeadlockError: One of the runs waits for the caller.
         """
-        left, watch = countdown(timeout), Watch()
+        left, watch = countdown(timeout), AllWatch()
         try:
             if self._complete(watch, left):
                 watch.wait(watch.total, left())
@@ -85,7 +85,7 @@ class FutureList(list[Future[T]], Generic[T]):
 
     async def wait_async(self, timeout: float | None = None) -> None:
         """`wait` without blocking the event loop."""
-        left, watch = countdown(timeout), Watch()
+        left, watch = countdown(timeout), AllWatch()
         try:
             if await self._complete_async(watch, left):
                 await watch.wait_async(watch.total, left())

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mainspring._core.circles import Needs
 from mainspring.exceptions import Pause, RunCancelled
@@ -16,6 +15,9 @@ from mainspring.futures.waiting import Watch
 from mainspring.settings import get_current_settings
 from mainspring.states import Cancelled, Completed, Pending, State, exception_to_crashed_state, is_state
 from mainspring.suspensions import leave_if_suspended
+
+if TYPE_CHECKING:
+    import concurrent.futures
 
 __all__ = ["ConcurrentFuture", "LocalFuture"]
 
@@ -135,7 +137,7 @@ class ConcurrentFuture(LocalFuture[R], Future[R]):
     __slots__ = ("wrapped_future",)
 
     def __init__(self, task_run_key: bytes, wrapped_future: Promise | concurrent.futures.Future[Any]) -> None:
-        super().__init__(task_run_key)
+        self.task_run_key = task_run_key
         self.wrapped_future = wrapped_future
 
     def __del__(self) -> None:

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import CancelledError
 from enum import Enum
 from typing import Any, NoReturn, Protocol
 
@@ -72,6 +71,8 @@ class Promise:
             CancelledError: It was cancelled.
         """
         if self._status is _Status.CANCELLED:
+            from concurrent.futures import CancelledError  # takes a millisecond to load
+
             raise CancelledError
         return self._outcome if isinstance(self._outcome, BaseException) else None
 
@@ -89,7 +90,8 @@ class Promise:
 
     def begin(self) -> bool:
         """Note that the run begins; False if it must not, as it was cancelled."""
-        _do_postponed()  # it may be that
+        if _postponed:
+            _do_postponed()  # it may be that
         with _lock:
             if self._status is not _Status.PENDING:
                 return False
@@ -110,12 +112,14 @@ class Promise:
     def set_result(self, state: Any) -> None:
         """Come to a state."""
         self._settle(_Status.DONE, state)
-        _do_postponed()
+        if _postponed:
+            _do_postponed()
 
     def set_exception(self, error: BaseException) -> None:
         """Come to an exception, which belongs to whoever asks for the result."""
         self._settle(_Status.DONE, error)
-        _do_postponed()
+        if _postponed:
+            _do_postponed()
 
     def add_done_callback(self, callback: Callable[[Any], object], argument: Any = None) -> None:
         """Call ``callback`` when done, at once if that is so; with ``argument``, or else with the promise."""
@@ -143,8 +147,9 @@ class Promise:
                 return self._status is status
             self._outcome, self._status, self.work = outcome, status, None
             callbacks, self._callbacks = self._callbacks, None
-        for entry in _entries(callbacks):
-            _call(entry)
+        if callbacks is not None:
+            for entry in _entries(callbacks):
+                _call(entry)
         return True
 
     def __reduce__(self) -> NoReturn:

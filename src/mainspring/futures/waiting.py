@@ -14,7 +14,7 @@ from mainspring.context import stoppable
 from mainspring.futures.base import RunFuture
 from mainspring.futures.turns import Wait, ablock, block
 
-__all__ = ["DoneAndNotDoneFutures", "Watch", "countdown", "wait", "wait_async"]
+__all__ = ["AllWatch", "DoneAndNotDoneFutures", "Watch", "countdown", "wait", "wait_async"]
 
 
 class DoneAndNotDoneFutures(NamedTuple):
@@ -125,6 +125,10 @@ class Watch:
             self._waiters.remove(waiter)
             return False
 
+    def unfinished(self) -> list[RunFuture[Any]]:
+        """The futures that are not done now."""
+        return [future for future in list(self.pending) if not future.is_done()]
+
     def close(self) -> None:
         """Let go of the futures that have not arrived."""
         with self._lock:
@@ -150,6 +154,58 @@ class Watch:
             waiter.wake()
 
 
+class AllWatch(Watch):
+    """Wakes those who wait for all of many futures. Of these it looks at one at a time, which costs little.
+
+    The last one comes first: when that is done, so are most of the others. Neither order nor failures are noted.
+    """
+
+    __slots__ = ("_last", "_left")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left: list[RunFuture[Any]] = []  # that are not known to be done
+        self._last: RunFuture[Any] | None = None  # the one that is looked at
+
+    def add(self, future: RunFuture[Any]) -> None:
+        """Watch one more future, in the thread that is going to wait."""
+        self.total += 1
+        self._left.append(future)
+
+    def _is_ready(self, waiter: _Arrivals) -> bool:
+        self._look_at_last()
+        return super()._is_ready(waiter)
+
+    def _look_at_last(self) -> None:
+        """Have the next one looked at that is not done, or wake whoever waits. One thread at a time comes here."""
+        left = self._left
+        while left and left[-1].is_done():
+            left.pop()
+        self._last = left[-1] if left else None
+        if self._last is not None:
+            self._last.add_done_callback(self._notes)
+            return
+        with self._lock:
+            self.count = self.total
+            woken, self._waiters = self._waiters, []
+        for waiter in woken:
+            waiter.wake()
+
+    def _note(self, future: RunFuture[Any]) -> None:
+        if future is self._last:
+            self._look_at_last()
+
+    def unfinished(self) -> list[RunFuture[Any]]:
+        """See `Watch.unfinished`."""
+        return [future for future in list(self._left) if not future.is_done()]
+
+    def close(self) -> None:
+        """See `Watch.close`."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.remove_done_callback(self._notes)
+
+
 class _Arrivals(Wait):
     """The wait of one thread or coroutine for futures that are watched.
 
@@ -170,7 +226,7 @@ class _Arrivals(Wait):
     def needs(self) -> Needs:
         """See `Wait.needs`."""
         watch = self.watch
-        pending = [future for future in list(watch.pending) if not future.is_done()]
+        pending = watch.unfinished()
         missing = self.needed - (watch.total - len(pending))
         if missing <= 0:  # it is about to be woken
             return Needs()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
@@ -18,6 +17,8 @@ KEY_LENGTH = 32  # hexadecimal digits: 128 bits, so accidents do not happen
 
 def md5(data: Any = b"") -> Any:
     """MD5, declared as no matter of security, so that restricted systems have it, too."""
+    import hashlib  # on use: OpenSSL takes milliseconds to load
+
     return hashlib.md5(data, usedforsecurity=False)
 
 
@@ -51,6 +52,8 @@ def file_hash(path: str | PathLike[str], hash_algo: Algorithm = md5) -> str:
     Raises:
         FileNotFoundError: There is no such file.
     """
+    import hashlib
+
     with open(path, "rb") as file:  # noqa: PTH123 - takes what `open` takes
         return hashlib.file_digest(file, hash_algo).hexdigest()
 
@@ -102,8 +105,10 @@ def content_hash(value: Any, name: str = "value") -> str:
     Raises:
         HashError: It cannot be hashed. The message says which part, and why.
     """
-    encoded = encode(value, hashlib.sha256, name)
-    return hashlib.sha256(encoded).hexdigest()[:KEY_LENGTH]
+    from hashlib import sha256
+
+    encoded = encode(value, sha256, name)
+    return sha256(encoded).hexdigest()[:KEY_LENGTH]
 
 
 def items_hash(values: Mapping[str, Any], name: str = "values") -> str:
@@ -130,7 +135,8 @@ def content_hashes(values: Mapping[str, Any], name: str = "values") -> tuple[str
     Raises:
         HashError: A value cannot be hashed. The message says which part, and why.
     """
-    sha256 = hashlib.sha256
+    from hashlib import sha256
+
     whole, items = encode_items(values, sha256, name)
     return sha256(whole).hexdigest()[:KEY_LENGTH], {
         key: sha256(encoded).hexdigest()[:KEY_LENGTH] for key, encoded in items.items()

@@ -6,7 +6,6 @@ See :mod:`mainspring.hashing.canonical` for what comes out, and for all other ty
 from __future__ import annotations
 
 import struct
-from array import array
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -118,6 +117,8 @@ class Walk:
         kinds = set(map(type, items))
         if len(kinds) > 1:
             return None
+        from array import array  # a library that takes milliseconds to load
+
         if float in kinds:
             return b"f#" + self.digest(_little_endian(array("d", items)))
         if int in kinds:

@@ -8,7 +8,6 @@ is a TypeError that names it.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from datetime import date, time
@@ -64,6 +63,8 @@ def from_table(table: Any) -> Any:
     """The frame that the table was made from."""
     pandas, arrow = load_library("pandas"), load_library("pyarrow.ipc")
     metadata = table.schema.metadata
+    import json  # on use: most programs need msgspec only
+
     description = json.loads(metadata[_DESCRIPTION])
     kinds = description["kinds"]
     index = _read_index(pandas, table.columns[len(kinds) :], description["index"])
@@ -81,6 +82,8 @@ def from_table(table: Any) -> Any:
 
 
 def _as_json(description: dict[str, Any]) -> bytes:
+    import json
+
     text = json.dumps(description)
     if repr(json.loads(text)) != repr(description):  # which tells types as well
         raise TypeError("its attrs, or a name of an index, is not what JSON can give back")

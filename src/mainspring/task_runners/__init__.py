@@ -10,10 +10,15 @@
 - ``named``: from ``processes=2`` to a runner, and that of flows that declare none
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from mainspring.task_runners.base import TaskRunner
 from mainspring.task_runners.inline import InlineTaskRunner
-from mainspring.task_runners.processes import ProcessPoolTaskRunner
 from mainspring.task_runners.threads import ConcurrentTaskRunner, ThreadPoolTaskRunner
+
+if TYPE_CHECKING:
+    from mainspring.task_runners.processes import ProcessPoolTaskRunner
 
 __all__ = [
     "ConcurrentTaskRunner",
@@ -22,3 +27,11 @@ __all__ = [
     "TaskRunner",
     "ThreadPoolTaskRunner",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "ProcessPoolTaskRunner":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Loaded on use, for most programs need no processes.
+    runner = globals()[name] = import_module(f"{__name__}.processes").ProcessPoolTaskRunner
+    return runner

@@ -26,14 +26,17 @@ Dependencies = dict[str, list[RunInput]]
 
 def listed(wait_for: Iterable[Any] | None) -> Iterable[Any] | None:
     """What a run waits for; as a list if it can be looked at only once, or is looked at best by the calling thread."""
+    if wait_for is None:
+        return None
     is_open = isinstance(wait_for, FutureList) and wait_for.is_open
-    return list(wait_for) if isinstance(wait_for, Iterator) or is_open else wait_for  # type: ignore[arg-type]
+    return list(wait_for) if isinstance(wait_for, Iterator) or is_open else wait_for
 
 
 def promised(children: Children) -> tuple[list[bytes], list[Promise], FutureList[Any]]:
     """For each of some children whose number is known: the id of its run, what it comes to, and a future of that."""
     children.fill_lists()
-    keys = [identifiers.new_id() for _ in range(children.length or 0)]
+    new_id = identifiers.current().new
+    keys = [new_id() for _ in range(children.length or 0)]
     promises = [Promise() for _ in keys]
     futures: list[ConcurrentFuture[Any]] = list(map(ConcurrentFuture, keys, promises))
     return keys, promises, FutureList(futures)

@@ -1,7 +1,9 @@
 """The schema of a run store in SQLite: recognising a database, and bringing it up to date.
 
 A database of ours carries `APPLICATION_ID` and, as its ``user_version``, the number of the last migration
-applied to it. Migrations are the numbered files in ``migrations/``; a published one never changes.
+applied to it. Migrations are the numbered files in ``migrations/``; a published one never changes. What the first of
+them come to together is one file, too, which a new database begins with: to make tables at once takes a tenth of the
+time that it takes to make and change them. A test compares the two.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from pathlib import Path
 from mainspring import points
 from mainspring.exceptions import StoreTooNew, StoreUnavailable
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "apply_migrations", "needs_migration", "read_version"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "TOGETHER", "apply_migrations", "needs_migration", "read_version"]
 
 APPLICATION_ID = int.from_bytes(b"mspr", "big")
 MIGRATIONS = (
@@ -31,6 +33,9 @@ MIGRATIONS = (
     "0013_reading.sql",
     "0014_journal.sql",
 )
+TOGETHER = (12, "0001_to_0012.sql")
+"""What so many of the migrations come to, from the first one on, and the file that says the same at once."""
+
 _DIRECTORY = Path(__file__).with_name("migrations")
 
 
@@ -103,7 +108,11 @@ def apply_migrations(db: sqlite3.Connection, path: str) -> None:
     try:
         if needs_migration(db, path):  # somebody else may have been first
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            for name in MIGRATIONS[version:]:
+            count, together = TOGETHER
+            names = list(MIGRATIONS[version:])
+            if not version and count <= len(names):
+                names[:count] = [together]
+            for name in names:
                 for statement in _statements((_DIRECTORY / name).read_text(encoding="utf-8")):
                     db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
