@@ -125,6 +125,9 @@ class Counters:
                 calls[0] += 1
 
         sys.setprofile(profile)
+        sys._getframe().f_trace_opcodes = (
+            True  # Python 3.12 looks here whether it has to tell of instructions at all
+        )
         sys.settrace(trace)
         return trace
 
