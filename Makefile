@@ -4,6 +4,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
 BENCH_ARGS ?=
+COUNTS_ARGS ?=
 SEEDS ?=
 
 VENV := .venv
@@ -35,7 +36,8 @@ PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: bench bench-clusters bench-handover bench-limits bench-peers bench-writers check clean constraints demo docs \
+.PHONY: bench bench-clusters bench-handover bench-limits bench-peers bench-writers check clean constraints counts \
+	demo docs \
 	format help simulate test test-distributed test-oldest test-postgres test-processes test-simulation
 
 help: ## list the targets
@@ -85,6 +87,9 @@ docs: $(VENV)/.docs ## build the documentation into build/docs
 
 bench: $(VENV)/.test $(VENV)/.demo ## measure what mainspring costs (BENCH_ARGS="--page docs/explanation/performance.md" keeps it)
 	@$(BIN)/python -m benchmarks --json build/bench/figures.json --plots build/bench $(BENCH_ARGS)
+
+counts: $(VENV)/.test ## count what each path does, beside what is recorded (COUNTS_ARGS="--record" keeps it)
+	@$(BIN)/python -m tests.performance $(COUNTS_ARGS)
 
 bench-clusters: $(VENV)/.test ## measure tasks on Dask and Ray beside bare calls there, in half an hour
 	@$(BIN)/python -m benchmarks.clusters $(BENCH_ARGS)

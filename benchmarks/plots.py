@@ -46,19 +46,19 @@ def pyplot() -> Any:
 
 
 def budgets(figures: Sequence[Figure], path: Path) -> None:
-    """Draw a bar for each figure, and a mark where its budget is."""
+    """Draw a bar for each figure, as long as the part of its budget that it takes, and a line where budgets end."""
     plt = pyplot()
     places = range(len(figures))
-    multiples = [figure.multiple or 0.0 for figure in figures]
+    parts = [(figure.multiple or 0.0) / (figure.budget or 1.0) for figure in figures]
     size = (9, 0.9 + 0.27 * len(figures))
     canvas, axes = plt.subplots(figsize=size, layout="constrained")
     colours = [MET if figure.verdict == "met" else OVER for figure in figures]
-    axes.barh(places, multiples, height=0.62, color=colours)
-    for place, figure in zip(places, figures, strict=True):
-        axes.plot([figure.budget] * 2, [place - 0.42, place + 0.42], color=BUDGET, linewidth=2)
+    axes.barh(places, parts, height=0.62, color=colours)
+    axes.axvline(1, color=BUDGET, linewidth=1.5)
+    for place, part, figure in zip(places, parts, figures, strict=True):
         axes.annotate(
             f"{figure.multiple:.1f} of {figure.budget:g}",
-            (max(figure.multiple or 0.0, figure.budget or 0.0), place),
+            (max(part, 1), place),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
@@ -66,8 +66,8 @@ def budgets(figures: Sequence[Figure], path: Path) -> None:
     axes.set(
         yticks=places,
         yticklabels=[figure.path for figure in figures],
-        xlabel="multiples of the unit of each path; the dark mark is its budget",
-        xlim=(0, 1.12 * max(*multiples, *(figure.budget or 0.0 for figure in figures))),
+        xlabel="parts of the budget; beside each bar, the multiple and its budget",
+        xlim=(0, 1.15 * max(1.2, *parts)),
     )
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
