@@ -36,9 +36,8 @@ PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: bench bench-clusters bench-handover bench-limits bench-peers bench-writers check clean constraints counts \
-	demo docs \
-	format help simulate test test-distributed test-oldest test-postgres test-processes test-simulation
+.PHONY: bench bench-clusters bench-handover bench-limits bench-peers bench-writers check clean constraints counts demo \
+	docs format help simulate test test-distributed test-oldest test-postgres test-processes test-simulation
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-17s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)

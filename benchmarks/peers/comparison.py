@@ -28,13 +28,21 @@ class Row(NamedTuple):
         name: What to call it, with its version.
         leaves: What a call leaves behind.
         seconds: The fastest round of each work.
-        problems: Why there is none, by work; by an empty text if it is for the same reason in all.
+        problems: What went wrong last, by work; by an empty text if it went wrong with the whole.
     """
 
     name: str
     leaves: str
     seconds: dict[str, float]
     problems: dict[str, str]
+
+    def reports(self) -> list[str]:
+        """What went wrong, and whether there is a figure in spite of it, from another round."""
+        return [
+            f"{'Failed in some rounds' if work in self.seconds else 'Not measured'}: "
+            f"{self.name}{work and ', '}{work}. {problem}"
+            for work, problem in self.problems.items()
+        ]
 
 
 def measure(
@@ -75,10 +83,8 @@ def cells(row: Row, ours: Row) -> list[str]:
     """The works of a row: seconds, and what multiple of ours they are."""
     found = []
     for work in WORKS:
-        if "" in row.problems or work in row.problems:
-            found.append("not measured")
-        elif work not in row.seconds:
-            found.append("")
+        if work not in row.seconds:
+            found.append("not measured" if {"", work} & row.problems.keys() else "")
         else:
             taken = row.seconds[work]
             text = microseconds(taken) if taken < 0.01 else f"{taken * 1e3:,.0f} ms"
@@ -99,11 +105,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
     lines = [head, ["---", *("--:" for _ in WORKS), "---"]]
     lines += [[row.name, *cells(row, rows[0]), row.leaves] for row in rows]
     text = [f"| {' | '.join(line)} |" if line[0] != "---" else f"|{'|'.join(line)}|" for line in lines]
-    problems = [
-        f"\nNot measured: {row.name}{work and ', '}{work}. {problem}"
-        for row in rows
-        for work, problem in row.problems.items()
-    ]
+    problems = [f"\n{problem}" for row in rows for problem in row.reports()]
     return "\n".join([circumstances(), "", *text, *problems])
 
 

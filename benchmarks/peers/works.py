@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -83,7 +84,7 @@ def measured(variant: Variant, folder: Path, is_quick: bool) -> dict[str, object
                 outside = time.perf_counter() - start
                 seconds[work] = (found if isinstance(found, float) else outside) / count
             except Exception as error:  # the other works are to be done, and the table will tell
-                problems[work] = f"{type(error).__name__}: {error}"
+                problems[work] = textwrap.shorten(f"{type(error).__name__}: {error}", 120, placeholder=" ...")
     return {"name": variant.name, "leaves": variant.leaves, "seconds": seconds, "problems": problems}
 
 
