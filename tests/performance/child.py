@@ -33,17 +33,22 @@ def of_path(path: str, extra: int, counters: Counters) -> dict[str, float | None
         slow_down_calls(extra)
     rounds: list[list[float | None]] = []
 
-    def measure(work: Callable[[int], Any]) -> None:
+    def counted(work: Callable[[int], Any], times: int) -> list[float | None]:
+        gc.collect()
+        gc.disable()
+        before = counters.read()
+        work(times)
+        after = counters.read()
+        gc.enable()
+        return [None if a is None or b is None else b - a for a, b in zip(before, after, strict=True)]
+
+    def measure(work: Callable[[int], Any], *, only_more: bool = False) -> None:
         work(WARM)
         work(WARM)
         for _ in range(ROUNDS):
-            gc.collect()
-            gc.disable()
-            before = counters.read()
-            work(TIMES)
-            after = counters.read()
-            gc.enable()
-            pairs = zip(before, after, strict=True)
+            found = counted(work, TIMES + only_more)
+            once = counted(work, 1) if only_more else [0] * len(found)
+            pairs = zip(once, found, strict=True)
             rounds.append([None if a is None or b is None else (b - a) / TIMES for a, b in pairs])
 
     counters.start()

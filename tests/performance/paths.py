@@ -1,20 +1,28 @@
-"""The paths whose work is counted. A path calls what it is given with work that can be repeated, once it is inside."""
+"""The paths whose work is counted. A path calls what it is given with work that can be repeated, once it is inside.
+
+Most are counted until a call has returned. What is left to be done later is counted by those that close the recorder.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from mainspring import flow, task
 from mainspring.cache_policies import INPUTS, NO_CACHE, TASK_SOURCE
+from mainspring.recording import close_recorders
 from mainspring.task_runners import ThreadPoolTaskRunner
 
 __all__ = ["PATHS", "Measure"]
 
-Measure = Callable[[Callable[[int], Any]], Any]
-"""Counts work, which does something as often as it is told."""
+
+class Measure(Protocol):
+    """Counts work, which does something as often as it is told; or only what doing it more often adds to that."""
+
+    def __call__(self, work: Callable[[int], Any], *, only_more: bool = False) -> None: ...
+
 
 attempts = itertools.count()
 
@@ -43,13 +51,19 @@ def retried() -> None:
 def empty() -> None: ...
 
 
+def repeat(call: Callable[[], object], count: int) -> None:
+    for _ in range(count):
+        call()
+
+
 @flow
 def within(measure: Measure, call: Callable[[], object]) -> None:
-    def repeat(count: int) -> None:
-        for _ in range(count):
-            call()
+    measure(lambda count: repeat(call, count))
 
-    measure(repeat)
+
+@flow
+def flow_of(call: Callable[[], object], count: int) -> None:
+    repeat(call, count)
 
 
 @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
@@ -78,6 +92,16 @@ def empty_flows(count: int) -> None:
         empty()
 
 
+def until_closed(measure: Measure, call: Callable[[], object]) -> None:
+    """All that is done for a call until the program ends, whatever thread does it."""
+
+    def run(count: int) -> None:
+        flow_of(call, count)
+        close_recorders()
+
+    measure(run, only_more=True)
+
+
 PATHS: dict[str, Callable[[Measure], object]] = {
     "inline task": lambda measure: within(measure, lambda: plain(1)),
     "inline async task": lambda measure: within_async(measure, lambda: plain_async(1)),
@@ -87,4 +111,6 @@ PATHS: dict[str, Callable[[Measure], object]] = {
     "cache hit": lambda measure: within(measure, lambda: cached(1)),
     "retried task": lambda measure: within(measure, retried),
     "empty flow run": lambda measure: measure(empty_flows),
+    "inline task until closed": lambda measure: until_closed(measure, lambda: plain(1)),
+    "kept result until closed": lambda measure: until_closed(measure, lambda: kept(1)),
 }
