@@ -49,6 +49,7 @@ class Figure(NamedTuple):
         spread: The lowest and the highest multiple of all rounds, where these are of interest.
         rounds: The seconds of each round, where there were some.
         details: What else there is to know, for plots and JSON.
+        is_size: Whether it is bytes that were measured, and no seconds.
     """
 
     path: str
@@ -60,6 +61,7 @@ class Figure(NamedTuple):
     spread: tuple[float, float] | None = None
     rounds: tuple[float, ...] = ()
     details: dict[str, Any] | None = None
+    is_size: bool = False
 
     @property
     def multiple(self) -> float | None:

@@ -47,7 +47,8 @@ class Report(NamedTuple):
         spread = ("of all rounds", "of") if self._has_spread() else ()
         budget = ("budget", "verdict") if self._has_budget() else ()
         memory = ("memory",) if self._has_memory() else ()
-        return ("path", "multiple", *spread, *budget, "time", *memory)
+        amount = "size" if any(figure.is_size for figure in self.figures) else "time"
+        return ("path", "multiple", *spread, *budget, amount, *memory)
 
     def _row(self, figure: Figure) -> tuple[str, ...]:
         multiple = "not measured" if figure.multiple is None else f"{figure.multiple:.2f}"
@@ -60,8 +61,7 @@ class Report(NamedTuple):
             budget = ("" if figure.budget is None else f"{figure.budget:g}", figure.verdict)
         growth = "" if figure.growth is None else f"+{figure.growth:.1f} MB"
         memory = (growth,) if self._has_memory() else ()
-        taken = "" if figure.seconds is None else microseconds(figure.seconds)
-        return (figure.path, multiple, *spread, *budget, taken, *memory)
+        return (figure.path, multiple, *spread, *budget, amount_of(figure), *memory)
 
     def _has_budget(self) -> bool:
         return any(figure.budget is not None for figure in self.figures)
@@ -74,6 +74,13 @@ class Report(NamedTuple):
 
     def _problems(self) -> list[str]:
         return [f"Not measured: {figure.path}. {figure.problem}" for figure in self.figures if figure.problem]
+
+
+def amount_of(figure: Figure) -> str:
+    """What was measured, as a text."""
+    if figure.seconds is None:
+        return ""
+    return f"{figure.seconds:,.0f} bytes" if figure.is_size else microseconds(figure.seconds)
 
 
 def microseconds(seconds: float) -> str:
