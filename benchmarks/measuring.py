@@ -32,6 +32,10 @@ FULL = 2_000
 """Calls in a round, unless it has to be quick."""
 
 
+_LOAD = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+"""What the machine did when nothing had been measured yet."""
+
+
 class Unmeasurable(Exception):  # noqa: N818 - names a situation
     """Something cannot be measured here; the message is the reason."""
 
@@ -138,8 +142,9 @@ def answer(x: int) -> dict[str, int]:
 
 
 def circumstances() -> str:
-    """When, and with what, something is measured."""
+    """When, and with what, something is measured, and how busy the machine was before."""
+    load = "" if _LOAD is None else f", load {_LOAD:.1f}"
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version},"
-        f" {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"
+        f" {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs{load}"
     )
