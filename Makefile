@@ -4,12 +4,16 @@
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
 BENCH_ARGS ?=
+COUNTS_ARGS ?=
 SEEDS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
-PEERS := joblib dbos
+PEERS := prefect dbos dask ray huey joblib hamilton
+# Those whose package has another name.
+PACKAGE_dask := distributed
+PACKAGE_hamilton := apache-hamilton
 # What has worker processes, kills processes, restarts servers and has several machines takes as long as all the rest.
 PROCESSES := $(addprefix tests/,acceptance concurrency deaths durability isolation postgres runners)
 # Clusters of Dask and Ray have processes of their own, and take long to start. A process has one Ray at a time.
@@ -32,8 +36,8 @@ PIP_INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: bench bench-clusters bench-handover bench-limits bench-peers bench-writers check clean constraints demo docs \
-	format help simulate test test-distributed test-oldest test-postgres test-processes test-simulation
+.PHONY: bench bench-clusters bench-handover bench-limits bench-peers bench-writers check clean constraints counts demo \
+	docs format help simulate test test-distributed test-oldest test-postgres test-processes test-simulation
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-17s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,7 +65,7 @@ test-distributed: $(VENV)/.test $(VENV)/.demo ## run what has clusters of Dask a
 	@$(BIN)/python -m pytest -m ray $(RULES)
 
 test-postgres: $(VENV)/.test ## run what has PostgreSQL as the database: the store, transactions, limits, going on
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m postgres tests/store tests/concurrency
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) -m postgres tests/store tests/concurrency tests/examples
 	@MAINSPRING_TEST_ON_POSTGRES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) -k 'not killed_at_any_write' $(ON_POSTGRES)
 
 check: $(VENV)/.check $(VENV)/.test $(VENV)/.demo ## check format, lint, types and architecture
@@ -81,10 +85,13 @@ docs: $(VENV)/.docs ## build the documentation into build/docs
 	@echo "open build/docs/index.html"
 
 bench: $(VENV)/.test $(VENV)/.demo ## measure what mainspring costs (BENCH_ARGS="--page docs/explanation/performance.md" keeps it)
-	@for name in overhead results hashing many; do $(BIN)/python benchmarks/$$name.py $(BENCH_ARGS) || exit 1; done
+	@$(BIN)/python -m benchmarks --json build/bench/figures.json --plots build/bench $(BENCH_ARGS)
+
+counts: $(VENV)/.test ## count what each path does, beside what is recorded (COUNTS_ARGS="--record" keeps it)
+	@$(BIN)/python -m tests.performance $(COUNTS_ARGS)
 
 bench-clusters: $(VENV)/.test ## measure tasks on Dask and Ray beside bare calls there, in half an hour
-	@$(BIN)/python benchmarks/clusters.py $(BENCH_ARGS)
+	@$(BIN)/python -m benchmarks.clusters $(BENCH_ARGS)
 
 bench-limits: $(VENV)/.test ## measure how soon calls that block are settled, and keep it in the documentation
 	@$(BIN)/python -m tests.acceptance.timeout_matrix --page docs/explanation/timeouts.md
@@ -95,10 +102,10 @@ bench-writers: $(VENV)/.test ## let 16 processes hammer one store for 30 seconds
 bench-handover: $(VENV)/.test ## measure how soon slots go from one to the next, and keep it in the documentation
 	@$(BIN)/python -m tests.acceptance.handover --page docs/explanation/many-machines.md
 
-bench-peers: $(VENV)/.test $(PEERS:%=.venv-%/.made) ## measure it against joblib and DBOS in environments of their own
-	@for peer in $(PEERS); do .venv-$$peer/bin/python $(PIP) install --upgrade $$peer || \
-		echo "$$peer cannot be installed" >&2; done
-	@$(BIN)/python benchmarks/peers.py $(BENCH_ARGS)
+bench-peers: $(VENV)/.test $(PEERS:%=.venv-%/.made) ## measure the newest releases of others doing the same work, in environments of their own
+	@$(foreach peer,$(PEERS),.venv-$(peer)/bin/python $(PIP) install --upgrade $(or $(PACKAGE_$(peer)),$(peer)) || \
+		echo "$(peer) cannot be installed" >&2;)
+	@$(BIN)/python -m benchmarks.peers --json build/bench/peers.json $(BENCH_ARGS)
 
 test-oldest: $(OLDEST)/.test ## run the tests with the oldest allowed versions
 	@$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS) -m '$(QUICK)' $(ELSEWHERE:%=--ignore=%)

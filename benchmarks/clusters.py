@@ -9,7 +9,6 @@ Memory is measured in processes of its own: by how much the peak of the program 
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -23,12 +22,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from benchmarks.command import main_alone, options_for
+from benchmarks.many import FIRST, MEGABYTE, ROOT, completed_rows, peak_memory
+from benchmarks.measuring import Figure, Meter, Unmeasurable
 from mainspring import flow, task
 from mainspring._clusters import pace
 from mainspring.recording import close_recorders
 from mainspring.settings import temporary_settings
-from many import FIRST, MEGABYTE, completed_rows, peak_memory
-from measuring import Figure, Meter, main
 
 MANY = 100_000
 """Tasks for which memory is measured."""
@@ -213,7 +213,7 @@ def one_in_each_parcel() -> Iterator[None]:
 def measure_here(cluster: str, meter: Meter) -> list[Measured]:
     """Measure all paths on one cluster in this process."""
     logging.getLogger("mainspring").addHandler(logging.NullHandler())
-    is_quick = meter.calls < Meter().calls
+    is_quick = meter.is_quick
     found, expected = [], 0
     with ExitStack() as stack:
         bare, make_runner = SETUPS[cluster](stack)
@@ -253,18 +253,14 @@ def memory_here(cluster: str, count: int) -> tuple[float, int]:
     return taken / count, growth
 
 
-class Unmeasurable(Exception):  # noqa: N818 - names a situation
-    """A process that was to measure something has failed; the message is its last line."""
-
-
 def elsewhere(*arguments: object) -> Any:
     """What another process with this program finds out.
 
     Raises:
         Unmeasurable: It fails.
     """
-    command = [sys.executable, __file__, "--one", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.clusters", "--one", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode:
         raise Unmeasurable((done.stderr.strip().splitlines() or ["It has told nothing."])[-1])
     return json.loads(done.stdout.splitlines()[-1])
@@ -291,7 +287,7 @@ def measure_one(cluster: str, meter: Meter, home: Path) -> list[Figure]:
         figures.append(Figure(f"{cluster}: {name}", median(ratios) * unit, unit, budget, spread=spread))
         if name == MAP:
             unit_of_map = unit
-    many = meter.calls if meter.calls < Meter().calls else MANY
+    many = meter.calls if meter.is_quick else MANY
     taken, growth = elsewhere("memory", cluster, many, home / f"{cluster}-{many}")
     figures.append(Figure(f"{cluster}: map of {many:,}", taken, unit_of_map, growth=growth / MEGABYTE))
     return figures
@@ -312,8 +308,8 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         _one(*sys.argv[2:])
     else:
-        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser = options_for(__doc__)
         parser.add_argument("--cluster", choices=CLUSTERS, help="measure one of them alone")
-        options, sys.argv[1:] = parser.parse_known_args()
+        options = parser.parse_args()
         clusters = (options.cluster,) if options.cluster else CLUSTERS
-        main(partial(measure, clusters), __doc__, "clusters")
+        main_alone(partial(measure, clusters), "clusters", options)

@@ -1,6 +1,6 @@
 """What it costs to hash values by their content, in passes of the fastest cryptographic hash over as many bytes.
 
-``make bench`` runs it with the other benchmarks of mainspring alone. It takes about three times the memory of the
+It takes about three times the memory of the
 array, which has 1 GB. Hash functions that are broken (MD5, SHA-1) do not count, however fast. `blake3` counts if it is
 installed.
 """
@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.measuring import Figure, Meter
 from mainspring.hashing import content_hash, file_hash
-from measuring import Figure, Meter, main
 
 SIZE = 1_000_000_000  # bytes of the array
 TEXT = 100_000_000  # bytes of what is made of Python objects or of texts
@@ -105,7 +105,7 @@ def _sha256_of(path: Path) -> str:
 def measure(meter: Meter, home: Path) -> list[Figure]:
     """All figures, each measured in this process and this run."""
     numpy = importlib.import_module("numpy")
-    size = SIZE if meter.calls == Meter().calls else SIZE // 1_000
+    size = SIZE // 1_000 if meter.is_quick else SIZE
     array = numpy.random.default_rng(0).random(size // 8)
     data = memoryview(array).cast("B")
     name, algorithm = fastest(data, meter)
@@ -121,7 +121,3 @@ def compared(meter: Meter, subject: Subject, algorithm: Callable[[Any], Any], da
     value = subject.make()
     seconds, unit = meter.by_turns(lambda: subject.hash(value), lambda: algorithm(data).digest())
     return Figure(f"{subject.name}, {subject.size / 1e6:,.0f} MB", seconds, unit, subject.budget)
-
-
-if __name__ == "__main__":
-    main(measure, __doc__, "hashing")

@@ -6,7 +6,6 @@ peak is higher after many more. In the end the process counts the rows that are 
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import resource
@@ -14,15 +13,16 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.measuring import Figure, Meter
 from mainspring import flow, task
 from mainspring.recording import close_recorders
 from mainspring.settings import get_current_settings, temporary_settings
-from measuring import Figure, Meter, main
+
+ROOT = Path(__file__).parents[1]
 
 FIRST = 1_000
 """Tasks that are run before anything is measured."""
@@ -168,40 +168,36 @@ def completed_rows() -> int:
 
 def measure_elsewhere(way: str, count: int, meter: Meter, home: Path) -> Measured:
     """Measure in a process of its own."""
-    command = [sys.executable, __file__, "--one", way, str(count), str(meter.rounds), str(home)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.many", way, str(count), str(meter.rounds), str(home)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode:
         raise SystemExit(f"{way} of {count} tasks could not be measured:\n{done.stderr}")
     return Measured(**json.loads(done.stdout))
 
 
-def measure(picture: Path | None, meter: Meter, home: Path) -> list[Figure]:
+def measure(meter: Meter, home: Path) -> list[Figure]:
     """All figures, each measured in a process of its own."""
-    is_quick = meter.calls < Meter().calls
     found = [
         measure_elsewhere(way, count, meter, home / f"{way}-{count}".replace(" ", "-"))
         for way, (_, counts) in WAYS.items()
-        for count in ((meter.calls,) if is_quick else counts)
+        for count in ((meter.calls,) if meter.is_quick else counts)
     ]
-    if picture is not None:
-        plot(found, picture)
     unit = min(each.unit for each in found)
     figures = [Figure("yardstick: thread pool submit", unit, unit)]
     for each in found:
         budget = 5 if each.way in ("map", "submit") else 4 if each.way == "inline" else None
         path = f"{each.way}, {each.tasks:,} tasks"
-        figures.append(Figure(path, each.seconds, each.unit, budget, growth=each.growth / MEGABYTE))
+        growth, details = each.growth / MEGABYTE, each._asdict()
+        figures.append(Figure(path, each.seconds, each.unit, budget, growth=growth, details=details))
     return figures
 
 
-def plot(found: list[Measured], path: Path) -> None:
+def plot(figures: Sequence[Figure], path: Path) -> None:
     """Draw how memory grows with the tasks that are done, and what a task costs."""
-    import matplotlib as mpl
+    from benchmarks.plots import pyplot
 
-    mpl.use("svg")
-    import matplotlib.pyplot as plt
-
-    plt.rcParams.update({"svg.hashsalt": "mainspring", "font.size": 9})
+    plt = pyplot()
+    found = [Measured(**figure.details) for figure in figures if figure.details]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     colours = dict(zip(WAYS, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False))
     for way in WAYS:
@@ -233,25 +229,12 @@ def plot(found: list[Measured], path: Path) -> None:
     plt.close(figure)
 
 
-def _one(way: str, count: str, rounds: str, home: str) -> None:
+def main(way: str, count: str, rounds: str, home: str) -> None:
+    """Measure one way in this process and print what is found out."""
     with temporary_settings({"home": Path(home), "durability": "process"}):
         measured = measure_here(way, int(count), Meter(int(rounds), min(Meter().calls, int(count))))
     print(json.dumps(measured._asdict()))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        _one(*sys.argv[2:])
-    else:
-        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        parser.add_argument(
-            "--plot", type=Path, help="draw into this file; with --page, by default beside the page"
-        )
-        parser.add_argument("--page", type=Path)
-        options, others = parser.parse_known_args()
-        picture = options.plot
-        if options.page is not None:
-            others += ["--page", str(options.page)]
-            picture = picture or options.page.with_name("many.svg")
-        sys.argv[1:] = others
-        main(partial(measure, picture), __doc__, "many")
+    main(*sys.argv[1:])

@@ -1,0 +1,115 @@
+"""Processes of peers: each under its own interpreter, with a time limit that ends whatever it has started."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.measuring import Unmeasurable
+
+__all__ = ["PEERS", "Peer", "import_time", "take_turn"]
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 300
+"""Seconds that a turn of a peer may take."""
+
+
+class Peer(NamedTuple):
+    """A peer.
+
+    Attributes:
+        name: Of its module here, and of its environment, ``.venv-NAME``.
+        imports: What its users import.
+    """
+
+    name: str
+    imports: str
+
+    @property
+    def interpreter(self) -> Path:
+        """What runs it: this one for mainspring, for others that of the environment which the Makefile makes."""
+        return Path(sys.executable) if self.name == "ours" else ROOT / f".venv-{self.name}" / "bin" / "python"
+
+
+PEERS = (
+    Peer("ours", "mainspring"),
+    Peer("prefect", "prefect"),
+    Peer("dbos", "dbos"),
+    Peer("dask", "distributed"),
+    Peer("ray", "ray"),
+    Peer("huey", "huey"),
+    Peer("joblib", "joblib"),
+    Peer("hamilton", "hamilton.driver"),
+)
+
+
+def take_turn(peer: Peer, folder: Path, is_quick: bool) -> dict[str, Any]:
+    """What a peer's process finds out in a new folder.
+
+    What it leaves behind stays until all is measured: some file systems are slow to make files for a minute after many
+    were deleted, and whose turn is next would pay for it.
+
+    Raises:
+        Unmeasurable: There is no such interpreter, the process fails, or it takes too long.
+    """
+    folder.mkdir(parents=True)
+    _run(
+        peer, ["-m", f"benchmarks.peers.{peer.name}", str(folder), *(["--quick"] if is_quick else [])], folder
+    )
+    found: dict[str, Any] = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    return found
+
+
+def import_time(peer: Peer, folder: Path) -> float:
+    """Seconds of an interpreter that starts, imports the peer, and ends.
+
+    Raises:
+        Unmeasurable: It cannot.
+    """
+    start = time.perf_counter()
+    _run(peer, ["-c", f"import {peer.imports}"], folder)
+    return time.perf_counter() - start
+
+
+def _run(peer: Peer, arguments: list[str], folder: Path) -> None:
+    """Run a peer's interpreter, and end its whole process group if that takes too long."""
+    if not peer.interpreter.exists():
+        raise Unmeasurable("It has no environment. `make bench-peers` makes one.")
+    environment = {**os.environ, "HOME": str(folder), "DO_NOT_TRACK": "1"}
+    if peer.name != "ours":
+        environment.pop("PYTHONPATH", None)
+    with (folder / "errors").open("w+", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            [str(peer.interpreter), *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            raise Unmeasurable(f"It had not ended after {LIMIT} seconds.") from None
+        finally:
+            _end(process)
+        errors.seek(0)
+        lines = [line for line in errors.read().splitlines() if line.strip()]
+    if code:
+        raise Unmeasurable(lines[-1] if lines else f"It ended with the exit code {code}.")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of a process and of those that it has started in its session."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
