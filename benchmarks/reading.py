@@ -17,6 +17,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from benchmarks.measuring import Figure, Meter
 from mainspring import clock, identifiers
 from mainspring._core.transitions import enter
 from mainspring.cli.listing import Selection, select_runs
@@ -27,7 +28,6 @@ from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
 from mainspring.store.addresses import open_store
 from mainspring.store.protocol import Change, LogEntry, RunStore
-from measuring import Figure, Meter, main
 
 __all__ = ["FLOW_RUNS", "TASK_RUNS", "build_history"]
 
@@ -235,6 +235,3 @@ def start(arguments: list[str], environment: dict[str, str]) -> None:
     """Run Python to its end."""
     subprocess.run([sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL, check=True)
 
-
-if __name__ == "__main__":
-    main(measure, __doc__, "reading")

@@ -32,10 +32,12 @@ TABLES: dict[str, tuple[str, ...]] = {
     "starting": ("starting",),
     "many": ("many",),
     "hashing": ("hashing",),
+    "reading": ("reading",),
+    "sizes": ("sizes",),
 }
 """The families in each table of a page, in their order."""
 
-ALONE = frozenset({"many", "hashing"})
+ALONE = frozenset({"many", "hashing", "reading", "sizes"})
 """Those that measure by themselves, after all others."""
 
 

@@ -7,7 +7,6 @@ no future of them is left, while their flow goes on.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import logging
@@ -23,12 +22,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.measuring import Figure, Meter, Unmeasurable
 from mainspring import flow, task
 from mainspring.recording import close_recorders
 from mainspring.settings import temporary_settings
 from mainspring.task_runners import ThreadPoolTaskRunner
 
-__all__ = ["Size", "measure_elsewhere", "measure_here"]
+__all__ = ["Size", "measure", "measure_elsewhere", "measure_here"]
 
 FIRST = 1_000
 """Tasks that are run before anything is measured."""
@@ -125,60 +125,39 @@ def bytes_by_table(database: sqlite3.Connection) -> list[tuple[str, int]]:
 def measure_elsewhere(way: str, count: int) -> Size:
     """Measure in a process of its own."""
     done = subprocess.run(
-        [sys.executable, __file__, "--one", way, "--tasks", str(count)],
+        [sys.executable, "-m", "benchmarks.sizes", way, str(count)],
+        cwd=Path(__file__).parents[1],
         env={name: value for name, value in os.environ.items() if not name.startswith("MAINSPRING_")},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise SystemExit(f"{way} could not be measured:\n{done.stderr}")
+        raise Unmeasurable(f"{way}: {done.stderr.strip().rpartition(chr(10))[2]}")
     return Size(**json.loads(done.stdout))
 
 
-def as_table(sizes: list[Size]) -> str:
-    """The sizes for the documentation."""
-    lines = [
-        f"| way | database (budget {DATABASE_BUDGET}) | memory (budget {MEMORY_BUDGET:,}) | largest |",
-        "|---|--:|--:|---|",
-    ]
-    for size in sizes:
-        largest = ", ".join(f"{name} {of:.0f}" for name, of in size.tables.items())
-        lines.append(f"| {size.way} | {size.database:.0f} | {size.memory:.0f} | {largest} |")
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    form.add_argument("--page", type=Path, help="write the table into this page, in place of the one there")
-    parser.add_argument("--tasks", type=int, default=TASKS, help="how many tasks are measured")
-    parser.add_argument("--one", choices=WAYS, help="measure this way only, here")
-    options = parser.parse_args()
-    if options.one:
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            print(json.dumps(measure_here(options.one, options.tasks, Path(folder))._asdict()))
-        return
-    sizes = [measure_elsewhere(way, options.tasks) for way in WAYS]
-    if options.page:
-        write_into(options.page, as_table(sizes))
-    else:
-        print(json.dumps([size._asdict() for size in sizes], indent=2) if options.json else as_table(sizes))
-
-
-def write_into(page: Path, table: str) -> None:
-    """Put the table between the two comments of the page that name it."""
-    text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition("<!-- sizes -->\n")
-    _, end, after = rest.partition("<!-- end of sizes -->")
-    if not end:
-        raise SystemExit(
-            f"{page} has no place for this table: put <!-- sizes --> and <!-- end of sizes --> there."
-        )
-    page.write_text(f"{before}{begin}\n{table}\n\n{end}{after}", encoding="utf-8")
+def measure(meter: Meter, home: Path) -> list[Figure]:
+    """All figures; sizes are in bytes."""
+    del home  # each way has one of its own
+    count = TASKS // 100 if meter.is_quick else TASKS
+    figures: list[Figure] = []
+    for way in WAYS:
+        try:
+            size = measure_elsewhere(way, count)
+        except Unmeasurable as problem:
+            figures.append(Figure(f"{way} task", None, 1, problem=str(problem), is_size=True))
+            continue
+        tables = {name: round(of) for name, of in size.tables.items()}
+        for what, of, budget in (
+            ("in the database", size.database, DATABASE_BUDGET),
+            ("in memory", size.memory, MEMORY_BUDGET),
+        ):
+            details = {"tables": tables} if what == "in the database" else None
+            figures.append(Figure(f"{way} task, {what}", of, 1, budget, details=details, is_size=True))
+    return figures
 
 
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        print(json.dumps(measure_here(sys.argv[1], int(sys.argv[2]), Path(folder))._asdict()))

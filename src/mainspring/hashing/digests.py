@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from os import PathLike
 from typing import Any
 
@@ -20,6 +21,13 @@ def md5(data: Any = b"") -> Any:
     import hashlib  # on use: OpenSSL takes milliseconds to load
 
     return hashlib.md5(data, usedforsecurity=False)
+
+
+@cache
+def _sha256() -> Any:
+    from hashlib import sha256  # likewise
+
+    return sha256
 
 
 def stable_hash(*args: str | bytes, hash_algo: Algorithm = md5) -> str:
@@ -105,8 +113,7 @@ def content_hash(value: Any, name: str = "value") -> str:
     Raises:
         HashError: It cannot be hashed. The message says which part, and why.
     """
-    from hashlib import sha256
-
+    sha256 = _sha256()
     encoded = encode(value, sha256, name)
     return sha256(encoded).hexdigest()[:KEY_LENGTH]
 
@@ -118,8 +125,9 @@ def items_hash(values: Mapping[str, Any], name: str = "values") -> str:
         values: Any values by name.
         name: What to call them in messages.
     """
-    whole, _ = encode_items(values, hashlib.sha256, name)
-    return hashlib.sha256(whole).hexdigest()[:KEY_LENGTH]
+    sha256 = _sha256()
+    whole, _ = encode_items(values, sha256, name)
+    return sha256(whole).hexdigest()[:KEY_LENGTH]
 
 
 def content_hashes(values: Mapping[str, Any], name: str = "values") -> tuple[str, dict[str, str]]:
