@@ -10,6 +10,8 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
 from mainspring.serializers.base import Serializer, load_library
 
 __all__ = ["PickleSerializer"]
@@ -114,7 +116,9 @@ def _is_plain(value: Any) -> bool:
 @lru_cache(64)
 def _dumped(picklelib: str, version: str | None) -> bytes:
     """What is written beside each result, and changes with the version alone."""
-    return Serializer.dump_configuration(PickleSerializer(picklelib=picklelib, picklelib_version=version))
+    return msgspec.json.encode(
+        PickleSerializer(picklelib=picklelib, picklelib_version=version).configuration()
+    )
 
 
 def _is_being_imported(library: ModuleType) -> bool:
