@@ -234,4 +234,3 @@ def measure(meter: Meter, home: Path) -> list[Figure]:
 def start(arguments: list[str], environment: dict[str, str]) -> None:
     """Run Python to its end."""
     subprocess.run([sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL, check=True)
-

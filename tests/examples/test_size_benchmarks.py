@@ -31,6 +31,8 @@ def test_measures_sizes() -> None:
     """Each way to run tasks has its bytes in the database and in memory."""
     found = figures_of("sizes")
     assert [each["path"] for each in found] == [
-        f"{way} task, in {where}" for way in ("inline", "submit", "map") for where in ("the database", "memory")
+        f"{way} task, in {where}"
+        for way in ("inline", "submit", "map")
+        for where in ("the database", "memory")
     ]
     assert all(each["seconds"] > 0 for each in found if each["path"].endswith("database"))

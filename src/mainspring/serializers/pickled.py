@@ -9,6 +9,8 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
 from mainspring._imports import loaded
 from mainspring.serializers.base import Serializer, load_library
 
@@ -112,7 +114,9 @@ def _is_plain(value: Any) -> bool:
 @lru_cache(64)
 def _dumped(picklelib: str, version: str | None) -> bytes:
     """What is written beside each result, and changes with the version alone."""
-    return Serializer.dump_configuration(PickleSerializer(picklelib=picklelib, picklelib_version=version))
+    return msgspec.json.encode(
+        PickleSerializer(picklelib=picklelib, picklelib_version=version).configuration()
+    )
 
 
 def _version(library: ModuleType) -> str | None:
