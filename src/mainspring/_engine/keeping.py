@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from mainspring import clock
 from mainspring.annotations import NotSet
 from mainspring.cache_policies import DEFAULT, NO_CACHE, CachePolicy
 from mainspring.context import RunContext
@@ -100,6 +101,15 @@ class ResultOptions:
             and cache_result_in_memory
             and not _is_configured(self.cache_policy)
         )
+
+    def expiration_at(self, now: int) -> datetime | None:
+        """Until when a result that is kept now counts, by a time in microseconds; None for ever."""
+        if self.cache_expiration is None:
+            return None
+        try:
+            return clock.to_datetime(now) + self.cache_expiration
+        except OverflowError:  # later than there are dates
+            return None
 
     def _resolve_policy(self, given: Any, persist: bool | None, is_named: bool) -> None:
         """What policy holds, and whether results are kept because of it (T-12 to T-15)."""

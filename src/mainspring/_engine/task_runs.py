@@ -6,11 +6,10 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 from uuid import UUID
 
-from mainspring import clock
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Raised
 from mainspring._core.transitions import is_rolled_back
@@ -566,13 +565,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         return self._is_taken_over or transaction.is_committed()
 
     def _expiration(self) -> datetime | None:
-        duration: timedelta | None = self.task.result_options.cache_expiration
-        if duration is None:
-            return None
-        try:
-            return clock.to_datetime(self._now()) + duration
-        except OverflowError:  # later than there are dates
-            return None
+        options: ResultOptions = self.task.result_options
+        return None if options.cache_expiration is None else options.expiration_at(self._now())
 
     def _require_store(self) -> None:
         """Refuse to settle a result where nobody could keep it (E-60)."""

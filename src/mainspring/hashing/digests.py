@@ -114,8 +114,8 @@ def content_hash(value: Any, name: str = "value") -> str:
         HashError: It cannot be hashed. The message says which part, and why.
     """
     sha256 = _sha256()
-    encoded = encode(value, sha256, name)
-    return sha256(encoded).hexdigest()[:KEY_LENGTH]
+    digest: str = sha256(encode(value, sha256, name)).hexdigest()
+    return digest[:KEY_LENGTH]
 
 
 def items_hash(values: Mapping[str, Any], name: str = "values") -> str:
@@ -127,7 +127,8 @@ def items_hash(values: Mapping[str, Any], name: str = "values") -> str:
     """
     sha256 = _sha256()
     whole, _ = encode_items(values, sha256, name)
-    return sha256(whole).hexdigest()[:KEY_LENGTH]
+    digest: str = sha256(whole).hexdigest()
+    return digest[:KEY_LENGTH]
 
 
 def content_hashes(values: Mapping[str, Any], name: str = "values") -> tuple[str, dict[str, str]]:
