@@ -96,7 +96,7 @@ def _is_plain(value: Any) -> bool:
     """Whether a value is made of a few numbers, texts, lists, tuples and dicts, and of nothing else."""
     parts = [value]
     for part in parts:  # which grow meanwhile
-        kind = type(part)
+        kind: Any = type(part)  # pyright: ignore[reportUnknownVariableType] - of whatever value
         if kind in _ATOMS:
             continue
         if kind is dict:
