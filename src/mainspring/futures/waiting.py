@@ -53,8 +53,8 @@ class Watch:
         self.pending: dict[RunFuture[Any], None] = {}  # in the order in which they were given
         # in order of completion; whoever waits may take them out
         self.arrived: deque[RunFuture[Any]] = deque()
-        self.count = 0  # of those that have arrived
-        self.total = 0
+        self.count: int = 0  # of those that have arrived
+        self.total: int = 0
         for future in dict.fromkeys(futures):
             self.add(future)
 

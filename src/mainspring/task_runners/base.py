@@ -28,8 +28,9 @@ def listed(wait_for: Iterable[Any] | None) -> Iterable[Any] | None:
     """What a run waits for; as a list if it can be looked at only once, or is looked at best by the calling thread."""
     if wait_for is None:
         return None
-    is_open = isinstance(wait_for, FutureList) and wait_for.is_open
-    return list(wait_for) if isinstance(wait_for, Iterator) or is_open else wait_for
+    given: Any = wait_for
+    is_open = isinstance(given, FutureList) and given.is_open
+    return list(wait_for) if isinstance(given, Iterator) or is_open else wait_for
 
 
 def promised(children: Children) -> tuple[list[bytes], list[Promise], FutureList[Any]]:

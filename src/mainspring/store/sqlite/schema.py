@@ -109,7 +109,7 @@ def apply_migrations(db: sqlite3.Connection, path: str) -> None:
         if needs_migration(db, path):  # somebody else may have been first
             (version,) = db.execute("PRAGMA user_version").fetchone()
             count, together = TOGETHER
-            names = list(MIGRATIONS[version:])
+            names: list[str] = [*MIGRATIONS[version:]]
             if not version and count <= len(names):
                 names[:count] = [together]
             for name in names:
