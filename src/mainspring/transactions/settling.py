@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator
 from typing import Any
 
+from mainspring import points
 from mainspring.annotations import NotSet
 from mainspring.context import current_scope
 from mainspring.exceptions import ConfigurationError, LockTimeout, SupersededRun
@@ -65,7 +66,7 @@ def begin(txn: BaseTransaction) -> Steps | None:
         if txn.overwrite:
             return None
         if hasattr(store, "find") and getattr(store, "is_quick", False):
-            txn.found = store.find(key)
+            txn.found = _at_once(Call(store.find, store.afind, (key,)))
             if txn.found is not None:
                 txn.state = _COMMITTED
             return None
@@ -227,12 +228,23 @@ def _has_say(child: Any) -> bool:
     return bool(child.entry or child.on_commit_hooks or child.writes() or any(map(_has_say, child.children)))
 
 
+def _at_once(call: Call) -> Any:
+    """Make a call that cannot wait, whoever drives the steps."""
+    if points.observer is None:
+        return call.make()
+    points.observer("transaction.call", call)
+    value = call.make()
+    if points.observer is not None:
+        points.observer("transaction.returned", call)
+    return value
+
+
 def read_at_once(txn: BaseTransaction) -> Any:
     """The record under the key, if it is in memory because it was found; else NotSet, and `read` gives it."""
     found, store = txn.found, txn.store
     if found is None or store.lock_manager is not None or getattr(found, "payload", None) is None:
         return NotSet
-    return store.open_found(txn.key, found)
+    return _at_once(Call(store.open_found, store.aopen_found, (txn.key, found)))
 
 
 def read(txn: BaseTransaction) -> Steps:
