@@ -55,6 +55,8 @@ FAMILY = Family(
         Case("inline async task, process", inline_async, 4),
         Case("inline task, relaxed", inline, 2.5, "relaxed"),
         Case("inline async task, relaxed", inline_async, 2.5, "relaxed"),
+        Case("inline task, journal", inline, None, "journal"),
+        Case("inline async task, journal", inline_async, None, "journal"),
         Case("inline task, disk", inline, None, "disk"),
         Case("inline async task, disk", inline_async, None, "disk"),
         Case("inline task with tags", lambda turn: within(lambda: turn.per_call(tagged))),

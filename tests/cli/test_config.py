@@ -275,7 +275,7 @@ def test_a_link_stays_a_link(project: Path, own_file: Path, tmp_path: Path) -> N
     ("arguments", "said"),
     [
         (["durability"], "'durability' is no setting with a value. Write NAME=VALUE."),
-        (["durability=eternal"], "it has to be one of process, disk, relaxed."),
+        (["durability=eternal"], "it has to be one of process, disk, relaxed, journal."),
         (["tasks.runner.max_in_flight=0"], "tasks.runner.max_in_flight must be at least 1; got 0."),
         (
             ["tasks.default_retrys=1"],

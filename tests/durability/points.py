@@ -117,7 +117,7 @@ def install(environment: Mapping[str, str]) -> None:
     assert _plan is None
     _plan = _Plan(environment)
     inside.observer = _note_journal
-    Recorder.journals_after = 3  # else there would be none in so short a program
+    Recorder.journals_after = 1  # else there would be none in so short a program
     sqlite3.connect = _watched_connect  # type: ignore[assignment]
     builtins.open = io.open = _watched_open  # type: ignore[assignment]
     os.replace = _moving(_replace, "replace")

@@ -31,6 +31,16 @@ def test_killed_at_every_point(loop: Loop, program: str, part: int) -> None:
 
 
 @pytest.mark.contract("TX-26", "TX-32")
+@pytest.mark.parametrize("program", ["plain", "small_async"])
+def test_killed_with_a_journal(loop: Loop, program: str) -> None:
+    """The same holds if short tasks are noted in a journal, and committed later."""
+    loop.play_all(
+        program, "points", 2, PARTS, lambda point: {"MAINSPRING_DURABILITY": "journal", **kill(point)}
+    )
+    loop.check()
+
+
+@pytest.mark.contract("TX-26", "TX-32")
 @pytest.mark.parametrize("program", ["small", "small_async", "files"])
 def test_killed_again_while_going_on(loop: Loop, dice: random.Random, program: str) -> None:
     """The same holds if those who go on with the run are killed, too, once or twice, at any of their points."""

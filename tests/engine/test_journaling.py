@@ -23,7 +23,7 @@ from mainspring.exceptions import StoreUnavailable
 from mainspring.filters import ALL
 from mainspring.locking.memory import MemoryLockManager
 from mainspring.recording import Recorder, current_recorder, use_recorder
-from mainspring.settings import get_current_settings, temporary_settings
+from mainspring.settings import get_current_settings, reload_settings, temporary_settings
 from mainspring.store import open_store
 from mainspring.task_engine import run_task
 from mainspring.transactions import IsolationLevel, transaction
@@ -35,6 +35,8 @@ PATIENCE = 20.0
 @pytest.fixture(autouse=True)
 def early(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is a journal from the first commit on."""
+    monkeypatch.setenv("MAINSPRING_DURABILITY", "journal")
+    reload_settings()
     monkeypatch.setattr(Recorder, "journals_after", 1)
 
 
@@ -100,9 +102,9 @@ def test_a_client_of_this_process_sees_all(passed: Counter[str]) -> None:
         assert len(task_runs()) == count
 
 
-@pytest.mark.parametrize("durability", ["disk", "relaxed"])
+@pytest.mark.parametrize("durability", ["process", "disk", "relaxed"])
 def test_other_levels_have_none(durability: str, mainspring_home: Path) -> None:
-    """Where a commit has to reach the drive, or nobody waits for it, there is no journal."""
+    """Only the level of that name has a journal."""
     with temporary_settings({"durability": durability}):
         for x in range(5):
             double(x)
@@ -111,7 +113,7 @@ def test_other_levels_have_none(durability: str, mainspring_home: Path) -> None:
 
 def test_few_tasks_make_no_files(monkeypatch: pytest.MonkeyPatch, mainspring_home: Path) -> None:
     """A program of a dozen tasks does not pay for the files."""
-    monkeypatch.undo()
+    monkeypatch.setattr(Recorder, "journals_after", 16)
     for x in range(12):
         double(x)
     assert not journals(mainspring_home)
@@ -293,7 +295,7 @@ def test_a_store_that_cannot_be_closed_in_order(
     monkeypatch: pytest.MonkeyPatch, mainspring_home: Path
 ) -> None:
     """If the last commit fails, what was noted is found by the next who opens the store."""
-    recorder = Recorder(open_store(get_current_settings().run_store_url, "process"))
+    recorder = Recorder(open_store(get_current_settings().run_store_url, "journal"), "journal")
     with use_recorder(recorder):
         double(0)
         store: Any = recorder.store

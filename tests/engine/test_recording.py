@@ -569,7 +569,6 @@ def test_threads_that_finish_together_share_commits(workers: int) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    recorder.flush()  # what was noted in the journal counts, but is not in the database yet
     assert query("SELECT count(*) FROM task_runs WHERE name = 'work' AND state_name = 'Completed'") == [
         (workers * 20,)
     ]

@@ -299,7 +299,7 @@ def test_the_home_in_the_home(mainspring_home: Path) -> None:
         (
             "# note\ndurability = 'eternal'",
             "The setting durability cannot be 'eternal': it has to be one of process, disk,"
-            " relaxed. It is set in {file}, line 2.",
+            " relaxed, journal. It is set in {file}, line 2.",
         ),
         (
             "[tasks]\ndefault_retries = [\n1]",

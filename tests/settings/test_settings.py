@@ -378,7 +378,7 @@ PATHS = TEXTS.map(lambda text: Path("/", text.replace("${", "")))
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "home": PATHS,
     "database_url": st.none() | TEXTS,
-    "durability": st.sampled_from(["process", "disk", "relaxed"]),
+    "durability": st.sampled_from(["process", "disk", "relaxed", "journal"]),
     "host_id": st.none() | TEXTS,
     "lease_seconds": st.floats(1, 1e9),
     "tasks.default_retry_delay_seconds": SECONDS | st.lists(SECONDS, max_size=3),
@@ -538,7 +538,7 @@ def test_paths_with_the_home() -> None:
         ("tasks.default_retries", 1.5, "a whole number"),
         ("tasks.default_retry_delay_seconds", {}, "a number or a list of numbers"),
         ("tasks.default_retry_delay_seconds", "[1", "a number or a list of numbers"),
-        ("durability", "eternal", "one of process, disk, relaxed"),
+        ("durability", "eternal", "one of process, disk, relaxed, journal"),
         ("debug_mode", "perhaps", "true or false"),
         ("results.local_storage_path", 5, "a path"),
         ("events.maximum_size_bytes", -1, "negative"),

@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[SQLiteRunStore]:
-    with closing(SQLiteRunStore(path)) as opened:
+    with closing(SQLiteRunStore(path, "journal")) as opened:
         record(opened, advance(new_task_run()))  # it owns something from now on
         yield opened
 
@@ -140,7 +140,7 @@ def test_a_page_that_is_full(store: SQLiteRunStore) -> None:
 
 def test_a_lease_that_has_run_out(path: Path) -> None:
     """Who may count as dead on another host notes nothing, but asks the database whether it does."""
-    with closing(SQLiteRunStore(path, lease_seconds=0.001)) as store:
+    with closing(SQLiteRunStore(path, "journal", lease_seconds=0.001)) as store:
         record(store, advance(new_task_run()))
         journal = journal_of(store)
         change = finished()
@@ -156,7 +156,7 @@ def test_text_that_is_no_text(store: SQLiteRunStore) -> None:
 
 
 DIES = """
-store = SQLiteRunStore(path)
+store = SQLiteRunStore(path, "journal")
 record(store, advance(new_task_run(name="committed")))
 journal = store.open_journal()
 from tests.store.test_journals import finished
@@ -177,7 +177,7 @@ def test_what_a_killed_process_has_noted(path: Path) -> None:
     with child(path, DIES + "note('first'); note('second'); ready(); wait()") as dying:
         dying.line()
         dying.kill()
-    with closing(SQLiteRunStore(path)) as store:
+    with closing(SQLiteRunStore(path, "journal")) as store:
         assert "first" not in names(store)
         store.settle_dead_owners()
         assert names(store) >= {"committed", "first", "second"}
@@ -204,7 +204,7 @@ ready(); wait()
 """
     with child(path, DIES + script) as dying:
         dying.line()
-        with closing(SQLiteRunStore(path)) as store:
+        with closing(SQLiteRunStore(path, "journal")) as store:
             (first,) = [run for run in store.read_task_runs(RunFilter()) if run.name == "first"]
             store.delete_runs([first.key])
             dying.kill()
@@ -226,24 +226,24 @@ ready(); wait()
     with child(path, DIES + script) as dying:
         dying.line()
         dying.kill()
-    with closing(SQLiteRunStore(path)) as store:
+    with closing(SQLiteRunStore(path, "journal")) as store:
         (settled,) = [run for run in store.settle_dead_owners() if run.name == "twice"]
         assert [state.name for state in store.read_states(settled.key)] == ["Pending", "Running", "Crashed"]
 
 
 def test_an_orderly_end(path: Path) -> None:
     """A journal goes with its owner; one that is not settled is left for the next opener, with the ownership."""
-    with closing(SQLiteRunStore(path)) as store:
+    with closing(SQLiteRunStore(path, "journal")) as store:
         record(store, finished())
         journal = journal_of(store)
         assert len(pages_of(path)) == 2
     assert not journal.is_open
     assert not pages_of(path)
     change = finished()
-    with closing(SQLiteRunStore(path)) as store:
+    with closing(SQLiteRunStore(path, "journal")) as store:
         record(store, finished())
         assert journal_of(store).note([change], [], [])
-    with closing(SQLiteRunStore(path)) as store:
+    with closing(SQLiteRunStore(path, "journal")) as store:
         store.settle_dead_owners()
         assert change.run.key in {run.key for run in store.read_task_runs(RunFilter())}
 
@@ -259,11 +259,11 @@ def test_a_forked_child_notes_nothing(store: SQLiteRunStore) -> None:
     assert journal.is_open
 
 
-@pytest.mark.parametrize("where", ["memory", "disk", "nothing written"])
+@pytest.mark.parametrize("where", ["memory", "disk", "process", "nothing written"])
 def test_where_there_is_none(path: Path, where: str) -> None:
-    """No journal for a store in memory, for commits that have to reach the drive, and before the first commit."""
+    """No journal for a store in memory, for other levels of durability, and before the first commit."""
     place = ":memory:" if where == "memory" else path
-    with closing(SQLiteRunStore(place, "disk" if where == "disk" else "process")) as store:
+    with closing(SQLiteRunStore(place, where if where in ("disk", "process") else "journal")) as store:
         if where != "nothing written":
             record(store, advance(new_task_run()))
         assert store.open_journal() is None

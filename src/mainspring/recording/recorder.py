@@ -67,7 +67,8 @@ class Recorder:
 
     Args:
         store: Where history goes; the recorder closes it.
-        durability: With ``relaxed``, final states do not wait for their commit: ``waits`` is False.
+        durability: With ``relaxed``, final states do not wait for their commit: ``waits`` is False. With ``journal``, those
+            that nobody else has to do with are noted, and committed later.
     """
 
     journals_after: ClassVar[int] = 16
@@ -76,6 +77,7 @@ class Recorder:
     def __init__(self, store: RunStore, durability: Durability = "process") -> None:
         self.store = store
         self.waits = durability != "relaxed"
+        self._journals = durability == "journal"
         self._interval = VISIBLE_AFTER if self.waits else RELAXED_LAG
         self._buffer_lock = threading.Lock()  # held for moments, around the buffer
         self._write_lock = threading.Lock()  # held for a commit, by the thread that writes for all
@@ -389,6 +391,8 @@ class Recorder:
 
     def _consider_journal(self) -> None:
         """Open a journal once it is worth its files."""
+        if not self._journals:
+            return
         self._spared += 1
         if self._spared >= self.journals_after:
             with self._write_lock:

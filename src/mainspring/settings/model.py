@@ -31,7 +31,7 @@ from mainspring.settings.values import (
 
 __all__ = ["CODE", "DEFAULT", "Durability", "Given", "Settings", "Source", "build_settings", "kind_of"]
 
-Durability = Literal["process", "disk", "relaxed"]
+Durability = Literal["process", "disk", "relaxed", "journal"]
 
 LONGEST_LEASE_SECONDS = 1_000_000_000
 """Some thirty years, which any clock can add to now."""
@@ -85,8 +85,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Args:
         home: The folder for everything mainspring keeps.
         database_url: Where the run store is; a file in ``home`` when unset.
-        durability: What a committed state survives: the death of the process (``process``), a power cut
-            (``disk``), or neither for some milliseconds (``relaxed``).
+        durability: What the end of a task survives: the death of the process (``process``), a power cut (``disk``), or
+            neither for some milliseconds (``relaxed``). With ``journal`` it survives the death of the process, and others
+            see it some milliseconds later.
         host_id: What tells this host from others that share the run store; its name when unset. Processes with the same
             id see each other's deaths by a lock, others by a lease.
         lease_seconds: For how long others wait for a sign of life of a process on another host, at least 1.

@@ -51,7 +51,7 @@ __all__ = [
     "RunStore",
 ]
 
-Durability = Literal["process", "disk", "relaxed"]
+Durability = Literal["process", "disk", "relaxed", "journal"]
 """What a commit survives: the death of the process; a power cut; neither for some milliseconds."""
 
 
@@ -321,7 +321,7 @@ class RunStore(LimitStore, ResultRows, CancellationRows, PauseRows, EventRows, A
         """The journal of what this process enters from now on, for as long as it owns what it writes.
 
         Returns:
-            None if there is none, since a commit keeps more than a journal could, or nothing was written yet.
+            None if there is none: the store is for another durability, or cannot have one, or nothing was written yet.
         """
         ...
 

@@ -121,8 +121,7 @@ def live(episode: Episode) -> tuple[Any, str]:
     """Play one process; what the flow returned, and what it raised."""
     gc.disable()  # collections come when they like
     _move_in(episode)
-    if episode.seed % 2:
-        Recorder.journals_after = 1  # else so few tasks would make none, or a late one
+    Recorder.journals_after = 1  # else so few tasks would make none, or a late one
     name = f"{episode.seed} {episode.number}"
     schedule = chance(f"{name} schedule")
     world = SeededWorld(schedule, episode.start, EPOCH, _FASTEST * schedule.random() ** 2)
@@ -179,6 +178,7 @@ def _move_in(episode: Episode) -> None:
     _redirect(episode.folder / "output")
     os.environ["MAINSPRING_HOME"] = str(episode.folder / "home")
     os.environ["MAINSPRING_DATABASE_URL"] = f"sqlite:///{episode.folder / 'home' / 'mainspring.db'}"
+    os.environ["MAINSPRING_DURABILITY"] = "journal" if episode.seed % 2 else "process"
     os.chdir(episode.folder / "work")
     if episode.plan.trace is not None:
         episode.plan.trace.redirect(episode.folder / NOTES)

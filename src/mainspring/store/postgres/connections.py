@@ -96,7 +96,12 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
 
 # What a commit survives is up to the server's own settings, unless more or less is asked for.
-_SYNCHRONOUS: dict[Durability, str | None] = {"process": None, "disk": "on", "relaxed": "off"}
+_SYNCHRONOUS: dict[Durability, str | None] = {
+    "process": None,
+    "journal": None,  # a commit is on another machine: nothing here could stand for it
+    "disk": "on",
+    "relaxed": "off",
+}
 
 _abandoned: list[object] = []
 

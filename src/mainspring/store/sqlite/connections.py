@@ -19,7 +19,12 @@ BUSY_SECONDS = 30.0
 MEMORY = ":memory:"
 
 # A commit without a sync is in the page cache of the system, which outlives the process.
-_SYNCHRONOUS: dict[Durability, str] = {"process": "NORMAL", "disk": "FULL", "relaxed": "NORMAL"}
+_SYNCHRONOUS: dict[Durability, str] = {
+    "process": "NORMAL",
+    "journal": "NORMAL",
+    "disk": "FULL",
+    "relaxed": "NORMAL",
+}
 
 # A transaction must never pay for a checkpoint; this bound (128 MB) holds if nobody calls for one.
 _AUTOCHECKPOINT_PAGES = 65_536

@@ -46,7 +46,8 @@ class SQLiteRunStore(SQLRunStore):
 
     Args:
         path: The file, or ``":memory:"``.
-        durability: What a commit survives; "relaxed" is up to whoever calls `write`, here it is "process".
+        durability: What a commit survives; "relaxed" is up to whoever calls `write`, here it is "process". With
+            "journal" there is a journal besides.
         create: With False a database that does not exist is an error.
         host_id: What tells this host from others; its name when omitted.
         lease_seconds: For how long other hosts wait for a sign of life of this process.
@@ -262,9 +263,9 @@ class SQLiteRunStore(SQLRunStore):
     # The journal
 
     def open_journal(self) -> Journal | None:
-        """See `RunStore.open_journal`. There is none where a commit has to reach the drive."""
+        """See `RunStore.open_journal`."""
         owner, folder = self._owner, self._owners
-        if owner is None or folder is None or self._database.durability == "disk" or not CAN_MAP:
+        if owner is None or folder is None or self._database.durability != "journal" or not CAN_MAP:
             return None
         try:
             owner.journal = journal = MappedJournal(owner, folder)
