@@ -3,9 +3,9 @@
 Every state that a run enters goes to the `Recorder` of the process, which keeps it in a buffer. A final state
 is on disk before its engine goes on, together with everything that was buffered by then, so what is on disk is
 always a beginning of what happened. It is committed, or, with durability ``journal`` and if nobody but this process has
-to do with the run, noted in the journal of the store, and committed soon after. A run that is still going is made visible by a background
-thread after some tens of milliseconds. Threads that finish at the same time share a commit: the first one writes for
-all.
+to do with the run, noted in the journal of the store, and committed soon after. A run that is still going is made
+visible by a background thread after some tens of milliseconds. Threads that finish at the same time share a commit: the
+first one writes for all.
 
 The flush points are: a final state that cannot be noted (unless durability is ``relaxed``), the background thread's
 turn, a buffer or a page of the journal that has grown full, ``flush()``, and the end of the process.

@@ -67,8 +67,8 @@ class Recorder:
 
     Args:
         store: Where history goes; the recorder closes it.
-        durability: With ``relaxed``, final states do not wait for their commit: ``waits`` is False. With ``journal``, those
-            that nobody else has to do with are noted, and committed later.
+        durability: With ``relaxed``, final states do not wait for their commit: ``waits`` is False. With ``journal``,
+            those that nobody else has to do with are noted, and committed later.
     """
 
     journals_after: ClassVar[int] = 16

@@ -86,8 +86,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         home: The folder for everything mainspring keeps.
         database_url: Where the run store is; a file in ``home`` when unset.
         durability: What the end of a task survives: the death of the process (``process``), a power cut (``disk``), or
-            neither for some milliseconds (``relaxed``). With ``journal`` it survives the death of the process, and others
-            see it some milliseconds later.
+            neither for some milliseconds (``relaxed``). With ``journal`` it survives the death of the process, and
+            others see it some milliseconds later.
         host_id: What tells this host from others that share the run store; its name when unset. Processes with the same
             id see each other's deaths by a lock, others by a lease.
         lease_seconds: For how long others wait for a sign of life of a process on another host, at least 1.
