@@ -174,11 +174,11 @@ class Buffer:
         The run must be one that nobody has seen, and that is written for nobody else.
         """
         run = change.run
-        if change.follows is not None or run.__class__ is not TaskRun or run.on_behalf is not None:
+        if change.follows is not None or not isinstance(run, TaskRun) or run.on_behalf is not None:
             return False
         if not change.attachments:
             return True
-        if run.flow_run_key in self._attempts and self._attempts[run.flow_run_key] > run.flow_run_run_count:
+        if run.flow_run_key is not None and self._attempts.get(run.flow_run_key, 0) > run.flow_run_run_count:
             return False  # its result comes too late
         return all(each.__class__ is KeptResult for each in change.attachments)
 
