@@ -387,7 +387,7 @@ def test_a_walk_goes_so_deep(depth: int, levels: str) -> None:
 @pytest.mark.parametrize(
     "value",
     [1, "text", [1, [2]], {"a": (1, 2)}, quote([1]), opaque([1, 2]), allow_failure("x"), object(), {3}],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_members_are_one_level_below(value: Any) -> None:
     """The members of a value are what a walk finds that goes one level deep."""
