@@ -186,6 +186,27 @@ def test_wall_clock_begins_in_2030() -> None:
     assert passed == pytest.approx(86_400, abs=1)
 
 
+def test_processor_time_is_that_of_the_world() -> None:
+    """How long the machine computes is seen by nobody: only looks at clocks take time, and all seeds are alike."""
+
+    def look() -> list[float]:
+        module = types.ModuleType("a_module_that_measures")
+        exec("from time import process_time as used", vars(module))
+        sum(range(1_000_000))
+        return [
+            time.process_time(),
+            time.process_time_ns() / 1e9,
+            time.thread_time(),
+            time.thread_time_ns() / 1e9,
+            module.used(),
+        ]
+
+    found = in_world(look)
+    assert found == in_world(look)
+    assert found == sorted(set(found))
+    assert found[-1] < 0.001
+
+
 def test_sleep_refuses_what_is_negative() -> None:
     """``time.sleep`` is as strict as ever."""
 

@@ -42,8 +42,6 @@ _CLOCKS = {
     ("time", "asctime"),
     ("time", "clock_gettime"),
     ("time", "clock_gettime_ns"),
-    ("time", "process_time"),
-    ("time", "thread_time"),
 }
 _STANDARD = (sysconfig.get_path("stdlib"), "<frozen")
 

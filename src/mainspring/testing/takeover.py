@@ -86,7 +86,7 @@ class Takeover:
         known = set(sys.modules)
         self._undo.append(lambda: _correct_new_modules(known))
         self._exchange_globals(substitutes)
-        for name in _TIMES:
+        for name in (*_TIMES, *(_WORK_TIMES if self._chance is not None else ())):
             self._set(time, name, substitutes[id(_real[name])])
         self._set(threading, "Lock", Lock)
         self._set(threading, "_allocate_lock", Lock)
@@ -129,6 +129,7 @@ class Takeover:
         found[id(_real_interrupt)] = _interrupt
         if self._chance is not None:
             found[id(os.urandom)] = self._chance.randbytes
+            found |= {id(_real[name]): substitute for name, substitute in _WORK_TIMES.items()}
         return found
 
     def _exchange_globals(self, substitutes: Mapping[int, Any]) -> None:
@@ -207,7 +208,8 @@ def _places(substitutes: Mapping[int, Any]) -> list[tuple[ModuleType, str]]:
     global _found
     number, places = _found
     if number != len(sys.modules):
-        wanted = {*substitutes, id(os.urandom)}  # the next one may take chance over, if this one does not
+        # the next one may take chance over, if this one does not
+        wanted = {*substitutes, id(os.urandom), *(id(_real[name]) for name in _WORK_TIMES)}
         places = [
             (module, name)
             for _, module in sorted(sys.modules.items())
@@ -226,7 +228,9 @@ def look_around() -> None:
 
 def _correct_new_modules(known: set[str]) -> None:
     """Give modules that were imported meanwhile what they would have got outside, and locks like that."""
-    real: dict[int, Any] = {id(substitute): _real[name] for name, substitute in _TIMES.items()}
+    real: dict[int, Any] = {
+        id(substitute): _real[name] for name, substitute in (_TIMES | _WORK_TIMES).items()
+    }
     real[id(Lock)] = threading.Lock
     real[id(threading._PyRLock)] = threading.RLock  # type: ignore[attr-defined]
     real[id(queue._PySimpleQueue)] = queue.SimpleQueue  # type: ignore[attr-defined]
@@ -285,6 +289,20 @@ def _monotonic() -> float:
     return _read() / NANOSECONDS
 
 
+def _work_clock(name: str, unit: int) -> Callable[[], Any]:
+    """A clock of processor time: computing takes none, but for the looks at clocks."""
+    real = _real[name]
+
+    def read() -> Any:
+        world = active_world()
+        if world is None or world.me() is None:
+            return real()
+        world.read()
+        return world.worked if unit == 1 else world.worked / unit
+
+    return read
+
+
 def _sleep(seconds: float, /) -> None:
     world = active_world()
     if world is None or world.me() is None:
@@ -304,6 +322,13 @@ _TIMES: dict[str, Callable[..., Any]] = {
     "perf_counter_ns": _read,
     "sleep": _sleep,
 }
+
+_WORK_TIMES: dict[str, Callable[[], Any]] = {
+    name: _work_clock(name, 1 if name.endswith("_ns") else NANOSECONDS)
+    for name in ("process_time", "process_time_ns", "thread_time", "thread_time_ns")
+    if name in _real  # not each system has a clock for each thread
+}
+"""Taken over where a seed decides what happens, as the real ones tell how fast the machine is."""
 
 
 # Threads

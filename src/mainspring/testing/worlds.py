@@ -118,6 +118,7 @@ class World:
 
     def __init__(self, start: int, epoch: int) -> None:
         self.now = start
+        self.worked = 0  # how far looks at the clock have moved it
         self.epoch = epoch
         self.strands: list[Strand] = []
         self._by_ident: dict[int, Strand] = {}
@@ -131,6 +132,7 @@ class World:
     def read(self) -> int:
         """The moment, in nanoseconds of the monotonic clock."""
         self.now += self.tick
+        self.worked += self.tick
         return self.now
 
     def adopt(self, name: str) -> Strand:
