@@ -239,12 +239,12 @@ def _free_in(lock: HeldLock) -> float:
 def _join(store: RunStore, key: str, wake: Wake) -> None:
     with _mutex:
         waiting = _waiters.setdefault(store, _Waiting())
-        waiting.setdefault(key, set()).add(wake)
+        waiting.setdefault(key, {})[wake] = None
     store.bell.listen(LOCKS, waiting.hear)
 
 
-class _Waiting(dict[str, set[Wake]]):
-    """Who waits for which lock of a store."""
+class _Waiting(dict[str, dict[Wake, None]]):
+    """Who waits for which lock of a store, in the order in which they came."""
 
     def hear(self, key: str) -> None:
         """Another process has released the lock on a key, or some lock."""
@@ -259,8 +259,8 @@ class _Waiting(dict[str, set[Wake]]):
 def _leave(store: RunStore, key: str, wake: Wake) -> None:
     with _mutex:
         waiting = _waiters.get(store, _Waiting())
-        of_key = waiting.get(key, set())
-        of_key.discard(wake)
+        of_key = waiting.get(key, {})
+        of_key.pop(wake, None)
         if not of_key:
             waiting.pop(key, None)
 

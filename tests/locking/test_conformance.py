@@ -213,3 +213,25 @@ def test_a_cancelled_wait_leaves_no_lock(manager: LockManager, key: str) -> None
         assert not manager.is_locked(key)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("manager", ["memory", "store"], indirect=True)
+def test_who_came_first_is_woken_first(manager: LockManager, key: str) -> None:
+    """Those who wait in one process have the lock in the order in which they came."""
+    order: list[int] = []
+
+    async def hold(number: int) -> None:
+        assert await manager.aacquire_lock(key, str(number))
+        order.append(number)
+        await asyncio.sleep(0)
+        manager.release_lock(key, str(number))
+
+    async def main() -> None:
+        manager.acquire_lock(key, "before all of them")
+        waiting = [asyncio.create_task(hold(number)) for number in range(12)]
+        await asyncio.sleep(0)
+        manager.release_lock(key, "before all of them")
+        await asyncio.gather(*waiting)
+
+    asyncio.run(main())
+    assert order == list(range(12))

@@ -74,7 +74,7 @@ class _RunsOfProcess(BackgroundRuns):
 
     def __init__(self) -> None:
         super().__init__()
-        self._unfinished: set[Submission] = set()
+        self._unfinished: dict[Submission, None] = {}
         self._is_waited_for = False
 
     def add(self, submission: Submission, inputs: list[RunFuture[Any]]) -> bool:
@@ -88,7 +88,7 @@ class _RunsOfProcess(BackgroundRuns):
                 except RuntimeError:  # the process is about to end
                     return False
                 self._is_waited_for = True
-            self._unfinished.add(submission)
+            self._unfinished[submission] = None
             submissions = self._open()
         submission.promise.add_done_callback(lambda _: self._note_end(submission))
         return submissions.add(submission, inputs)
@@ -122,7 +122,7 @@ class _RunsOfProcess(BackgroundRuns):
     def _note_end(self, submission: Submission) -> None:
         """Let the threads go with the last run."""
         with self._lock:
-            self._unfinished.discard(submission)
+            self._unfinished.pop(submission, None)
             if self._unfinished:
                 return
             submissions, self._submissions = self._submissions, None

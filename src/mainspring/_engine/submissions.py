@@ -199,7 +199,7 @@ class Submissions:
     def __init__(self, pool: WorkerPool) -> None:
         self.pool = pool
         self._lock = threading.Lock()
-        self._waiting: set[Submission] = set()
+        self._waiting: dict[Submission, None] = {}  # in the order in which they came
         self._closed = False
 
     def add(self, submission: Submission, inputs: list[RunFuture[Any]]) -> bool:
@@ -216,7 +216,7 @@ class Submissions:
         with self._lock:
             if self._closed:
                 return False
-            self._waiting.add(submission)
+            self._waiting[submission] = None
         count = partial(self._count, submission)
         for future in inputs:
             future.add_done_callback(count)
@@ -240,7 +240,7 @@ class Submissions:
         """Cancel what has not begun, and take no more."""
         with self._lock:
             self._closed = True
-            waiting, self._waiting = self._waiting, set()
+            waiting, self._waiting = self._waiting, {}
         for work in (*self.pool.close(), *waiting):
             if isinstance(work, Series):
                 work = work.work
@@ -255,7 +255,7 @@ class Submissions:
             submission.missing -= 1
             if submission.missing or submission not in self._waiting:
                 return
-            self._waiting.discard(submission)
+            del self._waiting[submission]
             submission.inputs = []
         if not self.pool.put(submission):
             submission.cancel()
@@ -279,7 +279,7 @@ class SubmissionSeries:
         self._context = contextvars.copy_context()
         self._lock = threading.Lock()  # calls are prepared in their order, which tells equal ones apart
         self._next = 0
-        self._under_way: set[Submission] = set()
+        self._under_way: dict[Submission, None] = {}
         self.parts = Series(self, len(promises), at_once)
         for promise in promises:
             promise.work = self
@@ -290,13 +290,13 @@ class SubmissionSeries:
         if prepared is None:
             return
         submission, inputs = prepared
-        self._under_way.add(submission)
+        self._under_way[submission] = None
         if not inputs:
             submission.at_give_up = self._give_up
             submission()
             turn = active_turn.get()
             if turn is None or not turn.is_given_up:  # else it goes on elsewhere
-                self._under_way.discard(submission)
+                self._under_way.pop(submission, None)
         else:
             turn = active_turn.get()
             assert turn is not None
@@ -354,5 +354,5 @@ class SubmissionSeries:
         submission.promise.add_done_callback(partial(self._end, submission))
 
     def _end(self, submission: Submission, _: object) -> None:
-        self._under_way.discard(submission)
+        self._under_way.pop(submission, None)
         self._submissions.pool.end_part(self.parts)

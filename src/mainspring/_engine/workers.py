@@ -93,7 +93,7 @@ class WorkerPool:
         self._lock = threading.Lock()  # held for moments, around everything below
         self._queue: deque[Work | Series] = deque()
         self._queued = 0  # pieces and parts in the queue
-        self._parked: set[Series] = set()  # those of which as much is under way as may be
+        self._parked: dict[Series, None] = {}  # those of which as much is under way as may be
         self._threads: set[threading.Thread] = set()
         self._idle: list[Any] = []  # for each thread that waits for work, the lock it waits for
         self._coming = 0  # threads that were started or woken and have not taken anything yet
@@ -226,7 +226,7 @@ class WorkerPool:
     def _end_part(self, series: Series) -> None:
         series.under_way -= 1
         if series in self._parked:
-            self._parked.discard(series)
+            del self._parked[series]
             self._queue.appendleft(series)
             self._queued += series.left
             self._see_to_queue()
@@ -252,7 +252,7 @@ class WorkerPool:
             self._queue.popleft()
         elif work.under_way >= work.at_once:
             self._queue.popleft()
-            self._parked.add(work)
+            self._parked[work] = None
             self._queued -= work.left
         return work
 

@@ -30,14 +30,14 @@ class _Queues:
     """The waiters for the limits of one store."""
 
     def __init__(self) -> None:
-        self.of_name: dict[str, set[_Waiter]] = {}
+        self.of_name: dict[str, dict[_Waiter, None]] = {}  # in the order in which they have joined
         self.looked_for_dead = float("-inf")
 
     def hear(self, name: str) -> None:
         """Another process has given back slots of a limit, or of some limit: wake those in front."""
         with _lock:
-            queues = list(self.of_name.values()) if not name else [self.of_name.get(name, set())]
-            for waiter in {min(queue, key=_place) for queue in queues if queue}:
+            queues = list(self.of_name.values()) if not name else [self.of_name.get(name, {})]
+            for waiter in dict.fromkeys(min(queue, key=_place) for queue in queues if queue):
                 waiter.wake()
 
     def mourn(self) -> None:
@@ -85,7 +85,7 @@ class _Waiter:
         """Be woken from now on."""
         with _lock:
             for name in self.names:
-                self._queues.of_name.setdefault(name, set()).add(self)
+                self._queues.of_name.setdefault(name, {})[self] = None
 
     def listen(self) -> None:
         """Hear of releases in other processes from now on. May have to ask the store."""
@@ -101,7 +101,7 @@ class _Waiter:
             for name in self.names:
                 queue = self._queues.of_name.get(name)
                 if queue is not None:
-                    queue.discard(self)
+                    queue.pop(self, None)
                     if queue:  # one may be in front now, and there may be room for more than one
                         min(queue, key=_place).wake()
                     else:

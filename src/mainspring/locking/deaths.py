@@ -23,7 +23,7 @@ Told = Callable[[], object]
 class _Watch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._told: dict[int, set[Told]] = {}  # by process
+        self._told: dict[int, dict[Told, None]] = {}  # by process, in the order in which they came
         self._fds: dict[int, int] = {}  # processes by descriptor
         self._wake: tuple[int, int] | None = None
 
@@ -32,7 +32,7 @@ class _Watch:
         with self._lock:
             known = self._told.get(pid)
             if known is not None:
-                known.add(told)
+                known[told] = None
                 return
             try:
                 fd = os.pidfd_open(pid)
@@ -41,7 +41,7 @@ class _Watch:
             except (AttributeError, OSError):  # not on this system, or too many are open
                 return
             if fd >= 0:
-                self._told[pid] = {told}
+                self._told[pid] = {told: None}
                 self._fds[fd] = pid
                 self._attend()
         if fd < 0:
@@ -51,7 +51,7 @@ class _Watch:
         """Call it no more."""
         with self._lock:
             for pid, known in list(self._told.items()):
-                known.discard(told)
+                known.pop(told, None)
                 if not known:
                     del self._told[pid]
             self._stir()
@@ -89,7 +89,7 @@ class _Watch:
                 os.read(wake[0], 4096)
             with self._lock:
                 ended = [self._fds[fd] for fd in ready if fd in self._fds]
-                callbacks = {told for pid in ended for told in self._told.pop(pid, ())}
+                callbacks = dict.fromkeys(told for pid in ended for told in self._told.pop(pid, ()))
             for told in callbacks:
                 told()
 

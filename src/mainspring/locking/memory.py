@@ -31,7 +31,7 @@ class _Lock:
     def __init__(self, holder: str, expires: float) -> None:
         self.holder = holder
         self.expires = expires
-        self.waiters: set[Wake] = set()
+        self.waiters: dict[Wake, None] = {}  # in the order in which they came
 
 
 class MemoryLockManager:
@@ -143,7 +143,7 @@ class MemoryLockManager:
             lock = self._held(key)
             if lock is not None and lock.holder != holder:
                 if wake is not None:
-                    lock.waiters.add(wake)
+                    lock.waiters[wake] = None
                 return _FOREVER if lock.expires == _FOREVER else lock.expires - clock.current().monotonic()
             if holder is not None:
                 expires = _FOREVER if hold_timeout is None else clock.current().monotonic() + hold_timeout
@@ -174,12 +174,12 @@ class MemoryLockManager:
             with self._mutex:
                 lock = self._locks.get(key)
                 if lock is not None:
-                    lock.waiters.discard(wake)
+                    lock.waiters.pop(wake, None)
 
     def _forget_waiters(self) -> None:
         """In a forked child: the threads and loops that wait are the parent's. Frees the mutex."""
         for lock in self._locks.values():
-            lock.waiters = set()
+            lock.waiters = {}
         self._mutex.release()
 
 

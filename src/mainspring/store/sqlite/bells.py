@@ -41,12 +41,13 @@ class PipeBell(Bell):
     def _send(self, message: str, to: list[str] | None) -> None:
         if to is None:
             try:
-                pipes = [Path(each.path) for each in os.scandir(self._folder) if each.name.endswith(_SUFFIX)]
+                names = [each.name for each in os.scandir(self._folder) if each.name.endswith(_SUFFIX)]
             except FileNotFoundError:
                 return
         else:
-            pipes = [self._folder / f"{key}{_SUFFIX}" for key in to]
-        for pipe in pipes:
+            names = [f"{key}{_SUFFIX}" for key in to]
+        for name in sorted(names):  # the system has them in any order
+            pipe = self._folder / name
             if pipe != self._pipe:
                 _write(pipe, message.encode("ascii") + b"\n")
 

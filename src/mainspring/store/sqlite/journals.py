@@ -183,7 +183,8 @@ def pages_in_use(folder: Path, own_key: str | None) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     try:
-        names = [each.name for each in os.scandir(folder) if each.name.endswith(_SUFFIX)]
+        # in an order, as the system has them in any
+        names = sorted(each.name for each in os.scandir(folder) if each.name.endswith(_SUFFIX))
     except FileNotFoundError:
         return found
     for name in names:
