@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -50,34 +51,67 @@ def test_what_was_found_stays_mended(known: Regression) -> None:
     assert isinstance(explore(module.main, [known.seed], trace=module.trace), Exploration)
 
 
+REPLAYED = range(18, 18 + max(10, SEEDS // 20))
+"""The seeds that are played in two processes, for each program: of the first ten some had two courses."""
+
 _TELL = """
-import sys
+import os, random, sys, time
+
+chance = random.Random(os.urandom(8))
+if sys.argv[2] == "otherwise":
+    # what no machine promises: when threads take turns, how long work takes, addresses, and the order of files
+    sys.setswitchinterval(1e-6)
+
+    class Listing(list):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    scandir, listdir = os.scandir, os.listdir
+    time.process_time = lambda: 0.0
+    os.scandir = lambda *args: Listing(chance.sample(each := list(scandir(*args)), len(each)))
+    os.listdir = lambda *args: chance.sample(each := listdir(*args), len(each))
+    holes = [bytearray(chance.randrange(600)) for _ in range(100_000)]
+    chance.shuffle(holes)
+    del holes[::2]
+
 from importlib import import_module
 from mainspring.testing import Faults, simulate
 
 program = import_module("tests.simulation.programs." + sys.argv[1])
-for seed in sys.argv[2:]:
+for seed in sys.argv[3:]:
     # more rivals than there would be, as they are what tells of process ids
     simulation = simulate(program.main, seed=int(seed), faults=Faults(lost_lease=0.005), trace=program.trace)
-    print("\\n".join(simulation.trace))
+    print(f"seed {seed}:", *simulation.trace, sep="\\n")
 """
 
 
+def tell(name: str, how: str, hash_seed: str) -> subprocess.Popen[str]:
+    """A process that plays some seeds, and prints their traces."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _TELL, name, how, *map(str, REPLAYED)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.timeout(540)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_same_seed_gives_the_same_trace_in_every_process(name: str) -> None:
-    """Byte for byte, whatever the process, its memory and its hashes of texts are."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _TELL, name, *map(str, range(40, 52))],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            stdout=subprocess.PIPE,
-        )
-        for hash_seed in ("1", "2")
-    ]
-    first, second = (process.communicate(timeout=300)[0] for process in processes)
-    assert first.count(b"history:") == 12
-    assert first == second
+    """Byte for byte, whatever the process, its memory, its hashes of texts and the pace of its machine are."""
+    processes = [tell(name, "as ever", "1"), tell(name, "otherwise", "2")]
+    try:
+        first, second = (process.communicate(timeout=500)[0].split("\n") for process in processes)
+    finally:
+        for process in processes:
+            process.kill()
+    assert first.count("history:") == len(REPLAYED)
+    for number, (one, other) in enumerate(zip_longest(first, second)):
+        assert one == other, "\n".join(first[max(0, number - 5) : number])
 
 
 def test_a_simulation_tells_what_it_was_like() -> None:

@@ -79,13 +79,19 @@ book.on_rollback(undo)
 book.on_commit(settle)
 
 
-@flow(persist_result=True, on_completion=[on_completion])
+@flow(persist_result=True, on_completion=[on_completion], task_runner="threads")
 @trace.function
 def part(count: int) -> int:
     return sum(fetch.map(range(count)).result())
 
 
-@flow(persist_result=True, on_running=[on_running], on_completion=[on_completion], on_failure=[on_failure])
+@flow(
+    persist_result=True,
+    on_running=[on_running],
+    on_completion=[on_completion],
+    on_failure=[on_failure],
+    task_runner="threads",  # also where tests have inline as the default
+)
 @trace.function
 def main(count: int = 2) -> int:
     with open_client() as client:

@@ -57,7 +57,7 @@ async def part(count: int) -> int:
     return sum(await asyncio.gather(*(slow(number) for number in range(count))))
 
 
-@flow(persist_result=True, on_completion=[on_completion])
+@flow(persist_result=True, on_completion=[on_completion], task_runner="threads")
 @trace.function
 async def main() -> int:
     with open_client() as client:
