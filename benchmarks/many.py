@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.measuring import Figure, Meter
 from mainspring import flow, task
@@ -192,11 +192,8 @@ def measure(meter: Meter, home: Path) -> list[Figure]:
     return figures
 
 
-def plot(figures: Sequence[Figure], path: Path) -> None:
-    """Draw how memory grows with the tasks that are done, and what a task costs."""
-    from benchmarks.plots import pyplot
-
-    plt = pyplot()
+def plot(figures: Sequence[Figure], plt: Any, path: Path) -> None:
+    """Draw how memory grows with the tasks that are done, and what a task costs, with the module that draws."""
     found = [Measured(**figure.details) for figure in figures if figure.details]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     colours = dict(zip(WAYS, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False))

@@ -30,7 +30,7 @@ def draw(tables: Mapping[str, Sequence[Figure]], folder: Path) -> list[Path]:
         budgets(with_budget, drawn[-1])
     if "many" in tables:
         drawn.append(folder / "many.svg")
-        many.plot(tables["many"], drawn[-1])
+        many.plot(tables["many"], pyplot(), drawn[-1])
     return drawn
 
 
