@@ -18,6 +18,8 @@ from benchmarks.rounds import take_rounds
 from tests.examples.script import ROOT
 
 FAMILIES = names_of([])
+ELSEWHERE = {"postgres", "reading", "sizes"}
+"""What takes a server, or is in units of its own: each has a test of its own."""
 
 
 def run(*arguments: str, folder: Path = ROOT) -> str:
@@ -36,9 +38,9 @@ def tables(*arguments: str) -> dict[str, list[dict[str, Any]]]:
 @pytest.mark.timeout(300)
 def test_measures_everything(tmp_path: Path, mainspring_home: Path) -> None:
     """Each path of a table has a time and is a multiple of another one, the first one of itself; plots are drawn."""
-    names = [name for name in FAMILIES if name != "postgres"]
+    names = [name for name in FAMILIES if name not in ELSEWHERE]
     found = tables("benchmarks", *names, "--plots", str(tmp_path))
-    assert found.keys() == TABLES.keys() - {"postgres"}
+    assert found.keys() == TABLES.keys() - ELSEWHERE
     for first, *others in found.values():
         assert first["multiple"] == 1
         assert others
