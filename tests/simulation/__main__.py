@@ -1,6 +1,6 @@
 """Thousands of seeds: ``python -m tests.simulation [NUMBER [FIRST]]``, 10,000 from 0 if nothing is said.
 
-One process of each dies or fails, and not two as in the tests. All of them take some ten minutes on two processors
+One process of each dies or fails, and not two as in the tests. All of them take some eight minutes on two processors
 that have nothing else to do.
 """
 
