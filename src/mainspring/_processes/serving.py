@@ -28,7 +28,7 @@ from mainspring._processes.portability import pack_error
 from mainspring._processes.relays import Audience, Outbox, Relay
 from mainspring.context import SettingsContext
 from mainspring.exceptions import RunCancelled
-from mainspring.recording import close_recorders, flush_recorders
+from mainspring.recording import close_recorders, commit_noted
 from mainspring.settings import reload_settings
 
 __all__ = ["Setup", "Station", "serve"]
@@ -138,7 +138,7 @@ class Station:
         answer: tuple[Kind, Any, Packed]
         try:
             answer = make(self, head, frame.packed)
-            flush_recorders()  # whoever is told of a run finds it in the history
+            commit_noted()  # whoever is told of a run finds it in the history
         except BaseException as error:  # belongs to whoever waits for the answer
             words, packed = pack_error(error)
             answer = Kind.RAISED, words, packed

@@ -17,8 +17,8 @@ turn, a buffer or a page of the journal that has grown full, ``flush()``, and th
 
 from mainspring.recording.current import (
     close_recorders,
+    commit_noted,
     current_recorder,
-    flush_recorders,
     keep_run_lines,
     use_recorder,
 )
@@ -28,8 +28,8 @@ __all__ = [
     "Listener",
     "Recorder",
     "close_recorders",
+    "commit_noted",
     "current_recorder",
-    "flush_recorders",
     "keep_run_lines",
     "use_recorder",
 ]

@@ -45,6 +45,9 @@ class Batch(NamedTuple):
 class Buffer:
     """Collects what is entered, until it is taken to be committed. Not locked: one thread at a time uses it.
 
+    Args:
+        is_noted: There may be a journal, so it is kept in mind what is to be noted there.
+
     Attributes:
         entered: How many entries there were, ever.
         noted: The number of the last one that is safe because it is in a journal.
@@ -56,6 +59,7 @@ class Buffer:
     __slots__ = (
         "_attempts",
         "_fresh",
+        "_is_noted",
         "_is_stuck",
         "_noted_keys",
         "_noted_logs",
@@ -72,7 +76,8 @@ class Buffer:
         "withdrawn",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, is_noted: bool = False) -> None:
+        self._is_noted = is_noted
         self.changes: dict[Run, Change] = {}
         self.logs: list[LogEntry] = []
         self.cache_keys: list[CacheKey] = []
@@ -102,15 +107,16 @@ class Buffer:
             self.changes[run] = change = Change(run, [state], run.recorded)
         else:
             change.states.append(state)
-        self._fresh[run] = change
         self.entered = ticket = self.entered + 1
         if attachments:
             change.attachments = [*change.attachments, *attachments]
             self._note_results(attachments)
-        if run.run_count > 1 and run.__class__ is FlowRun:
-            self._attempts[run.key] = run.run_count
-            if len(self._attempts) > _MOST_ATTEMPTS:
-                del self._attempts[next(iter(self._attempts))]
+        if self._is_noted:
+            self._fresh[run] = change
+            if run.run_count > 1 and run.__class__ is FlowRun:
+                self._attempts[run.key] = run.run_count
+                if len(self._attempts) > _MOST_ATTEMPTS:
+                    del self._attempts[next(iter(self._attempts))]
         return ticket
 
     def add_log(self, entry: LogEntry) -> None:
@@ -227,7 +233,7 @@ class Buffer:
                 else:
                     changes[run] = later
             self.changes = changes
-        self._fresh = self.changes.copy()
+        self._fresh = self.changes.copy() if self._is_noted else {}
         self._noted_logs = self._noted_keys = 0
         self.logs = _before(batch.logs, self.logs)
         self.cache_keys = _before(batch.cache_keys, self.cache_keys)

@@ -19,7 +19,7 @@ from mainspring.store.protocol import Durability, LogEntry
 from mainspring.store_logs import ExtraLogHandler, RunLogHandler
 from mainspring.supervision import tell_finders
 
-__all__ = ["close_recorders", "current_recorder", "flush_recorders", "keep_run_lines", "use_recorder"]
+__all__ = ["close_recorders", "commit_noted", "current_recorder", "keep_run_lines", "use_recorder"]
 
 
 def _keep_line(entry: LogEntry) -> None:
@@ -83,14 +83,10 @@ def close_recorders() -> None:
         raise errors[0]
 
 
-def flush_recorders() -> None:
-    """Commit what was entered in this process, for others that are about to be told of it.
-
-    Raises:
-        StoreError: It cannot be written.
-    """
+def commit_noted() -> None:
+    """`Recorder.commit_noted` for each recorder of this process."""
     for recorder in list(_recorders.values()):
-        recorder.flush()
+        recorder.commit_noted()
 
 
 def keep_run_lines() -> None:

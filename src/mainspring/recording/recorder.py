@@ -81,7 +81,7 @@ class Recorder:
         self._interval = VISIBLE_AFTER if self.waits else RELAXED_LAG
         self._buffer_lock = threading.Lock()  # held for moments, around the buffer
         self._write_lock = threading.Lock()  # held for a commit, by the thread that writes for all
-        self._buffer = Buffer()
+        self._buffer = Buffer(is_noted=durability == "journal")
         self._journal: Journal | None = None
         self._spared = 0  # commits that a journal would have spared
         self._written = 0
@@ -313,6 +313,15 @@ class Recorder:
             StoreError: It cannot be written. It stays buffered.
         """
         self._commit(self._buffer.entered)
+
+    def commit_noted(self) -> None:
+        """Commit what was noted in the journal, as others are about to be told of it; nothing where there is none.
+
+        Raises:
+            StoreError: It cannot be written. It stays buffered.
+        """
+        if self._journal is not None:
+            self.flush()
 
     @contextmanager
     def listen(self, listener: Listener) -> Generator[None]:

@@ -281,9 +281,8 @@ def _runs(db: Cursor, table: RunTable, where: RunFilter) -> list[Any]:
         _narrow_task_runs(db, found, where)
     page = _page(found, where.sort, where.limit, where.offset)
     narrowed = f"{found.where()} {page}"
-    if (
-        where.sort.value != FlowRunSort.ID_DESC.value
-    ):  # which rows it is comes first, so that nothing else is put in order
+    # Which rows it is comes first, so that nothing else is put in order.
+    if where.sort.value != FlowRunSort.ID_DESC.value:
         ids = f"SELECT r.id FROM {table.name} AS r{narrowed}"  # noqa: S608 - constants
         narrowed = f" WHERE r.id IN ({ids}) ORDER BY {order_of(where.sort)}"
     rows = db.execute(f"{table.select}{narrowed}", found.values).fetchall()
