@@ -1,6 +1,7 @@
 """What a Dask cluster cannot do: one clear error, within seconds, and an end that is recorded."""
 
 import asyncio
+import gc
 import logging
 import os
 import subprocess
@@ -172,6 +173,15 @@ def test_a_cluster_that_cannot_be(arguments: Any, words: str) -> None:
     for _ in range(2):
         with pytest.raises(ConfigurationError, match=words):
             runner.__enter__()
+
+
+@pytest.mark.parametrize("address", ["no address", "nothing://127.0.0.1:1", "tls://127.0.0.1:1"])
+def test_a_client_that_cannot_be_is_closed(address: str) -> None:
+    """Dask's own clean-up of one that is half made waits for 20 seconds, in whatever thread collects it."""
+    with pytest.raises(ConfigurationError, match="cannot be reached"):
+        DaskTaskRunner(address=address).__enter__()
+    statuses = {each.status for each in gc.get_objects() if type(each) is distributed.Client}
+    assert "connecting" not in statuses
 
 
 def test_a_cluster_that_was_closed() -> None:

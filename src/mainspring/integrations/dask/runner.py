@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
@@ -177,7 +177,7 @@ class DaskTaskRunner(ClusterTaskRunner):
         try:
             if self._adapt_kwargs and self._around is None:
                 where.adapt(**self._adapt_kwargs)
-            return stack.enter_context(distributed.Client(where, **options))
+            return stack.enter_context(_connect(distributed.Client, where, options))
         except Exception as error:  # whatever Dask says of it
             raise ConfigurationError(
                 f"The Dask cluster cannot be reached at {where}: {describe_exception(error).rstrip('.')}. Check the"
@@ -235,3 +235,19 @@ class DaskTaskRunner(ClusterTaskRunner):
                 f"The Dask cluster cannot be started: {describe_exception(error).rstrip('.')}. Check `cluster_class`,"
                 f" which is {kind!r}, and `cluster_kwargs`. {GUARD}"
             ) from error
+
+
+def _connect(kind: Any, where: Any, options: dict[str, Any]) -> Any:
+    """A client that is connected.
+
+    One that cannot be made is closed here: Dask leaves it half made, and would close it when it is collected, which
+    then stops whatever thread this happens in for twice its timeout.
+    """
+    client = kind.__new__(kind)
+    try:
+        client.__init__(where, **options)
+    except BaseException:
+        with suppress(Exception):  # what became of it is what the caller is told
+            client.close(timeout=_PATIENCE)
+        raise
+    return client
