@@ -92,7 +92,7 @@ def test_migrating(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_vacuuming_gives_room_back(path: Path) -> None:
     """A database takes less room after runs were deleted and it was vacuumed, and keeps the others."""
     with closing(open_store(path)) as store:
-        keys = [finished_task_run(store).key for _ in range(300)]
+        keys = [finished_task_run(store).key for _ in range(1000)]
         stays = finished_task_run(store)
         store.delete_runs(keys)
     done = vacuum(path)

@@ -68,7 +68,7 @@ def test_written_is_visible_elsewhere(path: Path) -> None:
 
 def test_checkpoint_keeps_the_log_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The write-ahead log grows until a checkpoint is due; after it the same space is used again."""
-    monkeypatch.setattr(sqlite, "CHECKPOINT_ROWS", 200)
+    monkeypatch.setattr(sqlite, "CHECKPOINT_ROWS", 50)
     log = Path(f"{path}-wal")
     with closing(open_store(path)) as store:
         for _ in range(51):

@@ -22,9 +22,10 @@ from mainspring.exceptions import StoreMissing, StoreTooNew, StoreTooOld, StoreU
 
 __all__ = ["MIGRATIONS", "migrate", "read_version", "require_current", "tables"]
 
-MIGRATIONS = ("0001_initial.sql", "0002_events.sql", "0003_reading.sql")
+MIGRATIONS = ("0001_initial.sql", "0002_events.sql", "0003_reading.sql", "0004_folded_states.sql")
 _DIRECTORY = Path(__file__).with_name("migrations")
 _TABLE = re.compile(r"^CREATE TABLE (\w+)", re.MULTILINE)
+_RENAMING = re.compile(r"^ALTER TABLE (\w+) RENAME TO (\w+)", re.MULTILINE)
 _ADVISORY_LOCK = int.from_bytes(b"mspr", "big")  # whoever migrates holds it
 
 
@@ -32,7 +33,10 @@ def tables() -> list[str]:
     """The names of our tables, as the migrations make them."""
     found = ["mainspring_schema"]
     for name in MIGRATIONS:
-        found += _TABLE.findall((_DIRECTORY / name).read_text(encoding="utf-8"))
+        script = (_DIRECTORY / name).read_text(encoding="utf-8")
+        found += _TABLE.findall(script)
+        renamed = dict(_RENAMING.findall(script))
+        found = [renamed.get(table, table) for table in found]
     return found
 
 

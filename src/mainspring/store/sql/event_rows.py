@@ -10,7 +10,7 @@ transaction, and only those of transactions that began before all that still go 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mainspring._events.records import Event
 from mainspring._events.state_changes import events_of
@@ -23,6 +23,7 @@ from mainspring.store.sql.rows import Row, tidied
 from mainspring.store.sql.statements import Cursor, insert_rows, is_pipelined
 
 __all__ = [
+    "Places",
     "changes",
     "event_keys",
     "events",
@@ -82,6 +83,14 @@ _EVENTS_INSIDE = f"(e.flow_run_id IN (SELECT id FROM inside) OR e.task_run_id IN
 _logger = get_logger("events")
 
 
+class Places(NamedTuple):
+    """States of a run that were written, by the first and the last of their positions."""
+
+    run_key: bytes
+    first: int
+    last: int
+
+
 # Writing
 
 
@@ -104,16 +113,18 @@ def write_events(db: Cursor, given: Sequence[StoredEvent], now: int, tidy: bool 
         db.execute(_NOTE, (b"", b"".join([each.key for each in given]), now))
 
 
-def note_states(db: Cursor, rows: Sequence[Row], now: int) -> None:
+def note_states(db: Cursor, written: Sequence[Places], now: int) -> None:
     """Let those who follow know, when this transaction is committed, of the states that it has written.
 
     Args:
         db: The cursor.
-        rows: The rows of the states, which begin with the run and the position there.
+        written: Where they are.
         now: The time.
     """
     if _may_be_followed(db, now):
-        places = b"".join([row[0] + row[1].to_bytes(4) for row in rows])
+        places = b"".join(
+            [key + at.to_bytes(4) for key, first, last in written for at in range(first, last + 1)]
+        )
         db.execute(_NOTE, (places, b"", now))
 
 

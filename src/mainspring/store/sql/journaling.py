@@ -10,7 +10,7 @@ import msgspec
 from mainspring import clock
 from mainspring.store.protocol import CacheKey, Change, LogEntry
 from mainspring.store.results import KeptResult
-from mainspring.store.sql.event_rows import note_states
+from mainspring.store.sql.event_rows import Places, note_states
 from mainspring.store.sql.keeping import abandon_files, keep
 from mainspring.store.sql.rows import (
     INSERT_CACHE_KEY,
@@ -52,7 +52,7 @@ def encode_entry(
     runs: list[Any] = []
     for change in changes:
         change.rows = rows = rows_of(change, owner)
-        runs.append((rows.run, rows.states, change.attachments))
+        runs.append((rows.run, rows.states, rows.length, change.attachments))
     return _encode((runs, list(map(log_row, logs)), list(map(cache_key_row, cache_keys))))
 
 
@@ -89,8 +89,8 @@ def replay(db: Cursor, pages: Iterable[Page], owner: int, now: int) -> None:
                     runs[run[0][0]] = run
                 logs += lines
                 cache_keys += keys
-    states: list[Row] = []
-    for key, (row, its_states, kept) in runs.items():
+    places: list[Places] = []
+    for key, (row, its_states, length, kept) in runs.items():
         results = [KeptResult(**each) for each in kept]
         if db.execute(_IS_THERE, (key,)).fetchone():
             continue
@@ -99,9 +99,9 @@ def replay(db: Cursor, pages: Iterable[Page], owner: int, now: int) -> None:
             continue
         db.execute(TASK_RUNS.insert, row)
         insert_rows(db, INSERT_STATE, its_states)
-        states += its_states
+        places.append(Places(key, 1, length))
         keep(db, results, clock.current().now())
     insert_rows(db, INSERT_LOG, logs)
     insert_rows(db, INSERT_CACHE_KEY, cache_keys)
-    if states:
-        note_states(db, states, now)
+    if places:
+        note_states(db, places, now)

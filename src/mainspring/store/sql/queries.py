@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from mainspring import clock
@@ -125,8 +126,8 @@ def states(db: Cursor, key: bytes) -> list[State]:
     """See `RunStore.read_states`."""
     found = db.execute(_RUNS_OF_STATES, (key, key, key, key)).fetchone()
     task_run_key, flow_run_key = found or (None, None)
-    rows = db.execute(SELECT_STATES, (key,)).fetchall()
-    return [read_state(row, task_run_key, flow_run_key) for row in rows]
+    rows = sorted(db.execute(SELECT_STATES, (key,)).fetchall(), key=itemgetter(-1))
+    return [read_state(row[:-1], task_run_key, flow_run_key) for row in rows]
 
 
 def logs(db: Cursor, key: bytes) -> list[LogEntry]:

@@ -6,7 +6,7 @@ move on while its earlier states are being written.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from mainspring.store.protocol import CacheKey, LogEntry
 
 __all__ = [
     "FLOW_RUNS",
+    "FOLDED",
     "INSERT_CACHE_KEY",
     "INSERT_LOG",
     "INSERT_STATE",
@@ -28,9 +29,11 @@ __all__ = [
     "SELECT_CACHE_KEYS",
     "SELECT_RESUMPTIONS",
     "TASK_RUNS",
+    "UNFOLDED",
     "Projection",
     "RunTable",
     "cache_key_row",
+    "folded",
     "log_row",
     "read_cache_key",
     "read_log",
@@ -81,8 +84,9 @@ class RunTable(NamedTuple):
 
     name: str
     insert: str
-    insert_row: Callable[[Any, Run, int | None], Row]
+    insert_row: Callable[[Any, Run, int | None, Row], Row]
     newest: str
+    unfold: tuple[str, str]
     update: str
     select: str
     read: Callable[[Row], Any]
@@ -91,7 +95,7 @@ class RunTable(NamedTuple):
 # Runs: insert, append
 
 
-def _task_run_row(run: TaskRun, projection: Run, owner: int | None) -> Row:
+def _task_run_row(run: TaskRun, projection: Run, owner: int | None, folded: Row) -> Row:
     state = projection.state
     return (
         run.key,
@@ -116,6 +120,7 @@ def _task_run_row(run: TaskRun, projection: Run, owner: int | None) -> Row:
         owner,
         _due(state),
         run.given_key,
+        *folded,
     )
 
 
@@ -123,7 +128,7 @@ def _due(state: State) -> int | None:
     return state.scheduled_at if state.type is StateType.SCHEDULED else None
 
 
-def _flow_run_row(run: FlowRun, projection: Run, owner: int | None) -> Row:
+def _flow_run_row(run: FlowRun, projection: Run, owner: int | None, folded: Row) -> Row:
     state = projection.state
     return (
         run.key,
@@ -145,13 +150,18 @@ def _flow_run_row(run: FlowRun, projection: Run, owner: int | None) -> Row:
         projection.run_time,
         owner,
         _due(state),
+        *folded,
     )
 
 
 _NEWEST = (
-    "SELECT state_id, (SELECT max(position) FROM states WHERE run_id = {0}.id),"
+    "SELECT state_id, (SELECT max(position) FROM state_rows WHERE run_id = {0}.id),"
     " state_type, updated, run_count, total_run_time, start_time, end_time FROM {0} WHERE id = ?"
     " /*postgres: FOR UPDATE */"
+)
+_UNFOLD = (
+    "INSERT INTO state_rows SELECT * FROM states WHERE run_id = ?",
+    "UPDATE {} SET pending_id = NULL, running_id = NULL, message = NULL, details = NULL, data = NULL WHERE id = ?",
 )
 _UPDATE = (
     "UPDATE {} SET name = CASE WHEN renamed IS NULL THEN ? ELSE name END, state_id = ?, state_type = ?,"
@@ -183,13 +193,17 @@ def update_row(run: Run, projection: Run, owner: int | None) -> Row:
 # Runs: read
 
 _STATE_COLUMNS = "s.id, s.type, s.name, s.timestamp, s.message, s.details, s.data"
+_NEWEST_COLUMNS = (
+    "r.state_id, r.state_type, r.state_name, r.updated, coalesce(s.message, r.message),"
+    " coalesce(s.details, r.details), coalesce(s.data, r.data)"
+)
 _RUN_COLUMNS = (
     "r.name, r.tags, r.run_count, r.created, r.updated, r.expected_start_time, r.start_time,"
     " r.end_time, r.total_run_time"
 )
 _SELECT = (
-    f"SELECT {_STATE_COLUMNS}, r.id, {_RUN_COLUMNS}, {{1}}"  # noqa: S608 - constants of this module
-    " FROM {0} AS r JOIN states AS s ON s.run_id = r.id AND s.id = r.state_id"
+    f"SELECT {_NEWEST_COLUMNS}, r.id, {_RUN_COLUMNS}, {{1}}"  # noqa: S608 - constants of this module
+    " FROM {0} AS r LEFT JOIN state_rows AS s ON r.pending_id IS NULL AND s.run_id = r.id AND s.id = r.state_id"
 )
 
 _decode_names = msgspec.json.Decoder(list[str]).decode
@@ -249,9 +263,10 @@ def _read_counters(run: Run, row: Row) -> None:
 
 TASK_RUNS = RunTable(
     name="task_runs",
-    insert="INSERT INTO task_runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,?)",
+    insert="INSERT INTO task_runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,?,?,?,?,?,?)",
     insert_row=_task_run_row,
     newest=_NEWEST.format("task_runs"),
+    unfold=(_UNFOLD[0], _UNFOLD[1].format("task_runs")),
     update=_UPDATE.format("task_runs"),
     select=_SELECT.format(
         "task_runs",
@@ -263,9 +278,10 @@ TASK_RUNS = RunTable(
 
 FLOW_RUNS = RunTable(
     name="flow_runs",
-    insert="INSERT INTO flow_runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL)",
+    insert="INSERT INTO flow_runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,?,?,?,?,?)",
     insert_row=_flow_run_row,
     newest=_NEWEST.format("flow_runs"),
+    unfold=(_UNFOLD[0], _UNFOLD[1].format("flow_runs")),
     update=_UPDATE.format("flow_runs"),
     select=_SELECT.format("flow_runs", "r.flow_name, r.flow_version, r.parameters, r.parent_task_run_id"),
     read=_read_flow_run,
@@ -317,8 +333,9 @@ def table_of(run: Run) -> RunTable:
 
 # States
 
-INSERT_STATE = "INSERT INTO states VALUES (?,?,?,?,?,?,?,?,?,?)"
-SELECT_STATES = f"SELECT {_STATE_COLUMNS} FROM states AS s WHERE run_id = ? ORDER BY position"  # noqa: S608
+INSERT_STATE = "INSERT INTO state_rows VALUES (?,?,?,?,?,?,?,?,?,?)"
+SELECT_STATES = f"SELECT {_STATE_COLUMNS}, s.position FROM states AS s WHERE s.run_id = ?"  # noqa: S608
+"""In no order: SQLite would look through the whole view to put it in one."""
 
 
 def state_row(run_key: bytes, position: int, state: State, attempt: int) -> Row:
@@ -334,6 +351,41 @@ def state_row(run_key: bytes, position: int, state: State, attempt: int) -> Row:
         _details(state) if state.has_details else None,
         attempt,
         state.stored_as,
+    )
+
+
+FOLDED = 3
+"""The states that a folded run has: where it is after Pending and Running."""
+
+UNFOLDED: Row = (None, None, None, None, None)
+"""What the row of a run has instead of them if they are in rows of their own."""
+
+
+def folded(run: Run, states: Sequence[State]) -> Row:
+    """What goes into the row of a run that is over instead of rows for its states; `UNFOLDED` if they need them."""
+    if len(states) != FOLDED:
+        return UNFOLDED
+    pending, running, last = states
+    if (
+        pending.type is not StateType.PENDING
+        or running.type is not StateType.RUNNING
+        or pending.at != run.created_at
+        or running.at != run.started_at
+        or run.run_count != 1
+        or not _is_plain(pending, "Pending")
+        or not _is_plain(running, "Running")
+    ):
+        return UNFOLDED
+    return (pending.key, running.key, last.message, _details(last) if last.has_details else None, last.stored_as)
+
+
+def _is_plain(state: State, name: str) -> bool:
+    """Whether there is nothing to a state but its type, name, time and id."""
+    return (
+        state.name == name
+        and state.message is None
+        and not state.has_details
+        and state.stored_as is None
     )
 
 

@@ -14,18 +14,21 @@ from mainspring.store.events import StoredEvent
 from mainspring.store.losses import Losses
 from mainspring.store.protocol import CacheKey, Change, LogEntry
 from mainspring.store.results import CrashHooks, KeptResult, Withdrawal
-from mainspring.store.sql.event_rows import note_states
+from mainspring.store.sql.event_rows import Places, note_states
 from mainspring.store.sql.keeping import abandon_files, attach
 from mainspring.store.sql.rows import (
     FLOW_RUNS,
+    FOLDED,
     INSERT_CACHE_KEY,
     INSERT_LOG,
     INSERT_STATE,
     KEEP_RESUMPTION,
     TASK_RUNS,
+    UNFOLDED,
     Projection,
     Row,
     cache_key_row,
+    folded,
     log_row,
     resumption_row,
     state_row,
@@ -47,23 +50,31 @@ _KNOWN_LINE = (
 
 
 class RunRows(NamedTuple):
-    """A run that is new: its own row, those of its states, and how many attempts have begun."""
+    """A run that is new.
+
+    Args:
+        run: Its own row.
+        states: The rows of its states; none if they are folded into that row.
+        length: How many states it has.
+        attempts: How many attempts have begun.
+    """
 
     run: Row
     states: list[Row]
+    length: int
     attempts: int
 
 
 class _Pending:
     """Rows to be inserted; a few statements for all of them save time."""
 
-    __slots__ = ("_tidy", "runs", "states", "written")
+    __slots__ = ("_tidy", "places", "runs", "states")
 
     def __init__(self, tidy: bool) -> None:
         self._tidy = tidy
         self.runs: list[Row] = []
         self.states: list[Row] = []
-        self.written: list[Row] = []  # of states
+        self.places: list[Places] = []  # of all states that were written
 
     def insert(self, db: Cursor) -> None:
         """Insert them."""
@@ -72,7 +83,6 @@ class _Pending:
             self.runs = []
         if self.states:
             insert_rows(db, INSERT_STATE, list(map(tidied, self.states)) if self._tidy else self.states)
-            self.written += self.states
             self.states = []
 
 
@@ -147,8 +157,8 @@ def write_changes(
         if change.attachments:
             attach(db, owner, change.attachments, clock.current().now(), tidy)
     pending.insert(db)
-    if pending.written:
-        note_states(db, pending.written, now)
+    if pending.places:
+        note_states(db, pending.places, now)
     return refused
 
 
@@ -209,6 +219,7 @@ def _insert(db: Cursor, change: Change, owner: int | None, tidy: bool, pending: 
     else:
         pending.runs.append(rows.run)
     pending.states += rows.states
+    pending.places.append(Places(run.key, 1, rows.length))
 
 
 def rows_of(change: Change, owner: int | None) -> RunRows:
@@ -221,11 +232,16 @@ def rows_of(change: Change, owner: int | None) -> RunRows:
     known: RunRows | None = change.rows
     run = change.run
     states = change.states
-    if known is not None and len(known.states) == len(states):
+    if known is not None and known.length == len(states):
         return known
     key = run.key
     # A run that is over does not change while we write, so its own counters will do: the usual case.
     is_over = run.state is states[-1] and run.state.is_final()
+    if is_over:
+        in_run = folded(run, states)
+        if in_run is not UNFOLDED:
+            row = table_of(run).insert_row(run, run, owner if run.on_behalf is None else run.on_behalf, in_run)
+            return RunRows(row, [], FOLDED, 1)
     projection: Run = run if is_over else Projection(states[0])
     rows = [state_row(key, 1, states[0], 0)]
     position, attempt = 1, 0
@@ -237,8 +253,8 @@ def rows_of(change: Change, owner: int | None) -> RunRows:
             enter(projection, state)
             attempt = projection.run_count
         rows.append(state_row(key, position, state, attempt))
-    row = table_of(run).insert_row(run, projection, owner if run.on_behalf is None else run.on_behalf)
-    return RunRows(row, rows, attempt)
+    row = table_of(run).insert_row(run, projection, owner if run.on_behalf is None else run.on_behalf, UNFOLDED)
+    return RunRows(row, rows, position, attempt)
 
 
 def _append(
@@ -254,9 +270,14 @@ def _append(
     if found is None:
         return None
     newest, position, *stored = found
+    if position is None:
+        for statement in table.unfold:
+            db.execute(statement, (run.key,))
+        position = FOLDED
     states = change.states if newest == change.follows else _not_yet_written(change, newest)
     if states:
         projection = Projection.stored(*stored)
+        pending.places.append(Places(run.key, position + 1, position + len(states)))
         for state in states:
             enter(projection, state)
             position += 1

@@ -32,8 +32,9 @@ MIGRATIONS = (
     "0012_events.sql",
     "0013_reading.sql",
     "0014_journal.sql",
+    "0015_folded_states.sql",
 )
-TOGETHER = (12, "0001_to_0012.sql")
+TOGETHER = (15, "0001_to_0015.sql")
 """What so many of the migrations come to, from the first one on, and the file that says the same at once."""
 
 _DIRECTORY = Path(__file__).with_name("migrations")

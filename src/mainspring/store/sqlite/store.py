@@ -27,7 +27,7 @@ from mainspring.store.sqlite.journals import CAN_MAP, MappedJournal, pages_in_us
 
 __all__ = ["SQLiteRunStore"]
 
-CHECKPOINT_ROWS = 2_000  # of 500 tasks that each had a commit of its own: about 6 MB of log
+CHECKPOINT_ROWS = 500  # as many tasks, each with a commit of its own: about 4 MB of log
 CATCH_UP_PAGES = 8_192  # 16 MB
 _CATCH_UP_SECONDS = 0.2
 _LOOK_SECONDS = 0.002

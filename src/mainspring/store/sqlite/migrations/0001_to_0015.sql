@@ -1,4 +1,4 @@
--- What the migrations 0001 to 0012 come to: a new database begins with this. A test compares the two.
+-- What the migrations 0001 to 0015 come to: a new database begins with this. A test compares the two.
 
 CREATE TABLE owners (
     id INTEGER PRIMARY KEY,
@@ -8,7 +8,7 @@ CREATE TABLE owners (
     pid INTEGER NOT NULL,
     started INTEGER NOT NULL,
     ended INTEGER
-, lease_expires INTEGER, ended_by TEXT);
+, lease_expires INTEGER, ended_by TEXT, settled_page INTEGER);
 
 CREATE TABLE flow_runs (
     id BLOB PRIMARY KEY,
@@ -29,7 +29,7 @@ CREATE TABLE flow_runs (
     end_time INTEGER,
     total_run_time INTEGER NOT NULL,    -- spent in RUNNING states
     owner_id INTEGER                    -- whose process wrote the newest state of its own accord
-, next_scheduled_start_time INTEGER, renamed INTEGER) WITHOUT ROWID;
+, next_scheduled_start_time INTEGER, renamed INTEGER, pending_id BLOB, running_id BLOB, message TEXT, details TEXT, data TEXT) WITHOUT ROWID;
 
 CREATE TABLE task_runs (
     id BLOB PRIMARY KEY,
@@ -52,9 +52,9 @@ CREATE TABLE task_runs (
     end_time INTEGER,
     total_run_time INTEGER NOT NULL,
     owner_id INTEGER
-, next_scheduled_start_time INTEGER, renamed INTEGER, dynamic_key TEXT) WITHOUT ROWID;
+, next_scheduled_start_time INTEGER, renamed INTEGER, dynamic_key TEXT, pending_id BLOB, running_id BLOB, message TEXT, details TEXT, data TEXT) WITHOUT ROWID;
 
-CREATE TABLE states (
+CREATE TABLE "state_rows" (
     run_id BLOB NOT NULL,
     position INTEGER NOT NULL,          -- 1, 2, 3 ... within the run
     id BLOB NOT NULL,
@@ -242,20 +242,6 @@ CREATE INDEX logs_of_run ON logs (flow_run_id, task_run_id);
 
 CREATE INDEX owners_not_ended ON owners (id) WHERE ended IS NULL;
 
-CREATE VIEW attempts AS
-SELECT
-    began.run_id,
-    began.attempt,
-    began.timestamp AS start_time,
-    next.timestamp AS end_time,
-    next.id AS state_id,
-    next.type AS state_type,
-    next.name AS state_name,
-    next.message
-FROM states AS began
-LEFT JOIN states AS next ON next.run_id = began.run_id AND next.position = began.position + 1
-WHERE began.type = 'RUNNING';
-
 CREATE VIEW readable_logs AS
 SELECT
     id,
@@ -269,23 +255,6 @@ SELECT
     logger,
     message
 FROM logs;
-
-CREATE VIEW readable_states AS
-SELECT
-    lower(substr(hex(run_id), 1, 8) || '-' || substr(hex(run_id), 9, 4) || '-' || substr(hex(run_id), 13, 4)
-        || '-' || substr(hex(run_id), 17, 4) || '-' || substr(hex(run_id), 21)) AS run_id,
-    position,
-    lower(substr(hex(id), 1, 8) || '-' || substr(hex(id), 9, 4) || '-' || substr(hex(id), 13, 4)
-        || '-' || substr(hex(id), 17, 4) || '-' || substr(hex(id), 21)) AS id,
-    type,
-    name,
-    strftime('%Y-%m-%dT%H:%M:%S', timestamp / 1000000, 'unixepoch')
-        || printf('.%06dZ', timestamp % 1000000) AS timestamp,
-    message,
-    details,
-    attempt,
-    data
-FROM states;
 
 CREATE INDEX slots_of_limit ON slots (limit_id);
 
@@ -389,3 +358,73 @@ CREATE INDEX events_of_flow_run ON events (flow_run_id) WHERE flow_run_id IS NOT
 CREATE INDEX events_of_task_run ON events (task_run_id) WHERE task_run_id IS NOT NULL;
 
 CREATE INDEX changes_in_order ON changes (transaction_id, position);
+
+CREATE INDEX flow_runs_by_end ON flow_runs (end_time);
+
+CREATE INDEX flow_runs_by_name ON flow_runs (name, id DESC);
+
+CREATE INDEX flow_runs_in_other_states ON flow_runs (lower(state_name)) WHERE state_name <> 'Completed';
+
+CREATE INDEX task_runs_in_other_states ON task_runs (lower(state_name)) WHERE state_name <> 'Completed';
+
+CREATE VIEW states AS
+SELECT run_id, position, id, type, name, timestamp, message, details, attempt, data FROM state_rows
+UNION ALL
+SELECT id, CAST(1 AS INTEGER), pending_id, CAST('PENDING' AS TEXT), CAST('Pending' AS TEXT), created,
+    CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(0 AS INTEGER), CAST(NULL AS TEXT)
+FROM task_runs WHERE pending_id IS NOT NULL
+UNION ALL
+SELECT id, CAST(2 AS INTEGER), running_id, CAST('RUNNING' AS TEXT), CAST('Running' AS TEXT), start_time,
+    CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(1 AS INTEGER), CAST(NULL AS TEXT)
+FROM task_runs WHERE pending_id IS NOT NULL
+UNION ALL
+SELECT id, CAST(3 AS INTEGER), state_id, state_type, state_name, updated, message, details, run_count, data
+FROM task_runs WHERE pending_id IS NOT NULL
+UNION ALL
+SELECT id, CAST(1 AS INTEGER), pending_id, CAST('PENDING' AS TEXT), CAST('Pending' AS TEXT), created,
+    CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(0 AS INTEGER), CAST(NULL AS TEXT)
+FROM flow_runs WHERE pending_id IS NOT NULL
+UNION ALL
+SELECT id, CAST(2 AS INTEGER), running_id, CAST('RUNNING' AS TEXT), CAST('Running' AS TEXT), start_time,
+    CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(1 AS INTEGER), CAST(NULL AS TEXT)
+FROM flow_runs WHERE pending_id IS NOT NULL
+UNION ALL
+SELECT id, CAST(3 AS INTEGER), state_id, state_type, state_name, updated, message, details, run_count, data
+FROM flow_runs WHERE pending_id IS NOT NULL;
+
+CREATE VIEW attempts AS
+SELECT
+    began.run_id,
+    began.attempt,
+    began.timestamp AS start_time,
+    next.timestamp AS end_time,
+    next.id AS state_id,
+    next.type AS state_type,
+    next.name AS state_name,
+    next.message
+FROM state_rows AS began
+LEFT JOIN state_rows AS next ON next.run_id = began.run_id AND next.position = began.position + 1
+WHERE began.type = 'RUNNING'
+UNION ALL
+SELECT id, CAST(1 AS INTEGER), start_time, updated, state_id, state_type, state_name, message
+FROM task_runs WHERE pending_id IS NOT NULL
+UNION ALL
+SELECT id, CAST(1 AS INTEGER), start_time, updated, state_id, state_type, state_name, message
+FROM flow_runs WHERE pending_id IS NOT NULL;
+
+CREATE VIEW readable_states AS
+SELECT
+    lower(substr(hex(run_id), 1, 8) || '-' || substr(hex(run_id), 9, 4) || '-' || substr(hex(run_id), 13, 4)
+        || '-' || substr(hex(run_id), 17, 4) || '-' || substr(hex(run_id), 21)) AS run_id,
+    position,
+    lower(substr(hex(id), 1, 8) || '-' || substr(hex(id), 9, 4) || '-' || substr(hex(id), 13, 4)
+        || '-' || substr(hex(id), 17, 4) || '-' || substr(hex(id), 21)) AS id,
+    type,
+    name,
+    strftime('%Y-%m-%dT%H:%M:%S', timestamp / 1000000, 'unixepoch')
+        || printf('.%06dZ', timestamp % 1000000) AS timestamp,
+    message,
+    details,
+    attempt,
+    data
+FROM states;
