@@ -11,6 +11,7 @@ from tests.durability.accounts import Account, Plan
 from tests.durability.invariants import check_store, problems_of
 from tests.durability.loops import Loop, Round
 from tests.durability.nursery import Nursery
+from tests.store.forging import unfold
 
 PROGRAMS = ["plain", "small", "small_async", "files", "large"]
 
@@ -75,15 +76,15 @@ def copy(ended: Round, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        ("UPDATE states SET position = 9 WHERE name = 'RolledBack'", "positions [1, 2, 3, 9]"),
-        ("UPDATE states SET timestamp = 1 WHERE name = 'Completed'", "no later than"),
-        ("UPDATE states SET name = 'Cached' WHERE name = 'RolledBack'", "goes from Completed to Cached"),
+        ("UPDATE state_rows SET position = 9 WHERE name = 'RolledBack'", "positions [1, 2, 3, 9]"),
+        ("UPDATE state_rows SET timestamp = 1 WHERE name = 'Completed'", "no later than"),
+        ("UPDATE state_rows SET name = 'Cached' WHERE name = 'RolledBack'", "goes from Completed to Cached"),
         ("UPDATE task_runs SET run_count = 7", "has the run_count 7"),
         (
             "UPDATE task_runs SET state_type = 'RUNNING', state_name = 'Running' WHERE task_key LIKE 'plain%'",
             "is Running though all is over",
         ),
-        ("DELETE FROM states WHERE name = 'Running'", "positions [1, 3]"),
+        ("DELETE FROM state_rows WHERE name = 'Running'", "positions [1, 3]"),
         ("DELETE FROM task_runs WHERE task_key LIKE 'plain%'", "which is not there"),
         ("UPDATE flow_runs SET end_time = 3", "has the end_time 3"),
     ],
@@ -93,6 +94,7 @@ def test_a_wrong_history_is_found(copy: Path, spoil: str, problem: str) -> None:
     database = copy / "home" / "mainspring.db"
     db = sqlite3.connect(database)
     with db:
+        unfold(db)
         db.execute(spoil)
     db.close()
     assert any(problem in found for found in problems_of(database))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,19 +22,9 @@ from mainspring.store.protocol import Change
 from mainspring.testing.rules import InvariantError, invariants, problems
 from mainspring.testing.rules.facts import Facts
 from mainspring.testing.rules.slots import Stay, crowds
+from tests.store.forging import forge
 
 SECOND = 1_000_000
-
-
-def forge(*statements: str) -> None:
-    """Change what the store holds, whichever database it is in."""
-    store = current_recorder().store
-
-    def work(db: Any) -> None:
-        for statement in statements:
-            assert db.execute(statement).rowcount, f"nothing is forged by {statement}"
-
-    store._change(work)  # type: ignore[attr-defined]
 
 
 @task(task_run_name="plain")
@@ -70,11 +59,11 @@ def run_of(name: str, kind: str = "task") -> str:
 
 
 def states_of(name: str, kind: str = "task") -> str:
-    return f"states WHERE run_id = {run_of(name, kind)}"
+    return f"state_rows WHERE run_id = {run_of(name, kind)}"
 
 
 def state(change: str, where: str, name: str = "plain", kind: str = "task") -> str:
-    return f"UPDATE states SET {change} WHERE run_id = {run_of(name, kind)} AND {where}"
+    return f"UPDATE state_rows SET {change} WHERE run_id = {run_of(name, kind)} AND {where}"
 
 
 def row(change: str, name: str = "plain", kind: str = "task") -> str:
@@ -110,7 +99,7 @@ FAULTS: dict[str, tuple[list[str], str]] = {
     ),
     "a task run begins again": (
         [
-            "INSERT INTO states (run_id, position, id, type, name, timestamp, attempt)"
+            "INSERT INTO state_rows (run_id, position, id, type, name, timestamp, attempt)"
             f" SELECT run_id, 4, run_id, 'RUNNING', 'Running', timestamp + 1, 2 FROM {states_of('plain')}"
             " AND position = 3"
         ],
@@ -119,7 +108,7 @@ FAULTS: dict[str, tuple[list[str], str]] = {
     "it is rolled back twice": (
         [
             state("name = 'RolledBack'", "position = 3"),
-            "INSERT INTO states (run_id, position, id, type, name, timestamp, attempt)"
+            "INSERT INTO state_rows (run_id, position, id, type, name, timestamp, attempt)"
             f" SELECT run_id, 4, run_id, 'COMPLETED', 'RolledBack', timestamp + 1, 1 FROM {states_of('plain')}"
             " AND position = 3",
         ],
@@ -470,9 +459,7 @@ def test_any_way_along_the_moves_is_well(data: st.DataObject) -> None:
         assert store.write([Change(walk.run, walk.states, None)]) == []
         assert problems(store, is_over=False) == []
         gone = data.draw(st.integers(1, len(walk.states)), "gone")
-        store._change(  # type: ignore[attr-defined]
-            lambda db: db.execute("DELETE FROM states WHERE position = ?", (gone,))
-        )
+        forge(f"DELETE FROM state_rows WHERE position = {gone}", store=store)
         assert problems(store, is_over=False) != []
     finally:
         store.close()

@@ -22,6 +22,7 @@ from mainspring.testing.children import die, run_in_child
 from mainspring.testing.rules import invariants, problems
 from mainspring.testing.traces import Note, Trace
 from mainspring.transactions import transaction
+from tests.store.forging import forge
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -33,18 +34,6 @@ def trace(request: pytest.FixtureRequest, tmp_path: Path) -> Trace:
 def told(trace: Trace) -> str:
     """The notes, in short: what and in which attempt."""
     return " ".join(f"{note.what}-{note.attempt}" for note in trace.notes)
-
-
-def forge(*statements: str) -> None:
-    """Change what the store holds, whichever database it is in."""
-    store = current_recorder().store
-    current_recorder().flush()
-
-    def work(db: Any) -> None:
-        for statement in statements:
-            assert db.execute(statement).rowcount, f"nothing is forged by {statement}"
-
-    store._change(work)  # type: ignore[attr-defined]
 
 
 def differences(trace: Trace) -> list[str]:
@@ -406,7 +395,7 @@ def test_a_hook_for_no_state_is_noticed() -> None:
 def test_a_call_in_spite_of_a_kept_result_is_noticed() -> None:
     """A run that says it has used a kept result has called nothing."""
     sample = Sample()
-    forge("UPDATE states SET name = 'Cached' WHERE name = 'Completed'")
+    forge("UPDATE state_rows SET name = 'Cached' WHERE name = 'Completed'")
     assert any("which says that a kept result was used" in each for each in differences(sample.trace))
 
 

@@ -376,17 +376,18 @@ def folded(run: Run, states: Sequence[State]) -> Row:
         or not _is_plain(running, "Running")
     ):
         return UNFOLDED
-    return (pending.key, running.key, last.message, _details(last) if last.has_details else None, last.stored_as)
+    return (
+        pending.key,
+        running.key,
+        last.message,
+        _details(last) if last.has_details else None,
+        last.stored_as,
+    )
 
 
 def _is_plain(state: State, name: str) -> bool:
     """Whether there is nothing to a state but its type, name, time and id."""
-    return (
-        state.name == name
-        and state.message is None
-        and not state.has_details
-        and state.stored_as is None
-    )
+    return state.name == name and state.message is None and not state.has_details and state.stored_as is None
 
 
 def _details(state: State) -> str | None:

@@ -240,7 +240,9 @@ def rows_of(change: Change, owner: int | None) -> RunRows:
     if is_over:
         in_run = folded(run, states)
         if in_run is not UNFOLDED:
-            row = table_of(run).insert_row(run, run, owner if run.on_behalf is None else run.on_behalf, in_run)
+            row = table_of(run).insert_row(
+                run, run, owner if run.on_behalf is None else run.on_behalf, in_run
+            )
             return RunRows(row, [], FOLDED, 1)
     projection: Run = run if is_over else Projection(states[0])
     rows = [state_row(key, 1, states[0], 0)]
@@ -253,7 +255,9 @@ def rows_of(change: Change, owner: int | None) -> RunRows:
             enter(projection, state)
             attempt = projection.run_count
         rows.append(state_row(key, position, state, attempt))
-    row = table_of(run).insert_row(run, projection, owner if run.on_behalf is None else run.on_behalf, UNFOLDED)
+    row = table_of(run).insert_row(
+        run, projection, owner if run.on_behalf is None else run.on_behalf, UNFOLDED
+    )
     return RunRows(row, rows, position, attempt)
 
 
