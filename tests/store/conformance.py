@@ -17,6 +17,7 @@ from tests.store.cancellations import CancellationRowsConformance
 from tests.store.deleting import DeletingConformance
 from tests.store.events import EventRowsConformance
 from tests.store.filters import FilterConformance
+from tests.store.folding import FoldingConformance
 from tests.store.histories import (
     CANCELLING,
     COMPLETED,
@@ -49,6 +50,7 @@ class RunStoreConformance(
     DeletingConformance,
     AgingConformance,
     FilterConformance,
+    FoldingConformance,
 ):
     """Subclasses define the fixture ``store``."""
 

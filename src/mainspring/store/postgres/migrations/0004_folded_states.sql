@@ -2,6 +2,8 @@
 -- them cost more than everything else about it. What happens to it later moves them to rows of their own.
 DROP VIEW attempts;
 DROP VIEW readable_states;
+DROP VIEW readable_flow_runs;
+DROP VIEW readable_task_runs;
 ALTER TABLE states RENAME TO state_rows;
 ALTER TABLE flow_runs ADD COLUMN pending_id bytea;   -- its first state, entered when it was created; NULL: see `state_rows`
 ALTER TABLE flow_runs ADD COLUMN running_id bytea;   -- its second one, entered at `start_time`
@@ -72,3 +74,64 @@ SELECT
     attempt,
     data
 FROM states;
+
+CREATE VIEW readable_flow_runs AS
+SELECT
+    encode(id, 'hex')::uuid AS id,
+    flow_name,
+    flow_version,
+    name,
+    encode(parent_task_run_id, 'hex')::uuid AS parent_task_run_id,
+    tags,
+    parameters,
+    encode(state_id, 'hex')::uuid AS state_id,
+    state_type,
+    state_name,
+    run_count,
+    mainspring_time(created) AS created,
+    mainspring_time(updated) AS updated,
+    mainspring_time(expected_start_time) AS expected_start_time,
+    mainspring_time(start_time) AS start_time,
+    mainspring_time(end_time) AS end_time,
+    total_run_time / 1e6::double precision AS total_run_time,
+    owner_id,
+    mainspring_time(next_scheduled_start_time) AS next_scheduled_start_time,
+    renamed,
+    encode(pending_id, 'hex')::uuid AS pending_id,
+    encode(running_id, 'hex')::uuid AS running_id,
+    message,
+    details,
+    data
+FROM flow_runs;
+
+CREATE VIEW readable_task_runs AS
+SELECT
+    encode(id, 'hex')::uuid AS id,
+    encode(flow_run_id, 'hex')::uuid AS flow_run_id,
+    name,
+    task_key,
+    task_version,
+    tags,
+    task_inputs,
+    empirical_policy,
+    encode(state_id, 'hex')::uuid AS state_id,
+    state_type,
+    state_name,
+    run_count,
+    flow_run_run_count,
+    mainspring_time(created) AS created,
+    mainspring_time(updated) AS updated,
+    mainspring_time(expected_start_time) AS expected_start_time,
+    mainspring_time(start_time) AS start_time,
+    mainspring_time(end_time) AS end_time,
+    total_run_time / 1e6::double precision AS total_run_time,
+    owner_id,
+    mainspring_time(next_scheduled_start_time) AS next_scheduled_start_time,
+    renamed,
+    dynamic_key,
+    encode(pending_id, 'hex')::uuid AS pending_id,
+    encode(running_id, 'hex')::uuid AS running_id,
+    message,
+    details,
+    data
+FROM task_runs;

@@ -282,75 +282,6 @@ CREATE INDEX flow_runs_of_flow ON flow_runs (flow_name);
 
 CREATE INDEX flow_runs_by_start ON flow_runs (start_time);
 
-CREATE VIEW readable_flow_runs AS
-SELECT
-    lower(substr(hex(id), 1, 8) || '-' || substr(hex(id), 9, 4) || '-' || substr(hex(id), 13, 4)
-        || '-' || substr(hex(id), 17, 4) || '-' || substr(hex(id), 21)) AS id,
-    flow_name,
-    flow_version,
-    name,
-    nullif(lower(substr(hex(parent_task_run_id), 1, 8) || '-' || substr(hex(parent_task_run_id), 9, 4) || '-' || substr(hex(parent_task_run_id), 13, 4)
-        || '-' || substr(hex(parent_task_run_id), 17, 4) || '-' || substr(hex(parent_task_run_id), 21)), '----') AS parent_task_run_id,
-    tags,
-    parameters,
-    lower(substr(hex(state_id), 1, 8) || '-' || substr(hex(state_id), 9, 4) || '-' || substr(hex(state_id), 13, 4)
-        || '-' || substr(hex(state_id), 17, 4) || '-' || substr(hex(state_id), 21)) AS state_id,
-    state_type,
-    state_name,
-    run_count,
-    strftime('%Y-%m-%dT%H:%M:%S', created / 1000000, 'unixepoch')
-        || printf('.%06dZ', created % 1000000) AS created,
-    strftime('%Y-%m-%dT%H:%M:%S', updated / 1000000, 'unixepoch')
-        || printf('.%06dZ', updated % 1000000) AS updated,
-    strftime('%Y-%m-%dT%H:%M:%S', expected_start_time / 1000000, 'unixepoch')
-        || printf('.%06dZ', expected_start_time % 1000000) AS expected_start_time,
-    strftime('%Y-%m-%dT%H:%M:%S', start_time / 1000000, 'unixepoch')
-        || printf('.%06dZ', start_time % 1000000) AS start_time,
-    strftime('%Y-%m-%dT%H:%M:%S', end_time / 1000000, 'unixepoch')
-        || printf('.%06dZ', end_time % 1000000) AS end_time,
-    total_run_time / 1e6 AS total_run_time,
-    owner_id,
-    strftime('%Y-%m-%dT%H:%M:%S', next_scheduled_start_time / 1000000, 'unixepoch')
-        || printf('.%06dZ', next_scheduled_start_time % 1000000) AS next_scheduled_start_time,
-    renamed
-FROM flow_runs;
-
-CREATE VIEW readable_task_runs AS
-SELECT
-    lower(substr(hex(id), 1, 8) || '-' || substr(hex(id), 9, 4) || '-' || substr(hex(id), 13, 4)
-        || '-' || substr(hex(id), 17, 4) || '-' || substr(hex(id), 21)) AS id,
-    nullif(lower(substr(hex(flow_run_id), 1, 8) || '-' || substr(hex(flow_run_id), 9, 4) || '-' || substr(hex(flow_run_id), 13, 4)
-        || '-' || substr(hex(flow_run_id), 17, 4) || '-' || substr(hex(flow_run_id), 21)), '----') AS flow_run_id,
-    name,
-    task_key,
-    task_version,
-    tags,
-    task_inputs,
-    empirical_policy,
-    lower(substr(hex(state_id), 1, 8) || '-' || substr(hex(state_id), 9, 4) || '-' || substr(hex(state_id), 13, 4)
-        || '-' || substr(hex(state_id), 17, 4) || '-' || substr(hex(state_id), 21)) AS state_id,
-    state_type,
-    state_name,
-    run_count,
-    flow_run_run_count,
-    strftime('%Y-%m-%dT%H:%M:%S', created / 1000000, 'unixepoch')
-        || printf('.%06dZ', created % 1000000) AS created,
-    strftime('%Y-%m-%dT%H:%M:%S', updated / 1000000, 'unixepoch')
-        || printf('.%06dZ', updated % 1000000) AS updated,
-    strftime('%Y-%m-%dT%H:%M:%S', expected_start_time / 1000000, 'unixepoch')
-        || printf('.%06dZ', expected_start_time % 1000000) AS expected_start_time,
-    strftime('%Y-%m-%dT%H:%M:%S', start_time / 1000000, 'unixepoch')
-        || printf('.%06dZ', start_time % 1000000) AS start_time,
-    strftime('%Y-%m-%dT%H:%M:%S', end_time / 1000000, 'unixepoch')
-        || printf('.%06dZ', end_time % 1000000) AS end_time,
-    total_run_time / 1e6 AS total_run_time,
-    owner_id,
-    strftime('%Y-%m-%dT%H:%M:%S', next_scheduled_start_time / 1000000, 'unixepoch')
-        || printf('.%06dZ', next_scheduled_start_time % 1000000) AS next_scheduled_start_time,
-    renamed,
-    dynamic_key
-FROM task_runs;
-
 CREATE INDEX events_by_time ON events (occurred);
 
 CREATE INDEX events_of_flow_run ON events (flow_run_id) WHERE flow_run_id IS NOT NULL;
@@ -428,3 +359,86 @@ SELECT
     attempt,
     data
 FROM states;
+
+CREATE VIEW readable_flow_runs AS
+SELECT
+    lower(substr(hex(id), 1, 8) || '-' || substr(hex(id), 9, 4) || '-' || substr(hex(id), 13, 4)
+        || '-' || substr(hex(id), 17, 4) || '-' || substr(hex(id), 21)) AS id,
+    flow_name,
+    flow_version,
+    name,
+    nullif(lower(substr(hex(parent_task_run_id), 1, 8) || '-' || substr(hex(parent_task_run_id), 9, 4) || '-' || substr(hex(parent_task_run_id), 13, 4)
+        || '-' || substr(hex(parent_task_run_id), 17, 4) || '-' || substr(hex(parent_task_run_id), 21)), '----') AS parent_task_run_id,
+    tags,
+    parameters,
+    lower(substr(hex(state_id), 1, 8) || '-' || substr(hex(state_id), 9, 4) || '-' || substr(hex(state_id), 13, 4)
+        || '-' || substr(hex(state_id), 17, 4) || '-' || substr(hex(state_id), 21)) AS state_id,
+    state_type,
+    state_name,
+    run_count,
+    strftime('%Y-%m-%dT%H:%M:%S', created / 1000000, 'unixepoch')
+        || printf('.%06dZ', created % 1000000) AS created,
+    strftime('%Y-%m-%dT%H:%M:%S', updated / 1000000, 'unixepoch')
+        || printf('.%06dZ', updated % 1000000) AS updated,
+    strftime('%Y-%m-%dT%H:%M:%S', expected_start_time / 1000000, 'unixepoch')
+        || printf('.%06dZ', expected_start_time % 1000000) AS expected_start_time,
+    strftime('%Y-%m-%dT%H:%M:%S', start_time / 1000000, 'unixepoch')
+        || printf('.%06dZ', start_time % 1000000) AS start_time,
+    strftime('%Y-%m-%dT%H:%M:%S', end_time / 1000000, 'unixepoch')
+        || printf('.%06dZ', end_time % 1000000) AS end_time,
+    total_run_time / 1e6 AS total_run_time,
+    owner_id,
+    strftime('%Y-%m-%dT%H:%M:%S', next_scheduled_start_time / 1000000, 'unixepoch')
+        || printf('.%06dZ', next_scheduled_start_time % 1000000) AS next_scheduled_start_time,
+    renamed,
+    nullif(lower(substr(hex(pending_id), 1, 8) || '-' || substr(hex(pending_id), 9, 4) || '-' || substr(hex(pending_id), 13, 4)
+        || '-' || substr(hex(pending_id), 17, 4) || '-' || substr(hex(pending_id), 21)), '----') AS pending_id,
+    nullif(lower(substr(hex(running_id), 1, 8) || '-' || substr(hex(running_id), 9, 4) || '-' || substr(hex(running_id), 13, 4)
+        || '-' || substr(hex(running_id), 17, 4) || '-' || substr(hex(running_id), 21)), '----') AS running_id,
+    message,
+    details,
+    data
+FROM flow_runs;
+
+CREATE VIEW readable_task_runs AS
+SELECT
+    lower(substr(hex(id), 1, 8) || '-' || substr(hex(id), 9, 4) || '-' || substr(hex(id), 13, 4)
+        || '-' || substr(hex(id), 17, 4) || '-' || substr(hex(id), 21)) AS id,
+    nullif(lower(substr(hex(flow_run_id), 1, 8) || '-' || substr(hex(flow_run_id), 9, 4) || '-' || substr(hex(flow_run_id), 13, 4)
+        || '-' || substr(hex(flow_run_id), 17, 4) || '-' || substr(hex(flow_run_id), 21)), '----') AS flow_run_id,
+    name,
+    task_key,
+    task_version,
+    tags,
+    task_inputs,
+    empirical_policy,
+    lower(substr(hex(state_id), 1, 8) || '-' || substr(hex(state_id), 9, 4) || '-' || substr(hex(state_id), 13, 4)
+        || '-' || substr(hex(state_id), 17, 4) || '-' || substr(hex(state_id), 21)) AS state_id,
+    state_type,
+    state_name,
+    run_count,
+    flow_run_run_count,
+    strftime('%Y-%m-%dT%H:%M:%S', created / 1000000, 'unixepoch')
+        || printf('.%06dZ', created % 1000000) AS created,
+    strftime('%Y-%m-%dT%H:%M:%S', updated / 1000000, 'unixepoch')
+        || printf('.%06dZ', updated % 1000000) AS updated,
+    strftime('%Y-%m-%dT%H:%M:%S', expected_start_time / 1000000, 'unixepoch')
+        || printf('.%06dZ', expected_start_time % 1000000) AS expected_start_time,
+    strftime('%Y-%m-%dT%H:%M:%S', start_time / 1000000, 'unixepoch')
+        || printf('.%06dZ', start_time % 1000000) AS start_time,
+    strftime('%Y-%m-%dT%H:%M:%S', end_time / 1000000, 'unixepoch')
+        || printf('.%06dZ', end_time % 1000000) AS end_time,
+    total_run_time / 1e6 AS total_run_time,
+    owner_id,
+    strftime('%Y-%m-%dT%H:%M:%S', next_scheduled_start_time / 1000000, 'unixepoch')
+        || printf('.%06dZ', next_scheduled_start_time % 1000000) AS next_scheduled_start_time,
+    renamed,
+    dynamic_key,
+    nullif(lower(substr(hex(pending_id), 1, 8) || '-' || substr(hex(pending_id), 9, 4) || '-' || substr(hex(pending_id), 13, 4)
+        || '-' || substr(hex(pending_id), 17, 4) || '-' || substr(hex(pending_id), 21)), '----') AS pending_id,
+    nullif(lower(substr(hex(running_id), 1, 8) || '-' || substr(hex(running_id), 9, 4) || '-' || substr(hex(running_id), 13, 4)
+        || '-' || substr(hex(running_id), 17, 4) || '-' || substr(hex(running_id), 21)), '----') AS running_id,
+    message,
+    details,
+    data
+FROM task_runs;
