@@ -367,27 +367,27 @@ def folded(run: Run, states: Sequence[State]) -> Row:
         return UNFOLDED
     pending, running, last = states
     if (
-        pending.type is not StateType.PENDING
-        or running.type is not StateType.RUNNING
-        or pending.at != run.created_at
-        or running.at != run.started_at
-        or run.run_count != 1
-        or not _is_plain(pending, "Pending")
-        or not _is_plain(running, "Running")
+        pending.type is StateType.PENDING
+        and running.type is StateType.RUNNING
+        and pending.at == run.created_at
+        and running.at == run.started_at
+        and run.run_count == 1
+        and _is_plain(pending, "Pending")
+        and _is_plain(running, "Running")
     ):
-        return UNFOLDED
-    return (
-        pending.key,
-        running.key,
-        last.message,
-        _details(last) if last.has_details else None,
-        last.stored_as,
-    )
+        details = _details(last) if last.has_details else None
+        return (pending.key, running.key, last.message, details, last.stored_as)
+    return UNFOLDED
 
 
 def _is_plain(state: State, name: str) -> bool:
     """Whether there is nothing to a state but its type, name, time and id."""
-    return state.name == name and state.message is None and not state.has_details and state.stored_as is None
+    return (
+        state.name == name
+        and state.message is None
+        and not state.has_data
+        and (not state.has_details or _details(state) is None)
+    )
 
 
 def _details(state: State) -> str | None:

@@ -76,10 +76,14 @@ def insert_rows(db: Cursor, statement: str, rows: Sequence[Sequence[Any]]) -> No
         statement: One with a single list of values, in which each is a ``?`` or a word.
         rows: What it binds.
     """
+    count = len(rows)
+    if count == 1:
+        db.execute(statement, rows[0])
+        return
     if is_pipelined(db):
         db.executemany(statement, rows)
         return
-    begin, count = 0, len(rows)
+    begin = 0
     while begin < count:
         size = min(count - begin, _ROWS_AT_ONCE)
         if size > _ANY_COUNT:
