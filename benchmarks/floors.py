@@ -40,7 +40,7 @@ def commit_task_run(turn: Turn) -> float:
         database.execute("PRAGMA synchronous=NORMAL")
         cursor = database.cursor()
         _, *row = cursor.execute("SELECT * FROM task_runs ORDER BY id DESC LIMIT 1").fetchone()
-        insert = f"INSERT INTO task_runs VALUES ({','.join('?' * (1 + len(row)))})"  # noqa: S608
+        insert = f"INSERT INTO task_runs VALUES ({','.join('?' * (1 + len(row)))})"
 
         def write() -> None:
             cursor.execute("BEGIN IMMEDIATE")
