@@ -61,6 +61,8 @@ class CancelScope:
         key: The id of the run; None for what stands for runs of another process.
         parent: The scope around.
         engine: Carries the attempt out.
+        asyncio_task: The asyncio task that does so.
+        is_open: The code of a user may run in it from the beginning, see `open`.
 
     Attributes:
         deadline: By ``time.monotonic()``; never later than that of the parent. None if there is none.
@@ -86,16 +88,23 @@ class CancelScope:
         "thread",
     )
 
-    def __init__(self, key: bytes | None, parent: CancelScope | None = None, engine: Any = None) -> None:
+    def __init__(
+        self,
+        key: bytes | None,
+        parent: CancelScope | None = None,
+        engine: Any = None,
+        asyncio_task: Any = None,
+        is_open: bool = False,
+    ) -> None:
         self.key = key
         self.parent = parent
         self.engine = engine
         self.deadline: float | None = None if parent is None else parent.deadline
         self.stopped_by: Stop | None = None
         self.thread = threading.get_ident()
-        self.asyncio_task: Any = None
+        self.asyncio_task = asyncio_task
         self.is_suspended = False
-        self._is_open = False
+        self._is_open = is_open
         self._interruption: threading.Event | None = None
         self._interrupted_at = _NEVER
         self._cancellations = 0
@@ -114,8 +123,9 @@ class CancelScope:
         """Why the scope, or one around it, was told to stop; None if it was not."""
         scope: CancelScope | None = self
         while scope is not None:
-            if scope.stopped_by is not None:
-                return scope.stopped_by
+            stop = scope.stopped_by
+            if stop is not None:
+                return stop
             scope = scope.parent
         return None
 

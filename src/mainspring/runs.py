@@ -208,7 +208,9 @@ class TaskRun(Run):
 
     def claim(self, state: State) -> None:
         """See `Run.claim`."""
-        state.belong_to(self.key, self.flow_run_key)
+        # What `State.belong_to` does, for each state of a task run.
+        state._task_run_key = self.key
+        state._flow_run_key = self.flow_run_key
 
     @property
     def flow_run_id(self) -> UUID | None:

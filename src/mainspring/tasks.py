@@ -30,7 +30,7 @@ from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType
 from mainspring.supervision import on_deaths
 from mainspring.suspensions import leave_if_suspended
-from mainspring.task_engine import run_task
+from mainspring.task_engine import runner_of
 
 __all__ = ["Task", "exponential_backoff", "task"]
 
@@ -171,6 +171,7 @@ class Task(Subject[P, R]):
     def _isolate(self, isolation: Isolation | None) -> None:
         self.isolation = isolation
         self.call = self._compiled_call()
+        self._runner_of_calls = runner_of(self)
 
     def _compiled_call(self) -> Callable[[dict[str, Any]], Any]:
         """What calls the function with parameters by name, wherever that is."""
@@ -264,7 +265,7 @@ class Task(Subject[P, R]):
     def _run(self, parameters: dict[str, Any], wait_for: Any, return_type: Literal["state", "result"]) -> Any:
         if self.isolation is not None:
             refuse_while_imported(f'Task {self.name!r} with isolation="process"')
-        return run_task(self, None, None, parameters, wait_for, return_type)
+        return self._runner_of_calls(self, None, None, parameters, wait_for, return_type)
 
     @overload
     def submit(

@@ -18,7 +18,7 @@ from mainspring._clusters.messengers import Messenger
 from mainspring._clusters.protocol import Cluster
 from mainspring._clusters.remote_calls import remote_call
 from mainspring._engine.submissions import Outcome, Submission, Submissions, Trailing
-from mainspring._engine.task_runs import Trail
+from mainspring._engine.trails import Trail
 from mainspring._engine.workers import WorkerPool
 from mainspring._processes.relays import Inbox
 from mainspring.exceptions import ConfigurationError

@@ -59,6 +59,7 @@ __all__ = [
 Phase = Generator[Effect, Any, Any]
 Now = Callable[[], int]
 
+_NO_STATES = ATOMS | {dict}  # types of values that mean no state, told at once
 _PREPARE = Prepare()
 _END_INSIDE = EndInside()
 
@@ -311,6 +312,6 @@ def _success(run: Run, outcome: Returned, at: int) -> State:
     value = outcome.value
     if outcome.cached:
         return next_state(run, Move.REUSE, at, data=value)
-    if type(value) not in ATOMS and (is_state(value) or is_state_iterable(value)):
+    if type(value) not in _NO_STATES and (is_state(value) or is_state_iterable(value)):
         return return_value_to_state(value)
     return next_state(run, Move.SUCCEED, at, data=value)

@@ -13,6 +13,7 @@ from mainspring.exceptions import ParameterResolutionError, UpstreamTaskError
 from mainspring.futures import RunFuture
 from mainspring.runs import RunInput, TaskRun, TaskRunResult
 from mainspring.states import State, is_state
+from mainspring.states.state import is_untrackable
 
 __all__ = [
     "collect_inputs",
@@ -156,6 +157,8 @@ def collect_inputs(
 
 def _sources(value: Any, lineage: Lineage | None, parents: dict[RunInput, None] | None) -> list[RunInput]:
     """`upstreams_of`, or nothing for a value that cannot be walked: its run is about to fail because of it."""
+    if is_untrackable(value):
+        return []
     try:
         return upstreams_of(value, lineage, parents)
     except Exception:  # raised again, and recorded, when the run resolves its inputs

@@ -17,6 +17,7 @@ from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import Pause
 from mainspring.futures.turns import by_thread
 from mainspring.logging import enter_context
+from mainspring.states import StateType
 from mainspring.transactions import BaseTransaction
 
 __all__ = [
@@ -101,11 +102,10 @@ class SyncAttemptScope:
 
     def __enter__(self) -> Any:
         engine = self.engine
-        if engine.run.state.is_scheduled():
+        if engine.run.state.type is StateType.SCHEDULED:
             engine.wait_until_ready()
         self.context = engine._enter_attempt()
-        policy = engine.subject.policy
-        if policy.is_limited or engine._cancel_scope.deadline is not None:
+        if engine.subject.policy.is_limited or engine._cancel_scope.deadline is not None:
             self.is_bounded, self.transaction = True, BaseTransaction.current()
             engine._limit = self.limit = engine.new_limit(SyncTimeout)
         if self.limit is not None:
@@ -224,11 +224,10 @@ class AsyncAttemptScope:
 
     async def __aenter__(self) -> Any:
         engine = self.engine
-        if engine.run.state.is_scheduled():
+        if engine.run.state.type is StateType.SCHEDULED:
             await engine.wait_until_ready()
         self.context = engine._enter_attempt()
-        policy = engine.subject.policy
-        if policy.is_limited or engine._cancel_scope.deadline is not None:
+        if engine.subject.policy.is_limited or engine._cancel_scope.deadline is not None:
             self.is_bounded, self.transaction = True, BaseTransaction.current()
             engine._limit = self.limit = engine.new_limit(AsyncTimeout)
         if self.limit is not None:

@@ -13,15 +13,16 @@ from uuid import UUID
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Raised
 from mainspring._core.transitions import is_rolled_back
-from mainspring._engine.keeping import ResultOptions, checked_key
+from mainspring._engine.keeping import Keeping, ResultOptions, checked_key
 from mainspring._engine.places import crash_note
-from mainspring._engine.recorded import Keeping, RecordedRun, also_named
+from mainspring._engine.recorded import RecordedRun, also_named
 from mainspring._engine.steps import active_steps, root_of, step_of_task
+from mainspring._engine.trails import Trail
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
 from mainspring.exceptions import MainspringError, RunCancelled
 from mainspring.logging import enter_context, get_logger, should_log_prints, task_run_logger
-from mainspring.recording import Recorder, current_recorder
+from mainspring.recording import current_recorder
 from mainspring.results import render_storage_key
 from mainspring.results.keys import new_storage_key
 from mainspring.runs import RunInput, TaskRun
@@ -37,7 +38,7 @@ from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump
 from mainspring.transactions.recovery import RunRollback, adopt, open_step
 from mainspring.transactions.settling import commits_alone
 
-__all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError", "Trail"]
+__all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,35 +50,12 @@ _STAY = nullcontext()
 _SHIPPED = frozenset({"flow_run_context", "task_run_context", "tags_context", "settings_context"})
 
 
-HandOver = Callable[[TaskRun, "dict[str, Any] | None", "BaseException | None"], object]
-
-
-class Trail:
-    """What a task runner and the engine of a run that it carries tell each other, apart from the outcome.
-
-    Args:
-        hand_over: Called by the thread that has settled an attempt, in the context that the run was submitted in, in
-            place of the thread that carries the run and does not come back in time. Gets the run, what the engine that
-            goes on with it is to be told if one is, and what has kept the attempt from being settled, if something has.
-
-    ``run`` and ``recorder`` are set by the engine if the run is over and not durable yet. The runner is to tell nobody
-    before it is.
-    """
-
-    __slots__ = ("hand_over", "recorder", "run")
-
-    def __init__(self, hand_over: HandOver | None = None) -> None:
-        self.hand_over = hand_over
-        self.run: TaskRun | None = None
-        self.recorder: Recorder | None = None
-
-
 class TaskRunTimeoutError(TimeoutError):
     """An attempt of a task run took longer than the task's ``timeout_seconds``."""
 
 
 @also_named(task="subject", task_run="run")
-@dataclass
+@dataclass(init=False)
 class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     """What both task engines share. Constructing one does nothing yet (E-7).
 
@@ -123,10 +101,27 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     _staged_in: Any = None  # the transaction that decides about what the run came to
     _taken: Sequence[StagedStep] = ()  # it, and those that ran inside of it
 
-    def __post_init__(self) -> None:
-        if self.parameters is None:
-            self.parameters = {}
-        if self.context:
+    def __init__(
+        self,
+        task: Any,
+        logger: Any = _engine_logger,
+        parameters: dict[str, Any] | None = None,
+        task_run: TaskRun | None = None,
+        retries: int = 0,
+        wait_for: Iterable[Any] | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> None:
+        self.task, self.task_run = task, task_run
+        self.parameters = {} if parameters is None else parameters
+        # Nearly always these are what the class has, which is looked at sooner than it is set.
+        if logger is not _engine_logger:
+            self.logger = logger
+        if retries:
+            self.retries = retries
+        if wait_for is not None:
+            self.wait_for = wait_for
+        if context:
+            self.context = context
             self.retries = self.context.get("retries", self.retries)
             self.losses = self.context.get("losses", 0)
             self.tell_limit = self.context.get("limit")
@@ -222,16 +217,18 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     def _enter(self, state: State, confirm: bool = False) -> State:
         """Enter and record a state; what a completed run came to is known in its flow run from then on."""
-        if state.type is StateType.COMPLETED and not is_rolled_back(state):
+        is_completed = state.type is StateType.COMPLETED
+        if is_completed and not is_rolled_back(state):
             if not self._keeps_result and self._has_to_be_staged():
                 self._attachments = (self._staged_step(None),)
             if self._is_taken_over and self._leftover is not None:
                 self._attachments = (Withdrawal(self._leftover.run_key), *self._attachments)
         if self._claims and state.type is StateType.RUNNING:
             self._claims, confirm = False, True
-        confirm = confirm or (self._confirms_end and state.is_final())
+        if self._confirms_end and state.is_final():
+            confirm = True
         RecordedRun._enter(self, state, confirm)  # `super()` costs more than it gives here
-        if state.type is StateType.COMPLETED:
+        if is_completed:
             self.trace(state.data)
         return state
 
@@ -275,8 +272,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         Raises:
             ValueError: There is no run yet.
         """
-        run = self._require_run()
-        assert isinstance(run, TaskRun)
+        run: Any = self.task_run or self._require_run()
         context = TaskRunContext(
             self.task,
             run,
@@ -297,21 +293,21 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self._hydrated = hydrated_context(self.context)
             self._hydrated.__enter__()
         self.look_around()
-        self._recorder = current_recorder()
+        recorder = self._recorder = current_recorder()
         run = self.task_run
         if run is None:
             leave_if_suspended()
-            self._confirms_end = isinstance(run_id, UUID)  # such a run may be there, of whomever
-            run = self.task_run = self.task.create_local_run(
-                id=run_id,
-                parameters=self.parameters,
-                wait_for=self.wait_for,
-                extra_task_inputs=dependencies,
-            )
-        if not self._recorder.has(run):  # its history begins here, whoever made it
+            if isinstance(run_id, UUID):
+                self._confirms_end = True  # such a run may be there, of whomever
+            run = self.task.create_local_run(run_id, self.parameters, self.wait_for, dependencies)
+            self.task_run = run
+            is_new = True
+        else:
+            is_new = not recorder.has(run)
+        if is_new:  # its history begins here, whoever made it
             run.claim(run.state)
             note = crash_note(run.key, self.task) if self.task.on_crashed_hooks else ()
-            self._recorder.enter(run, run.state, wait=False, attachments=note)
+            recorder.enter(run, run.state, wait=False, attachments=note)
         if self.retries:  # it was told of, and has its name, since its first attempt
             self._is_announced = self._named = True
         self.logger = task_run_logger(run, self.task)
@@ -354,10 +350,10 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         if check is not None:
             check(result)
 
-    def _resolve_inputs(self) -> Outcome:
+    def _resolve_inputs(self, is_plain: bool) -> Outcome:
         refusal = self.context.get("refusal") if self.context else None
         if refusal is None:
-            return RecordedRun._resolve_inputs(self)
+            return RecordedRun._resolve_inputs(self, is_plain)
         self._raised = refusal
         self._announce()
         return Raised(refusal)
@@ -374,7 +370,11 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     def _new_transaction(self, kind: Callable[..., T]) -> T:
         """The transaction of an attempt; its key is computed once, from what the run was given."""
-        txn: Any = kind(logger=self.logger) if not self._keeps_result else self._keyed_transaction(kind)
+        txn: Any = (
+            self._keyed_transaction(kind)
+            if self._keeps_result
+            else kind(logger=self.logger, write_on_commit=False)
+        )
         txn.run_key = self.run.key
         self._transaction = txn
         return txn  # type: ignore[no-any-return]
@@ -503,7 +503,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             or task.on_commit_hooks
             or txn.on_rollback_hooks
             or txn.on_commit_hooks
-            or any(getattr(child, "entry", None) is not None for child in txn.children)
+            or (txn.children and any(getattr(child, "entry", None) is not None for child in txn.children))
         ):
             return False
         return not commits_alone(txn, task.on_commit_hooks) and self._root_key() is not None
@@ -578,17 +578,18 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         """Let the transaction decide about what the run came to; a second time changes nothing."""
         if self._staged_in is transaction:
             return
-        if self._is_taken_over and self._unrecorded:
-            self._give_back(transaction)
-            return
         task, data = self.task, self.run.state.data
-        is_record = is_stored(data)
-        is_persisted = is_record and getattr(data, "is_persisted", True)
-        transaction.write_on_commit = self._keeps_result and is_record and not is_persisted
-        transaction.entry = None if self._unrecorded else self._entry
         hooks: list[Any] = [self.handle_rollback, *task.on_rollback_hooks]
-        if self._is_taken_over and self._leftover is not None:
-            hooks.insert(0, RunRollback(self._recorder, self._leftover))
+        if self._is_taken_over:
+            if self._unrecorded:
+                self._give_back(transaction)
+                return
+            if self._leftover is not None:
+                hooks.insert(0, RunRollback(self._recorder, self._leftover))
+        is_record = is_stored(data)
+        if self._keeps_result:
+            transaction.write_on_commit = is_record and not getattr(data, "is_persisted", True)
+        transaction.entry = None if self._unrecorded else self._entry
         is_open = not transaction.is_decided()
         self._staged_in = transaction
         if is_open:

@@ -43,6 +43,9 @@ RESULT_READ_MAXIMUM_ATTEMPTS = 10
 RESULT_READ_RETRY_DELAY = 0.25
 """Seconds between these attempts."""
 
+_SCHEDULED = StateType.SCHEDULED  # a global is quicker to get at than a member
+_SHARED = frozenset({type(None), bool, type(...), type(NotImplemented)})
+
 
 class State:
     """One state of one run.
@@ -85,7 +88,7 @@ class State:
         at: int | None = None,
         id: UUID | None = None,  # noqa: A002 - the field's name in the contract
     ) -> None:
-        kind: StateType = type if isinstance(type, StateType) else StateType(type)
+        kind: StateType = type if type.__class__ is StateType else StateType(type)
         self.type: StateType = kind
         self.name = DEFAULT_NAMES[kind] if name is None else name
         self.message = message
@@ -99,7 +102,7 @@ class State:
         self._key: bytes | None = None if id is None else id.bytes
         self._task_run_key: bytes | None = None
         self._flow_run_key: bytes | None = None
-        if kind is StateType.SCHEDULED and (state_details is None or state_details.scheduled_time is None):
+        if kind is _SCHEDULED and (state_details is None or state_details.scheduled_time is None):
             self.state_details.scheduled_time = clock.to_datetime(at)
 
     # Identity and time
@@ -107,9 +110,10 @@ class State:
     @property
     def key(self) -> bytes:
         """The id of the state as 16 bytes, made on first use."""
-        if self._key is None:
-            self._key = identifiers.new_id()
-        return self._key
+        key = self._key
+        if key is None:
+            key = self._key = identifiers.current().new()
+        return key
 
     @property
     def id(self) -> UUID:
@@ -446,12 +450,10 @@ async def araise_state_exception(state: State) -> None:
 
 def is_untrackable(value: object) -> bool:
     """True for the values of which Python keeps one object for everybody, which therefore tell nothing (T-84)."""
-    return value is None or value is ... or value is NotImplemented or type(value) is bool or is_small(value)
-
-
-def is_small(value: object) -> bool:
-    """True for the integers that the interpreter keeps ready made."""
-    return type(value) is int and -5 <= value <= 256
+    kind = type(value)
+    if kind is int:
+        return -5 <= cast(int, value) <= 256  # which the interpreter keeps ready made
+    return kind in _SHARED
 
 
 def is_state(value: object) -> TypeGuard[State]:
