@@ -34,6 +34,7 @@ from mainspring.clock import MICROSECONDS
 from mainspring.runs import Run
 from mainspring.states import (
     State,
+    StateType,
     exception_to_crashed_state,
     is_state,
     is_state_iterable,
@@ -105,7 +106,7 @@ def settle(
     """
     if type(outcome) is Returned:
         state = _success(run, outcome, now())
-        if not state.is_failed():
+        if state.type is not StateType.FAILED:
             yield Enter(state)
             if policy.on_running and state.is_running():  # a running state made by hand begins an attempt too
                 yield RunHooks(policy.on_running, state)

@@ -140,9 +140,8 @@ class RunPolicy:
 
     def hooks_for(self, state: State) -> Hooks:
         """The hooks that follow a run's end in ``state``; none for a state that is no end."""
-        if state.type is StateType.RUNNING:
-            return []
-        return self.hooks.get(state.type, [])
+        kind = state.type
+        return [] if kind is StateType.RUNNING else self.hooks.get(kind, [])
 
 
 def _crash_retries(given: Any) -> int:

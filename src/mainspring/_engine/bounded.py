@@ -13,7 +13,7 @@ from mainspring._core.transitions import is_rolled_back
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, RunContext, TaskRunContext, current_scope
 from mainspring.exceptions import RunCancelled, SupersededRun, TerminationSignal
-from mainspring.states import State, StateType
+from mainspring.states import State
 
 __all__ = ["BoundedRun"]
 
@@ -156,11 +156,6 @@ class BoundedRun:
         if scope.stopped_by is stop or around is None:
             return True
         return around.key is None or around.thread != scope.thread
-
-    def unended(self) -> RunCancelled | None:
-        """What to leave a run by that was shown as Cancelling just when it would have made its next attempt."""
-        run = self.run
-        return self.told_to_stop() if run is not None and run.state.type is StateType.CANCELLING else None
 
     def told_to_stop(self) -> RunCancelled | None:
         """What ends the run where it goes on, if it was told to stop; generators are thrown it."""

@@ -284,7 +284,7 @@ class SyncDriver(RecordedRun):
         Raises:
             ValueError: There is no run yet.
         """
-        run = self._require_run()
+        run = self.run or self._require_run()
         last = lifecycle.finish(self.subject.policy, run.state if state is None else state)
         if last is not None:
             with shielded():
@@ -538,7 +538,7 @@ class AsyncDriver(RecordedRun):
         Raises:
             ValueError: There is no run yet.
         """
-        run = self._require_run()
+        run = self.run or self._require_run()
         last = lifecycle.finish(self.subject.policy, run.state if state is None else state)
         if last is not None:
             with shielded():

@@ -143,11 +143,10 @@ def collect_inputs(
     sources: dict[RunInput, None] = {}
     for parent in parents:
         sources[TaskRunResult(id=parent.id)] = None
-    inputs: dict[str, list[RunInput]]
-    if lineage or not is_atomic(parameters.values()):
-        inputs = {name: _sources(value, lineage, sources) for name, value in parameters.items()}
-    else:
-        inputs = {name: [] for name in parameters}
+    inputs: dict[str, list[RunInput]] = {}
+    for name, value in parameters.items():
+        may_be_known = not is_untrackable(value) and (lineage or type(value) not in ATOMS)
+        inputs[name] = _sources(value, lineage, sources) if may_be_known else []
     if wait_for is not None:
         inputs["wait_for"] = _sources(wait_for, lineage, None)
     if sources:
@@ -157,8 +156,6 @@ def collect_inputs(
 
 def _sources(value: Any, lineage: Lineage | None, parents: dict[RunInput, None] | None) -> list[RunInput]:
     """`upstreams_of`, or nothing for a value that cannot be walked: its run is about to fail because of it."""
-    if is_untrackable(value):
-        return []
     try:
         return upstreams_of(value, lineage, parents)
     except Exception:  # raised again, and recorded, when the run resolves its inputs

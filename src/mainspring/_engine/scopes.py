@@ -66,9 +66,10 @@ class SyncRunScope:
         is_absorbed = False
         try:
             try:
-                if error is None:
-                    error = engine.unended()
-                is_ours = engine.run is not None and engine.claim_end()
+                run = engine.run
+                if error is None and run is not None and run.state.type is StateType.CANCELLING:
+                    error = engine.told_to_stop()  # just when it would have made its next attempt
+                is_ours = run is not None and engine.claim_end()
                 if error is not None and is_ours and engine._must_crash(error):
                     engine.handle_crash(error)
                 if is_ours:
@@ -188,9 +189,10 @@ class AsyncRunScope:
         is_absorbed = False
         try:
             try:
-                if error is None:
-                    error = engine.unended()
-                is_ours = engine.run is not None and engine.claim_end()
+                run = engine.run
+                if error is None and run is not None and run.state.type is StateType.CANCELLING:
+                    error = engine.told_to_stop()  # just when it would have made its next attempt
+                is_ours = run is not None and engine.claim_end()
                 if error is not None and is_ours and engine._must_crash(error):
                     await engine.handle_crash(error)
                 if is_ours:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +16,8 @@ from mainspring._core.transitions import is_rolled_back
 from mainspring._engine.keeping import Keeping, ResultOptions, checked_key
 from mainspring._engine.places import crash_note
 from mainspring._engine.recorded import RecordedRun, also_named
-from mainspring._engine.steps import active_steps, root_of, step_of_task
+from mainspring._engine.staged import StagedRun
+from mainspring._engine.steps import active_steps, step_of_task
 from mainspring._engine.trails import Trail
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
@@ -31,11 +32,10 @@ from mainspring.states import State, StateType, is_stored
 from mainspring.states.conversion import describe_exception
 from mainspring.states.state import is_untrackable
 from mainspring.store.protocol import CacheKey
-from mainspring.store.results import KeptElsewhere, KeptResult, StagedStep, Withdrawal
+from mainspring.store.results import KeptElsewhere, KeptResult, Withdrawal
 from mainspring.suspensions import leave_if_suspended
 from mainspring.transactions import BaseTransaction
-from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump_values
-from mainspring.transactions.recovery import RunRollback, adopt, open_step
+from mainspring.transactions.recovery import RunRollback
 from mainspring.transactions.settling import commits_alone
 
 __all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError"]
@@ -47,6 +47,18 @@ Dependencies = dict[str, list[RunInput]]
 
 _engine_logger = get_logger("engine")
 _STAY = nullcontext()
+_TOLD = {  # what a task runner hands over, by where it is kept
+    "caller": "_caller",
+    "cancel_event": "_cancel_event",
+    "check": "_check",
+    "claims": "_claims",
+    "limit": "tell_limit",
+    "losses": "losses",
+    "refusal": "_refusal",
+    "retries": "retries",
+    "step": "_step",
+    "trail": "_trail",
+}
 _SHIPPED = frozenset({"flow_run_context", "task_run_context", "tags_context", "settings_context"})
 
 
@@ -56,7 +68,7 @@ class TaskRunTimeoutError(TimeoutError):
 
 @also_named(task="subject", task_run="run")
 @dataclass(init=False)
-class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
+class BaseTaskRunEngine(StagedRun, Generic[P, R]):
     """What both task engines share. Constructing one does nothing yet (E-7).
 
     Args:
@@ -89,17 +101,17 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     _is_limited: ClassVar[bool] = True
     hands_on_attempts = True
     _caller: Any = None  # calls the function elsewhere
+    _cancel_event: Any = None
+    _trail: Trail | None = None
+    _refusal: Exception | None = None
+    _check: Callable[[Any], object] | None = None
+    _step: tuple[str, bool] | None = None
     _looks_up = False  # whether a result under the key would be used
     _cache_key: CacheKey | None = None  # what is told of how the run looks for a result
     _claims = False  # whether others may try to begin the same attempt
     _confirms_end = False  # whether the store has to accept a final state before anything else happens
-    _is_step = False  # whether the same call of a resumed flow run has the same key
     _is_shared = False  # whether the key is one that others may use at the same time
-    _transaction: Any = None  # of the attempt
-    _leftover: StagedStep | None = None  # what this step has come to before its process died
-    _is_taken_over = False  # the result is that one
     _staged_in: Any = None  # the transaction that decides about what the run came to
-    _taken: Sequence[StagedStep] = ()  # it, and those that ran inside of it
 
     def __init__(
         self,
@@ -122,39 +134,34 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self.wait_for = wait_for
         if context:
             self.context = context
-            self.retries = self.context.get("retries", self.retries)
-            self.losses = self.context.get("losses", 0)
-            self.tell_limit = self.context.get("limit")
-            self._claims = self.context.get("claims", False)
-            self._caller = self.context.get("caller")
+            for name, told in context.items():
+                if name in _TOLD:
+                    setattr(self, _TOLD[name], told)
+            if not hasattr(self._cancel_event, "is_set"):
+                self._cancel_event = None  # nothing to cancel by
 
     @property
     def hand_over(self) -> Callable[[bool, BaseException | None], object] | None:
         """See `BoundedRun.hand_over`."""
-        trail: Trail | None = self.context.get("trail") if self.context else None
+        trail = self._trail
         return None if trail is None or trail.hand_over is None else self._hand_over
 
     def _hand_over(self, goes_on: bool, problem: BaseException | None) -> None:
         TaskRunContext.activate(self._context.outer)
         if self._transaction is not None:
             BaseTransaction.activate(self._transaction.outer)
-        assert self.context is not None
+        assert self._trail is not None
+        assert self._trail.hand_over is not None
         told: dict[str, Any] = {"retries": self.retries}
         if (
             self._is_step and not self._is_shared
         ):  # equal calls are told apart by their order, and this one is not made again
             told["step"] = (self._result_key, self._looks_up)
-        self.context["trail"].hand_over(self.run, told if goes_on else None, problem)
+        self._trail.hand_over(self.run, told if goes_on else None, problem)
 
     def is_cancelled(self) -> bool:
         """True if whoever runs the task has set the cancel event it handed over (E-11)."""
-        event = self._cancel_event()
-        return event is not None and bool(event.is_set())
-
-    def _cancel_event(self) -> Any:
-        """What whoever runs the task has handed over to cancel it by, None if that is nothing to cancel by."""
-        event = self.context.get("cancel_event") if self.context else None
-        return event if hasattr(event, "is_set") else None
+        return self._cancel_event is not None and bool(self._cancel_event.is_set())
 
     def compute_transaction_key(self) -> str | None:
         """The key under which the result of this run is looked up and kept: the cache policy's, else the
@@ -234,7 +241,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     def _trails(self) -> bool:
         """See `RecordedRun._trails`: nobody but the task runner is told, and it waits for the commit (`Trail`)."""
-        trail: Trail | None = self.context.get("trail") if self.context else None
+        trail = self._trail
         if (
             trail is None
             or self.settler is not None  # who hands the outcome over, and does not wait
@@ -281,7 +288,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self._result_store,
             self._keeps_result,
             client,
-            cancel_event=self._cancel_event() if self.context else None,
+            cancel_event=self._cancel_event,
         )
         context.scope = self._new_scope()
         return context
@@ -337,7 +344,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             TimeoutError: It has none.
         """
         RecordedRun.check_cancelled(self)
-        if self.context and self.is_cancelled():
+        if self._cancel_event is not None and self.is_cancelled():
             raise RunCancelled(f"The task runner cancelled task run {self.task_run!r}.")
 
     def check_portable(self, result: Any) -> None:
@@ -346,17 +353,15 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         Raises:
             SerializationError: It cannot.
         """
-        check = self.context.get("check") if self.context else None
-        if check is not None:
-            check(result)
+        if self._check is not None:
+            self._check(result)
 
     def _resolve_inputs(self, is_plain: bool) -> Outcome:
-        refusal = self.context.get("refusal") if self.context else None
-        if refusal is None:
+        if self._refusal is None:
             return RecordedRun._resolve_inputs(self, is_plain)
-        self._raised = refusal
+        self._raised = self._refusal
         self._announce()
-        return Raised(refusal)
+        return Raised(self._refusal)
 
     def _note_decision(self, outcome: Outcome, granted: bool, final: bool = True) -> None:
         RecordedRun._note_decision(self, outcome, granted, final)
@@ -364,8 +369,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self._recorder.flush()  # so whoever finds this process dead knows which retries were used
 
     def _report_end(self, error: BaseException | None) -> None:
-        is_handed_on = self._confirms and self.run.state.is_scheduled()
-        if not is_handed_on:
+        if not self._confirms or not self.run.state.is_scheduled():  # else it is handed on
             RecordedRun._report_end(self, error)
 
     def _new_transaction(self, kind: Callable[..., T]) -> T:
@@ -431,9 +435,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         assert isinstance(run, TaskRun)
         if self.task.isgenerator:
             return None  # what it yields is not kept, so it always runs
-        given = self.context.get("step") if self.context else None
-        if given is not None:
-            step, self._looks_up = given
+        if self._step is not None:
+            step, self._looks_up = self._step
             return str(step)
         steps = active_steps(run.flow_run_key)
         if steps is None or self._result_store.storage_key_fn is not new_storage_key:
@@ -479,87 +482,6 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         if self._transaction is None or not state.is_completed():
             RecordedRun._log_unkept(self, error, state)
         # else its transaction tries again, and is rolled back if that fails, too
-
-    def _root_key(self) -> bytes | None:
-        """The flow run that can be resumed if the process dies, None if none can."""
-        steps = active_steps(self.run.flow_run_key)
-        return None if steps is None else root_of(steps)
-
-    def _around_key(self) -> bytes | None:
-        """The run around this one."""
-        outer = self._context.outer
-        while outer is not None and outer.task_run is self.run:  # an earlier attempt's
-            outer = outer.outer
-        return self.run.flow_run_key if outer is None else outer.task_run.key  # type: ignore[no-any-return]
-
-    def _has_to_be_staged(self) -> bool:
-        """Whether the death of the process would lose something of a completed run that keeps nothing.
-
-        That is its hooks, and that what was staged inside of it belongs to what is around it.
-        """
-        task, txn = self.task, self._transaction
-        if txn is None or not (
-            task.on_rollback_hooks
-            or task.on_commit_hooks
-            or txn.on_rollback_hooks
-            or txn.on_commit_hooks
-            or (txn.children and any(getattr(child, "entry", None) is not None for child in txn.children))
-        ):
-            return False
-        return not commits_alone(txn, task.on_commit_hooks) and self._root_key() is not None
-
-    def _staged_step(self, row: KeptResult | None) -> StagedStep:
-        """What is written of the completed run while its transaction goes on."""
-        task, txn, store = self.task, self._transaction, self._result_store
-        run_key, root_key, taken = self.run.key, self._root_key(), self._leftover
-        assert root_key is not None
-        is_elsewhere = row is not None and not store.is_in_history
-        hooks = dump_hooks(task, txn)
-        step = StagedStep(
-            run_key,
-            self._around_key(),
-            root_key,
-            None if row is None else row.key,
-            row is not None and self._is_step,
-            dump_storage(store) if is_elsewhere else None,
-            None if row is None else row.content,
-            None if row is None else row.file,
-            hooks,
-            dump_values(txn) if hooks is not None else None,
-            earlier_keys=(*taken.earlier_keys, taken.run_key)
-            if self._is_taken_over and taken is not None
-            else (),
-        )
-        self._entry = Entry(self._recorder, run_key, root_key, is_elsewhere)
-        return step
-
-    def _staged_before(self, key: str) -> StagedStep | None:
-        """What the step with this key had come to in a transaction that was open when its process died."""
-        steps = active_steps(self.run.flow_run_key)
-        return None if steps is None or steps.staged is None else steps.staged.take(key)
-
-    def _take_over(self, transaction: BaseTransaction) -> Any:
-        """Go on with a step that had completed: its result, as a record that is still to be committed."""
-        step, steps = self._leftover, active_steps(self.run.flow_run_key)
-        assert step is not None
-        assert steps is not None
-        steps.staged.take_run(step.run_key)  # an attempt before this one may have failed to
-        taken = [step, *steps.staged.take_inside(step.run_key)]
-        try:
-            record = open_step(step, self._result_store, transaction)
-            adopt(taken[1:], transaction, self._recorder, self.logger)
-        except BaseException:
-            steps.staged.put_back(taken)
-            raise
-        self._is_taken_over, self._taken = True, taken
-        return record
-
-    def _give_back(self, transaction: BaseTransaction) -> None:
-        """Leave a step that was taken over as it was: it is not recorded that it was."""
-        steps = active_steps(self.run.flow_run_key)
-        assert steps is not None
-        transaction.children.clear()
-        steps.staged.put_back(self._taken)
 
     def _is_cached(self, transaction: BaseTransaction) -> bool:
         return self._is_taken_over or transaction.is_committed()

@@ -450,10 +450,9 @@ async def araise_state_exception(state: State) -> None:
 
 def is_untrackable(value: object) -> bool:
     """True for the values of which Python keeps one object for everybody, which therefore tell nothing (T-84)."""
-    kind = type(value)
-    if kind is int:
-        return -5 <= cast(int, value) <= 256  # which the interpreter keeps ready made
-    return kind in _SHARED
+    if type(value) is int:
+        return -5 <= value <= 256  # those are kept ready made
+    return type(value) in _SHARED
 
 
 def is_state(value: object) -> TypeGuard[State]:
