@@ -1,7 +1,8 @@
 """The scopes in which a run goes on: one around the whole run, one around each attempt, and two more for flow runs.
 
-They are classes with slots instead of generator functions because they are entered for every task. Those around runs,
-attempts and task runners have async twins with the same text.
+They are classes instead of generator functions because they are entered for every task, and some are structs because
+those are made without an ``__init__`` in Python. Those around runs, attempts and task runners have async twins with the
+same text.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
+
+import msgspec
 
 from mainspring._engine.background import BackgroundRuns
 from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout, comes_from_outside
@@ -31,17 +34,14 @@ __all__ = [
 ]
 
 
-class SyncRunScope:
+class SyncRunScope(msgspec.Struct, eq=False):
     """Around a whole run: it is created before the block, and whatever ends the block is recorded."""
 
-    __slots__ = ("begins", "dependencies", "engine", "is_left", "run_id")
-
-    def __init__(self, engine: Any, run_id: Any, dependencies: Any, begins: bool) -> None:
-        self.is_left = False
-        self.engine = engine
-        self.run_id = run_id
-        self.dependencies = dependencies
-        self.begins = begins
+    engine: Any
+    run_id: Any
+    dependencies: Any
+    begins: bool
+    is_left: bool = False
 
     def __enter__(self) -> Any:
         engine = self.engine
@@ -91,15 +91,14 @@ class SyncRunScope:
             engine._leave_run(None if is_absorbed else error)
 
 
-class SyncAttemptScope:
+class SyncAttemptScope(msgspec.Struct, eq=False):
     """Around one attempt: inside the run's context and time limit; an exception becomes an outcome."""
 
-    __slots__ = ("context", "engine", "is_bounded", "limit", "transaction")
-
-    def __init__(self, engine: Any) -> None:
-        self.engine = engine
-        self.is_bounded = False
-        self.limit: SyncTimeout | None = None
+    engine: Any
+    context: Any = None
+    is_bounded: bool = False
+    limit: SyncTimeout | None = None
+    transaction: BaseTransaction | None = None
 
     def __enter__(self) -> Any:
         engine = self.engine
@@ -154,17 +153,14 @@ class SyncAttemptScope:
             self.context.__exit__(kind, error, trace)
 
 
-class AsyncRunScope:
+class AsyncRunScope(msgspec.Struct, eq=False):
     """Around a whole run: it is created before the block, and whatever ends the block is recorded."""
 
-    __slots__ = ("begins", "dependencies", "engine", "is_left", "run_id")
-
-    def __init__(self, engine: Any, run_id: Any, dependencies: Any, begins: bool) -> None:
-        self.is_left = False
-        self.engine = engine
-        self.run_id = run_id
-        self.dependencies = dependencies
-        self.begins = begins
+    engine: Any
+    run_id: Any
+    dependencies: Any
+    begins: bool
+    is_left: bool = False
 
     async def __aenter__(self) -> Any:
         engine = self.engine
@@ -214,15 +210,14 @@ class AsyncRunScope:
             engine._leave_run(None if is_absorbed else error)
 
 
-class AsyncAttemptScope:
+class AsyncAttemptScope(msgspec.Struct, eq=False):
     """Around one attempt: inside the run's context and time limit; an exception becomes an outcome."""
 
-    __slots__ = ("context", "engine", "is_bounded", "limit", "transaction")
-
-    def __init__(self, engine: Any) -> None:
-        self.engine = engine
-        self.is_bounded = False
-        self.limit: AsyncTimeout | None = None
+    engine: Any
+    context: Any = None
+    is_bounded: bool = False
+    limit: AsyncTimeout | None = None
+    transaction: BaseTransaction | None = None
 
     async def __aenter__(self) -> Any:
         engine = self.engine

@@ -144,7 +144,7 @@ class Recorder:
         if self._listeners:
             self.tell_listeners(run, state)
         if confirm or (wait and self.waits):
-            if confirm:
+            if confirm or not self._journals:
                 self._commit(ticket)
             else:
                 self._secure(ticket)
@@ -389,7 +389,8 @@ class Recorder:
         journal = self._journal
         if journal is None:
             self._commit(ticket)
-            self._consider_journal()
+            if self._journals:
+                self._consider_journal()
             return
         with self._buffer_lock:
             is_safe = ticket <= self._buffer.noted or (journal.is_open and self._buffer.note(journal))
@@ -400,8 +401,6 @@ class Recorder:
 
     def _consider_journal(self) -> None:
         """Open a journal once it is worth its files."""
-        if not self._journals:
-            return
         self._spared += 1
         if self._spared >= self.journals_after:
             with self._write_lock:
