@@ -188,12 +188,16 @@ class CancelScope:
         """The generator goes on, maybe in another thread."""
         self.thread, self.asyncio_task = threading.get_ident(), asyncio_task
         self.is_suspended = False
-        self.open()
+        self._is_open = True
+
+    def is_open_here(self) -> bool:
+        """Whether the code of a user runs in the scope, in the calling thread."""
+        return self._is_open and self.thread == threading.get_ident()
 
     @contextmanager
     def closed(self) -> Generator[None]:
         """Inside of the block is code of ours again, which is not interrupted; does nothing in other threads."""
-        if not self._is_open or self.thread != threading.get_ident():
+        if not self.is_open_here():
             yield
             return
         self.close()

@@ -28,6 +28,7 @@ from mainspring.hashing import source_of
 from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType
+from mainspring.states.state import new_state
 from mainspring.supervision import on_deaths
 from mainspring.suspensions import leave_if_suspended
 from mainspring.task_engine import runner_of
@@ -374,7 +375,7 @@ class Task(Subject[P, R]):
             wait_for: What the run waits for, for tracking.
             extra_task_inputs: Further inputs by parameter name.
         """
-        key = identifiers.new_id() if id is None else id if isinstance(id, bytes) else id.bytes
+        key = identifiers.current().new() if id is None else id if isinstance(id, bytes) else id.bytes
         flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
         flow_run = None if flow_context is None else flow_context.flow_run
         flow_run_key = None if flow_run is None else flow_run.key
@@ -392,7 +393,7 @@ class Task(Subject[P, R]):
         run = TaskRun(
             key,
             self.name if flow_run is None else f"{self.name}-{key[:-3:-1].hex()[:3]}",
-            State(StateType.PENDING, "Pending", at=clock.current().now()),
+            new_state(StateType.PENDING, "Pending", clock.current().now()),
             self.task_key,
             flow_run_key,
             self.tags | active if active else self.tags,

@@ -74,6 +74,8 @@ class Lineage:
         kind = type(value)  # an instance of a user's may raise when it is asked
         if kind in ATOMS or (issubclass(kind, _COLLECTIONS) and len(value) > MAX_MEMBERS):
             noted = [value]
+        elif kind is dict:  # the most frequent, and told without asking for the members of anything
+            noted = [value, *value, *value.values()]
         else:
             noted = [value, *members_of(value)]
         kept = self._kept

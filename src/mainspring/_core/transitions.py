@@ -19,6 +19,7 @@ from mainspring.annotations import NotSet
 from mainspring.exceptions import IllegalTransition
 from mainspring.runs import Run
 from mainspring.states import TERMINAL_STATES, State, StateDetails, StateType
+from mainspring.states.state import new_state
 
 __all__ = ["MOVES", "Move", "allows", "enter", "goes_on", "is_rolled_back", "next_state", "retry_delay"]
 
@@ -156,7 +157,7 @@ def next_state(
     if scheduled_at is not None or retriable is not None:
         when = None if scheduled_at is None else clock.to_datetime(scheduled_at)
         details = StateDetails(scheduled_time=when, retriable=retriable)
-    return State(kind, name, message, data, None, details, at=at)
+    return new_state(kind, name, at, message, data, details)
 
 
 def allows(before: State, after: State) -> bool:

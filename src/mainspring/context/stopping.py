@@ -38,22 +38,38 @@ def stoppable(wake: Callable[[], object]) -> Generator[None]:
         raise RunCancelled(stop.reason)
 
 
-@contextmanager
-def shielded() -> Generator[None]:
+class Shield:
     """Around what clears up after a run that was told to stop: nothing interrupts it, and it may call tasks."""
-    task_context = TaskRunContext.get()
-    kind: Any = FlowRunContext if task_context is None else TaskRunContext
-    context: Any = kind.get()
-    scope = None if context is None else context.scope
-    if context is None or scope is None:
-        yield
-        return
-    # A copy: what was submitted before, and has not begun, is in the same context, and stopped.
-    apart = context.model_copy(update={"scope": CancelScope(None)})
-    apart.outer = getattr(context, "outer", None)
-    with scope.closed():
-        kind.activate(apart)
-        try:
-            yield
-        finally:
-            kind.activate(context)
+
+    __slots__ = ("_context", "_open_scope")
+
+    def __init__(self) -> None:
+        self._context: Any = None
+        self._open_scope: CancelScope | None = None  # which is closed meanwhile
+
+    def __enter__(self) -> None:
+        context: Any = TaskRunContext.get() or FlowRunContext.get()
+        scope = None if context is None else context.scope
+        if scope is None:
+            return
+        # A copy: what was submitted before, and has not begun, is in the same context, and stopped.
+        apart = context.model_copy()
+        apart.scope = CancelScope(None)
+        apart.outer = getattr(context, "outer", None)
+        if scope.is_open_here():
+            scope.close()
+            self._open_scope = scope
+        self._context = context
+        context.activate(apart)
+
+    def __exit__(self, *_: object) -> None:
+        context = self._context
+        if context is not None:
+            context.activate(context)
+        if self._open_scope is not None:
+            self._open_scope.open()
+
+
+def shielded() -> Shield:
+    """A `Shield`: there is one around each hook."""
+    return Shield()

@@ -33,6 +33,7 @@ __all__ = [
     "is_state",
     "is_state_iterable",
     "is_untrackable",
+    "new_state",
     "raise_state_exception",
 ]
 
@@ -383,6 +384,35 @@ class State:
         if self.name.upper() != self.type.value:
             parts.append(f"type={self.type.value}")
         return f"{self.name}({', '.join(parts)})"
+
+
+def new_state(
+    kind: StateType,
+    name: str,
+    at: int,
+    message: str | None = None,
+    data: Any = NotSet,
+    details: StateDetails | None = None,
+) -> State:
+    """The same as `State` for the engine, which makes some for each run: nothing of what is given is looked at.
+
+    Args:
+        kind: The type.
+        name: The name.
+        at: The timestamp in microseconds since the epoch.
+        message: The message.
+        data: The result or exception.
+        details: Further facts; those of a SCHEDULED state say when it is due.
+    """
+    state = object.__new__(State)
+    state.type = kind
+    state.name = name
+    state.message = message
+    state.at = at
+    state._data = data
+    state._details = details
+    state._key = state._task_run_key = state._flow_run_key = None
+    return state
 
 
 _WRAPPERS = {
