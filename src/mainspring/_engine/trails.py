@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from mainspring.recording import Recorder
 from mainspring.runs import TaskRun
 
@@ -13,7 +15,7 @@ __all__ = ["HandOver", "Trail"]
 HandOver = Callable[[TaskRun, "dict[str, Any] | None", "BaseException | None"], object]
 
 
-class Trail:
+class Trail(msgspec.Struct, eq=False):
     """What a task runner and the engine of a run that it carries tell each other, apart from the outcome.
 
     Args:
@@ -25,9 +27,6 @@ class Trail:
     before it is.
     """
 
-    __slots__ = ("hand_over", "recorder", "run")
-
-    def __init__(self, hand_over: HandOver | None = None) -> None:
-        self.hand_over = hand_over
-        self.run: TaskRun | None = None
-        self.recorder: Recorder | None = None
+    hand_over: HandOver | None = None
+    run: TaskRun | None = None
+    recorder: Recorder | None = None
