@@ -42,6 +42,7 @@ R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
 KeyFunction = Callable[[TaskRunContext, dict[str, Any]], str | None]
+_PENDING = StateType.PENDING
 _MAX_IN_FLIGHT = "max_in_flight"
 Isolation = Literal["process"]
 Delays = float | Sequence[float] | Callable[[int], Sequence[float]]
@@ -393,7 +394,7 @@ class Task(Subject[P, R]):
         run = TaskRun(
             key,
             self.name if flow_run is None else f"{self.name}-{key[:-3:-1].hex()[:3]}",
-            new_state(StateType.PENDING, "Pending", clock.current().now()),
+            new_state(_PENDING, "Pending", clock.current().now()),
             self.task_key,
             flow_run_key,
             self.tags | active if active else self.tags,

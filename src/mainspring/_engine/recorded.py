@@ -48,6 +48,7 @@ __all__ = ["RecordedRun", "also_named"]
 T = TypeVar("T")
 
 _READY = Ready()
+_AS_MEANT = frozenset({StateType.COMPLETED, StateType.PAUSED})
 _LOOPING = frozenset({StateType.RUNNING, StateType.SCHEDULED})
 
 
@@ -489,8 +490,7 @@ class RecordedRun(BoundedRun):
         if run is None or self._is_lost:
             return
         state = run.state
-        is_as_meant = state.type is StateType.COMPLETED or state.type is StateType.PAUSED
-        level = logging.INFO if is_as_meant else logging.ERROR
+        level = logging.INFO if state.type in _AS_MEANT else logging.ERROR
         if not engine_logs(level):
             return
         shown = repr(state) if get_current_settings().debug_mode else str(state)
@@ -542,6 +542,8 @@ class RecordedRun(BoundedRun):
     def _report_end(self, error: BaseException | None) -> None:
         if self.settler is not None:
             return
+        if self._confirms and self.hands_on_attempts and self.run.state.is_scheduled():
+            return  # another process goes on with it
         if isinstance(error, Abort):
             self.logger.error("%s was aborted: %s", self.subject.policy.noun, error)
         self.log_finished_message()

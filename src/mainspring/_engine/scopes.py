@@ -33,6 +33,8 @@ __all__ = [
     "SyncRunnerScope",
 ]
 
+_CANCELLING, _SCHEDULED = StateType.CANCELLING, StateType.SCHEDULED  # as globals they are quicker to get at
+
 
 class SyncRunScope(msgspec.Struct, eq=False):
     """Around a whole run: it is created before the block, and whatever ends the block is recorded."""
@@ -67,7 +69,7 @@ class SyncRunScope(msgspec.Struct, eq=False):
         try:
             try:
                 run = engine.run
-                if error is None and run is not None and run.state.type is StateType.CANCELLING:
+                if error is None and run is not None and run.state.type is _CANCELLING:
                     error = engine.told_to_stop()  # just when it would have made its next attempt
                 is_ours = run is not None and engine.claim_end()
                 if error is not None and is_ours and engine._must_crash(error):
@@ -102,7 +104,7 @@ class SyncAttemptScope(msgspec.Struct, eq=False):
 
     def __enter__(self) -> Any:
         engine = self.engine
-        if engine.run.state.type is StateType.SCHEDULED:
+        if engine.run.state.type is _SCHEDULED:
             engine.wait_until_ready()
         self.context = engine._enter_attempt()
         if engine.subject.policy.is_limited or engine._cancel_scope.deadline is not None:
@@ -186,7 +188,7 @@ class AsyncRunScope(msgspec.Struct, eq=False):
         try:
             try:
                 run = engine.run
-                if error is None and run is not None and run.state.type is StateType.CANCELLING:
+                if error is None and run is not None and run.state.type is _CANCELLING:
                     error = engine.told_to_stop()  # just when it would have made its next attempt
                 is_ours = run is not None and engine.claim_end()
                 if error is not None and is_ours and engine._must_crash(error):
@@ -221,7 +223,7 @@ class AsyncAttemptScope(msgspec.Struct, eq=False):
 
     async def __aenter__(self) -> Any:
         engine = self.engine
-        if engine.run.state.type is StateType.SCHEDULED:
+        if engine.run.state.type is _SCHEDULED:
             await engine.wait_until_ready()
         self.context = engine._enter_attempt()
         if engine.subject.policy.is_limited or engine._cancel_scope.deadline is not None:

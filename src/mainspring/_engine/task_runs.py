@@ -46,6 +46,7 @@ T = TypeVar("T")
 Dependencies = dict[str, list[RunInput]]
 
 _engine_logger = get_logger("engine")
+_COMPLETED = StateType.COMPLETED  # a global is quicker to get at than a member
 _STAY = nullcontext()
 _TOLD = {  # what a task runner hands over, by where it is kept
     "caller": "_caller",
@@ -224,7 +225,7 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
 
     def _enter(self, state: State, confirm: bool = False) -> State:
         """Enter and record a state; what a completed run came to is known in its flow run from then on."""
-        is_completed = state.type is StateType.COMPLETED
+        is_completed = state.type is _COMPLETED
         if is_completed and not is_rolled_back(state):
             if not self._keeps_result and self._has_to_be_staged():
                 self._attachments = (self._staged_step(None),)
@@ -367,10 +368,6 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
         RecordedRun._note_decision(self, outcome, granted, final)
         if granted and self.context and "retries" in self.context:
             self._recorder.flush()  # so whoever finds this process dead knows which retries were used
-
-    def _report_end(self, error: BaseException | None) -> None:
-        if not self._confirms or not self.run.state.is_scheduled():  # else it is handed on
-            RecordedRun._report_end(self, error)
 
     def _new_transaction(self, kind: Callable[..., T]) -> T:
         """The transaction of an attempt; its key is computed once, from what the run was given."""
