@@ -49,6 +49,7 @@ class Stop:
 CLEAR_UP = 5.0
 """Seconds that code has to clear up after it was interrupted, until it is interrupted again."""
 
+_nobody_was_told = True  # to stop, in this process so far; then nobody has to look
 _NEVER = float("-inf")
 _ARRIVED = threading.Event()
 _ARRIVED.set()
@@ -121,6 +122,8 @@ class CancelScope:
 
     def stopped(self) -> Stop | None:
         """Why the scope, or one around it, was told to stop; None if it was not."""
+        if _nobody_was_told:
+            return None
         scope: CancelScope | None = self
         while scope is not None:
             stop = scope.stopped_by
@@ -284,8 +287,10 @@ class CancelScope:
 
         What goes on inside of it finds out by itself, or is made to by whoever calls this.
         """
+        global _nobody_was_told
         if self.stopped_by is not None:
             return False
+        _nobody_was_told = False
         self.stopped_by = stop
         for callback in tuple(self._callbacks or ()):
             callback(stop)

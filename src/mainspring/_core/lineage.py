@@ -13,6 +13,8 @@ import weakref
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from mainspring._core.traverse import ATOMS, members_of
 from mainspring.runs import RunInput, TaskRunResult
 from mainspring.states.state import is_untrackable
@@ -30,19 +32,16 @@ _COLLECTIONS = (list, tuple, set, dict)
 _UNWATCHABLE = frozenset({list, tuple, dict, str, bytes, float})  # those met most, told without a try
 
 
-class Origin:
+class Origin(msgspec.Struct, eq=False, gc=False):
     """Where an object came from.
 
     Args:
-        source: The input that whoever gets the object has; for a task run its id as 16 bytes will do.
+        _source: The input that whoever gets the object has; for a task run its id as 16 bytes will do.
         running: True if the run was not over when it gave the object away: a generator's.
     """
 
-    __slots__ = ("_source", "running")
-
-    def __init__(self, source: RunInput | bytes, running: bool = False) -> None:
-        self._source = source
-        self.running = running
+    _source: RunInput | bytes
+    running: bool = False
 
     @property
     def source(self) -> RunInput:
