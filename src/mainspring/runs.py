@@ -208,9 +208,7 @@ class TaskRun(Run):
 
     def claim(self, state: State) -> None:
         """See `Run.claim`."""
-        # What `State.belong_to` does, for each state of a task run.
-        state._task_run_key = self.key
-        state._flow_run_key = self.flow_run_key
+        state.belong_to(self.key, self.flow_run_key)
 
     @property
     def flow_run_id(self) -> UUID | None:

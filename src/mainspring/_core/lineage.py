@@ -70,7 +70,7 @@ class Lineage:
 
     def note(self, value: Any, origin: Origin) -> None:
         """Remember where ``value`` and its direct members came from; what is shared by everybody is left out."""
-        kind = type(value)  # an instance of a user's may raise when it is asked
+        kind: Any = type(value)  # an instance of a user's may raise when it is asked
         if kind in ATOMS or (issubclass(kind, _COLLECTIONS) and len(value) > MAX_MEMBERS):
             noted = [value]
         elif kind is dict:  # the most frequent, and told without asking for the members of anything
@@ -79,9 +79,8 @@ class Lineage:
             noted = [value, *members_of(value)]
         kept = self._kept
         for each in noted:
-            kind = type(each)
-            if kind not in _UNWATCHABLE and (
-                is_untrackable(each) or (kind is not int and self._watch(each, origin))
+            if type(each) not in _UNWATCHABLE and (
+                is_untrackable(each) or (type(each) is not int and self._watch(each, origin))
             ):
                 continue
             if len(kept) >= self._limit:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
 
 from mainspring._cancel_scopes import CancelScope, StopKind
 from mainspring.context.runs import FlowRunContext, TaskRunContext, current_scope
@@ -44,13 +43,13 @@ class Shield:
     __slots__ = ("_context", "_open_scope")
 
     def __init__(self) -> None:
-        self._context: Any = None
+        self._context: FlowRunContext | TaskRunContext | None = None
         self._open_scope: CancelScope | None = None  # which is closed meanwhile
 
     def __enter__(self) -> None:
-        context: Any = TaskRunContext.get() or FlowRunContext.get()
+        context = TaskRunContext.get() or FlowRunContext.get()
         scope = None if context is None else context.scope
-        if scope is None:
+        if context is None or scope is None:
             return
         # A copy: what was submitted before, and has not begun, is in the same context, and stopped.
         apart = context.model_copy()
@@ -60,14 +59,21 @@ class Shield:
             scope.close()
             self._open_scope = scope
         self._context = context
-        context.activate(apart)
+        _activate(apart)
 
     def __exit__(self, *_: object) -> None:
         context = self._context
         if context is not None:
-            context.activate(context)
+            _activate(context)
         if self._open_scope is not None:
             self._open_scope.open()
+
+
+def _activate(context: FlowRunContext | TaskRunContext) -> None:
+    if isinstance(context, TaskRunContext):
+        TaskRunContext.activate(context)
+    else:
+        FlowRunContext.activate(context)
 
 
 def shielded() -> Shield:

@@ -89,7 +89,7 @@ class State:
         at: int | None = None,
         id: UUID | None = None,  # noqa: A002 - the field's name in the contract
     ) -> None:
-        kind: StateType = type if type.__class__ is StateType else StateType(type)
+        kind: StateType = type if isinstance(type, StateType) else StateType(type)
         self.type: StateType = kind
         self.name = DEFAULT_NAMES[kind] if name is None else name
         self.message = message
@@ -105,6 +105,36 @@ class State:
         self._flow_run_key: bytes | None = None
         if kind is _SCHEDULED and (state_details is None or state_details.scheduled_time is None):
             self.state_details.scheduled_time = clock.to_datetime(at)
+
+    @classmethod
+    def _unchecked(
+        cls,
+        kind: StateType,
+        name: str,
+        at: int,
+        message: str | None = None,
+        data: Any = NotSet,
+        details: StateDetails | None = None,
+    ) -> State:
+        """What the engine makes states by, some for each run: nothing of what is given is looked at.
+
+        Args:
+            kind: The type.
+            name: The name.
+            at: The timestamp in microseconds since the epoch.
+            message: The message.
+            data: The result or exception.
+            details: Further facts; those of a SCHEDULED state say when it is due.
+        """
+        state = object.__new__(cls)
+        state.type = kind
+        state.name = name
+        state.message = message
+        state.at = at
+        state._data = data
+        state._details = details
+        state._key = state._task_run_key = state._flow_run_key = None
+        return state
 
     # Identity and time
 
@@ -386,34 +416,8 @@ class State:
         return f"{self.name}({', '.join(parts)})"
 
 
-def new_state(
-    kind: StateType,
-    name: str,
-    at: int,
-    message: str | None = None,
-    data: Any = NotSet,
-    details: StateDetails | None = None,
-) -> State:
-    """The same as `State` for the engine, which makes some for each run: nothing of what is given is looked at.
-
-    Args:
-        kind: The type.
-        name: The name.
-        at: The timestamp in microseconds since the epoch.
-        message: The message.
-        data: The result or exception.
-        details: Further facts; those of a SCHEDULED state say when it is due.
-    """
-    state = object.__new__(State)
-    state.type = kind
-    state.name = name
-    state.message = message
-    state.at = at
-    state._data = data
-    state._details = details
-    state._key = state._task_run_key = state._flow_run_key = None
-    return state
-
+new_state = State._unchecked  # pyright: ignore[reportPrivateUsage] - the engine's own way to make a state
+"""`State` for those who have everything at hand: see there for the arguments."""
 
 _WRAPPERS = {
     StateType.FAILED: (FailedRun, "The run failed."),
