@@ -70,10 +70,10 @@ class Lineage:
 
     def note(self, value: Any, origin: Origin) -> None:
         """Remember where ``value`` and its direct members came from; what is shared by everybody is left out."""
-        kind: Any = type(value)  # an instance of a user's may raise when it is asked
-        if kind in ATOMS or (issubclass(kind, _COLLECTIONS) and len(value) > MAX_MEMBERS):
+        # Told by the type alone, as an instance of a user's may raise when it is asked.
+        if type(value) in ATOMS or (issubclass(type(value), _COLLECTIONS) and len(value) > MAX_MEMBERS):
             noted = [value]
-        elif kind is dict:  # the most frequent, and told without asking for the members of anything
+        elif type(value) is dict:  # the most frequent, and told without asking for the members of anything
             noted = [value, *value, *value.values()]
         else:
             noted = [value, *members_of(value)]
