@@ -73,8 +73,6 @@ class Lineage:
         # Told by the type alone, as an instance of a user's may raise when it is asked.
         if type(value) in ATOMS or (issubclass(type(value), _COLLECTIONS) and len(value) > MAX_MEMBERS):
             noted = [value]
-        elif type(value) is dict:  # the most frequent, and told without asking for the members of anything
-            noted = [value, *value, *value.values()]
         else:
             noted = [value, *members_of(value)]
         kept = self._kept
