@@ -69,9 +69,9 @@ class State:
         "_data",
         "_details",
         "_flow_run_key",
-        "_key",
         "_task_run_key",
         "at",
+        "key",
         "message",
         "name",
         "type",
@@ -100,7 +100,7 @@ class State:
         if state_details is not None and not isinstance(state_details, StateDetails):
             state_details = StateDetails(**state_details)
         self._details: StateDetails | None = state_details
-        self._key: bytes | None = None if id is None else id.bytes
+        self.key: bytes = identifiers.current().new() if id is None else id.bytes
         self._task_run_key: bytes | None = None
         self._flow_run_key: bytes | None = None
         if kind is _SCHEDULED and (state_details is None or state_details.scheduled_time is None):
@@ -133,18 +133,11 @@ class State:
         state.at = at
         state._data = data
         state._details = details
-        state._key = state._task_run_key = state._flow_run_key = None
+        state.key = identifiers.current().new()
+        state._task_run_key = state._flow_run_key = None
         return state
 
     # Identity and time
-
-    @property
-    def key(self) -> bytes:
-        """The id of the state as 16 bytes, made on first use."""
-        key = self._key
-        if key is None:
-            key = self._key = identifiers.current().new()
-        return key
 
     @property
     def id(self) -> UUID:
@@ -154,7 +147,7 @@ class State:
     def again(self) -> State:
         """An equal state with an id of its own, for somebody who enters it on his own account."""
         state = copy.copy(self)
-        state._key = None
+        state.key = identifiers.current().new()
         return state
 
     @property
@@ -382,7 +375,6 @@ class State:
     # Comparing and showing
 
     def __copy__(self) -> Self:
-        assert self.key  # as below
         copied = object.__new__(type(self))
         for name in State.__slots__:
             setattr(copied, name, getattr(self, name))
@@ -390,10 +382,6 @@ class State:
         if vars_of_subclass:
             copied.__dict__.update(vars_of_subclass)
         return copied
-
-    def __getstate__(self) -> object:
-        assert self.key  # made now, so that a copy in another process has the same
-        return object.__getstate__(self)
 
     def _facts(self) -> tuple[object, ...]:
         return self.type, self.name, self.at, self.message, self.state_details, self.data
