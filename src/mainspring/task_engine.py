@@ -313,6 +313,7 @@ def run_generator_task_sync(
                     points.observer("task.call", (engine.task, engine.run))
                 generator = engine.open_generator()
                 step, argument, result = generator.send, None, None
+                suspension = Suspension(engine, txn)
                 while True:
                     try:
                         value = step(argument)
@@ -320,7 +321,7 @@ def run_generator_task_sync(
                         result = getattr(end, "value", None)
                         break
                     engine.trace(value, running=True)
-                    with Suspension(engine, txn):
+                    with suspension:
                         try:
                             step, argument = generator.send, (yield value)
                         except GeneratorExit:
@@ -368,6 +369,7 @@ async def run_generator_task_async(
                     points.observer("task.call", (engine.task, engine.run))
                 generator = engine.open_generator()
                 step, argument, result = generator.asend, None, None
+                suspension = Suspension(engine, txn)
                 while True:
                     try:
                         value = await step(argument)
@@ -375,7 +377,7 @@ async def run_generator_task_async(
                         result = getattr(end, "value", None)
                         break
                     engine.trace(value, running=True)
-                    with Suspension(engine, txn):
+                    with suspension:
                         try:
                             step, argument = generator.asend, (yield value)
                         except GeneratorExit:
