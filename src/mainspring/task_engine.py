@@ -95,9 +95,8 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
         self._require_store()
         self.end_call()
         try:
-            if self._succeed(
-                result, self._is_cached(transaction)
-            ):  # another attempt was granted: this one leaves nothing behind
+            goes_on = self._succeed(result, self._is_cached(transaction))
+            if goes_on:  # another attempt was granted: this one leaves nothing behind
                 transaction.discard()
             else:
                 self._stage(transaction, result)
@@ -155,9 +154,8 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
         self._require_store()
         self.end_call()
         try:
-            if await self._succeed(
-                result, self._is_cached(transaction)
-            ):  # another attempt was granted: this one leaves nothing behind
+            goes_on = await self._succeed(result, self._is_cached(transaction))
+            if goes_on:  # another attempt was granted: this one leaves nothing behind
                 transaction.discard()
             else:
                 self._stage(transaction, result)
