@@ -49,6 +49,7 @@ class Stop:
 CLEAR_UP = 5.0
 """Seconds that code has to clear up after it was interrupted, until it is interrupted again."""
 
+_nobody_was_told = True  # to stop, in this process so far; then nobody has to look
 _NEVER = float("-inf")
 _ARRIVED = threading.Event()
 _ARRIVED.set()
@@ -61,6 +62,8 @@ class CancelScope:
         key: The id of the run; None for what stands for runs of another process.
         parent: The scope around.
         engine: Carries the attempt out.
+        asyncio_task: The asyncio task that does so.
+        is_open: The code of a user may run in it from the beginning, see `open`.
 
     Attributes:
         deadline: By ``time.monotonic()``; never later than that of the parent. None if there is none.
@@ -86,16 +89,23 @@ class CancelScope:
         "thread",
     )
 
-    def __init__(self, key: bytes | None, parent: CancelScope | None = None, engine: Any = None) -> None:
+    def __init__(
+        self,
+        key: bytes | None,
+        parent: CancelScope | None = None,
+        engine: Any = None,
+        asyncio_task: Any = None,
+        is_open: bool = False,
+    ) -> None:
         self.key = key
         self.parent = parent
         self.engine = engine
         self.deadline: float | None = None if parent is None else parent.deadline
         self.stopped_by: Stop | None = None
         self.thread = threading.get_ident()
-        self.asyncio_task: Any = None
+        self.asyncio_task = asyncio_task
         self.is_suspended = False
-        self._is_open = False
+        self._is_open = is_open
         self._interruption: threading.Event | None = None
         self._interrupted_at = _NEVER
         self._cancellations = 0
@@ -112,10 +122,13 @@ class CancelScope:
 
     def stopped(self) -> Stop | None:
         """Why the scope, or one around it, was told to stop; None if it was not."""
+        if _nobody_was_told:
+            return None
         scope: CancelScope | None = self
         while scope is not None:
-            if scope.stopped_by is not None:
-                return scope.stopped_by
+            stop = scope.stopped_by
+            if stop is not None:
+                return stop
             scope = scope.parent
         return None
 
@@ -178,12 +191,16 @@ class CancelScope:
         """The generator goes on, maybe in another thread."""
         self.thread, self.asyncio_task = threading.get_ident(), asyncio_task
         self.is_suspended = False
-        self.open()
+        self._is_open = True
+
+    def is_open_here(self) -> bool:
+        """Whether the code of a user runs in the scope, in the calling thread."""
+        return self._is_open and self.thread == threading.get_ident()
 
     @contextmanager
     def closed(self) -> Generator[None]:
         """Inside of the block is code of ours again, which is not interrupted; does nothing in other threads."""
-        if not self._is_open or self.thread != threading.get_ident():
+        if not self.is_open_here():
             yield
             return
         self.close()
@@ -270,8 +287,10 @@ class CancelScope:
 
         What goes on inside of it finds out by itself, or is made to by whoever calls this.
         """
+        global _nobody_was_told
         if self.stopped_by is not None:
             return False
+        _nobody_was_told = False
         self.stopped_by = stop
         for callback in tuple(self._callbacks or ()):
             callback(stop)

@@ -22,10 +22,13 @@ class ContextModel:
 
     __slots__ = ("_active", "outer")
     _variable: ClassVar[ContextVar[Any]]
+    _fields: ClassVar[frozenset[str]]  # what a copy has, too
     _shipped: ClassVar[Mapping[str, Any]] = {}  # what travels to other processes, with its defaults
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        slots = {name for each in cls.__mro__ for name in getattr(each, "__slots__", ())}
+        cls._fields = frozenset(slots - _PLACE_IN_THE_STACK)
         if "_variable" in vars(cls) and "get" not in vars(cls):
             cls.get = cls._variable.get  # type: ignore[method-assign]  # each task asks often: no Python in between
 
@@ -52,8 +55,7 @@ class ContextModel:
             TypeError: There is no such field.
         """
         kind = type(self)
-        fields = {name for each in kind.__mro__ for name in getattr(each, "__slots__", ())}
-        fields -= _PLACE_IN_THE_STACK
+        fields = kind._fields
         for name in update or ():
             if name not in fields:
                 raise TypeError(

@@ -133,7 +133,8 @@ class FlowRunEngine(LoadedFlowRunEngine, SyncDriver):
     def handle_success(self, result: Any) -> Any:
         """Enter the state that the result means; a failed one may be retried."""
         self.end_call()
-        return self._succeed(result)
+        self._succeed(result)
+        return result
 
 
 class AsyncFlowRunEngine(LoadedFlowRunEngine, AsyncDriver):
@@ -212,7 +213,8 @@ class AsyncFlowRunEngine(LoadedFlowRunEngine, AsyncDriver):
     async def handle_success(self, result: Any) -> Any:
         """Enter the state that the result means; a failed one may be retried."""
         self.end_call()
-        return await self._succeed(result)
+        await self._succeed(result)
+        return result
 
 
 def run_flow(

@@ -22,6 +22,8 @@ from mainspring.exceptions import ConfigurationError
 __all__ = ["IdSource", "SystemIdSource", "new_id", "shorten", "to_bytes", "to_uuid", "use_id_source"]
 
 SHORT_LENGTH = 8
+_FRACTION = 0xFFF
+_WHOLE = ~_FRACTION
 _joined = Struct(">QQ").pack  # two halves, as larger numbers take longer
 
 
@@ -48,11 +50,10 @@ class SystemIdSource:
     def new(self) -> bytes:
         """See :meth:`IdSource.new`."""
         # 48 bits of milliseconds, version 7, 12 bits of fractions, variant, 62 random bits (RFC 9562)
-        nanoseconds = time.time_ns()
-        milliseconds = nanoseconds // 1_000_000
-        fraction = (nanoseconds - milliseconds * 1_000_000) * 4096 // 1_000_000
+        ticks = time.time_ns() * 4096 // 1_000_000
         return _joined(
-            milliseconds << 16 | 0x7000 | fraction, 0x8000_0000_0000_0000 | self._random.getrandbits(62)
+            (ticks & _WHOLE) << 4 | 0x7000 | ticks & _FRACTION,
+            0x8000_0000_0000_0000 | self._random.getrandbits(62),
         )
 
     def uniform(self) -> float:

@@ -15,7 +15,7 @@ one run, in one thread or asyncio task.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
@@ -95,8 +95,8 @@ class SyncTaskRunEngine(BaseTaskRunEngine[P, R], SyncDriver):
         self._require_store()
         self.end_call()
         try:
-            self._succeed(result, self._is_cached(transaction))
-            if self.is_running():  # another attempt was granted: this one leaves nothing behind
+            goes_on = self._succeed(result, self._is_cached(transaction))
+            if goes_on:  # another attempt was granted: this one leaves nothing behind
                 transaction.discard()
             else:
                 self._stage(transaction, result)
@@ -154,8 +154,8 @@ class AsyncTaskRunEngine(BaseTaskRunEngine[P, R], AsyncDriver):
         self._require_store()
         self.end_call()
         try:
-            await self._succeed(result, self._is_cached(transaction))
-            if self.is_running():  # another attempt was granted: this one leaves nothing behind
+            goes_on = await self._succeed(result, self._is_cached(transaction))
+            if goes_on:  # another attempt was granted: this one leaves nothing behind
                 transaction.discard()
             else:
                 self._stage(transaction, result)
@@ -231,11 +231,15 @@ def run_task(
     Returns:
         The result or state of a sync task, a coroutine for an async one, an iterator for a generator.
     """
+    run = runner_of(task)
+    return run(task, task_run_id, task_run, parameters, wait_for, return_type, dependencies, context)
+
+
+def runner_of(task: Any) -> Callable[..., Any]:
+    """The one of the four that runs a task, by what its function is; it takes what `run_task` takes."""
     if task.isgenerator:
-        runner: Any = run_generator_task_async if task.isasync else run_generator_task_sync
-    else:
-        runner = run_task_async if task.isasync else run_task_sync
-    return runner(task, task_run_id, task_run, parameters, wait_for, return_type, dependencies, context)
+        return run_generator_task_async if task.isasync else run_generator_task_sync
+    return run_task_async if task.isasync else run_task_sync
 
 
 def run_task_sync(
@@ -307,6 +311,7 @@ def run_generator_task_sync(
                     points.observer("task.call", (engine.task, engine.run))
                 generator = engine.open_generator()
                 step, argument, result = generator.send, None, None
+                suspension = Suspension(engine, txn)
                 while True:
                     try:
                         value = step(argument)
@@ -314,7 +319,7 @@ def run_generator_task_sync(
                         result = getattr(end, "value", None)
                         break
                     engine.trace(value, running=True)
-                    with Suspension(engine, txn):
+                    with suspension:
                         try:
                             step, argument = generator.send, (yield value)
                         except GeneratorExit:
@@ -362,6 +367,7 @@ async def run_generator_task_async(
                     points.observer("task.call", (engine.task, engine.run))
                 generator = engine.open_generator()
                 step, argument, result = generator.asend, None, None
+                suspension = Suspension(engine, txn)
                 while True:
                     try:
                         value = await step(argument)
@@ -369,7 +375,7 @@ async def run_generator_task_async(
                         result = getattr(end, "value", None)
                         break
                     engine.trace(value, running=True)
-                    with Suspension(engine, txn):
+                    with suspension:
                         try:
                             step, argument = generator.asend, (yield value)
                         except GeneratorExit:

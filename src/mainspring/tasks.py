@@ -28,9 +28,10 @@ from mainspring.hashing import source_of
 from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType
+from mainspring.states.state import new_state
 from mainspring.supervision import on_deaths
 from mainspring.suspensions import leave_if_suspended
-from mainspring.task_engine import run_task
+from mainspring.task_engine import runner_of
 
 __all__ = ["Task", "exponential_backoff", "task"]
 
@@ -41,6 +42,7 @@ R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., Any])
 KeyFunction = Callable[[TaskRunContext, dict[str, Any]], str | None]
+_PENDING = StateType.PENDING
 _MAX_IN_FLIGHT = "max_in_flight"
 Isolation = Literal["process"]
 Delays = float | Sequence[float] | Callable[[int], Sequence[float]]
@@ -171,6 +173,7 @@ class Task(Subject[P, R]):
     def _isolate(self, isolation: Isolation | None) -> None:
         self.isolation = isolation
         self.call = self._compiled_call()
+        self._runner_of_calls = runner_of(self)
 
     def _compiled_call(self) -> Callable[[dict[str, Any]], Any]:
         """What calls the function with parameters by name, wherever that is."""
@@ -264,7 +267,7 @@ class Task(Subject[P, R]):
     def _run(self, parameters: dict[str, Any], wait_for: Any, return_type: Literal["state", "result"]) -> Any:
         if self.isolation is not None:
             refuse_while_imported(f'Task {self.name!r} with isolation="process"')
-        return run_task(self, None, None, parameters, wait_for, return_type)
+        return self._runner_of_calls(self, None, None, parameters, wait_for, return_type)
 
     @overload
     def submit(
@@ -373,7 +376,7 @@ class Task(Subject[P, R]):
             wait_for: What the run waits for, for tracking.
             extra_task_inputs: Further inputs by parameter name.
         """
-        key = identifiers.new_id() if id is None else id if isinstance(id, bytes) else id.bytes
+        key = identifiers.current().new() if id is None else id if isinstance(id, bytes) else id.bytes
         flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
         flow_run = None if flow_context is None else flow_context.flow_run
         flow_run_key = None if flow_run is None else flow_run.key
@@ -391,7 +394,7 @@ class Task(Subject[P, R]):
         run = TaskRun(
             key,
             self.name if flow_run is None else f"{self.name}-{key[:-3:-1].hex()[:3]}",
-            State(StateType.PENDING, "Pending", at=clock.current().now()),
+            new_state(_PENDING, "Pending", clock.current().now()),
             self.task_key,
             flow_run_key,
             self.tags | active if active else self.tags,

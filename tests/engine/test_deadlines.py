@@ -67,6 +67,26 @@ def test_what_was_called_off_does_not_pile_up(monkeypatch: pytest.MonkeyPatch) -
         assert len(queue._calls) <= len(kept) + 2 * FEW + 2
 
 
+def test_who_comes_later_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread sleeps until the first deadline, though it was called off; only a sooner one has it look again."""
+    queue = standing_queue(monkeypatch)
+    woken: list[bool] = []
+    monkeypatch.setattr(queue._due, "notify", lambda: woken.append(True))
+    first = time.monotonic() + 1000
+    waits: list[float] = []
+    call_at(first, lambda: None).cancel()
+    monkeypatch.setattr(queue._due, "wait", lambda _: waits.append(queue._wakes_at))
+    with queue._due:
+        assert queue._next() is None
+    assert waits == [first]
+    queue._wakes_at = first  # it is asleep
+    for number in range(10):
+        call_at(first + number, lambda: None).cancel()
+    assert not woken
+    call_at(first - 1, lambda: None)
+    assert woken == [True]
+
+
 def test_a_call_that_fails_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """The thread reports it, and goes on with what is due next."""
     over = threading.Event()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol
 
 from mainspring import flow, task
@@ -45,6 +45,17 @@ async def plain_async(x: int) -> dict[str, int]:
 def retried() -> None:
     if next(attempts) % 2 == 0:
         raise ConnectionError("once")
+
+
+def watch(*_: object) -> None: ...
+
+
+hooked = task(on_running=[watch], on_completion=[watch])(answer)
+
+
+@task
+def steps() -> Generator[int]:
+    yield from range(3)
 
 
 @flow
@@ -110,6 +121,8 @@ PATHS: dict[str, Callable[[Measure], object]] = {
     "kept result": lambda measure: within(measure, lambda: kept(1)),
     "cache hit": lambda measure: within(measure, lambda: cached(1)),
     "retried task": lambda measure: within(measure, retried),
+    "task with hooks": lambda measure: within(measure, lambda: hooked(1)),
+    "generator of three values": lambda measure: within(measure, lambda: list(steps())),
     "empty flow run": lambda measure: measure(empty_flows),
     "inline task until closed": lambda measure: until_closed(measure, lambda: plain(1)),
     "kept result until closed": lambda measure: until_closed(measure, lambda: kept(1)),

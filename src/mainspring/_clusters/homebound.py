@@ -18,9 +18,10 @@ from mainspring._clusters.messengers import Messenger
 from mainspring._clusters.protocol import Cluster
 from mainspring._clusters.remote_calls import remote_call
 from mainspring._engine.submissions import Outcome, Submission, Submissions, Trailing
-from mainspring._engine.task_runs import Trail
+from mainspring._engine.trails import Trail
 from mainspring._engine.workers import WorkerPool
 from mainspring._processes.relays import Inbox
+from mainspring.context import current_scope
 from mainspring.exceptions import ConfigurationError
 from mainspring.task_runners.calls import Call
 
@@ -80,9 +81,9 @@ class Homebound:
         else:
             told = {"caller": remote_call(self._messenger, assignment)}
         call = call._replace(context={**call.context, **told})
-        submission = Submission(
-            partial(_carry, call), assignment.promise, assignment.label, assignment.context
-        )
+        context = assignment.context
+        scope = context.run(current_scope)
+        submission = Submission(partial(_carry, call), assignment.promise, assignment.label, context, scope)
         with self._lock:
             self._under_way += 1
         if not self._submissions.add(submission, []):

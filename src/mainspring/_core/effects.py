@@ -10,6 +10,8 @@ effect         the driver                                                      a
 `SleepUntil`   waits until a wall time                                         nothing
 `EndInside`    waits until nothing goes on inside of the run                   nothing
 =============  ==============================================================  =====================
+
+They are structs because those are made without an ``__init__`` in Python, and each run makes some.
 """
 
 from __future__ import annotations
@@ -17,59 +19,45 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from mainspring.states import State
 
 __all__ = ["Ask", "Effect", "EndInside", "Enter", "Prepare", "RunHooks", "SleepUntil"]
 
 
-class Enter:
+class Enter(msgspec.Struct, eq=False):
     """Enter a state."""
 
-    __slots__ = ("state",)
-
-    def __init__(self, state: State) -> None:
-        self.state = state
+    state: State
 
 
-class Prepare:
+class Prepare(msgspec.Struct, eq=False):
     """Get everything ready that the function needs."""
 
-    __slots__ = ()
 
-
-class RunHooks:
+class RunHooks(msgspec.Struct, eq=False):
     """Call some hooks in their order because ``state`` was entered."""
 
-    __slots__ = ("hooks", "state")
-
-    def __init__(self, hooks: Sequence[Callable[..., Any]], state: State) -> None:
-        self.hooks = hooks
-        self.state = state
+    hooks: Sequence[Callable[..., Any]]
+    state: State
 
 
-class Ask:
+class Ask(msgspec.Struct, eq=False):
     """Ask the retry condition whether the failure that ``state`` describes may be retried."""
 
-    __slots__ = ("condition", "state")
-
-    def __init__(self, condition: Callable[..., Any], state: State) -> None:
-        self.condition = condition
-        self.state = state
+    condition: Callable[..., Any]
+    state: State
 
 
-class SleepUntil:
+class SleepUntil(msgspec.Struct, eq=False):
     """Wait until ``when``, a wall time in microseconds."""
 
-    __slots__ = ("when",)
-
-    def __init__(self, when: int) -> None:
-        self.when = when
+    when: int
 
 
-class EndInside:
+class EndInside(msgspec.Struct, eq=False):
     """Wait for the end of what goes on inside of a run that was told to stop; all of it was told, too."""
-
-    __slots__ = ()
 
 
 Effect = Enter | Prepare | RunHooks | Ask | SleepUntil | EndInside

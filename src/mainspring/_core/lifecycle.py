@@ -34,6 +34,7 @@ from mainspring.clock import MICROSECONDS
 from mainspring.runs import Run
 from mainspring.states import (
     State,
+    StateType,
     exception_to_crashed_state,
     is_state,
     is_state_iterable,
@@ -59,6 +60,9 @@ __all__ = [
 Phase = Generator[Effect, Any, Any]
 Now = Callable[[], int]
 
+_FAILED = StateType.FAILED  # these are globals because that is quicker to get at than a member
+_BEGIN, _SUCCEED = Move.BEGIN, Move.SUCCEED
+_NO_STATES = ATOMS | {dict}  # types of values that mean no state, told at once
 _PREPARE = Prepare()
 _END_INSIDE = EndInside()
 
@@ -70,7 +74,7 @@ def begin(policy: RunPolicy, run: Run, now: Now) -> Phase:
         if run.state.name == "AwaitingRetry":  # the attempt before was made by a process that has died
             yield from resume(policy, run, now)
             return None
-        state = yield Enter(next_state(run, Move.BEGIN, now()))
+        state = yield Enter(next_state(run, _BEGIN, now()))
         if policy.on_running:
             yield RunHooks(policy.on_running, state)
         return None
@@ -104,7 +108,7 @@ def settle(
     """
     if type(outcome) is Returned:
         state = _success(run, outcome, now())
-        if not state.is_failed():
+        if state.type is not _FAILED:
             yield Enter(state)
             if policy.on_running and state.is_running():  # a running state made by hand begins an attempt too
                 yield RunHooks(policy.on_running, state)
@@ -311,6 +315,6 @@ def _success(run: Run, outcome: Returned, at: int) -> State:
     value = outcome.value
     if outcome.cached:
         return next_state(run, Move.REUSE, at, data=value)
-    if type(value) not in ATOMS and (is_state(value) or is_state_iterable(value)):
+    if type(value) not in _NO_STATES and (is_state(value) or is_state_iterable(value)):
         return return_value_to_state(value)
-    return next_state(run, Move.SUCCEED, at, data=value)
+    return next_state(run, _SUCCEED, at, data=value)

@@ -13,6 +13,8 @@ import weakref
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from mainspring._core.traverse import ATOMS, members_of
 from mainspring.runs import RunInput, TaskRunResult
 from mainspring.states.state import is_untrackable
@@ -26,22 +28,20 @@ MAX_MEMBERS = 1_000
 """Of a collection with more members than this only the collection itself is remembered."""
 
 
-_UNWATCHABLE = frozenset({list, tuple, dict, str, bytes, int, float})  # those met most, told without a try
+_COLLECTIONS = (list, tuple, set, dict)
+_UNWATCHABLE = frozenset({list, tuple, dict, str, bytes, float})  # those met most, told without a try
 
 
-class Origin:
+class Origin(msgspec.Struct, eq=False, gc=False):
     """Where an object came from.
 
     Args:
-        source: The input that whoever gets the object has; for a task run its id as 16 bytes will do.
+        _source: The input that whoever gets the object has; for a task run its id as 16 bytes will do.
         running: True if the run was not over when it gave the object away: a generator's.
     """
 
-    __slots__ = ("_source", "running")
-
-    def __init__(self, source: RunInput | bytes, running: bool = False) -> None:
-        self._source = source
-        self.running = running
+    _source: RunInput | bytes
+    running: bool = False
 
     @property
     def source(self) -> RunInput:
@@ -70,11 +70,20 @@ class Lineage:
 
     def note(self, value: Any, origin: Origin) -> None:
         """Remember where ``value`` and its direct members came from; what is shared by everybody is left out."""
-        self._note(value, origin)
-        if type(value) in ATOMS or (_is(value, list, tuple, set, dict) and len(value) > MAX_MEMBERS):
-            return
-        for member in members_of(value):
-            self._note(member, origin)
+        # Told by the type alone, as an instance of a user's may raise when it is asked.
+        if type(value) in ATOMS or (issubclass(type(value), _COLLECTIONS) and len(value) > MAX_MEMBERS):
+            noted = [value]
+        else:
+            noted = [value, *members_of(value)]
+        kept = self._kept
+        for each in noted:
+            if type(each) not in _UNWATCHABLE and (
+                is_untrackable(each) or (type(each) is not int and self._watch(each, origin))
+            ):
+                continue
+            if len(kept) >= self._limit:
+                self._sweep()
+            kept[id(each)] = (each, origin)
 
     def origin_of(self, value: Any) -> Origin | None:
         """Where ``value`` came from, None if that is not known."""
@@ -83,14 +92,6 @@ class Lineage:
             return kept[1]
         watched = self._watched.get(id(value))
         return watched[1] if watched is not None and watched[0]() is value else None
-
-    def _note(self, value: Any, origin: Origin) -> None:
-        if is_untrackable(value):
-            return
-        if type(value) in _UNWATCHABLE or not self._watch(value, origin):
-            if len(self._kept) >= self._limit:
-                self._sweep()
-            self._kept[id(value)] = (value, origin)
 
     def _watch(self, value: Any, origin: Origin) -> bool:
         """Remember a value for as long as it lives; False if nobody would tell when it dies."""
@@ -110,11 +111,6 @@ class Lineage:
             if entry is not None and _references(entry) <= _ONLY_OURS:
                 self._kept.pop(key, None)
         self._limit = max(BATCH, 2 * len(self._kept))
-
-
-def _is(value: object, *kinds: type) -> bool:
-    """``isinstance``, but told by the type alone: a value of the user's may raise when it is asked."""
-    return issubclass(type(value), kinds)
 
 
 def _forget(watched: dict[int, tuple[weakref.ref[Any], Origin]], key: int, gone: weakref.ref[Any]) -> None:

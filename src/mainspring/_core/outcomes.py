@@ -4,41 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 __all__ = ["Blocked", "Outcome", "Raised", "Ready", "Returned", "is_limit"]
 
 
-class Outcome:
+class Outcome(msgspec.Struct, eq=False):
     """Something that happened. Each kind is a class of its own; the transition table knows them by type."""
 
-    __slots__ = ()
 
-
-class Ready(Outcome):
+class Ready(Outcome, eq=False):
     """Every input of the run is there."""
 
-    __slots__ = ()
 
-
-class Blocked(Outcome):
+class Blocked(Outcome, eq=False):
     """An upstream run did not complete, so this one must not start."""
 
-    __slots__ = ("error",)
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+    error: Exception
 
 
-class Returned(Outcome):
+class Returned(Outcome, eq=False):
     """The function returned, or would have: ``cached`` values come from an earlier run."""
 
-    __slots__ = ("cached", "value")
-
-    def __init__(self, value: Any, cached: bool = False) -> None:
-        self.value = value
-        self.cached = cached
+    value: Any
+    cached: bool = False
 
 
-class Raised(Outcome):
+class Raised(Outcome, eq=False):
     """An ordinary exception came out.
 
     Args:
@@ -47,12 +39,9 @@ class Raised(Outcome):
         is_last: No further attempt can be made, because the time for all of them is over.
     """
 
-    __slots__ = ("error", "is_last", "limit")
-
-    def __init__(self, error: Exception, limit: str | None = None, is_last: bool = False) -> None:
-        self.error = error
-        self.limit = limit
-        self.is_last = is_last
+    error: Exception
+    limit: str | None = None
+    is_last: bool = False
 
 
 def is_limit(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ from mainspring.annotations import NotSet
 from mainspring.exceptions import IllegalTransition
 from mainspring.runs import Run
 from mainspring.states import TERMINAL_STATES, State, StateDetails, StateType
+from mainspring.states.state import new_state
 
 __all__ = ["MOVES", "Move", "allows", "enter", "goes_on", "is_rolled_back", "next_state", "retry_delay"]
 
@@ -46,6 +47,7 @@ class Move(Enum):
 
 
 _S = StateType
+_RUNNING = _S.RUNNING
 _BEGIN = (_S.RUNNING, "Running")
 _BLOCK = (_S.PENDING, "NotReady")
 _FAIL = (_S.FAILED, "Failed")
@@ -155,7 +157,7 @@ def next_state(
     if scheduled_at is not None or retriable is not None:
         when = None if scheduled_at is None else clock.to_datetime(scheduled_at)
         details = StateDetails(scheduled_time=when, retriable=retriable)
-    return State(kind, name, message, data, None, details, at=at)
+    return new_state(kind, name, at, message, data, details)
 
 
 def allows(before: State, after: State) -> bool:
@@ -187,21 +189,22 @@ def enter(run: Run, state: State) -> None:
     ``ended_at`` set by every final one (V-2); times never stand still (V-3). A run that never ran has
     no end (E-113), and a run that is run again loses the end it had (W-32).
     """
-    previous, kind = run.state, state.type
-    if state.at <= previous.at:
+    previous, kind, at = run.state, state.type, state.at
+    if at <= previous.at:
         state.move_after(previous)
-    if previous.type is StateType.RUNNING:
-        run.run_time += state.at - previous.at
-    if kind is StateType.RUNNING:
+        at = state.at
+    if previous.type is _RUNNING:
+        run.run_time += at - previous.at
+    if kind is _RUNNING:
         if not goes_on(previous, state):
             run.run_count += 1
         run.ended_at = None
         if run.started_at is None:
-            run.started_at = state.at
-    elif kind in TERMINAL_STATES and run.started_at is not None and run.ended_at is None:
-        run.ended_at = state.at
+            run.started_at = at
+    elif run.ended_at is None and kind in TERMINAL_STATES and run.started_at is not None:
+        run.ended_at = at
     run.state = state
-    run.updated_at = state.at
+    run.updated_at = at
 
 
 def retry_delay(policy: RunPolicy, retry: int, random: float) -> float:

@@ -11,7 +11,7 @@ from mainspring import _forks, clock
 from mainspring._cancel_scopes import CancelScope, Stop, live
 from mainspring._core.transitions import is_rolled_back
 from mainspring.annotations import NotSet
-from mainspring.context import current_scope
+from mainspring.context import FlowRunContext, RunContext, TaskRunContext, current_scope
 from mainspring.exceptions import RunCancelled, SupersededRun, TerminationSignal
 from mainspring.states import State
 
@@ -42,6 +42,7 @@ class BoundedRun:
     _now: Callable[[], int] = staticmethod(_read_clock)
     _recorder: Any
     _limit: Any = None  # of the attempt, while there is one
+    _outside: RunContext | None = None  # the context around the run
     _around_scope: Any = NotSet  # what bounds the run from outside, once that is known
     _cancel_scope: CancelScope | None = None  # of the attempt
 
@@ -64,7 +65,8 @@ class BoundedRun:
         Raises:
             RunCancelled: It was.
         """
-        scope = self._around_scope = current_scope()
+        around = self._outside = TaskRunContext.get() or FlowRunContext.get()
+        scope = self._around_scope = None if around is None else around.scope
         if scope is not None and scope.deadline is not None:
             scope.refuse_late()
 
@@ -112,9 +114,8 @@ class BoundedRun:
             self._around_scope = current_scope()
         key = self.run.key
         before = self._cancel_scope
-        scope = self._cancel_scope = live[key] = CancelScope(key, self._around_scope, self)
-        scope.asyncio_task = self.asyncio_task()
-        scope.open()
+        scope = CancelScope(key, self._around_scope, self, self.asyncio_task(), is_open=True)
+        self._cancel_scope = live[key] = scope
         if before is not None:
             scope.follow(before)
         return scope
@@ -131,7 +132,7 @@ class BoundedRun:
     def _stop(self) -> Stop | None:
         """Why the run was told to stop, if it was. That it was given up is for its own thread to know."""
         scope = self._cancel_scope
-        if scope is not None and self.settler is not None and self.settler == threading.get_ident():
+        if self.settler is not None and scope is not None and self.settler == threading.get_ident():
             scope = scope.parent
         return None if scope is None else scope.stopped()
 
@@ -155,10 +156,6 @@ class BoundedRun:
         if scope.stopped_by is stop or around is None:
             return True
         return around.key is None or around.thread != scope.thread
-
-    def unended(self) -> RunCancelled | None:
-        """What to leave a run by that was shown as Cancelling just when it would have made its next attempt."""
-        return self.told_to_stop() if self.run is not None and self.run.state.is_cancelling() else None
 
     def told_to_stop(self) -> RunCancelled | None:
         """What ends the run where it goes on, if it was told to stop; generators are thrown it."""

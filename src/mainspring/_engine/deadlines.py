@@ -18,6 +18,9 @@ __all__ = ["DueCall", "call_at"]
 FEW = 64
 """Calls that were called off and are left in the queue until their time, at least."""
 
+_AWAKE = float("-inf")
+_NEVER = float("inf")
+
 
 class DueCall:
     """A call that will be made, unless it is called off."""
@@ -37,13 +40,18 @@ class DueCall:
 
 
 class _Queue:
-    """What is due, soonest first. Its lock is held for moments, and never while a call is made."""
+    """What is due, soonest first. Its lock is held for moments, and never while a call is made.
+
+    The thread sleeps until the next time that it knows of, even if that was called off meanwhile. So of many short
+    runs with the same limit, none has to wake it: what comes later is due later.
+    """
 
     def __init__(self) -> None:
         self._due = threading.Condition(threading.Lock())
         self._calls: list[tuple[float, int, DueCall]] = []
         self._numbers = count()
         self._called_off = 0
+        self._wakes_at = _AWAKE
         self._thread: threading.Thread | None = None
 
     def add(self, when: float, call: Callable[[], object]) -> DueCall:
@@ -53,7 +61,8 @@ class _Queue:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="mainspring-deadlines", daemon=True)
                 self._thread.start()
-            elif self._calls[0][2] is due:
+            elif when < self._wakes_at:
+                self._wakes_at = when
                 self._due.notify()
         return due
 
@@ -78,15 +87,16 @@ class _Queue:
 
     def _next(self) -> Callable[[], object] | None:
         """The call that is due now, after waiting for a change if there is none."""
-        if not self._calls:
-            self._due.wait()
+        when, left = _NEVER, None
+        if self._calls:
+            when = self._calls[0][0]
+            left = when - time.monotonic()
+        if left is None or left > 0:
+            self._wakes_at = when
+            self._due.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
+            self._wakes_at = _AWAKE
             return None
-        when, _, due = self._calls[0]
-        left = when - time.monotonic()
-        if left > 0 and due.call is not None:
-            self._due.wait(min(left, threading.TIMEOUT_MAX))
-            return None
-        heapq.heappop(self._calls)
+        due = heapq.heappop(self._calls)[2]
         call, due.call = due.call, None
         if call is None:
             self._called_off -= 1

@@ -15,8 +15,9 @@ from mainspring._core.outcomes import Outcome, Raised, Ready, Returned
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.cancelling import see_to_cancellations
 from mainspring._engine.inputs import find_unfinished
+from mainspring._engine.keeping import Keeping
 from mainspring._engine.overdue import end_suspended
-from mainspring._engine.recorded import Keeping, RecordedRun
+from mainspring._engine.recorded import RecordedRun
 from mainspring._engine.scopes import AsyncAttemptScope, SyncAttemptScope
 from mainspring._engine.stopping import asleep, await_inside, sleep, wait_inside
 from mainspring._engine.timeouts import comes_from_outside
@@ -127,10 +128,10 @@ class SyncDriver(RecordedRun):
         """Wait for the upstream runs, then resolve the parameters and name the run."""
         if self._around_scope is not None:
             self.raise_if_stopped()
-        may_wait = self.wait_for is not None or not is_atomic((self.parameters or {}).values())
-        if may_wait and not self.wait_for_inputs():
+        is_plain = self.wait_for is None and is_atomic((self.parameters or {}).values())
+        if not is_plain and not self.wait_for_inputs():
             return self._refuse_itself()
-        outcome = self._resolve_inputs()
+        outcome = self._resolve_inputs(is_plain)
         if self._is_limited and self.run.tags and type(outcome) is Ready:
             self._slots = take_tag_slots(self.run.tags, self.run.key)
         return outcome
@@ -214,7 +215,7 @@ class SyncDriver(RecordedRun):
 
     def begin_run(self) -> None:
         """Wait for inputs, resolve parameters and enter Running; or NotReady, or Failed (E-38 to E-51)."""
-        self.drive(lifecycle.begin(self.subject.policy, self.run, self._now))
+        self.drive(lifecycle.begin(self.subject.policy, self.run, clock.current().now))
 
     def wait_until_ready(self) -> None:
         """If the run is scheduled, sleep until then and enter Retrying or Running (E-93)."""
@@ -233,17 +234,23 @@ class SyncDriver(RecordedRun):
         message = f"{policy.noun} encountered unexpected exception: {shown(exc)}"
         return self.ask(policy.retry_condition, Failed(data=exc, message=message))
 
-    def _succeed(self, result: Any, cached: bool = False) -> Any:
-        """Enter the state that a returned value means; a failed one may be retried."""
-        self._return_value = result
+    def _succeed(self, result: Any, cached: bool = False) -> bool:
+        """Enter the state that a returned value means; a failed one may be retried.
+
+        Returns True if the run is to be attempted again.
+        """
+        outcome, self._return_value = Returned(result, cached), result
         try:
-            self.drive(self._settle(Returned(result, cached)))
+            granted = self.drive(self._decide(outcome))
+            if granted:
+                self._note_decision(outcome, granted)
         except BaseException:  # what the run came to is not this value
             self._return_value = NotSet
             raise
-        if self.is_running():  # there will be another attempt, and its outcome counts
+        goes_on = self.is_running()
+        if goes_on:  # there will be another attempt, and its outcome counts
             self._return_value = NotSet
-        return result
+        return goes_on
 
     def handle_retry(self, exc: Exception) -> bool:
         """Grant a retry if one is left and the condition agrees, and enter the state for it (E-75 to E-80).
@@ -277,7 +284,7 @@ class SyncDriver(RecordedRun):
         Raises:
             ValueError: There is no run yet.
         """
-        run = self._require_run()
+        run = self.run or self._require_run()
         last = lifecycle.finish(self.subject.policy, run.state if state is None else state)
         if last is not None:
             with shielded():
@@ -375,10 +382,10 @@ class AsyncDriver(RecordedRun):
         """Wait for the upstream runs, then resolve the parameters and name the run."""
         if self._around_scope is not None:
             self.raise_if_stopped()
-        may_wait = self.wait_for is not None or not is_atomic((self.parameters or {}).values())
-        if may_wait and not await self.wait_for_inputs():
+        is_plain = self.wait_for is None and is_atomic((self.parameters or {}).values())
+        if not is_plain and not await self.wait_for_inputs():
             return self._refuse_itself()
-        outcome = self._resolve_inputs()
+        outcome = self._resolve_inputs(is_plain)
         if self._is_limited and self.run.tags and type(outcome) is Ready:
             self._slots = await atake_tag_slots(self.run.tags, self.run.key)
         return outcome
@@ -462,7 +469,7 @@ class AsyncDriver(RecordedRun):
 
     async def begin_run(self) -> None:
         """Wait for inputs, resolve parameters and enter Running; or NotReady, or Failed (E-38 to E-51)."""
-        await self.drive(lifecycle.begin(self.subject.policy, self.run, self._now))
+        await self.drive(lifecycle.begin(self.subject.policy, self.run, clock.current().now))
 
     async def wait_until_ready(self) -> None:
         """If the run is scheduled, sleep until then and enter Retrying or Running (E-93)."""
@@ -481,17 +488,23 @@ class AsyncDriver(RecordedRun):
         message = f"{policy.noun} encountered unexpected exception: {shown(exc)}"
         return await self.ask(policy.retry_condition, Failed(data=exc, message=message))
 
-    async def _succeed(self, result: Any, cached: bool = False) -> Any:
-        """Enter the state that a returned value means; a failed one may be retried."""
-        self._return_value = result
+    async def _succeed(self, result: Any, cached: bool = False) -> bool:
+        """Enter the state that a returned value means; a failed one may be retried.
+
+        Returns True if the run is to be attempted again.
+        """
+        outcome, self._return_value = Returned(result, cached), result
         try:
-            await self.drive(self._settle(Returned(result, cached)))
+            granted = await self.drive(self._decide(outcome))
+            if granted:
+                self._note_decision(outcome, granted)
         except BaseException:  # what the run came to is not this value
             self._return_value = NotSet
             raise
-        if self.is_running():  # there will be another attempt, and its outcome counts
+        goes_on = self.is_running()
+        if goes_on:  # there will be another attempt, and its outcome counts
             self._return_value = NotSet
-        return result
+        return goes_on
 
     async def handle_retry(self, exc: Exception) -> bool:
         """Grant a retry if one is left and the condition agrees, and enter the state for it (E-75 to E-80).
@@ -525,7 +538,7 @@ class AsyncDriver(RecordedRun):
         Raises:
             ValueError: There is no run yet.
         """
-        run = self._require_run()
+        run = self.run or self._require_run()
         last = lifecycle.finish(self.subject.policy, run.state if state is None else state)
         if last is not None:
             with shielded():

@@ -13,6 +13,7 @@ from mainspring.exceptions import ParameterResolutionError, UpstreamTaskError
 from mainspring.futures import RunFuture
 from mainspring.runs import RunInput, TaskRun, TaskRunResult
 from mainspring.states import State, is_state
+from mainspring.states.state import is_untrackable
 
 __all__ = [
     "collect_inputs",
@@ -142,11 +143,10 @@ def collect_inputs(
     sources: dict[RunInput, None] = {}
     for parent in parents:
         sources[TaskRunResult(id=parent.id)] = None
-    inputs: dict[str, list[RunInput]]
-    if lineage or not is_atomic(parameters.values()):
-        inputs = {name: _sources(value, lineage, sources) for name, value in parameters.items()}
-    else:
-        inputs = {name: [] for name in parameters}
+    inputs: dict[str, list[RunInput]] = {}
+    for name, value in parameters.items():
+        may_be_known = not is_untrackable(value) and (lineage or type(value) not in ATOMS)
+        inputs[name] = _sources(value, lineage, sources) if may_be_known else []
     if wait_for is not None:
         inputs["wait_for"] = _sources(wait_for, lineage, None)
     if sources:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,22 @@ from mainspring.results import ResultStore
 from mainspring.serializers import Serializer
 from mainspring.settings import get_current_settings
 
-__all__ = ["ResultOptions", "checked_key"]
+__all__ = ["Keeping", "ResultOptions", "checked_key"]
 
 _logger = logging.getLogger("mainspring.tasks")
+
+
+class Keeping(Enum):
+    """When and how a result is written.
+
+    ROW: in the run store, in the same commit as the state. FILE: to another storage, before the state is entered.
+    STAGED: in the run store, in the same commit, to be published by the transaction. LATER: by the transaction.
+    """
+
+    ROW = "row"
+    FILE = "file"
+    STAGED = "staged"
+    LATER = "later"
 
 
 class ResultOptions:

@@ -91,7 +91,7 @@ class Overdue:
         self._loop: Any = engine.asyncio_task().get_loop() if limit.is_async else None
         self._context = contextvars.copy_context()
         self._lock = threading.Lock()
-        self._done = threading.Event()
+        self._done: threading.Event | None = None  # set when an attempt that was taken is settled
         self._back: threading.Event | None = None  # set when the function has ended
         # An event loop that turns: its function hears of its end, and may do as it likes.
         self._is_alive = False
@@ -114,6 +114,7 @@ class Overdue:
             if not self.is_taken:
                 self._due.cancel()
                 return
+        assert self._done is not None
         self._done.wait()
         if self._engine.is_given_up:
             raise GivenUp
@@ -143,10 +144,11 @@ class Overdue:
         with self._lock:
             if self._is_over:
                 return
+            self._done = done = threading.Event()
             self.is_taken = True
         noun, name = self._engine.subject.policy.noun, self._engine.run.name
         hands_over, logger = self._engine.hand_over is not None, self._engine.logger
-        self._settle()
+        self._settle(done)
         if not back.wait(REPORT):  # else it has ended a moment later, which is not worth a word
             self._report(logger, f"{noun} {name!r}", hands_over, turned)
 
@@ -158,7 +160,7 @@ class Overdue:
             return False
         return True
 
-    def _settle(self) -> None:
+    def _settle(self, done: threading.Event) -> None:
         engine = self._engine
         try:
             if engine.take():  # else the run around is overdue, too, and ends this one
@@ -169,7 +171,7 @@ class Overdue:
                 engine.is_given_up = True
                 engine.hand_over(False, problem)
         finally:
-            self._done.set()
+            done.set()
             _portal.close()
 
     def _settle_attempt(self) -> None:

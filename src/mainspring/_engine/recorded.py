@@ -6,10 +6,9 @@ import inspect
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
-from mainspring import identifiers
+from mainspring import clock, identifiers
 from mainspring._cancel_scopes import Stop, StopKind
 from mainspring._core import lifecycle, transitions
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready
@@ -17,13 +16,12 @@ from mainspring._core.policy import hook_name
 from mainspring._engine.bounded import BoundedRun
 from mainspring._engine.cancelling import see_to_cancellations
 from mainspring._engine.inputs import is_among, resolve_parameters, resolve_wait_for
-from mainspring._engine.keeping import ResultOptions
+from mainspring._engine.keeping import Keeping, ResultOptions
 from mainspring._engine.signals import cause_of_end
 from mainspring._engine.timeouts import limit_of
 from mainspring._engine.tracebacks import first_report, hide_own_frames
 from mainspring._representation import shown, traceback_of
 from mainspring.annotations import NotSet
-from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import (
     Abort,
     CancelledRun,
@@ -45,25 +43,12 @@ from mainspring.states.conversion import keep_result
 from mainspring.store.results import Attachment, CrashHooks, KeptResult, Withdrawal
 from mainspring.transactions.base import BaseTransaction
 
-__all__ = ["Keeping", "RecordedRun", "also_named"]
+__all__ = ["RecordedRun", "also_named"]
 
 T = TypeVar("T")
 
-
-class Keeping(Enum):
-    """When and how a result is written.
-
-    ROW: in the run store, in the same commit as the state. FILE: to another storage, before the state is entered.
-    STAGED: in the run store, in the same commit, to be published by the transaction. LATER: by the transaction.
-    """
-
-    ROW = "row"
-    FILE = "file"
-    STAGED = "staged"
-    LATER = "later"
-
-
 _READY = Ready()
+_AS_MEANT = frozenset({StateType.COMPLETED, StateType.PAUSED})
 _LOOPING = frozenset({StateType.RUNNING, StateType.SCHEDULED})
 
 
@@ -142,16 +127,19 @@ class RecordedRun(BoundedRun):
         if self.settler is not None:
             self._refuse_late(state)
         run.claim(state)
-        attachments, self._attachments = self._attachments, ()
-        is_final = state.type in TERMINAL_STATES
-        if is_final and self.subject.on_crashed_hooks:
-            attachments = (*attachments, CrashHooks(run.key, is_over=True))
+        attachments, wait = self._attachments, False
+        if attachments:
+            self._attachments = ()
+        if state.type in TERMINAL_STATES:
+            if self.subject.on_crashed_hooks:
+                attachments = (*attachments, CrashHooks(run.key, is_over=True))
+            wait = bool(attachments) or not self._trails()
         scope = self._cancel_scope
         try:
             is_entered = self._recorder.enter(
                 run,
                 state,
-                wait=is_final and (bool(attachments) or not self._trails()),
+                wait=wait,
                 confirm=confirm or self._confirms,
                 attachments=attachments,
                 unless=None if scope is None or scope.deadline is None else self._is_refused,
@@ -212,8 +200,10 @@ class RecordedRun(BoundedRun):
     def _choose_store(self) -> None:
         """Decide whether and where the results of the run are kept, by its options and the run around it."""
         options: ResultOptions = self.subject.result_options
-        self._result_store = options.store_in(get_result_store())
-        self._keeps_result = options.persists_in(TaskRunContext.get() or FlowRunContext.get())
+        around = self._outside
+        store = None if around is None else around.result_store
+        self._result_store = options.store_in(get_result_store() if store is None else store)
+        self._keeps_result = options.persists_in(around)
 
     def _is_to_be_kept(self, state: State) -> bool:
         """True for final states whose data belongs into a record; a crash never waits for a storage."""
@@ -282,15 +272,20 @@ class RecordedRun(BoundedRun):
 
     # What the phases of the core need
 
-    def _resolve_inputs(self) -> Outcome:
-        """Parameters resolved and the run named, as the outcome of preparing; waits for nothing that is done."""
+    def _resolve_inputs(self, is_plain: bool) -> Outcome:
+        """Parameters resolved and the run named, as the outcome of preparing; waits for nothing that is done.
+
+        Args:
+            is_plain: There is nothing to be resolved.
+        """
         try:
             if self.wait_for is not None:
                 if is_among(self.run.id, self.wait_for):
                     return self._refuse_itself()
                 resolve_wait_for(self.wait_for)
             if self.parameters:
-                self.parameters = self._validated(resolve_parameters(self.parameters))
+                resolved = dict(self.parameters) if is_plain else resolve_parameters(self.parameters)
+                self.parameters = self._validated(resolved)
                 if self._context is not None:  # names and hooks look at them there
                     self._context.parameters = self.parameters
             self._name_run()
@@ -349,23 +344,23 @@ class RecordedRun(BoundedRun):
         run.name = name
         self._named = True
 
-    def _settle(self, outcome: Outcome) -> lifecycle.Phase:
-        """The core's decision about an outcome, with the bookkeeping and the log lines that belong to it."""
-        policy, run = self.subject.policy, self.run
-        is_raised = isinstance(outcome, Raised)
-        if isinstance(outcome, Raised):
-            hide_own_frames(outcome.error)
-            stop = self._stop()
-            if stop is not None:
-                yield from self._stopped(stop, outcome.error)
-                return False
+    def _decide(self, outcome: Outcome) -> lifecycle.Phase:
+        """The core's decision about an outcome."""
+        policy = self.subject.policy
         retries = policy.retries if self.closing else self.retries
-        granted = yield from lifecycle.settle(
-            policy, run, outcome, retries, self._now, self._random, self.hands_on
+        return lifecycle.settle(
+            policy, self.run, outcome, retries, clock.current().now, self._random, self.hands_on
         )
-        if granted or is_raised:
-            self._note_decision(outcome, granted)
-        return granted
+
+    def _settle(self, outcome: Raised) -> lifecycle.Phase:
+        """The same about an exception, with the bookkeeping and the log lines that belong to it."""
+        hide_own_frames(outcome.error)
+        stop = self._stop()
+        if stop is not None:
+            yield from self._stopped(stop, outcome.error)
+            return
+        granted = yield from self._decide(outcome)
+        self._note_decision(outcome, granted)
 
     def _retry(self, error: Exception) -> lifecycle.Phase:
         """The core's decision whether a failure is retried; nothing else is entered."""
@@ -495,8 +490,7 @@ class RecordedRun(BoundedRun):
         if run is None or self._is_lost:
             return
         state = run.state
-        is_as_meant = state.type is StateType.COMPLETED or state.type is StateType.PAUSED
-        level = logging.INFO if is_as_meant else logging.ERROR
+        level = logging.INFO if state.type in _AS_MEANT else logging.ERROR
         if not engine_logs(level):
             return
         shown = repr(state) if get_current_settings().debug_mode else str(state)
@@ -548,6 +542,8 @@ class RecordedRun(BoundedRun):
     def _report_end(self, error: BaseException | None) -> None:
         if self.settler is not None:
             return
+        if self._confirms and self.hands_on_attempts and self.run.state.is_scheduled():
+            return  # another process goes on with it
         if isinstance(error, Abort):
             self.logger.error("%s was aborted: %s", self.subject.policy.noun, error)
         self.log_finished_message()

@@ -1,7 +1,8 @@
 """The scopes in which a run goes on: one around the whole run, one around each attempt, and two more for flow runs.
 
-They are classes with slots instead of generator functions because they are entered for every task. Those around runs,
-attempts and task runners have async twins with the same text.
+They are classes instead of generator functions because they are entered for every task, and some are structs because
+those are made without an ``__init__`` in Python. Those around runs, attempts and task runners have async twins with the
+same text.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from mainspring._engine.background import BackgroundRuns
 from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout, comes_from_outside
 from mainspring.concurrency import noted
@@ -17,6 +20,7 @@ from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import Pause
 from mainspring.futures.turns import by_thread
 from mainspring.logging import enter_context
+from mainspring.states import StateType
 from mainspring.transactions import BaseTransaction
 
 __all__ = [
@@ -29,18 +33,17 @@ __all__ = [
     "SyncRunnerScope",
 ]
 
+_CANCELLING, _SCHEDULED = StateType.CANCELLING, StateType.SCHEDULED  # as globals they are quicker to get at
 
-class SyncRunScope:
+
+class SyncRunScope(msgspec.Struct, eq=False):
     """Around a whole run: it is created before the block, and whatever ends the block is recorded."""
 
-    __slots__ = ("begins", "dependencies", "engine", "is_left", "run_id")
-
-    def __init__(self, engine: Any, run_id: Any, dependencies: Any, begins: bool) -> None:
-        self.is_left = False
-        self.engine = engine
-        self.run_id = run_id
-        self.dependencies = dependencies
-        self.begins = begins
+    engine: Any
+    run_id: Any
+    dependencies: Any
+    begins: bool
+    is_left: bool = False
 
     def __enter__(self) -> Any:
         engine = self.engine
@@ -65,9 +68,10 @@ class SyncRunScope:
         is_absorbed = False
         try:
             try:
-                if error is None:
-                    error = engine.unended()
-                is_ours = engine.run is not None and engine.claim_end()
+                run = engine.run
+                if error is None and run is not None and run.state.type is _CANCELLING:
+                    error = engine.told_to_stop()  # just when it would have made its next attempt
+                is_ours = run is not None and engine.claim_end()
                 if error is not None and is_ours and engine._must_crash(error):
                     engine.handle_crash(error)
                 if is_ours:
@@ -89,23 +93,21 @@ class SyncRunScope:
             engine._leave_run(None if is_absorbed else error)
 
 
-class SyncAttemptScope:
+class SyncAttemptScope(msgspec.Struct, eq=False):
     """Around one attempt: inside the run's context and time limit; an exception becomes an outcome."""
 
-    __slots__ = ("context", "engine", "is_bounded", "limit", "transaction")
-
-    def __init__(self, engine: Any) -> None:
-        self.engine = engine
-        self.is_bounded = False
-        self.limit: SyncTimeout | None = None
+    engine: Any
+    context: Any = None
+    is_bounded: bool = False
+    limit: SyncTimeout | None = None
+    transaction: BaseTransaction | None = None
 
     def __enter__(self) -> Any:
         engine = self.engine
-        if engine.run.state.is_scheduled():
+        if engine.run.state.type is _SCHEDULED:
             engine.wait_until_ready()
         self.context = engine._enter_attempt()
-        policy = engine.subject.policy
-        if policy.is_limited or engine._cancel_scope.deadline is not None:
+        if engine.subject.policy.is_limited or engine._cancel_scope.deadline is not None:
             self.is_bounded, self.transaction = True, BaseTransaction.current()
             engine._limit = self.limit = engine.new_limit(SyncTimeout)
         if self.limit is not None:
@@ -153,17 +155,14 @@ class SyncAttemptScope:
             self.context.__exit__(kind, error, trace)
 
 
-class AsyncRunScope:
+class AsyncRunScope(msgspec.Struct, eq=False):
     """Around a whole run: it is created before the block, and whatever ends the block is recorded."""
 
-    __slots__ = ("begins", "dependencies", "engine", "is_left", "run_id")
-
-    def __init__(self, engine: Any, run_id: Any, dependencies: Any, begins: bool) -> None:
-        self.is_left = False
-        self.engine = engine
-        self.run_id = run_id
-        self.dependencies = dependencies
-        self.begins = begins
+    engine: Any
+    run_id: Any
+    dependencies: Any
+    begins: bool
+    is_left: bool = False
 
     async def __aenter__(self) -> Any:
         engine = self.engine
@@ -188,9 +187,10 @@ class AsyncRunScope:
         is_absorbed = False
         try:
             try:
-                if error is None:
-                    error = engine.unended()
-                is_ours = engine.run is not None and engine.claim_end()
+                run = engine.run
+                if error is None and run is not None and run.state.type is _CANCELLING:
+                    error = engine.told_to_stop()  # just when it would have made its next attempt
+                is_ours = run is not None and engine.claim_end()
                 if error is not None and is_ours and engine._must_crash(error):
                     await engine.handle_crash(error)
                 if is_ours:
@@ -212,23 +212,21 @@ class AsyncRunScope:
             engine._leave_run(None if is_absorbed else error)
 
 
-class AsyncAttemptScope:
+class AsyncAttemptScope(msgspec.Struct, eq=False):
     """Around one attempt: inside the run's context and time limit; an exception becomes an outcome."""
 
-    __slots__ = ("context", "engine", "is_bounded", "limit", "transaction")
-
-    def __init__(self, engine: Any) -> None:
-        self.engine = engine
-        self.is_bounded = False
-        self.limit: AsyncTimeout | None = None
+    engine: Any
+    context: Any = None
+    is_bounded: bool = False
+    limit: AsyncTimeout | None = None
+    transaction: BaseTransaction | None = None
 
     async def __aenter__(self) -> Any:
         engine = self.engine
-        if engine.run.state.is_scheduled():
+        if engine.run.state.type is _SCHEDULED:
             await engine.wait_until_ready()
         self.context = engine._enter_attempt()
-        policy = engine.subject.policy
-        if policy.is_limited or engine._cancel_scope.deadline is not None:
+        if engine.subject.policy.is_limited or engine._cancel_scope.deadline is not None:
             self.is_bounded, self.transaction = True, BaseTransaction.current()
             engine._limit = self.limit = engine.new_limit(AsyncTimeout)
         if self.limit is not None:

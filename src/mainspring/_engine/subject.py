@@ -231,7 +231,8 @@ class Subject(Portable, ABC, Generic[P, R]):
             UpstreamTaskError: An input's run did not complete.
         """
         if not kwargs:
-            return self._run(self.bind(args, kwargs), None, "result")
+            bound = self._bound
+            return self._run(self.arguments.bind((*bound, *args) if bound else args, kwargs), None, "result")
         return_state, wait_for = self.take_options(kwargs)
         return self._run(self.bind(args, kwargs), wait_for, "state" if return_state else "result")
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from mainspring import points
+from mainspring._cancel_scopes import CancelScope
 from mainspring._core.circles import Needs
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import find_unfinished
@@ -89,9 +90,10 @@ class Submission:
         call: What is called; comes to the final state of a run. Its text is what people call it.
         promise: What comes to that state.
         context: Instead of a copy of the context that is active here.
+        scope: What bounds the call in that context.
     """
 
-    __slots__ = ("_call", "_context", "at_give_up", "inputs", "label", "missing", "promise", "turn")
+    __slots__ = ("_call", "_context", "_scope", "at_give_up", "inputs", "label", "missing", "promise", "turn")
 
     def __init__(
         self,
@@ -99,9 +101,12 @@ class Submission:
         promise: Promise,
         label: Callable[[], str],
         context: contextvars.Context | None = None,
+        scope: CancelScope | None = None,
     ) -> None:
         self._call: Callable[[], Outcome] | None = call
-        self._context = contextvars.copy_context() if context is None else context
+        if context is None:
+            context, scope = contextvars.copy_context(), current_scope()
+        self._context, self._scope = context, scope
         self.promise = promise
         self.label = label
         self.inputs: list[RunFuture[Any]] = []
@@ -114,10 +119,10 @@ class Submission:
         """Make the call, unless it was cancelled, and settle the promise."""
         call, self._call = self._call, None  # callbacks on other futures hold on to this object
         context, self._context = self._context, _NO_CONTEXT
+        scope, self._scope = self._scope, None
         promise = self.promise
         if call is None:
             return
-        scope = context.run(current_scope)
         if scope is not None and scope.stopped() is not None:  # what it would be part of ends
             promise.cancel()
         elif promise.begin() or promise.running():  # who has submitted it may have begun it
@@ -175,7 +180,7 @@ class Submission:
 
     def cancel(self) -> None:
         """Settle the promise of a call that will not be made."""
-        self._call, self._context = None, _NO_CONTEXT
+        self._call, self._context, self._scope = None, _NO_CONTEXT, None
         self.promise.cancel()
 
 
@@ -264,7 +269,17 @@ class Submissions:
 class SubmissionSeries:
     """Many calls that are like each other, made one after the other; the arguments are those of `add_series`."""
 
-    __slots__ = ("_context", "_lock", "_next", "_prepare", "_promises", "_submissions", "_under_way", "parts")
+    __slots__ = (
+        "_context",
+        "_lock",
+        "_next",
+        "_prepare",
+        "_promises",
+        "_scope",
+        "_submissions",
+        "_under_way",
+        "parts",
+    )
 
     def __init__(
         self,
@@ -276,7 +291,7 @@ class SubmissionSeries:
         self._submissions = submissions
         self._promises: list[Promise | None] = list(promises)
         self._prepare = prepare
-        self._context = contextvars.copy_context()
+        self._context, self._scope = contextvars.copy_context(), current_scope()
         self._lock = threading.Lock()  # calls are prepared in their order, which tells equal ones apart
         self._next = 0
         self._under_way: dict[Submission, None] = {}
@@ -341,7 +356,7 @@ class SubmissionSeries:
             except BaseException as failure:  # belongs to whoever asks for the result
                 error = failure
             else:
-                return Submission(call, promise, label, context), inputs
+                return Submission(call, promise, label, context, self._scope), inputs
         promise.set_exception(error)  # not under the lock: somebody may be called who needs it
         del error  # the traceback leads here
         return None

@@ -30,19 +30,20 @@ class Suspension:
         self.transaction = transaction
 
     def __enter__(self) -> None:
-        self.context = TaskRunContext.get()
+        engine = self.engine
         self.inner = BaseTransaction.activate(self.transaction.outer)
-        TaskRunContext.activate(self.engine._context.outer)
-        self.engine._cancel_scope.suspend()
-        if self.engine._limit is not None:
-            self.engine._limit.suspend()
+        self.context = TaskRunContext.activate(engine._context.outer)
+        engine._cancel_scope.suspend()
+        if engine._limit is not None:
+            engine._limit.suspend()
 
     def __exit__(self, *_: object) -> None:
-        self.engine._context.outer = TaskRunContext.activate(self.context)
+        engine = self.engine
+        engine._context.outer = TaskRunContext.activate(self.context)
         self.transaction.outer = BaseTransaction.activate(self.inner)
-        self.engine._cancel_scope.resume(self.engine.asyncio_task())
-        if self.engine._limit is not None:
-            self.engine._limit.resume()
+        engine._cancel_scope.resume(engine.asyncio_task())
+        if engine._limit is not None:
+            engine._limit.resume()
 
 
 class FlowSteps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,15 +13,17 @@ from uuid import UUID
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Raised
 from mainspring._core.transitions import is_rolled_back
-from mainspring._engine.keeping import ResultOptions, checked_key
+from mainspring._engine.keeping import Keeping, ResultOptions, checked_key
 from mainspring._engine.places import crash_note
-from mainspring._engine.recorded import Keeping, RecordedRun, also_named
-from mainspring._engine.steps import active_steps, root_of, step_of_task
+from mainspring._engine.recorded import RecordedRun, also_named
+from mainspring._engine.staged import StagedRun
+from mainspring._engine.steps import active_steps, step_of_task
+from mainspring._engine.trails import Trail
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
 from mainspring.exceptions import MainspringError, RunCancelled
 from mainspring.logging import enter_context, get_logger, should_log_prints, task_run_logger
-from mainspring.recording import Recorder, current_recorder
+from mainspring.recording import current_recorder
 from mainspring.results import render_storage_key
 from mainspring.results.keys import new_storage_key
 from mainspring.runs import RunInput, TaskRun
@@ -30,14 +32,13 @@ from mainspring.states import State, StateType, is_stored
 from mainspring.states.conversion import describe_exception
 from mainspring.states.state import is_untrackable
 from mainspring.store.protocol import CacheKey
-from mainspring.store.results import KeptElsewhere, KeptResult, StagedStep, Withdrawal
+from mainspring.store.results import KeptElsewhere, KeptResult, Withdrawal
 from mainspring.suspensions import leave_if_suspended
 from mainspring.transactions import BaseTransaction
-from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump_values
-from mainspring.transactions.recovery import RunRollback, adopt, open_step
+from mainspring.transactions.recovery import RunRollback
 from mainspring.transactions.settling import commits_alone
 
-__all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError", "Trail"]
+__all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,31 +46,21 @@ T = TypeVar("T")
 Dependencies = dict[str, list[RunInput]]
 
 _engine_logger = get_logger("engine")
+_COMPLETED = StateType.COMPLETED  # a global is quicker to get at than a member
 _STAY = nullcontext()
+_TOLD = {  # what a task runner hands over, by where it is kept
+    "caller": "_caller",
+    "cancel_event": "_cancel_event",
+    "check": "_check",
+    "claims": "_claims",
+    "limit": "tell_limit",
+    "losses": "losses",
+    "refusal": "_refusal",
+    "retries": "retries",
+    "step": "_step",
+    "trail": "_trail",
+}
 _SHIPPED = frozenset({"flow_run_context", "task_run_context", "tags_context", "settings_context"})
-
-
-HandOver = Callable[[TaskRun, "dict[str, Any] | None", "BaseException | None"], object]
-
-
-class Trail:
-    """What a task runner and the engine of a run that it carries tell each other, apart from the outcome.
-
-    Args:
-        hand_over: Called by the thread that has settled an attempt, in the context that the run was submitted in, in
-            place of the thread that carries the run and does not come back in time. Gets the run, what the engine that
-            goes on with it is to be told if one is, and what has kept the attempt from being settled, if something has.
-
-    ``run`` and ``recorder`` are set by the engine if the run is over and not durable yet. The runner is to tell nobody
-    before it is.
-    """
-
-    __slots__ = ("hand_over", "recorder", "run")
-
-    def __init__(self, hand_over: HandOver | None = None) -> None:
-        self.hand_over = hand_over
-        self.run: TaskRun | None = None
-        self.recorder: Recorder | None = None
 
 
 class TaskRunTimeoutError(TimeoutError):
@@ -77,8 +68,8 @@ class TaskRunTimeoutError(TimeoutError):
 
 
 @also_named(task="subject", task_run="run")
-@dataclass
-class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
+@dataclass(init=False)
+class BaseTaskRunEngine(StagedRun, Generic[P, R]):
     """What both task engines share. Constructing one does nothing yet (E-7).
 
     Args:
@@ -111,55 +102,67 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
     _is_limited: ClassVar[bool] = True
     hands_on_attempts = True
     _caller: Any = None  # calls the function elsewhere
+    _cancel_event: Any = None
+    _trail: Trail | None = None
+    _refusal: Exception | None = None
+    _check: Callable[[Any], object] | None = None
+    _step: tuple[str, bool] | None = None
     _looks_up = False  # whether a result under the key would be used
     _cache_key: CacheKey | None = None  # what is told of how the run looks for a result
     _claims = False  # whether others may try to begin the same attempt
     _confirms_end = False  # whether the store has to accept a final state before anything else happens
-    _is_step = False  # whether the same call of a resumed flow run has the same key
     _is_shared = False  # whether the key is one that others may use at the same time
-    _transaction: Any = None  # of the attempt
-    _leftover: StagedStep | None = None  # what this step has come to before its process died
-    _is_taken_over = False  # the result is that one
     _staged_in: Any = None  # the transaction that decides about what the run came to
-    _taken: Sequence[StagedStep] = ()  # it, and those that ran inside of it
 
-    def __post_init__(self) -> None:
-        if self.parameters is None:
-            self.parameters = {}
-        if self.context:
-            self.retries = self.context.get("retries", self.retries)
-            self.losses = self.context.get("losses", 0)
-            self.tell_limit = self.context.get("limit")
-            self._claims = self.context.get("claims", False)
-            self._caller = self.context.get("caller")
+    def __init__(
+        self,
+        task: Any,
+        logger: Any = _engine_logger,
+        parameters: dict[str, Any] | None = None,
+        task_run: TaskRun | None = None,
+        retries: int = 0,
+        wait_for: Iterable[Any] | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> None:
+        self.task, self.task_run = task, task_run
+        self.parameters = {} if parameters is None else parameters
+        # Nearly always these are what the class has, which is looked at sooner than it is set.
+        if logger is not _engine_logger:
+            self.logger = logger
+        if retries:
+            self.retries = retries
+        if wait_for is not None:
+            self.wait_for = wait_for
+        if context:
+            self.context = context
+            for name, told in context.items():
+                if name in _TOLD:
+                    setattr(self, _TOLD[name], told)
+            if not hasattr(self._cancel_event, "is_set"):
+                self._cancel_event = None  # nothing to cancel by
 
     @property
     def hand_over(self) -> Callable[[bool, BaseException | None], object] | None:
         """See `BoundedRun.hand_over`."""
-        trail: Trail | None = self.context.get("trail") if self.context else None
+        trail = self._trail
         return None if trail is None or trail.hand_over is None else self._hand_over
 
     def _hand_over(self, goes_on: bool, problem: BaseException | None) -> None:
         TaskRunContext.activate(self._context.outer)
         if self._transaction is not None:
             BaseTransaction.activate(self._transaction.outer)
-        assert self.context is not None
+        assert self._trail is not None
+        assert self._trail.hand_over is not None
         told: dict[str, Any] = {"retries": self.retries}
         if (
             self._is_step and not self._is_shared
         ):  # equal calls are told apart by their order, and this one is not made again
             told["step"] = (self._result_key, self._looks_up)
-        self.context["trail"].hand_over(self.run, told if goes_on else None, problem)
+        self._trail.hand_over(self.run, told if goes_on else None, problem)
 
     def is_cancelled(self) -> bool:
         """True if whoever runs the task has set the cancel event it handed over (E-11)."""
-        event = self._cancel_event()
-        return event is not None and bool(event.is_set())
-
-    def _cancel_event(self) -> Any:
-        """What whoever runs the task has handed over to cancel it by, None if that is nothing to cancel by."""
-        event = self.context.get("cancel_event") if self.context else None
-        return event if hasattr(event, "is_set") else None
+        return self._cancel_event is not None and bool(self._cancel_event.is_set())
 
     def compute_transaction_key(self) -> str | None:
         """The key under which the result of this run is looked up and kept: the cache policy's, else the
@@ -222,22 +225,24 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     def _enter(self, state: State, confirm: bool = False) -> State:
         """Enter and record a state; what a completed run came to is known in its flow run from then on."""
-        if state.type is StateType.COMPLETED and not is_rolled_back(state):
+        is_completed = state.type is _COMPLETED
+        if is_completed and not is_rolled_back(state):
             if not self._keeps_result and self._has_to_be_staged():
                 self._attachments = (self._staged_step(None),)
             if self._is_taken_over and self._leftover is not None:
                 self._attachments = (Withdrawal(self._leftover.run_key), *self._attachments)
         if self._claims and state.type is StateType.RUNNING:
             self._claims, confirm = False, True
-        confirm = confirm or (self._confirms_end and state.is_final())
+        if self._confirms_end and state.is_final():
+            confirm = True
         RecordedRun._enter(self, state, confirm)  # `super()` costs more than it gives here
-        if state.type is StateType.COMPLETED:
+        if is_completed:
             self.trace(state.data)
         return state
 
     def _trails(self) -> bool:
         """See `RecordedRun._trails`: nobody but the task runner is told, and it waits for the commit (`Trail`)."""
-        trail: Trail | None = self.context.get("trail") if self.context else None
+        trail = self._trail
         if (
             trail is None
             or self.settler is not None  # who hands the outcome over, and does not wait
@@ -275,8 +280,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         Raises:
             ValueError: There is no run yet.
         """
-        run = self._require_run()
-        assert isinstance(run, TaskRun)
+        run: Any = self.task_run or self._require_run()
         context = TaskRunContext(
             self.task,
             run,
@@ -285,7 +289,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self._result_store,
             self._keeps_result,
             client,
-            cancel_event=self._cancel_event() if self.context else None,
+            cancel_event=self._cancel_event,
         )
         context.scope = self._new_scope()
         return context
@@ -297,21 +301,21 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self._hydrated = hydrated_context(self.context)
             self._hydrated.__enter__()
         self.look_around()
-        self._recorder = current_recorder()
+        recorder = self._recorder = current_recorder()
         run = self.task_run
         if run is None:
             leave_if_suspended()
-            self._confirms_end = isinstance(run_id, UUID)  # such a run may be there, of whomever
-            run = self.task_run = self.task.create_local_run(
-                id=run_id,
-                parameters=self.parameters,
-                wait_for=self.wait_for,
-                extra_task_inputs=dependencies,
-            )
-        if not self._recorder.has(run):  # its history begins here, whoever made it
+            if isinstance(run_id, UUID):
+                self._confirms_end = True  # such a run may be there, of whomever
+            run = self.task.create_local_run(run_id, self.parameters, self.wait_for, dependencies)
+            self.task_run = run
+            is_new = True
+        else:
+            is_new = not recorder.has(run)
+        if is_new:  # its history begins here, whoever made it
             run.claim(run.state)
             note = crash_note(run.key, self.task) if self.task.on_crashed_hooks else ()
-            self._recorder.enter(run, run.state, wait=False, attachments=note)
+            recorder.enter(run, run.state, wait=False, attachments=note)
         if self.retries:  # it was told of, and has its name, since its first attempt
             self._is_announced = self._named = True
         self.logger = task_run_logger(run, self.task)
@@ -341,7 +345,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             TimeoutError: It has none.
         """
         RecordedRun.check_cancelled(self)
-        if self.context and self.is_cancelled():
+        if self._cancel_event is not None and self.is_cancelled():
             raise RunCancelled(f"The task runner cancelled task run {self.task_run!r}.")
 
     def check_portable(self, result: Any) -> None:
@@ -350,31 +354,28 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         Raises:
             SerializationError: It cannot.
         """
-        check = self.context.get("check") if self.context else None
-        if check is not None:
-            check(result)
+        if self._check is not None:
+            self._check(result)
 
-    def _resolve_inputs(self) -> Outcome:
-        refusal = self.context.get("refusal") if self.context else None
-        if refusal is None:
-            return RecordedRun._resolve_inputs(self)
-        self._raised = refusal
+    def _resolve_inputs(self, is_plain: bool) -> Outcome:
+        if self._refusal is None:
+            return RecordedRun._resolve_inputs(self, is_plain)
+        self._raised = self._refusal
         self._announce()
-        return Raised(refusal)
+        return Raised(self._refusal)
 
     def _note_decision(self, outcome: Outcome, granted: bool, final: bool = True) -> None:
         RecordedRun._note_decision(self, outcome, granted, final)
         if granted and self.context and "retries" in self.context:
             self._recorder.flush()  # so whoever finds this process dead knows which retries were used
 
-    def _report_end(self, error: BaseException | None) -> None:
-        is_handed_on = self._confirms and self.run.state.is_scheduled()
-        if not is_handed_on:
-            RecordedRun._report_end(self, error)
-
     def _new_transaction(self, kind: Callable[..., T]) -> T:
         """The transaction of an attempt; its key is computed once, from what the run was given."""
-        txn: Any = kind(logger=self.logger) if not self._keeps_result else self._keyed_transaction(kind)
+        txn: Any = (
+            self._keyed_transaction(kind)
+            if self._keeps_result
+            else kind(logger=self.logger, write_on_commit=False)
+        )
         txn.run_key = self.run.key
         self._transaction = txn
         return txn  # type: ignore[no-any-return]
@@ -431,9 +432,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         assert isinstance(run, TaskRun)
         if self.task.isgenerator:
             return None  # what it yields is not kept, so it always runs
-        given = self.context.get("step") if self.context else None
-        if given is not None:
-            step, self._looks_up = given
+        if self._step is not None:
+            step, self._looks_up = self._step
             return str(step)
         steps = active_steps(run.flow_run_key)
         if steps is None or self._result_store.storage_key_fn is not new_storage_key:
@@ -480,87 +480,6 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             RecordedRun._log_unkept(self, error, state)
         # else its transaction tries again, and is rolled back if that fails, too
 
-    def _root_key(self) -> bytes | None:
-        """The flow run that can be resumed if the process dies, None if none can."""
-        steps = active_steps(self.run.flow_run_key)
-        return None if steps is None else root_of(steps)
-
-    def _around_key(self) -> bytes | None:
-        """The run around this one."""
-        outer = self._context.outer
-        while outer is not None and outer.task_run is self.run:  # an earlier attempt's
-            outer = outer.outer
-        return self.run.flow_run_key if outer is None else outer.task_run.key  # type: ignore[no-any-return]
-
-    def _has_to_be_staged(self) -> bool:
-        """Whether the death of the process would lose something of a completed run that keeps nothing.
-
-        That is its hooks, and that what was staged inside of it belongs to what is around it.
-        """
-        task, txn = self.task, self._transaction
-        if txn is None or not (
-            task.on_rollback_hooks
-            or task.on_commit_hooks
-            or txn.on_rollback_hooks
-            or txn.on_commit_hooks
-            or any(getattr(child, "entry", None) is not None for child in txn.children)
-        ):
-            return False
-        return not commits_alone(txn, task.on_commit_hooks) and self._root_key() is not None
-
-    def _staged_step(self, row: KeptResult | None) -> StagedStep:
-        """What is written of the completed run while its transaction goes on."""
-        task, txn, store = self.task, self._transaction, self._result_store
-        run_key, root_key, taken = self.run.key, self._root_key(), self._leftover
-        assert root_key is not None
-        is_elsewhere = row is not None and not store.is_in_history
-        hooks = dump_hooks(task, txn)
-        step = StagedStep(
-            run_key,
-            self._around_key(),
-            root_key,
-            None if row is None else row.key,
-            row is not None and self._is_step,
-            dump_storage(store) if is_elsewhere else None,
-            None if row is None else row.content,
-            None if row is None else row.file,
-            hooks,
-            dump_values(txn) if hooks is not None else None,
-            earlier_keys=(*taken.earlier_keys, taken.run_key)
-            if self._is_taken_over and taken is not None
-            else (),
-        )
-        self._entry = Entry(self._recorder, run_key, root_key, is_elsewhere)
-        return step
-
-    def _staged_before(self, key: str) -> StagedStep | None:
-        """What the step with this key had come to in a transaction that was open when its process died."""
-        steps = active_steps(self.run.flow_run_key)
-        return None if steps is None or steps.staged is None else steps.staged.take(key)
-
-    def _take_over(self, transaction: BaseTransaction) -> Any:
-        """Go on with a step that had completed: its result, as a record that is still to be committed."""
-        step, steps = self._leftover, active_steps(self.run.flow_run_key)
-        assert step is not None
-        assert steps is not None
-        steps.staged.take_run(step.run_key)  # an attempt before this one may have failed to
-        taken = [step, *steps.staged.take_inside(step.run_key)]
-        try:
-            record = open_step(step, self._result_store, transaction)
-            adopt(taken[1:], transaction, self._recorder, self.logger)
-        except BaseException:
-            steps.staged.put_back(taken)
-            raise
-        self._is_taken_over, self._taken = True, taken
-        return record
-
-    def _give_back(self, transaction: BaseTransaction) -> None:
-        """Leave a step that was taken over as it was: it is not recorded that it was."""
-        steps = active_steps(self.run.flow_run_key)
-        assert steps is not None
-        transaction.children.clear()
-        steps.staged.put_back(self._taken)
-
     def _is_cached(self, transaction: BaseTransaction) -> bool:
         return self._is_taken_over or transaction.is_committed()
 
@@ -578,17 +497,18 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         """Let the transaction decide about what the run came to; a second time changes nothing."""
         if self._staged_in is transaction:
             return
-        if self._is_taken_over and self._unrecorded:
-            self._give_back(transaction)
-            return
         task, data = self.task, self.run.state.data
-        is_record = is_stored(data)
-        is_persisted = is_record and getattr(data, "is_persisted", True)
-        transaction.write_on_commit = self._keeps_result and is_record and not is_persisted
-        transaction.entry = None if self._unrecorded else self._entry
         hooks: list[Any] = [self.handle_rollback, *task.on_rollback_hooks]
-        if self._is_taken_over and self._leftover is not None:
-            hooks.insert(0, RunRollback(self._recorder, self._leftover))
+        if self._is_taken_over:
+            if self._unrecorded:
+                self._give_back(transaction)
+                return
+            if self._leftover is not None:
+                hooks.insert(0, RunRollback(self._recorder, self._leftover))
+        is_record = is_stored(data)
+        if self._keeps_result:
+            transaction.write_on_commit = is_record and not getattr(data, "is_persisted", True)
+        transaction.entry = None if self._unrecorded else self._entry
         is_open = not transaction.is_decided()
         self._staged_in = transaction
         if is_open:

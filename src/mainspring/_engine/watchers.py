@@ -82,19 +82,22 @@ class Alarm:
         Alarm._changing = True
         try:
             del Alarm._armed[Alarm._armed.index(self) :]
-            Alarm._set_timer()
+            was_left = Alarm._set_timer()
             if not Alarm._armed:
-                # Ignoring drops an alarm that is on its way to another thread: the default would end the process.
-                signal.signal(signal.SIGALRM, signal.SIG_IGN)
+                # Ignoring drops an alarm that is on its way to another thread: the default would end the process. A
+                # timer that has rung rings again so soon that little can be left; with more than that, it never has.
+                if was_left <= 2 * AGAIN:
+                    signal.signal(signal.SIGALRM, signal.SIG_IGN)
                 signal.signal(signal.SIGALRM, Alarm._previous)
         finally:
             Alarm._end_of_change(None)
 
     @staticmethod
-    def _set_timer() -> None:
+    def _set_timer() -> float:
+        """Set the timer to the next deadline, and tell how many seconds were left until it would have rung."""
         deadlines = [alarm.deadline for alarm in Alarm._armed]
         left = max(min(deadlines) - time.monotonic(), 1e-6) if deadlines else 0
-        signal.setitimer(signal.ITIMER_REAL, left, AGAIN)
+        return signal.setitimer(signal.ITIMER_REAL, left, AGAIN)[0]
 
     @staticmethod
     def _end_of_change(armed: Alarm | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
 
 from mainspring._cancel_scopes import CancelScope, StopKind
 from mainspring.context.runs import FlowRunContext, TaskRunContext, current_scope
@@ -38,22 +37,45 @@ def stoppable(wake: Callable[[], object]) -> Generator[None]:
         raise RunCancelled(stop.reason)
 
 
-@contextmanager
-def shielded() -> Generator[None]:
+class Shield:
     """Around what clears up after a run that was told to stop: nothing interrupts it, and it may call tasks."""
-    task_context = TaskRunContext.get()
-    kind: Any = FlowRunContext if task_context is None else TaskRunContext
-    context: Any = kind.get()
-    scope = None if context is None else context.scope
-    if context is None or scope is None:
-        yield
-        return
-    # A copy: what was submitted before, and has not begun, is in the same context, and stopped.
-    apart = context.model_copy(update={"scope": CancelScope(None)})
-    apart.outer = getattr(context, "outer", None)
-    with scope.closed():
-        kind.activate(apart)
-        try:
-            yield
-        finally:
-            kind.activate(context)
+
+    __slots__ = ("_context", "_open_scope")
+
+    def __init__(self) -> None:
+        self._context: FlowRunContext | TaskRunContext | None = None
+        self._open_scope: CancelScope | None = None  # which is closed meanwhile
+
+    def __enter__(self) -> None:
+        context = TaskRunContext.get() or FlowRunContext.get()
+        scope = None if context is None else context.scope
+        if context is None or scope is None:
+            return
+        # A copy: what was submitted before, and has not begun, is in the same context, and stopped.
+        apart = context.model_copy()
+        apart.scope = CancelScope(None)
+        apart.outer = getattr(context, "outer", None)
+        if scope.is_open_here():
+            scope.close()
+            self._open_scope = scope
+        self._context = context
+        _activate(apart)
+
+    def __exit__(self, *_: object) -> None:
+        context = self._context
+        if context is not None:
+            _activate(context)
+        if self._open_scope is not None:
+            self._open_scope.open()
+
+
+def _activate(context: FlowRunContext | TaskRunContext) -> None:
+    if isinstance(context, TaskRunContext):
+        TaskRunContext.activate(context)
+    else:
+        FlowRunContext.activate(context)
+
+
+def shielded() -> Shield:
+    """A `Shield`: there is one around each hook."""
+    return Shield()

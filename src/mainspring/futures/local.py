@@ -37,6 +37,8 @@ class LocalFuture(RunFuture[R]):
     def state(self) -> State:
         """See `RunFuture.state`; NotReady stays the state of a run that never began."""
         wrapped = self.wrapped_future
+        if type(wrapped) is Promise and type(wrapped.outcome) is State:  # what nearly all come to
+            return wrapped.outcome
         if not wrapped.done():
             return Pending()
         if wrapped.cancelled():
@@ -91,6 +93,8 @@ class LocalFuture(RunFuture[R]):
             TimeoutError: The run is not over in time.
         """
         wrapped = self.wrapped_future
+        if type(wrapped) is Promise and type(wrapped.outcome) is State:
+            return wrapped.outcome
         if not wrapped.done():
             self._give_up(timeout)
         if raise_on_failure and not wrapped.cancelled():

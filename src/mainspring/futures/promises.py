@@ -37,32 +37,36 @@ class _Status(Enum):
     DONE = "done"
 
 
+_PENDING, _RUNNING, _CANCELLED, _DONE = _Status
+
+
 class Promise:
     """Comes to the final state of a run or to an exception, once. Safe to use from any thread.
 
     It has the methods of ``concurrent.futures.Future`` that futures need, at a fraction of the memory: a map has one
-    for each element. ``work`` is what carries the run, if that is known.
+    for each element. ``work`` is what carries the run, if that is known. ``outcome`` is what it has come to, a state or
+    an exception; None before that, and if it was cancelled.
     """
 
-    __slots__ = ("_callbacks", "_outcome", "_status", "work")
+    __slots__ = ("_callbacks", "_status", "outcome", "work")
 
     def __init__(self) -> None:
-        self._status = _Status.PENDING
-        self._outcome: Any = None
+        self._status = _PENDING
+        self.outcome: Any = None
         self._callbacks: _Entry | list[_Entry] | None = None  # a list only if there are several
         self.work: Work | None = None
 
     def done(self) -> bool:
         """True if it has come to something, or was cancelled."""
-        return self._status is _Status.DONE or self._status is _Status.CANCELLED
+        return self._status is _DONE or self._status is _CANCELLED
 
     def cancelled(self) -> bool:
         """True if the run was cancelled before it began."""
-        return self._status is _Status.CANCELLED
+        return self._status is _CANCELLED
 
     def running(self) -> bool:
         """True if the run has begun and is not over."""
-        return self._status is _Status.RUNNING
+        return self._status is _RUNNING
 
     def exception(self) -> BaseException | None:
         """What was raised instead of coming to a state; None if nothing was. Only to be asked when done.
@@ -70,11 +74,11 @@ class Promise:
         Raises:
             CancelledError: It was cancelled.
         """
-        if self._status is _Status.CANCELLED:
+        if self._status is _CANCELLED:
             from concurrent.futures import CancelledError  # takes a millisecond to load
 
             raise CancelledError
-        return self._outcome if isinstance(self._outcome, BaseException) else None
+        return self.outcome if isinstance(self.outcome, BaseException) else None
 
     def result(self) -> Any:
         """The state. Only to be asked when done.
@@ -86,38 +90,38 @@ class Promise:
         error = self.exception()
         if error is not None:
             raise error
-        return self._outcome
+        return self.outcome
 
     def begin(self) -> bool:
         """Note that the run begins; False if it must not, as it was cancelled."""
         if _postponed:
             _do_postponed()  # it may be that
         with _lock:
-            if self._status is not _Status.PENDING:
+            if self._status is not _PENDING:
                 return False
-            self._status = _Status.RUNNING
+            self._status = _RUNNING
             return True
 
     def take_back(self) -> None:
         """Note that the run has not begun after all, and will not; it counts as cancelled."""
         with _lock:
-            if self._status is _Status.RUNNING:
-                self._status = _Status.PENDING
+            if self._status is _RUNNING:
+                self._status = _PENDING
         self.cancel()
 
     def cancel(self) -> bool:
         """Cancel the run if it has not begun; False if it has."""
-        return self._settle(_Status.CANCELLED, None)
+        return self._settle(_CANCELLED, None)
 
     def set_result(self, state: Any) -> None:
         """Come to a state."""
-        self._settle(_Status.DONE, state)
+        self._settle(_DONE, state)
         if _postponed:
             _do_postponed()
 
     def set_exception(self, error: BaseException) -> None:
         """Come to an exception, which belongs to whoever asks for the result."""
-        self._settle(_Status.DONE, error)
+        self._settle(_DONE, error)
         if _postponed:
             _do_postponed()
 
@@ -143,9 +147,9 @@ class Promise:
 
     def _settle(self, status: _Status, outcome: Any) -> bool:
         with _lock:
-            if self.done() or (status is _Status.CANCELLED and self._status is _Status.RUNNING):
+            if self.done() or (status is _CANCELLED and self._status is _RUNNING):
                 return self._status is status
-            self._outcome, self._status, self.work = outcome, status, None
+            self.outcome, self._status, self.work = outcome, status, None
             callbacks, self._callbacks = self._callbacks, None
         if callbacks is not None:
             for entry in _entries(callbacks):

@@ -15,6 +15,8 @@ from contextvars import ContextVar
 from itertools import count
 from typing import Any, Protocol
 
+import msgspec
+
 from mainspring._core.circles import Needs, find_circle
 from mainspring.exceptions import DeadlockError
 
@@ -99,39 +101,24 @@ class Ends(Wait):
         return Needs([turn for turn in self.turns if not turn.is_over])
 
 
-class Turn:
+class Turn(msgspec.Struct, eq=False):
     """One piece of work, from its beginning to its end. Also a node in the graph of who waits for whom.
 
     Args:
         pool: Whose turn it is.
     """
 
-    __slots__ = (
-        "goes_on",
-        "is_given_up",
-        "is_over",
-        "label",
-        "main",
-        "pool",
-        "rest",
-        "thread",
-        "wait",
-        "waiting",
-        "work",
-    )
-
-    def __init__(self, pool: Pool) -> None:
-        self.pool = pool
-        self.thread = threading.get_ident()
-        self.label: Callable[[], str] | None = None  # what people call the work
-        self.rest: Callable[[], object] | None = None  # called when the thread has nothing else to do
-        self.main: object = None  # the asyncio task with which an async function ends
-        self.wait: Wait | None = None  # what the work as a whole waits for
-        self.waiting = 0  # coroutines and threads of the work that wait; guarded by the lock of the pool
-        self.goes_on = False  # the part of a series, elsewhere: it will be ended by hand
-        self.is_over = False
-        self.is_given_up = False  # its thread does not come back in time, and others do without it
-        self.work: Any = None  # what has the turn, if it can be gone on with by another thread
+    pool: Pool
+    thread: int = msgspec.field(default_factory=threading.get_ident)
+    label: Callable[[], str] | None = None  # what people call the work
+    rest: Callable[[], object] | None = None  # called when the thread has nothing else to do
+    main: object = None  # the asyncio task with which an async function ends
+    wait: Wait | None = None  # what the work as a whole waits for
+    waiting: int = 0  # coroutines and threads of the work that wait; guarded by the lock of the pool
+    goes_on: bool = False  # the part of a series, elsewhere: it will be ended by hand
+    is_over: bool = False
+    is_given_up: bool = False  # its thread does not come back in time, and others do without it
+    work: Any = None  # what has the turn, if it can be gone on with by another thread
 
     def needs(self) -> Needs:
         """What has to be over before the work goes on; nothing if it is not known to wait."""

@@ -149,7 +149,8 @@ class Watch:
             if self._waiters:
                 everybody = self.failed is not None
                 woken = [each for each in self._waiters if everybody or self.count >= each.needed]
-                self._waiters = [each for each in self._waiters if each not in woken]
+                if woken:
+                    self._waiters = [each for each in self._waiters if each not in woken]
         for waiter in woken:
             waiter.wake()
 

@@ -133,8 +133,8 @@ class Recorder:
             StoreError: It cannot be written. It stays buffered and is tried again.
         """
         with self._buffer_lock:
-            before = None if run.state is state else run.state
-            if before is not None:
+            before = run.state
+            if before is not state:
                 if unless is not None and unless(state):
                     return False
                 transitions.enter(run, state)
@@ -144,16 +144,16 @@ class Recorder:
         if self._listeners:
             self.tell_listeners(run, state)
         if confirm or (wait and self.waits):
-            if confirm:
+            if confirm or not self._journals:
                 self._commit(ticket)
             else:
                 self._secure(ticket)
             if self._refused and run in self._refused:
                 raise self._refusal(run, state)
-        else:
+        elif self._idle or ticket - self._written >= CAPACITY:  # told here, as most states need nothing done
             self._leave_to_flusher()
         if subscriptions.active:
-            emit_run_state_change_event(run, before, state)
+            emit_run_state_change_event(run, None if before is state else before, state)
         return True
 
     def claim(self, runs: Mapping[Run, Sequence[Attachment]]) -> set[bytes]:
@@ -389,7 +389,8 @@ class Recorder:
         journal = self._journal
         if journal is None:
             self._commit(ticket)
-            self._consider_journal()
+            if self._journals:
+                self._consider_journal()
             return
         with self._buffer_lock:
             is_safe = ticket <= self._buffer.noted or (journal.is_open and self._buffer.note(journal))
@@ -400,8 +401,6 @@ class Recorder:
 
     def _consider_journal(self) -> None:
         """Open a journal once it is worth its files."""
-        if not self._journals:
-            return
         self._spared += 1
         if self._spared >= self.journals_after:
             with self._write_lock:
@@ -431,11 +430,14 @@ class Recorder:
             with self._buffer_lock:
                 batch = self._buffer.take(journal)
                 changes = batch.changes
+                has_attachments = False
                 for run, change in changes.items():
                     state = change.states[-1]
                     run.recorded = state.key
                     if state.type in _GOES_ON:
                         self._live[run.key] = run
+                    if change.attachments:
+                        has_attachments = True
             refused = self.store.write(
                 list(changes.values()),
                 batch.logs,
@@ -453,23 +455,21 @@ class Recorder:
             if batch.page and journal is not None:
                 journal.settle()
             self._buffer.forget(batch)
-        for change in changes.values():
-            if change.run.__class__ is FlowRun and change.states[-1].is_final():
-                self._over.append(change.run.key)
-        if self._live:
-            self._forget_ended(changes)
-        if batch.results or any(change.attachments for change in changes.values()):
+        self._note_ends(changes)
+        if has_attachments or batch.results:
             # What they replace, or they themselves if refused, may have been in a file.
             self._has_unused = True
         for change in refused:
             self._refused.add(change.run)
             self._forget(change.run)
 
-    def _forget_ended(self, changes: dict[Run, Change]) -> None:
+    def _note_ends(self, changes: dict[Run, Change]) -> None:
         """What is over, and written, needs nobody who looks after it; nor does what will never begin."""
+        live = self._live
         for run, change in changes.items():
-            state = change.states[-1]
-            if not _goes_on(state):
+            if run.__class__ is FlowRun and change.states[-1].is_final():
+                self._over.append(run.key)
+            if run.key in live and not _goes_on(change.states[-1]):
                 self._forget(run)
 
     def _forget(self, run: Run) -> None:
@@ -492,7 +492,9 @@ class Recorder:
         return bool(self._buffer or self._trail)
 
     def _leave_to_flusher(self) -> None:
-        if len(self._buffer) >= CAPACITY:
+        buffer = self._buffer
+        # There are more entries than there are of any kind, and to count those takes longer.
+        if buffer.entered - self._written >= CAPACITY and len(buffer) >= CAPACITY:
             self.flush()
         elif self._idle and not self._closing.is_set():
             self._idle = False

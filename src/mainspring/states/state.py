@@ -33,6 +33,7 @@ __all__ = [
     "is_state",
     "is_state_iterable",
     "is_untrackable",
+    "new_state",
     "raise_state_exception",
 ]
 
@@ -42,6 +43,9 @@ RESULT_READ_MAXIMUM_ATTEMPTS = 10
 
 RESULT_READ_RETRY_DELAY = 0.25
 """Seconds between these attempts."""
+
+_SCHEDULED = StateType.SCHEDULED  # a global is quicker to get at than a member
+_SHARED = frozenset({type(None), bool, type(...), type(NotImplemented)})
 
 
 class State:
@@ -65,9 +69,9 @@ class State:
         "_data",
         "_details",
         "_flow_run_key",
-        "_key",
         "_task_run_key",
         "at",
+        "key",
         "message",
         "name",
         "type",
@@ -96,20 +100,44 @@ class State:
         if state_details is not None and not isinstance(state_details, StateDetails):
             state_details = StateDetails(**state_details)
         self._details: StateDetails | None = state_details
-        self._key: bytes | None = None if id is None else id.bytes
+        self.key: bytes = identifiers.current().new() if id is None else id.bytes
         self._task_run_key: bytes | None = None
         self._flow_run_key: bytes | None = None
-        if kind is StateType.SCHEDULED and (state_details is None or state_details.scheduled_time is None):
+        if kind is _SCHEDULED and (state_details is None or state_details.scheduled_time is None):
             self.state_details.scheduled_time = clock.to_datetime(at)
 
-    # Identity and time
+    @classmethod
+    def _unchecked(
+        cls,
+        kind: StateType,
+        name: str,
+        at: int,
+        message: str | None = None,
+        data: Any = NotSet,
+        details: StateDetails | None = None,
+    ) -> State:
+        """What the engine makes states by, some for each run: nothing of what is given is looked at.
 
-    @property
-    def key(self) -> bytes:
-        """The id of the state as 16 bytes, made on first use."""
-        if self._key is None:
-            self._key = identifiers.new_id()
-        return self._key
+        Args:
+            kind: The type.
+            name: The name.
+            at: The timestamp in microseconds since the epoch.
+            message: The message.
+            data: The result or exception.
+            details: Further facts; those of a SCHEDULED state say when it is due.
+        """
+        state = object.__new__(cls)
+        state.type = kind
+        state.name = name
+        state.message = message
+        state.at = at
+        state._data = data
+        state._details = details
+        state.key = identifiers.current().new()
+        state._task_run_key = state._flow_run_key = None
+        return state
+
+    # Identity and time
 
     @property
     def id(self) -> UUID:
@@ -119,7 +147,7 @@ class State:
     def again(self) -> State:
         """An equal state with an id of its own, for somebody who enters it on his own account."""
         state = copy.copy(self)
-        state._key = None
+        state.key = identifiers.current().new()
         return state
 
     @property
@@ -347,7 +375,6 @@ class State:
     # Comparing and showing
 
     def __copy__(self) -> Self:
-        assert self.key  # as below
         copied = object.__new__(type(self))
         for name in State.__slots__:
             setattr(copied, name, getattr(self, name))
@@ -355,10 +382,6 @@ class State:
         if vars_of_subclass:
             copied.__dict__.update(vars_of_subclass)
         return copied
-
-    def __getstate__(self) -> object:
-        assert self.key  # made now, so that a copy in another process has the same
-        return object.__getstate__(self)
 
     def _facts(self) -> tuple[object, ...]:
         return self.type, self.name, self.at, self.message, self.state_details, self.data
@@ -380,6 +403,9 @@ class State:
             parts.append(f"type={self.type.value}")
         return f"{self.name}({', '.join(parts)})"
 
+
+new_state = State._unchecked  # pyright: ignore[reportPrivateUsage] - the engine's own way to make a state
+"""`State` for those who have everything at hand: see there for the arguments."""
 
 _WRAPPERS = {
     StateType.FAILED: (FailedRun, "The run failed."),
@@ -446,12 +472,9 @@ async def araise_state_exception(state: State) -> None:
 
 def is_untrackable(value: object) -> bool:
     """True for the values of which Python keeps one object for everybody, which therefore tell nothing (T-84)."""
-    return value is None or value is ... or value is NotImplemented or type(value) is bool or is_small(value)
-
-
-def is_small(value: object) -> bool:
-    """True for the integers that the interpreter keeps ready made."""
-    return type(value) is int and -5 <= value <= 256
+    if type(value) is int:
+        return -5 <= value <= 256  # those are kept ready made
+    return type(value) in _SHARED
 
 
 def is_state(value: object) -> TypeGuard[State]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from mainspring import _portal
-from mainspring._engine.task_runs import Trail
+from mainspring._engine.trails import Trail
 from mainspring.exceptions import SerializationError
 from mainspring.futures.turns import as_main
 from mainspring.runs import TaskRun

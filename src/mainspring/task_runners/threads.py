@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from mainspring import _portal
 from mainspring._engine.submissions import Outcome, Trailing
-from mainspring._engine.task_runs import Trail
+from mainspring._engine.trails import Trail
 from mainspring.futures.turns import active_turn
 from mainspring.runs import TaskRun
 from mainspring.settings import get_current_settings
