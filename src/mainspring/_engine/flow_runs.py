@@ -240,13 +240,15 @@ class BaseFlowRunEngine(PausableFlowRun):
         )
         stand_in.flow_run_run_count = around.flow_run.run_count
         run.parent_task_run_key = stand_in.key
-        pending.state_details.child_flow_run_id = run.id
+        self._own_id = pending.state_details.child_flow_run_id = run.id
         stand_in.claim(pending)
         self._recorder.enter(stand_in, pending, wait=False)
 
     def _mirror(self, stand_in: TaskRun, state: State, unless_over: bool = False) -> None:
         details = msgspec.structs.replace(state.state_details) if state.has_details else StateDetails()
-        details.child_flow_run_id = self.flow_run.id if self.flow_run else None
+        if self._own_id is None and self.run is not None:
+            self._own_id = self.run.id
+        details.child_flow_run_id = self._own_id
         copy = State(state.type, state.name, state.message, NotSet, None, details, at=state.at)
         stand_in.claim(copy)
 
@@ -259,6 +261,7 @@ class BaseFlowRunEngine(PausableFlowRun):
         self._choose_store()
         self._outer = scope = self._open_scope()
         self._context = scope.context
+        self._context_is_fresh = True
 
     def _enter_attempt(self) -> FlowScope:
         scope = self._open_scope()
@@ -288,7 +291,9 @@ class BaseFlowRunEngine(PausableFlowRun):
             self._keeps_result,
             cast(Any, self).client if self._is_started else None,  # which is the driver's
         )
-        context.scope = self._new_scope()
+        # The first attempt goes on in the scope that its run began in, like that of a task run.
+        context.scope = self._cancel_scope if self._context_is_fresh else self._new_scope()
+        self._context_is_fresh = False
         for name, value in (self.parameters or {}).items():
             context.run_results.note(value, Origin(Parameter(name=name)))
         return context

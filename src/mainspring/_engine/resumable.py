@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+from uuid import UUID
 from weakref import WeakSet
 
 from mainspring._core.lineage import Origin
@@ -43,6 +44,7 @@ class ResumableFlowRun(RecordedRun):
     flow: Any
 
     _stand_in: TaskRun | None = None  # the task run that stands for a subflow in its parent flow
+    _own_id: UUID | None = None  # of the subflow run, as the details of its stand-in's states have it
     _around: FlowRunContext | None = None  # that flow
     _caller: TaskRunContext | None = None
     _scope: Any = None
