@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from mainspring._representation import shown
 from mainspring.exceptions import HashError
@@ -73,11 +73,11 @@ class Examination:
 
     def add(self, component: str, digest: str | None) -> None:
         """Put one more component in; a name that is taken gets a number."""
-        components, place, count = self.components, component, 1
-        while place in components:
+        place, count = component, 1
+        while place in self.components:
             count += 1
             place = f"{component}#{count}"
-        components[place] = digest
+        self.components[place] = digest
 
     def checked(self) -> str | None:
         """The key.
@@ -106,14 +106,18 @@ class CachePolicy:
     isolation_level: Any = field(default=None, kw_only=True)
     lock_manager: Any = field(default=None, kw_only=True)
 
+    _looks: ClassVar[bool] = False  # whether a class is one of ours in all that it says about its key
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         # What a class of a user's says about its key must hold, whatever it is derived from.
         for base in cls.__mro__:
             if "examine" in vars(base):
+                cls._looks = vars(base).get("_looks", False)
                 return
             if "compute_key" in vars(base) or "explain" in vars(base):
                 cls.examine = CachePolicy.examine  # type: ignore[method-assign]
+                cls._looks = False
                 return
 
     def __post_init__(self) -> None:
@@ -198,6 +202,10 @@ class CachePolicy:
                 found.components = {str(name): _text(part) for name, part in told.items()}
         return found
 
+    def _look(self, run: _Asked, found: Examination) -> str | None:
+        """The key, whose components, or the error for which there is none, are put into ``found``; if it `_looks`."""
+        raise NotImplementedError
+
     def configure(
         self, key_storage: Any = None, lock_manager: Any = None, isolation_level: Any = None
     ) -> Self:
@@ -244,9 +252,7 @@ class _Asked(NamedTuple):
 class _BuiltIn(CachePolicy):
     """A policy that finds its key and the components of it in one look."""
 
-    def _look(self, run: _Asked, found: Examination) -> str | None:
-        """The key, whose components, or the error for which there is none, are put into ``found``."""
-        raise NotImplementedError
+    _looks = True
 
     def compute_key(
         self,
@@ -314,14 +320,14 @@ class CompoundCachePolicy(_BuiltIn):
         """A hash of the members' keys; None if none of them has one. The components are those of all members."""
         given: list[str] = []
         for policy in self.policies:
-            if isinstance(policy, _BuiltIn) and type(policy).examine is _BuiltIn.examine:
+            if policy._looks:
                 key = policy._look(run, found)
             else:
-                member = policy.examine(run.task_ctx, run.inputs, run.flow_parameters, **run.kwargs)
-                found.error = found.error or member.error
-                for component, digest in member.components.items():
+                own = policy.examine(run.task_ctx, run.inputs, run.flow_parameters, **run.kwargs)
+                found.error = found.error or own.error
+                for component, digest in own.components.items():
                     found.add(component, digest)
-                key = member.key
+                key = own.key
             if key is not None:
                 given.append(f"{len(key)}:{key}")
         if given and found.error is None:

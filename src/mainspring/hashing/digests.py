@@ -144,8 +144,7 @@ def content_hashes(values: Mapping[str, Any], name: str = "values") -> tuple[str
     Raises:
         HashError: A value cannot be hashed. The message says which part, and why.
     """
-    from hashlib import sha256
-
+    sha256 = _sha256()
     whole, items = encode_items(values, sha256, name)
     return sha256(whole).hexdigest()[:KEY_LENGTH], {
         key: sha256(encoded).hexdigest()[:KEY_LENGTH] for key, encoded in items.items()

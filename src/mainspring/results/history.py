@@ -49,7 +49,9 @@ class HistoryStorage(WritableFileSystem):
 
     def relative_path(self, path: str) -> str:
         key = history_key(path)
-        return self._files.relative_path(key) if os.path.isabs(key) else key  # noqa: PTH117 - as earlier versions had them
+        if key.isalnum() or not os.path.isabs(key):  # noqa: PTH117 - a text, and often
+            return key
+        return self._files.relative_path(key)  # as earlier versions had them
 
     def contains(self, path: str) -> bool:
         return is_history_key(history_key(path))
