@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Self
 
+from mainspring import identifiers
 from mainspring._representation import shown
 from mainspring.exceptions import HashError
 from mainspring.hashing import content_hash, content_hashes, references_of, source_of
@@ -486,7 +487,7 @@ class RunId(_BuiltIn):
         key: str | None = None
         if run.task_ctx is not None:
             task_run = run.task_ctx.task_run
-            key = str(task_run.flow_run_id or task_run.id)
+            key = identifiers.to_text(task_run.flow_run_key or task_run.key)
         found.add("run_id", key)
         return key
 

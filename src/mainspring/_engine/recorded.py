@@ -40,7 +40,7 @@ from mainspring.results import ResultRecord, get_result_store
 from mainspring.results.keys import new_storage_key
 from mainspring.runs import Run
 from mainspring.settings import get_current_settings
-from mainspring.states import TERMINAL_STATES, State, StateType
+from mainspring.states import TERMINAL_STATES, State, StateType, is_stored
 from mainspring.states.conversion import keep_result
 from mainspring.store.results import Attachment, CrashHooks, KeptResult, Withdrawal
 from mainspring.transactions.base import BaseTransaction
@@ -217,18 +217,19 @@ class RecordedRun(BoundedRun):
 
     def _is_to_be_kept(self, state: State) -> bool:
         """True for final states whose data belongs into a record; a crash never waits for a storage."""
-        return state.is_final() and not state.is_crashed()
+        return state.type in TERMINAL_STATES and state.type is not StateType.CRASHED
 
     def _put_into_record(self, state: State) -> ResultRecord[Any] | None:
         """Let the state hold a record of its data; the record is returned if there is something to be written.
 
         A value that cannot be serialized stays as it is, and a line says so (E-130).
         """
-        data = state.data
-        keep_result(state, self._result_store, self._result_key_for(state), self._expiration())
-        if not issubclass(type(state.data), ResultRecord) or state.data.is_persisted:
+        data = record = state.data
+        if not is_stored(data):
+            keep_result(state, self._result_store, self._result_key_for(state), self._expiration())
+            record = state.data
+        if not issubclass(type(record), ResultRecord) or record.is_persisted:  # as what was found is
             return None
-        record: ResultRecord[Any] = state.data
         try:
             record.prepare()
         except SerializationError as error:

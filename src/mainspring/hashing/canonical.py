@@ -68,12 +68,6 @@ def encode(value: Any, algorithm: Algorithm, name: str) -> bytes:
     Raises:
         HashError: A part of the value can be told neither by its content nor by its pickle.
     """
-    kind = type_of(value)
-    plain = SCALARS.get(kind)  # most are, or texts, and need no walk
-    if plain is not None:
-        return plain(value)
-    if kind is str:
-        return text_of(value, algorithm)
     try:
         try:
             return ObjectWalk(algorithm).encode(value)

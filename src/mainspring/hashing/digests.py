@@ -9,7 +9,7 @@ from typing import Any
 
 from mainspring.exceptions import HashError
 from mainspring.hashing.canonical import encode, encode_items
-from mainspring.hashing.walk import Algorithm
+from mainspring.hashing.walk import Algorithm, text_of
 
 __all__ = ["content_hash", "content_hashes", "file_hash", "hash_objects", "items_hash", "stable_hash"]
 
@@ -114,7 +114,9 @@ def content_hash(value: Any, name: str = "value") -> str:
         HashError: It cannot be hashed. The message says which part, and why.
     """
     sha256 = _sha256()
-    digest: str = sha256(encode(value, sha256, name)).hexdigest()
+    is_text = type(value) is str  # as the parts of most keys are
+    encoded = text_of(value, sha256) if is_text else encode(value, sha256, name)
+    digest: str = sha256(encoded).hexdigest()
     return digest[:KEY_LENGTH]
 
 

@@ -79,6 +79,19 @@ class HistoryStorage(WritableFileSystem):
         """
         current_recorder().keep_results([self.pack(path, content) for path, content in contents])
 
+    def write_along(self, path: str, content: bytes) -> None:
+        """Put a content under a path with the next commit, which tells where it is. The file of a large one is complete
+        on return.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        current_recorder().keep_results([self.pack(path, content)], wait=False)
+
+    async def awrite_along(self, path: str, content: bytes) -> None:
+        """`write_along` for async code; a file is written by a thread."""
+        current_recorder().keep_results([await self.apack(path, content)], wait=False)
+
     def delete_path(self, path: str) -> None:
         key = history_key(path)
         was_there = current_recorder().delete_result(key)
