@@ -172,7 +172,9 @@ class AsyncFlowRunEngine(LoadedFlowRunEngine, AsyncDriver):
             known = self._find_resumption()
             if known.parameters is not None and self.parameters:
                 try:
-                    await self._result_store.astore_parameters(identifiers.to_text(self.run.key), self.parameters)
+                    await self._result_store.astore_parameters(
+                        identifiers.to_text(self.run.key), self.parameters
+                    )
                 except Exception as error:  # by rule: a run that cannot be resumed can still be run
                     known = self._resumption_without_parameters(error)
             self.run.resumption = known  # not earlier, as the background thread may write the run at any time

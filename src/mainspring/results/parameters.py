@@ -64,6 +64,8 @@ class KeptParameters:
         storage = self._storage()
         return storage.relative_path(path) == storage.relative_path(self.parameters_path(identifier))
 
-    def _parameters(self, identifier: UUID | str, parameters: dict[str, Any]) -> tuple[str, ResultRecord[Any]]:
+    def _parameters(
+        self, identifier: UUID | str, parameters: dict[str, Any]
+    ) -> tuple[str, ResultRecord[Any]]:
         path = f"parameters/{identifier}"
         return path, ResultRecord(parameters, ResultRecordMetadata(path, serializer=self.serializer))
