@@ -403,25 +403,22 @@ class Inputs(_BuiltIn):
 
     def _look(self, run: _Asked, found: Examination) -> str | None:
         """A hash of the inputs that count, and one of each."""
-        if not run.inputs:
+        inputs, exclude = run.inputs, self.exclude
+        if not inputs:
             return None
+        if exclude:
+            inputs = {name: value for name, value in inputs.items() if name not in exclude}
         advice = (
             "Leave this input out with `cache_policy=... - 'name'`, say how values of its type are hashed in"
             " `mainspring.hashing.STABLE_TRANSFORMS`, or turn caching off with `cache_policy=NO_CACHE`."
         )
-        return _hashed("inputs", self._counted(run.inputs), found, advice)
+        return _hashed("inputs", inputs, found, advice)
 
     def without(self, name: str) -> Inputs:
         """The same without one more input."""
         changed = copy.copy(self)
         changed.exclude = [*self.exclude, name]
         return changed
-
-    def _counted(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        exclude = self.exclude
-        if not exclude:
-            return inputs
-        return {name: value for name, value in inputs.items() if name not in exclude}
 
 
 class TaskSource(_BuiltIn):
@@ -541,14 +538,17 @@ def _hashed(
 ) -> str | None:
     """The hash of some values as the key, and a hash of each value as the components."""
     try:
-        key, digests = content_hashes(values, kind)
+        key, digests = content_hashes(values, kind, f"{kind}.")
     except HashError as error:  # the others are told all the same: it is to be found out why there is no key
         for name in sorted(values):
             found.add(f"{kind}.{name}", _attempt(content_hash, values[name]))
         found.error = found.error or (_advised(error, advice) if advice else error)
         return None
-    for name, digest in digests.items():
-        found.add(f"{kind}.{name}", digest)
+    if found.components.keys().isdisjoint(digests):
+        found.components.update(digests)
+    else:
+        for component, digest in digests.items():
+            found.add(component, digest)
     return key
 
 

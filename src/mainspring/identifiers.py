@@ -19,7 +19,16 @@ from uuid import UUID
 
 from mainspring.exceptions import ConfigurationError
 
-__all__ = ["IdSource", "SystemIdSource", "new_id", "shorten", "to_bytes", "to_text", "to_uuid", "use_id_source"]
+__all__ = [
+    "IdSource",
+    "SystemIdSource",
+    "new_id",
+    "shorten",
+    "to_bytes",
+    "to_text",
+    "to_uuid",
+    "use_id_source",
+]
 
 SHORT_LENGTH = 8
 _joined = Struct(">QQ").pack  # two halves, as larger numbers take longer

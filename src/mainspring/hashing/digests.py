@@ -133,12 +133,15 @@ def items_hash(values: Mapping[str, Any], name: str = "values") -> str:
     return digest[:KEY_LENGTH]
 
 
-def content_hashes(values: Mapping[str, Any], name: str = "values") -> tuple[str, dict[str, str]]:
+def content_hashes(
+    values: Mapping[str, Any], name: str = "values", prefix: str = ""
+) -> tuple[str, dict[str, str]]:
     """`content_hash` of a dict and of each of its values, for hardly more than the first of these costs.
 
     Args:
         values: Any values by name.
         name: What to call them in messages.
+        prefix: What to put before each name in the answer.
 
     Returns:
         The hash of the dict, and the hashes of its values by their sorted names.
@@ -149,5 +152,5 @@ def content_hashes(values: Mapping[str, Any], name: str = "values") -> tuple[str
     sha256 = _sha256()
     whole, items = encode_items(values, sha256, name)
     return sha256(whole).hexdigest()[:KEY_LENGTH], {
-        key: sha256(encoded).hexdigest()[:KEY_LENGTH] for key, encoded in items.items()
+        prefix + key: sha256(encoded).hexdigest()[:KEY_LENGTH] for key, encoded in items.items()
     }

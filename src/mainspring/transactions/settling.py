@@ -38,6 +38,7 @@ from mainspring.transactions.writing import write
 __all__ = ["begin", "commit", "commits_alone", "leave", "read", "read_at_once", "release", "rollback"]
 
 _PENDING, _ACTIVE, _STAGED, _COMMITTED, _ROLLED_BACK = TransactionState
+_SERIALIZABLE = IsolationLevel.SERIALIZABLE
 
 
 class _UndoneError(Exception):
@@ -62,7 +63,7 @@ def begin(txn: BaseTransaction) -> Steps | None:
             f"Isolation level {level.value} is not supported by provided configuration: the store {store!r} of the"
             f" transaction with key {key!r} has no lock manager. Give it one."
         )
-    if level is not IsolationLevel.SERIALIZABLE:
+    if level is not _SERIALIZABLE:
         if txn.overwrite:
             return None
         if getattr(store, "is_quick", False) and hasattr(store, "find"):
