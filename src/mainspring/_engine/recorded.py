@@ -151,7 +151,7 @@ class RecordedRun(BoundedRun):
             is_entered = self._recorder.enter(
                 run,
                 state,
-                wait=is_final and (bool(attachments) or not self._trails()),
+                wait=is_final and not self._trails(state, attachments),
                 confirm=confirm or self._confirms,
                 attachments=attachments,
                 unless=None if scope is None or scope.deadline is None else self._is_refused,
@@ -163,7 +163,7 @@ class RecordedRun(BoundedRun):
             self._refuse_late(state)
         return state
 
-    def _trails(self) -> bool:
+    def _trails(self, state: State, attachments: tuple[Attachment, ...]) -> bool:
         """Whether a final state need not be on disk when it has been entered, as nobody learns of it before it is."""
         return False
 

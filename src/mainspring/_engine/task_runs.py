@@ -13,7 +13,7 @@ from uuid import UUID
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Raised
 from mainspring._core.transitions import is_rolled_back
-from mainspring._engine.keeping import ResultOptions, checked_key
+from mainspring._engine.keeping import ResultOptions, checked_key, is_kept_by_commit
 from mainspring._engine.places import crash_note
 from mainspring._engine.recorded import Keeping, RecordedRun, also_named
 from mainspring._engine.steps import active_steps, root_of, step_of_task
@@ -30,7 +30,7 @@ from mainspring.states import State, StateType, is_stored
 from mainspring.states.conversion import describe_exception
 from mainspring.states.state import is_untrackable
 from mainspring.store.protocol import CacheKey
-from mainspring.store.results import KeptElsewhere, KeptResult, StagedStep, Withdrawal
+from mainspring.store.results import Attachment, KeptElsewhere, KeptResult, StagedStep, Withdrawal
 from mainspring.suspensions import leave_if_suspended
 from mainspring.transactions import BaseTransaction
 from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump_values
@@ -235,14 +235,15 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             self.trace(state.data)
         return state
 
-    def _trails(self) -> bool:
+    def _trails(self, state: State, attachments: tuple[Attachment, ...]) -> bool:
         """See `RecordedRun._trails`: nobody but the task runner is told, and it waits for the commit (`Trail`)."""
         trail: Trail | None = self.context.get("trail") if self.context else None
         if (
             trail is None
             or self.settler is not None  # who hands the outcome over, and does not wait
             or not self._recorder.waits
-            or self._keeps_result
+            or (self._keeps_result and not is_kept_by_commit(state, attachments, self._transaction))
+            or (attachments and not self._keeps_result)
             or self._slots is not None
             or self.task.has_final_hooks
             or self.task.isgenerator
