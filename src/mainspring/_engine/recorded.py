@@ -224,12 +224,12 @@ class RecordedRun(BoundedRun):
 
         A value that cannot be serialized stays as it is, and a line says so (E-130).
         """
-        data = record = state.data
+        data = state.data
         if not is_stored(data):
             keep_result(state, self._result_store, self._result_key_for(state), self._expiration())
-            record = state.data
-        if not issubclass(type(record), ResultRecord) or record.is_persisted:  # as what was found is
+        if not issubclass(type(state.data), ResultRecord) or state.data.is_persisted:  # as what was found is
             return None
+        record: ResultRecord[Any] = state.data
         try:
             record.prepare()
         except SerializationError as error:

@@ -15,7 +15,7 @@ from mainspring.store.losses import Losses
 from mainspring.store.protocol import CacheKey, Change, LogEntry
 from mainspring.store.results import CrashHooks, KeptResult, Withdrawal
 from mainspring.store.sql.event_rows import note_states
-from mainspring.store.sql.keeping import abandon_files, attach
+from mainspring.store.sql.keeping import abandon_files, attach, keep
 from mainspring.store.sql.rows import (
     FLOW_RUNS,
     INSERT_CACHE_KEY,
@@ -57,13 +57,14 @@ class RunRows(NamedTuple):
 class _Pending:
     """Rows to be inserted; a few statements for all of them save time."""
 
-    __slots__ = ("_tidy", "runs", "states", "written")
+    __slots__ = ("_tidy", "results", "runs", "states", "written")
 
     def __init__(self, tidy: bool) -> None:
         self._tidy = tidy
         self.runs: list[Row] = []
         self.states: list[Row] = []
         self.written: list[Row] = []  # of states
+        self.results: list[KeptResult] = []
 
     def insert(self, db: Cursor) -> None:
         """Insert them."""
@@ -74,6 +75,9 @@ class _Pending:
             insert_rows(db, INSERT_STATE, list(map(tidied, self.states)) if self._tidy else self.states)
             self.written += self.states
             self.states = []
+        if self.results:
+            keep(db, self.results, clock.current().now(), self._tidy)
+            self.results = []
 
 
 class Writing(NamedTuple):
@@ -127,8 +131,10 @@ def write_changes(
     """
     refused: list[Change] = []
     pending = _Pending(tidy)
+    begun: dict[bytes, int] = {}
     for change in changes:
-        if change.attachments and _is_late(db, change, trusting):
+        begun.pop(change.run.key, None)
+        if change.attachments and _is_late(db, change, trusting, begun):
             refused.append(change)
             abandon_files(db, change.attachments, tidy)
             continue
@@ -145,15 +151,27 @@ def write_changes(
             if not appended:
                 continue  # what is attached was written with the states
         if change.attachments:
-            attach(db, owner, change.attachments, clock.current().now(), tidy)
+            first = change.attachments[0]
+            if isinstance(first, KeptResult) and len(change.attachments) == 1:
+                pending.results.append(first)
+            else:
+                pending.insert(db)  # in their order
+                attach(db, owner, change.attachments, clock.current().now(), tidy)
     pending.insert(db)
     if pending.written:
         note_states(db, pending.written, now)
     return refused
 
 
-def _is_late(db: Cursor, change: Change, trusting: bool) -> bool:
-    """Whether a task run brings a result of an attempt of its flow run that another one has followed since."""
+def _is_late(db: Cursor, change: Change, trusting: bool, begun: dict[bytes, int]) -> bool:
+    """Whether a task run brings a result of an attempt of its flow run that another one has followed since.
+
+    Args:
+        db: As for `write_changes`.
+        change: The change.
+        trusting: As for `write_changes`.
+        begun: How many attempts of flow runs have begun, as far as that is known since they were written last.
+    """
     run = change.run
     if not isinstance(run, TaskRun) or run.flow_run_key is None or not run.flow_run_run_count:
         return False
@@ -162,7 +180,10 @@ def _is_late(db: Cursor, change: Change, trusting: bool) -> bool:
     if trusting:
         db.execute(_REQUIRE_ATTEMPT, (run.flow_run_key, run.flow_run_run_count))
         return False
-    return is_behind(db, run.flow_run_key, run.flow_run_run_count)
+    if run.flow_run_key not in begun:
+        found = db.execute(_ATTEMPT, (run.flow_run_key,)).fetchone()
+        begun[run.flow_run_key] = 0 if found is None else found[0]
+    return begun[run.flow_run_key] > run.flow_run_run_count
 
 
 def is_behind(db: Cursor, flow_run_key: bytes | None, attempt: int) -> bool:
