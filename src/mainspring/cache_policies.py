@@ -23,6 +23,7 @@ from mainspring import identifiers
 from mainspring._representation import shown
 from mainspring.exceptions import HashError
 from mainspring.hashing import content_hash, content_hashes, references_of, source_of
+from mainspring.runs import TaskRun
 
 __all__ = [
     "DEFAULT",
@@ -484,7 +485,10 @@ class RunId(_BuiltIn):
         key: str | None = None
         if run.task_ctx is not None:
             task_run = run.task_ctx.task_run
-            key = identifiers.to_text(task_run.flow_run_key or task_run.key)
+            if isinstance(task_run, TaskRun):
+                key = identifiers.to_text(task_run.flow_run_key or task_run.key)
+            else:  # something like it, in a test of somebody's
+                key = str(task_run.flow_run_id or task_run.id)
         found.add("run_id", key)
         return key
 
