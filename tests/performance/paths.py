@@ -51,6 +51,10 @@ def retried() -> None:
 def empty() -> None: ...
 
 
+@flow
+async def empty_async() -> None: ...
+
+
 def repeat(call: Callable[[], object], count: int) -> None:
     for _ in range(count):
         call()
@@ -92,6 +96,15 @@ def empty_flows(count: int) -> None:
         empty()
 
 
+def async_flows(measure: Measure) -> None:
+    async def repeat(count: int) -> None:
+        for _ in range(count):
+            await empty_async()
+
+    with asyncio.Runner() as runner:
+        measure(lambda count: runner.run(repeat(count)))
+
+
 def until_closed(measure: Measure, call: Callable[[], object]) -> None:
     """All that is done for a call until the program ends, whatever thread does it."""
 
@@ -107,10 +120,13 @@ PATHS: dict[str, Callable[[Measure], object]] = {
     "inline async task": lambda measure: within_async(measure, lambda: plain_async(1)),
     "submitted task": lambda measure: with_runner(measure, submit_and_collect),
     "mapped task": lambda measure: with_runner(measure, lambda count: plain.map(range(count)).result()),
+    "mapped kept result": lambda measure: with_runner(measure, lambda count: kept.map(range(count)).result()),
     "kept result": lambda measure: within(measure, lambda: kept(1)),
     "cache hit": lambda measure: within(measure, lambda: cached(1)),
     "retried task": lambda measure: within(measure, retried),
     "empty flow run": lambda measure: measure(empty_flows),
+    "empty async flow run": async_flows,
+    "empty subflow run": lambda measure: within(measure, empty),
     "inline task until closed": lambda measure: until_closed(measure, lambda: plain(1)),
     "kept result until closed": lambda measure: until_closed(measure, lambda: kept(1)),
 }

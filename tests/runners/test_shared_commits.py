@@ -93,6 +93,21 @@ def test_a_map_of_short_runs_needs_few_commits(work: Any) -> None:
         assert max(commits) > 10
 
 
+def test_steps_are_on_disk_when_they_are_done() -> None:
+    """What a flow run that can be resumed has done is not done again, so its steps wait for their own commit."""
+
+    @flow(persist_result=True, task_runner=ThreadPoolTaskRunner(max_workers=1))
+    def pipeline() -> list[int]:
+        return keep.map(range(100, 120)).result()
+
+    with counted() as commits:
+        assert pipeline() == [2 * x for x in range(100, 120)]
+    assert len(commits) >= 20
+    with counted() as commits:  # what is found does nothing that could be done twice
+        assert pipeline() == [2 * x for x in range(100, 120)]
+    assert len(commits) < 20
+
+
 def test_a_result_is_on_disk_when_its_lock_is_free() -> None:
     """Runs that lock their keys wait for their own commit, as somebody in another process may have the lock next."""
     locks = MemoryLockManager()

@@ -243,7 +243,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             or self.settler is not None  # who hands the outcome over, and does not wait
             or not self._recorder.waits
             or (self._keeps_result and not is_kept_by_commit(state, attachments, self._transaction))
-            or (attachments and not self._keeps_result)
+            # What a step has done is not to be done again when its flow run is resumed.
+            or (attachments and (not self._keeps_result or self._root_key() is not None))
             or self._slots is not None
             or self.task.has_final_hooks
             or self.task.isgenerator

@@ -356,6 +356,8 @@ class ResultRecord(StoredResult, Generic[R]):
         serializer = self.metadata.serializer
         try:
             payload: Any = serializer.dumps(self.result)
+            if type(payload) is bytes:
+                return payload
             if not isinstance(payload, bytes | bytearray):
                 raise TypeError(f"its dumps() returned {shown(payload)}, which is no bytes")
             return bytes(payload)

@@ -40,6 +40,7 @@ __all__ = ["RunRows", "Writing", "is_behind", "rows_of", "write_cache_keys", "wr
 
 _ATTEMPT = "SELECT run_count FROM flow_runs WHERE id = ? /*postgres: FOR SHARE */"
 _REQUIRE_ATTEMPT = "SELECT mainspring_require_attempt(?, ?)"
+_WITHOUT_RESULT = (Withdrawal, CrashHooks)
 _KNOWN_LINE = (
     "SELECT 1 FROM logs WHERE timestamp = ? AND message = ? AND logger = ?"
     " AND coalesce(task_run_id, flow_run_id) = ?"
@@ -175,7 +176,7 @@ def _is_late(db: Cursor, change: Change, trusting: bool, begun: dict[bytes, int]
     run = change.run
     if not isinstance(run, TaskRun) or run.flow_run_key is None or not run.flow_run_run_count:
         return False
-    if all(isinstance(each, Withdrawal | CrashHooks) for each in change.attachments):
+    if all(isinstance(each, _WITHOUT_RESULT) for each in change.attachments):
         return False
     if trusting:
         db.execute(_REQUIRE_ATTEMPT, (run.flow_run_key, run.flow_run_run_count))
