@@ -17,11 +17,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
+from mainspring import identifiers
 from mainspring._representation import shown
 from mainspring.exceptions import HashError
 from mainspring.hashing import content_hash, content_hashes, references_of, source_of
+from mainspring.runs import TaskRun
 
 __all__ = [
     "DEFAULT",
@@ -73,11 +75,11 @@ class Examination:
 
     def add(self, component: str, digest: str | None) -> None:
         """Put one more component in; a name that is taken gets a number."""
-        components, place, count = self.components, component, 1
-        while place in components:
+        place, count = component, 1
+        while place in self.components:
             count += 1
             place = f"{component}#{count}"
-        components[place] = digest
+        self.components[place] = digest
 
     def checked(self) -> str | None:
         """The key.
@@ -106,14 +108,18 @@ class CachePolicy:
     isolation_level: Any = field(default=None, kw_only=True)
     lock_manager: Any = field(default=None, kw_only=True)
 
+    _looks: ClassVar[bool] = False  # whether a class is one of ours in all that it says about its key
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         # What a class of a user's says about its key must hold, whatever it is derived from.
         for base in cls.__mro__:
             if "examine" in vars(base):
+                cls._looks = vars(base).get("_looks", False)
                 return
             if "compute_key" in vars(base) or "explain" in vars(base):
                 cls.examine = CachePolicy.examine  # type: ignore[method-assign]
+                cls._looks = False
                 return
 
     def __post_init__(self) -> None:
@@ -198,6 +204,10 @@ class CachePolicy:
                 found.components = {str(name): _text(part) for name, part in told.items()}
         return found
 
+    def _look(self, run: _Asked, found: Examination) -> str | None:
+        """The key, whose components, or the error for which there is none, are put into ``found``; if it `_looks`."""
+        raise NotImplementedError
+
     def configure(
         self, key_storage: Any = None, lock_manager: Any = None, isolation_level: Any = None
     ) -> Self:
@@ -244,9 +254,7 @@ class _Asked(NamedTuple):
 class _BuiltIn(CachePolicy):
     """A policy that finds its key and the components of it in one look."""
 
-    def _look(self, run: _Asked, found: Examination) -> str | None:
-        """The key, whose components, or the error for which there is none, are put into ``found``."""
-        raise NotImplementedError
+    _looks = True
 
     def compute_key(
         self,
@@ -314,14 +322,14 @@ class CompoundCachePolicy(_BuiltIn):
         """A hash of the members' keys; None if none of them has one. The components are those of all members."""
         given: list[str] = []
         for policy in self.policies:
-            if isinstance(policy, _BuiltIn) and type(policy).examine is _BuiltIn.examine:
+            if policy._looks:
                 key = policy._look(run, found)
             else:
-                member = policy.examine(run.task_ctx, run.inputs, run.flow_parameters, **run.kwargs)
-                found.error = found.error or member.error
-                for component, digest in member.components.items():
+                own = policy.examine(run.task_ctx, run.inputs, run.flow_parameters, **run.kwargs)
+                found.error = found.error or own.error
+                for component, digest in own.components.items():
                     found.add(component, digest)
-                key = member.key
+                key = own.key
             if key is not None:
                 given.append(f"{len(key)}:{key}")
         if given and found.error is None:
@@ -396,25 +404,22 @@ class Inputs(_BuiltIn):
 
     def _look(self, run: _Asked, found: Examination) -> str | None:
         """A hash of the inputs that count, and one of each."""
-        if not run.inputs:
+        inputs, exclude = run.inputs, self.exclude
+        if not inputs:
             return None
+        if exclude:
+            inputs = {name: value for name, value in inputs.items() if name not in exclude}
         advice = (
             "Leave this input out with `cache_policy=... - 'name'`, say how values of its type are hashed in"
             " `mainspring.hashing.STABLE_TRANSFORMS`, or turn caching off with `cache_policy=NO_CACHE`."
         )
-        return _hashed("inputs", self._counted(run.inputs), found, advice)
+        return _hashed("inputs", inputs, found, advice)
 
     def without(self, name: str) -> Inputs:
         """The same without one more input."""
         changed = copy.copy(self)
         changed.exclude = [*self.exclude, name]
         return changed
-
-    def _counted(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        exclude = self.exclude
-        if not exclude:
-            return inputs
-        return {name: value for name, value in inputs.items() if name not in exclude}
 
 
 class TaskSource(_BuiltIn):
@@ -480,7 +485,10 @@ class RunId(_BuiltIn):
         key: str | None = None
         if run.task_ctx is not None:
             task_run = run.task_ctx.task_run
-            key = str(task_run.flow_run_id or task_run.id)
+            if isinstance(task_run, TaskRun):
+                key = identifiers.to_text(task_run.flow_run_key or task_run.key)
+            else:  # something like it, in a test of somebody's
+                key = str(task_run.flow_run_id or task_run.id)
         found.add("run_id", key)
         return key
 
@@ -534,14 +542,17 @@ def _hashed(
 ) -> str | None:
     """The hash of some values as the key, and a hash of each value as the components."""
     try:
-        key, digests = content_hashes(values, kind)
+        key, digests = content_hashes(values, kind, f"{kind}.")
     except HashError as error:  # the others are told all the same: it is to be found out why there is no key
         for name in sorted(values):
             found.add(f"{kind}.{name}", _attempt(content_hash, values[name]))
         found.error = found.error or (_advised(error, advice) if advice else error)
         return None
-    for name, digest in digests.items():
-        found.add(f"{kind}.{name}", digest)
+    if found.components.keys().isdisjoint(digests):
+        found.components.update(digests)
+    else:
+        for component, digest in digests.items():
+            found.add(component, digest)
     return key
 
 

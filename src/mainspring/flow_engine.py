@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
-from mainspring import _portal, points
+from mainspring import _portal, identifiers, points
 from mainspring._core.outcomes import Outcome
 from mainspring._engine.background import background_runs
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
@@ -93,7 +93,7 @@ class FlowRunEngine(LoadedFlowRunEngine, SyncDriver):
             known = self._find_resumption()
             if known.parameters is not None and self.parameters:
                 try:
-                    self._result_store.store_parameters(self.run.id, self.parameters)
+                    self._result_store.store_parameters(identifiers.to_text(self.run.key), self.parameters)
                 except Exception as error:  # by rule: a run that cannot be resumed can still be run
                     known = self._resumption_without_parameters(error)
             self.run.resumption = known  # not earlier, as the background thread may write the run at any time
@@ -173,7 +173,9 @@ class AsyncFlowRunEngine(LoadedFlowRunEngine, AsyncDriver):
             known = self._find_resumption()
             if known.parameters is not None and self.parameters:
                 try:
-                    await self._result_store.astore_parameters(self.run.id, self.parameters)
+                    await self._result_store.astore_parameters(
+                        identifiers.to_text(self.run.key), self.parameters
+                    )
                 except Exception as error:  # by rule: a run that cannot be resumed can still be run
                     known = self._resumption_without_parameters(error)
             self.run.resumption = known  # not earlier, as the background thread may write the run at any time

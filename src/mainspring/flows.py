@@ -173,6 +173,10 @@ class Flow(Subject[P, R]):
         """
         return default_runner() if self._own_runner is None else self._own_runner
 
+    def new_task_runner(self) -> TaskRunner[Any]:
+        """Such a runner that is nobody else's, for one attempt of a run; raises as `task_runner` does."""
+        return default_runner() if self._own_runner is None else self._own_runner.duplicate()
+
     # Parameters
 
     @property

@@ -19,7 +19,16 @@ from uuid import UUID
 
 from mainspring.exceptions import ConfigurationError
 
-__all__ = ["IdSource", "SystemIdSource", "new_id", "shorten", "to_bytes", "to_uuid", "use_id_source"]
+__all__ = [
+    "IdSource",
+    "SystemIdSource",
+    "new_id",
+    "shorten",
+    "to_bytes",
+    "to_text",
+    "to_uuid",
+    "use_id_source",
+]
 
 SHORT_LENGTH = 8
 _FRACTION = 0xFFF
@@ -84,6 +93,12 @@ def use_id_source(source: IdSource) -> Generator[IdSource]:
 def to_uuid(key: bytes | None) -> UUID | None:
     """The UUID of an id's 16 bytes, None for None."""
     return None if key is None else UUID(bytes=key)
+
+
+def to_text(key: bytes) -> str:
+    """What ``str`` makes of the UUID of an id's 16 bytes, in a fraction of the time."""
+    digits = key.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def to_bytes(key: UUID | str | bytes) -> bytes:

@@ -117,3 +117,9 @@ def test_short_ids_tell_runs_of_the_same_moment_apart() -> None:
     key = new_id()
     assert identifiers.shorten(key) == identifiers.shorten(UUID(bytes=key)) == key.hex()[-8:]
     assert identifiers.shorten(key, 4) == key.hex()[-4:]
+
+
+def test_an_id_as_text_is_that_of_its_uuid() -> None:
+    """No UUID has to be made for it."""
+    for key in (new_id(), bytes(16), b"\xff" * 16):
+        assert identifiers.to_text(key) == str(UUID(bytes=key))

@@ -748,6 +748,7 @@ def test_duplicates_of_a_runner() -> None:
     assert ThreadPoolTaskRunner(2) != ThreadPoolTaskRunner(3)
     assert ThreadPoolTaskRunner() != "a runner"
     with ThreadPoolTaskRunner(max_workers=2) as limited:
+        limited.submit(double, {"x": 1}).wait()
         assert limited._pool is not None
         assert limited._pool.limit == 2
 

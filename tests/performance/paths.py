@@ -62,6 +62,10 @@ def steps() -> Generator[int]:
 def empty() -> None: ...
 
 
+@flow
+async def empty_async() -> None: ...
+
+
 def repeat(call: Callable[[], object], count: int) -> None:
     for _ in range(count):
         call()
@@ -103,6 +107,15 @@ def empty_flows(count: int) -> None:
         empty()
 
 
+def async_flows(measure: Measure) -> None:
+    async def repeat(count: int) -> None:
+        for _ in range(count):
+            await empty_async()
+
+    with asyncio.Runner() as runner:
+        measure(lambda count: runner.run(repeat(count)))
+
+
 def until_closed(measure: Measure, call: Callable[[], object]) -> None:
     """All that is done for a call until the program ends, whatever thread does it."""
 
@@ -118,12 +131,15 @@ PATHS: dict[str, Callable[[Measure], object]] = {
     "inline async task": lambda measure: within_async(measure, lambda: plain_async(1)),
     "submitted task": lambda measure: with_runner(measure, submit_and_collect),
     "mapped task": lambda measure: with_runner(measure, lambda count: plain.map(range(count)).result()),
+    "mapped kept result": lambda measure: with_runner(measure, lambda count: kept.map(range(count)).result()),
     "kept result": lambda measure: within(measure, lambda: kept(1)),
     "cache hit": lambda measure: within(measure, lambda: cached(1)),
     "retried task": lambda measure: within(measure, retried),
     "task with hooks": lambda measure: within(measure, lambda: hooked(1)),
     "generator of three values": lambda measure: within(measure, lambda: list(steps())),
     "empty flow run": lambda measure: measure(empty_flows),
+    "empty async flow run": async_flows,
+    "empty subflow run": lambda measure: within(measure, empty),
     "inline task until closed": lambda measure: until_closed(measure, lambda: plain(1)),
     "kept result until closed": lambda measure: until_closed(measure, lambda: kept(1)),
 }

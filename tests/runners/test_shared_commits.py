@@ -4,14 +4,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mainspring import flow, task
 from mainspring._core.transitions import enter
+from mainspring.cache_policies import INPUTS
 from mainspring.exceptions import StoreUnavailable, SupersededRun
 from mainspring.futures import FutureList
+from mainspring.locking.memory import MemoryLockManager
 from mainspring.recording import current_recorder
 from mainspring.settings import temporary_settings
 from mainspring.states import Cancelled, State
@@ -23,6 +26,11 @@ from tests.engine.history import query
 
 @task
 def double(x: int) -> int:
+    return 2 * x
+
+
+@task(persist_result=True, cache_policy=INPUTS)
+def keep(x: int) -> int:
     return 2 * x
 
 
@@ -53,7 +61,7 @@ def counted() -> Iterator[list[int]]:
         yield commits
 
 
-@pytest.mark.parametrize("work", [double, fail])
+@pytest.mark.parametrize("work", [double, keep, fail])
 def test_what_is_settled_is_on_disk(work: Any) -> None:
     """Whoever is told first finds the final state in the database, for values and failures alike."""
     seen: list[str | None] = []
@@ -67,20 +75,67 @@ def test_what_is_settled_is_on_disk(work: Any) -> None:
 
     pipeline()
     assert len(seen) == 300
-    assert set(seen) == {"Completed" if work is double else "Failed"}
+    assert set(seen) == {"Failed" if work is fail else "Completed"}
 
 
-def test_a_map_of_short_runs_needs_few_commits() -> None:
-    """A commit has dozens of them."""
+@pytest.mark.parametrize("work", [double, keep])
+def test_a_map_of_short_runs_needs_few_commits(work: Any) -> None:
+    """A commit has dozens of them, also of those whose results are rows in it, and of those that are found."""
 
     @flow
     def pipeline() -> list[int]:
-        return double.map(range(1_000)).result()
+        return work.map(range(1_000)).result()  # type: ignore[no-any-return]
+
+    for _ in range(2):
+        with counted() as commits:
+            assert pipeline() == [2 * x for x in range(1_000)]
+        assert len(commits) < 500
+        assert max(commits) > 10
+
+
+def test_steps_are_on_disk_when_they_are_done() -> None:
+    """What a flow run that can be resumed has done is not done again, so its steps wait for their own commit."""
+
+    @flow(persist_result=True, task_runner=ThreadPoolTaskRunner(max_workers=1))
+    def pipeline() -> list[int]:
+        return keep.map(range(100, 120)).result()
 
     with counted() as commits:
-        assert pipeline() == [2 * x for x in range(1_000)]
-    assert len(commits) < 500
-    assert max(commits) > 10
+        assert pipeline() == [2 * x for x in range(100, 120)]
+    assert len(commits) >= 20
+    with counted() as commits:  # what is found does nothing that could be done twice
+        assert pipeline() == [2 * x for x in range(100, 120)]
+    assert len(commits) < 20
+
+
+def test_a_result_is_on_disk_when_its_lock_is_free() -> None:
+    """Runs that lock their keys wait for their own commit, as somebody in another process may have the lock next."""
+    locks = MemoryLockManager()
+    alone = keep.with_options(
+        cache_policy=INPUTS.configure(isolation_level="SERIALIZABLE", lock_manager=locks)
+    )
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
+    def pipeline() -> list[int]:
+        return alone.map(range(20)).result()
+
+    with counted() as commits:
+        assert pipeline() == [2 * x for x in range(20)]
+    assert len(commits) >= 20
+
+
+def test_results_in_other_storages_wait_for_their_own_commit(tmp_path: Path) -> None:
+    """What is a file must not count without the commit that tells of it."""
+    elsewhere = keep.with_options(result_storage=tmp_path / "results")
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
+    def pipeline() -> list[int]:
+        return elsewhere.map(range(20)).result()
+
+    with counted() as commits:
+        assert pipeline() == [2 * x for x in range(20)]
+    assert len(commits) >= 20
+    assert len(list((tmp_path / "results").iterdir())) == 20
 
 
 def test_a_single_run_waits_for_no_other() -> None:

@@ -1,5 +1,6 @@
 """The thread runner: its size, what it logs and warns about, what it keeps."""
 
+import asyncio
 import gc
 import logging
 import pickle
@@ -40,6 +41,62 @@ def together(runner: ThreadPoolTaskRunner, tasks: int) -> int:
         for future in [runner.submit(count, {}) for _ in range(tasks)]:
             future.result(timeout=30)
     return most[0]
+
+
+def test_there_is_no_pool_before_the_first_run() -> None:
+    """A runner that nothing is submitted to makes none; one that was left or cancelled before takes no runs, either."""
+    runner = ThreadPoolTaskRunner()
+    with runner:
+        assert runner._pool is None
+        assert runner.submit(double, {"x": 1}).result() == 2
+        assert runner._pool is not None
+    with runner:
+        pass
+    with pytest.raises(RuntimeError, match="not started"):
+        runner.submit(double, {"x": 1})
+    with runner:
+        runner.cancel_all()
+        with pytest.raises(RuntimeError, match="takes no more runs"):
+            runner.submit(double, {"x": 1})
+
+
+def test_an_async_flow_that_submits_nothing_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves its runner in the event loop, as that waits for nothing; what has begun is waited for in a thread."""
+    left: list[object] = []
+
+    async def by_thread(call: Any) -> None:
+        left.append(call)
+        call()
+
+    monkeypatch.setattr("mainspring._engine.scopes.by_thread", by_thread)
+
+    @flow
+    async def pipeline(submits: bool) -> None:
+        if submits:
+            double.submit(1)
+
+    asyncio.run(pipeline(False))
+    assert left == []
+    asyncio.run(pipeline(True))
+    assert len(left) == 1
+
+
+def test_a_runner_of_a_user_is_left_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a derived class does when it is left may take long."""
+    threads: list[int] = []
+
+    class Mine(ThreadPoolTaskRunner):
+        def __exit__(self, *_: object) -> None:
+            threads.append(threading.get_ident())
+            super().__exit__(None, None, None)
+
+    @flow(task_runner=Mine())
+    async def pipeline() -> None:
+        pass
+
+    asyncio.run(pipeline())
+    assert threads
+    assert threads[0] != threading.get_ident()
 
 
 @pytest.mark.contract("TR-13")

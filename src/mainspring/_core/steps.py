@@ -27,7 +27,7 @@ def digest_of(*parts: str) -> str:
 
 
 def _joined(parts: Iterable[str]) -> bytes:
-    return b"".join([b"%d:%b" % (len(part), part.encode("utf-8", "surrogatepass")) for part in parts])
+    return "".join([f"{len(part)}:{part}" for part in parts]).encode("utf-8", "surrogatepass")
 
 
 class Steps:

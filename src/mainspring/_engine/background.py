@@ -53,6 +53,12 @@ class BackgroundRuns:
             self._has_ended = True
         self._close()
 
+    def leave_unused(self) -> bool:
+        """Take no more if nothing was added, so that there is nothing to wait for; else False, and nothing is done."""
+        with self._lock:
+            self._has_ended = self._submissions is None
+            return self._has_ended
+
     def _open(self) -> Submissions:
         """What hands runs to threads, made now if there is none; the lock is held."""
         if self._submissions is None:

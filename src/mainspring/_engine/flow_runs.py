@@ -6,6 +6,7 @@ import logging
 import os
 import weakref
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 from uuid import UUID
@@ -13,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from mainspring import clock, identifiers
+from mainspring._cancel_scopes import CancelScope
 from mainspring._core import transitions
 from mainspring._core.lineage import Origin
 from mainspring._core.steps import Steps
@@ -20,7 +22,7 @@ from mainspring._engine.background import BackgroundRuns
 from mainspring._engine.inputs import collect_inputs
 from mainspring._engine.pausing import PausableFlowRun
 from mainspring._engine.places import crash_note
-from mainspring._engine.recorded import also_named
+from mainspring._engine.recorded import RecordedRun, also_named
 from mainspring._engine.scopes import FlowScope
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
@@ -37,6 +39,7 @@ from mainspring.suspensions import SuspensionWatch, leave_if_suspended
 __all__ = ["BaseFlowRunEngine", "FlowRunTimeoutError", "read_flow_run"]
 
 _engine_logger = get_logger("engine")
+_STAY = nullcontext()
 
 
 class FlowRunTimeoutError(TimeoutError):
@@ -75,7 +78,7 @@ class BaseFlowRunEngine(PausableFlowRun):
     _goes_on: bool = field(default=False, init=False, repr=False)  # this attempt goes on with an earlier one
     _has_kept_parameters: bool = field(default=False, init=False, repr=False)  # which were converted then
     _has_lost: bool = field(default=False, init=False, repr=False)  # somebody else goes on with the run
-    _task_runner: Any = field(default=None, init=False, repr=False)  # to be copied for each attempt
+    _task_runner: Any = field(default=None, init=False, repr=False)  # of the first attempt
 
     run_option: ClassVar[str] = "flow_run_name"
     timeout_error: ClassVar[type[TimeoutError]] = FlowRunTimeoutError
@@ -88,7 +91,9 @@ class BaseFlowRunEngine(PausableFlowRun):
         self._unrecorded = self.resumes  # what it came to before was told then
         if self.flow is None:
             raise ValueError("An engine needs a flow, or the id of a recorded flow run: pass `flow_run_id`.")
-        self._task_runner = self.flow.task_runner  # now, so that nothing begins if there is none of that name
+        self._task_runner = (
+            self.flow.new_task_runner()
+        )  # now, so that nothing begins if there is none of that name
         if self.flow_run_id is not None and self.flow_run is None:
             recorder = current_recorder()
             recorder.flush()
@@ -103,22 +108,23 @@ class BaseFlowRunEngine(PausableFlowRun):
         run = self._require_run()
         if self.settler is not None:
             self._refuse_late(state)
-        is_resumed = self.resumes
-        begins_to_resume = is_resumed and state.type is StateType.RUNNING
-        if state.type is StateType.RUNNING and not transitions.goes_on(run.state, state):
-            self._begin_steps(begins_to_resume)
-        if begins_to_resume:
-            self._attachments = crash_note(run.key, self.flow)
-            self._recorder.store.drop_cancellation(run.key)  # that was meant for what has ended
+        is_resumed, begins_to_resume, joins = self.resumes, False, False
+        if state.type is StateType.RUNNING:
+            begins_to_resume = is_resumed
+            if not transitions.goes_on(run.state, state):
+                self._begin_steps(begins_to_resume)
+            if begins_to_resume:
+                self._attachments = crash_note(run.key, self.flow)
+                self._recorder.store.drop_cancellation(run.key)  # that was meant for what has ended
         if self._stand_in is not None:
             self._mirror(self._stand_in, state)
-            if state.type is StateType.COMPLETED and self._around is not None:
-                self._around.run_results.note(state.data, Origin(self._stand_in.key))
-        completes = state.type is StateType.COMPLETED and not transitions.is_rolled_back(state)
-        joins = completes and self._stand_in is not None
+            if state.type is StateType.COMPLETED:
+                if self._around is not None:
+                    self._around.run_results.note(state.data, Origin(self._stand_in.key))
+                joins = not transitions.is_rolled_back(state)
         entry = self._stage_run() if joins else None
         try:
-            super()._enter(state, confirm or begins_to_resume)
+            RecordedRun._enter(self, state, confirm or begins_to_resume)  # as `super()` costs more
         except SupersededRun as error:
             if not begins_to_resume:
                 raise
@@ -240,13 +246,15 @@ class BaseFlowRunEngine(PausableFlowRun):
         )
         stand_in.flow_run_run_count = around.flow_run.run_count
         run.parent_task_run_key = stand_in.key
-        pending.state_details.child_flow_run_id = run.id
+        self._own_id = pending.state_details.child_flow_run_id = run.id
         stand_in.claim(pending)
         self._recorder.enter(stand_in, pending, wait=False)
 
     def _mirror(self, stand_in: TaskRun, state: State, unless_over: bool = False) -> None:
         details = msgspec.structs.replace(state.state_details) if state.has_details else StateDetails()
-        details.child_flow_run_id = self.flow_run.id if self.flow_run else None
+        if self._own_id is None and self.run is not None:
+            self._own_id = self.run.id
+        details.child_flow_run_id = self._own_id
         copy = State(state.type, state.name, state.message, NotSet, None, details, at=state.at)
         stand_in.claim(copy)
 
@@ -257,27 +265,36 @@ class BaseFlowRunEngine(PausableFlowRun):
 
     def _enter_run(self) -> None:
         self._choose_store()
-        self._outer = scope = self._open_scope()
+        self._outer = scope = FlowScope(self._new_context(self._new_scope())).__enter__()
         self._context = scope.context
+        self._context_is_fresh = True
 
-    def _enter_attempt(self) -> FlowScope:
-        scope = self._open_scope()
-        run = self.run
-        scope.context.engine = weakref.ref(self)
+    def _enter_attempt(self) -> AbstractContextManager[Any]:
+        is_fresh, self._context_is_fresh = self._context_is_fresh, False
+        is_all = is_fresh and not self.flow.policy.retries and not any(self.flow.policy.hooks.values())
+        if is_all:  # nothing of the user's comes after the attempt that must not be in its context
+            scope = self._scope = self._outer
+        else:
+            bounds = self._cancel_scope if is_fresh else self._new_scope()
+            scope = self._scope = FlowScope(self._new_context(bounds)).__enter__()
+        context, run = scope.context, self.run
+        self._note_parameters(context)
+        context.engine = weakref.ref(self)
         if self._keeps_result and run.resumption is not None:
             root_key, staged = self._root()
             attempt = run.resumption.attempt
             if root_key is not None:
-                scope.context.suspension = SuspensionWatch(self._recorder, root_key)
-            scope.context.steps = Steps(run.key, attempt, self._goes_on, root_key, staged, os.getpid())
-        return scope
-
-    def _open_scope(self) -> FlowScope:
-        scope = self._scope = FlowScope(self.setup_run_context())
-        return scope.__enter__()
+                context.suspension = SuspensionWatch(self._recorder, root_key)
+            context.steps = Steps(run.key, attempt, self._goes_on, root_key, staged, os.getpid())
+        return _STAY if is_all else scope
 
     def setup_run_context(self) -> FlowRunContext:
         """A fresh context of the run, to be entered; it knows where the parameters came from."""
+        context = self._new_context(self._new_scope())
+        self._note_parameters(context)
+        return context
+
+    def _new_context(self, bounds: CancelScope | None) -> FlowRunContext:
         context = FlowRunContext(
             self.flow,
             self.flow_run,
@@ -288,14 +305,18 @@ class BaseFlowRunEngine(PausableFlowRun):
             self._keeps_result,
             cast(Any, self).client if self._is_started else None,  # which is the driver's
         )
-        context.scope = self._new_scope()
-        for name, value in (self.parameters or {}).items():
-            context.run_results.note(value, Origin(Parameter(name=name)))
+        context.scope = bounds
         return context
 
+    def _note_parameters(self, context: FlowRunContext) -> None:
+        for name, value in (self.parameters or {}).items():
+            context.run_results.note(value, Origin(Parameter(name=name)))
+
     def _start_runner(self) -> tuple[Any, BackgroundRuns]:
-        """Start a copy of the flow's task runner, for the tasks of this attempt, and have room for flows."""
-        runner = self._task_runner.duplicate().__enter__()
+        """Start a task runner like the flow's, for the tasks of this attempt, and have room for flows."""
+        wanted = self._task_runner.duplicate() if self._has_started_runner else self._task_runner
+        self._has_started_runner = True
+        runner = wanted.__enter__()
         background = BackgroundRuns()
         context = self._scope.context
         context.task_runner, context.background = runner, background

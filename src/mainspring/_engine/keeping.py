@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -16,8 +16,11 @@ from mainspring.context import RunContext
 from mainspring.results import ResultStore
 from mainspring.serializers import Serializer
 from mainspring.settings import get_current_settings
+from mainspring.states import State, is_stored
+from mainspring.store.results import Attachment, KeptResult
+from mainspring.transactions.base import BaseTransaction
 
-__all__ = ["Keeping", "ResultOptions", "checked_key"]
+__all__ = ["Keeping", "ResultOptions", "checked_key", "is_kept_by_commit"]
 
 _logger = logging.getLogger("mainspring.tasks")
 
@@ -202,3 +205,21 @@ def checked_key(key: Any) -> str | None:
     raise TypeError(
         f"a key has to be a text or None, and the policy gave {key!r} of type {type(key).__name__}"
     )
+
+
+def is_kept_by_commit(
+    state: State, attachments: Sequence[Attachment], transaction: BaseTransaction | None
+) -> bool:
+    """Whether the result of a completed run waits for nothing but the commit of its state.
+
+    Args:
+        state: The state, with a record of the result.
+        attachments: What is written with it.
+        transaction: That of the attempt.
+    """
+    data = state.data
+    if not state.is_completed() or not is_stored(data) or not getattr(data, "is_persisted", False):
+        return False
+    if transaction is not None and transaction.is_locking:  # whoever gets the lock next looks for the result
+        return False
+    return all(type(each) is KeptResult for each in attachments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
@@ -41,10 +42,16 @@ def place_of(flow: Any) -> Place:
     if name is None:
         return Place(problem=f"no name in the module {module_name!r} leads to its flow, which may be a copy")
     found = getattr(module, "__file__", None)
-    file = str(Path(found).resolve()) if found else None
+    file = _resolved(found) if found else None
     if module_name == "__main__" and (file is None or not file.endswith(".py")):
         return Place(problem="its flow is defined in an interactive session")
     return Place(f"{module_name}:{name}", file)
+
+
+@lru_cache(256)
+def _resolved(path: str) -> str:
+    """A path without links; asked for by each run of the same few flows, and it takes a look at each folder."""
+    return str(Path(path).resolve())
 
 
 def crash_note(run_key: bytes, subject: Any) -> tuple[CrashHooks, ...]:

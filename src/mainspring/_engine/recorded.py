@@ -38,7 +38,7 @@ from mainspring.results import ResultRecord, get_result_store
 from mainspring.results.keys import new_storage_key
 from mainspring.runs import Run
 from mainspring.settings import get_current_settings
-from mainspring.states import TERMINAL_STATES, State, StateType
+from mainspring.states import TERMINAL_STATES, State, StateType, is_stored
 from mainspring.states.conversion import keep_result
 from mainspring.store.results import Attachment, CrashHooks, KeptResult, Withdrawal
 from mainspring.transactions.base import BaseTransaction
@@ -133,7 +133,7 @@ class RecordedRun(BoundedRun):
         if state.type in TERMINAL_STATES:
             if self.subject.on_crashed_hooks:
                 attachments = (*attachments, CrashHooks(run.key, is_over=True))
-            wait = bool(attachments) or not self._trails()
+            wait = not self._trails(state, attachments)
         scope = self._cancel_scope
         try:
             is_entered = self._recorder.enter(
@@ -151,7 +151,7 @@ class RecordedRun(BoundedRun):
             self._refuse_late(state)
         return state
 
-    def _trails(self) -> bool:
+    def _trails(self, state: State, attachments: tuple[Attachment, ...]) -> bool:
         """Whether a final state need not be on disk when it has been entered, as nobody learns of it before it is."""
         return False
 
@@ -207,7 +207,7 @@ class RecordedRun(BoundedRun):
 
     def _is_to_be_kept(self, state: State) -> bool:
         """True for final states whose data belongs into a record; a crash never waits for a storage."""
-        return state.is_final() and not state.is_crashed()
+        return state.type in TERMINAL_STATES and state.type is not StateType.CRASHED
 
     def _put_into_record(self, state: State) -> ResultRecord[Any] | None:
         """Let the state hold a record of its data; the record is returned if there is something to be written.
@@ -215,8 +215,9 @@ class RecordedRun(BoundedRun):
         A value that cannot be serialized stays as it is, and a line says so (E-130).
         """
         data = state.data
-        keep_result(state, self._result_store, self._result_key_for(state), self._expiration())
-        if not issubclass(type(state.data), ResultRecord) or state.data.is_persisted:
+        if not is_stored(data):
+            keep_result(state, self._result_store, self._result_key_for(state), self._expiration())
+        if not issubclass(type(state.data), ResultRecord) or state.data.is_persisted:  # as what was found is
             return None
         record: ResultRecord[Any] = state.data
         try:

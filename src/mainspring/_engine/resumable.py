@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+from uuid import UUID
 from weakref import WeakSet
 
+from mainspring import identifiers
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Ready
 from mainspring._core.steps import Steps
@@ -43,9 +45,11 @@ class ResumableFlowRun(RecordedRun):
     flow: Any
 
     _stand_in: TaskRun | None = None  # the task run that stands for a subflow in its parent flow
+    _own_id: UUID | None = None  # of the subflow run, as the details of its stand-in's states have it
     _around: FlowRunContext | None = None  # that flow
     _caller: TaskRunContext | None = None
     _scope: Any = None
+    _has_started_runner = False  # so that other attempts need another one
     _step: str | None = None  # what tells a subflow from others of its parent
     _has_step = False  # or is known to have none
     _found: FlowRun | None = None  # the run of an earlier attempt that answers the call
@@ -169,7 +173,7 @@ class ResumableFlowRun(RecordedRun):
                 self._step = step_of_flow(steps, self.flow, self.parameters, self._caller)
             return Resumption(step=self._step)
         place = place_of(self.flow)
-        path = self._result_store.parameters_path(run.id)
+        path = self._result_store.parameters_path(identifiers.to_text(run.key))
         if place.problem is not None:
             self._tell_problem(place.problem, "Resume it with `resume_flow_run(id, flow=...)`.")
         return Resumption(

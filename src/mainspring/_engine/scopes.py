@@ -320,7 +320,10 @@ def leave(runner: Any, background: BackgroundRuns) -> None:
 
 async def aleave(runner: Any, background: BackgroundRuns) -> None:
     """`leave` without blocking the event loop."""
-    await by_thread(partial(leave, runner, background))
+    if not runner.leave_unused():
+        await by_thread(partial(leave, runner, background))
+    elif not background.leave_unused():
+        await by_thread(background.leave)
 
 
 class FlowScope:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any, Self
@@ -12,6 +13,11 @@ from mainspring._imports import loaded
 from mainspring.exceptions import TerminationSignal
 
 __all__ = ["SigtermCapture", "cause_of_end"]
+
+# What `signal` is made of: it wraps these to give enums, the making of which takes longer than all else in here.
+_handler_of: Any = getattr(sys.modules.get("_signal"), "getsignal", signal.getsignal)
+_set_handler: Any = getattr(sys.modules.get("_signal"), "signal", signal.signal)
+_SIGTERM = int(signal.SIGTERM)
 
 
 class SigtermCapture:
@@ -29,10 +35,10 @@ class SigtermCapture:
         self._previous: Any = None
 
     def __enter__(self) -> Self:
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main and signal.getsignal(signal.SIGTERM) is not _interrupt:
+        is_main = threading.get_ident() == threading.main_thread().ident
+        if is_main and _handler_of(_SIGTERM) is not _interrupt:
             _received.clear()
-            self._previous = signal.signal(signal.SIGTERM, _interrupt)
+            self._previous = _set_handler(_SIGTERM, _interrupt)
             self._is_active = True
         return self
 
@@ -40,7 +46,7 @@ class SigtermCapture:
         if not self._is_active:
             return
         self._is_active = False
-        signal.signal(signal.SIGTERM, self._previous)
+        _set_handler(_SIGTERM, self._previous)
         if _received:  # noted by the handler: an event loop turns the exception into a cancellation
             os.kill(os.getpid(), _received.pop())
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Raised
 from mainspring._core.transitions import is_rolled_back
-from mainspring._engine.keeping import Keeping, ResultOptions, checked_key
+from mainspring._engine.keeping import Keeping, ResultOptions, checked_key, is_kept_by_commit
 from mainspring._engine.places import crash_note
 from mainspring._engine.recorded import RecordedRun, also_named
 from mainspring._engine.staged import StagedRun
@@ -32,7 +32,7 @@ from mainspring.states import State, StateType, is_stored
 from mainspring.states.conversion import describe_exception
 from mainspring.states.state import is_untrackable
 from mainspring.store.protocol import CacheKey
-from mainspring.store.results import KeptElsewhere, KeptResult, Withdrawal
+from mainspring.store.results import Attachment, KeptElsewhere, KeptResult, Withdrawal
 from mainspring.suspensions import leave_if_suspended
 from mainspring.transactions import BaseTransaction
 from mainspring.transactions.recovery import RunRollback
@@ -240,14 +240,16 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
             self.trace(state.data)
         return state
 
-    def _trails(self) -> bool:
+    def _trails(self, state: State, attachments: tuple[Attachment, ...]) -> bool:
         """See `RecordedRun._trails`: nobody but the task runner is told, and it waits for the commit (`Trail`)."""
         trail = self._trail
         if (
             trail is None
             or self.settler is not None  # who hands the outcome over, and does not wait
             or not self._recorder.waits
-            or self._keeps_result
+            or (self._keeps_result and not is_kept_by_commit(state, attachments, self._transaction))
+            # What a step has done is not to be done again when its flow run is resumed.
+            or (attachments and (not self._keeps_result or self._root_key() is not None))
             or self._slots is not None
             or self.task.has_final_hooks
             or self.task.isgenerator

@@ -45,6 +45,7 @@ from mainspring.hashing.walk import (
     folded,
     full_name,
     packed,
+    text_of,
     type_of,
 )
 
@@ -104,9 +105,12 @@ def encode_items(
     try:
         for key in sorted(values):
             value = values[key]
-            plain = SCALARS.get(type_of(value))  # most are, and need no walk
+            kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType] - of whatever value
+            plain = SCALARS.get(kind)  # most are, or texts, and need no walk
             if plain is not None:
                 part = plain(value)
+            elif kind is str:
+                part = text_of(value, algorithm)
             else:
                 walk = walk or ObjectWalk(algorithm)
                 part = walk.encode(value)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mainspring.exceptions import HashError
 from mainspring.hashing.canonical import encode, encode_items
-from mainspring.hashing.walk import Algorithm
+from mainspring.hashing.walk import Algorithm, text_of
 
 __all__ = ["content_hash", "content_hashes", "file_hash", "hash_objects", "items_hash", "stable_hash"]
 
@@ -114,7 +114,9 @@ def content_hash(value: Any, name: str = "value") -> str:
         HashError: It cannot be hashed. The message says which part, and why.
     """
     sha256 = _sha256()
-    digest: str = sha256(encode(value, sha256, name)).hexdigest()
+    is_text = type(value) is str  # as the parts of most keys are
+    encoded = text_of(value, sha256) if is_text else encode(value, sha256, name)
+    digest: str = sha256(encoded).hexdigest()
     return digest[:KEY_LENGTH]
 
 
@@ -131,12 +133,15 @@ def items_hash(values: Mapping[str, Any], name: str = "values") -> str:
     return digest[:KEY_LENGTH]
 
 
-def content_hashes(values: Mapping[str, Any], name: str = "values") -> tuple[str, dict[str, str]]:
+def content_hashes(
+    values: Mapping[str, Any], name: str = "values", prefix: str = ""
+) -> tuple[str, dict[str, str]]:
     """`content_hash` of a dict and of each of its values, for hardly more than the first of these costs.
 
     Args:
         values: Any values by name.
         name: What to call them in messages.
+        prefix: What to put before each name in the answer.
 
     Returns:
         The hash of the dict, and the hashes of its values by their sorted names.
@@ -144,9 +149,8 @@ def content_hashes(values: Mapping[str, Any], name: str = "values") -> tuple[str
     Raises:
         HashError: A value cannot be hashed. The message says which part, and why.
     """
-    from hashlib import sha256
-
+    sha256 = _sha256()
     whole, items = encode_items(values, sha256, name)
     return sha256(whole).hexdigest()[:KEY_LENGTH], {
-        key: sha256(encoded).hexdigest()[:KEY_LENGTH] for key, encoded in items.items()
+        prefix + key: sha256(encoded).hexdigest()[:KEY_LENGTH] for key, encoded in items.items()
     }

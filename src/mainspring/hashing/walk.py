@@ -13,7 +13,18 @@ from types import CodeType, MappingProxyType
 from typing import Any
 from uuid import UUID
 
-__all__ = ["SCALARS", "Algorithm", "Cycle", "Refused", "Walk", "folded", "full_name", "packed", "type_of"]
+__all__ = [
+    "SCALARS",
+    "Algorithm",
+    "Cycle",
+    "Refused",
+    "Walk",
+    "folded",
+    "full_name",
+    "packed",
+    "text_of",
+    "type_of",
+]
 
 FOLD = 96  # bytes; longer encodings are replaced by a digest of them
 UNIFORM = 16  # items; longer sequences of one plain type are encoded in one go
@@ -61,8 +72,7 @@ class Walk:
         if plain is not None:
             return plain(value)
         if kind is str:
-            text = value.encode("utf-8", "surrogatepass")
-            return b"s%d:%b" % (len(text), text) if len(text) < FOLD else b"S" + self.digest(text)
+            return text_of(value, self.algorithm)
         if kind is bytes:
             return b"b%d:%b" % (len(value), value) if len(value) < FOLD else b"B" + self.digest(value)
         identity = id(value)
@@ -198,6 +208,12 @@ def folded(letter: bytes, parts: list[bytes], algorithm: Algorithm) -> bytes:
     """See `Walk.fold`."""
     joined = b"%b%d:%b" % (letter, len(parts), b"".join(parts))
     return joined if len(joined) < FOLD else b"#" + algorithm(joined).digest()
+
+
+def text_of(value: str, algorithm: Algorithm) -> bytes:
+    """The encoding of a text of any length."""
+    data = value.encode("utf-8", "surrogatepass")
+    return b"s%d:%b" % (len(data), data) if len(data) < FOLD else b"S" + algorithm(data).digest()
 
 
 def packed(text: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from operator import is_
 from typing import Any, Generic, TypeVar
 
@@ -38,6 +39,23 @@ class _Description(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Description).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class _Written(msgspec.Struct):
+    """The same for writing, in the order of the fields."""
+
+    storage_key: str | None
+    expiration: str | None
+    serializer: msgspec.Raw
+    mainspring_version: str | None
+    storage_block_id: str | None
+
+
+class _WrittenApart(_Written):
+    """One whose value is elsewhere."""
+
+    is_separate: bool = True
 
 
 class ResultRecordMetadata(StoredResult):
@@ -163,31 +181,22 @@ class ResultRecordMetadata(StoredResult):
 
     def dump_bytes(self) -> bytes:
         """The description as a JSON object in one line."""
-        facts = self._what_is_dumped()
-        if self._dumped is not None and all(map(is_, facts, self._dumped[0])):
-            return self._dumped[1]  # asked for twice for each kept result: for its state, and for itself
-        described: dict[str, Any] = {
-            "storage_key": self.storage_key,
-            "expiration": None if self.expiration is None else self.expiration.isoformat(),
-            "serializer": None,
-            "mainspring_version": self.mainspring_version,
-            "storage_block_id": self.storage_block_id,
-        }
-        if self.is_separate:
-            described["is_separate"] = True
+        key, expiration = self.storage_key, self.expiration
+        facts = key, expiration, self.serializer, self.is_separate  # all that may change before it is written
+        known = self._dumped
+        if known is not None and all(map(is_, facts, known[0])):
+            return known[1]  # asked for twice for each kept result: for its state, and for itself
+        until = None if expiration is None else expiration.isoformat()
+        kind = _WrittenApart if self.is_separate else _Written
         try:
-            described["serializer"] = msgspec.Raw(self.serializer.dump_configuration())
-            dumped = msgspec.json.encode(described)
+            serializer = msgspec.Raw(self.serializer.dump_configuration())
+            dumped = _encode(kind(key, until, serializer, self.mainspring_version, self.storage_block_id))
         except TypeError as error:
             raise SerializationError(
                 f"The options of the serializer {self.serializer!r} cannot be written beside a result: {error}."
             ) from error
         self._dumped = facts, dumped
         return dumped
-
-    def _what_is_dumped(self) -> tuple[Any, ...]:
-        """All that may change before a description is written."""
-        return self.storage_key, self.expiration, self.serializer, self.is_separate
 
     @classmethod
     def load_bytes(cls, data: bytes | str) -> ResultRecordMetadata:
@@ -200,11 +209,13 @@ class ResultRecordMetadata(StoredResult):
         """
         try:
             described = _decode(data)
-            expiration = described.expiration
+            until = described.expiration
+            expiration = None if until is None else datetime.fromisoformat(until)
+            serializer = _serializer(bytes(described.serializer))
             loaded = cls(
                 described.storage_key,
-                None if expiration is None else datetime.fromisoformat(expiration),
-                _serializer(bytes(described.serializer)),
+                expiration,
+                serializer,
                 described.mainspring_version,
                 described.storage_block_id,
                 is_separate=described.is_separate,
@@ -214,7 +225,8 @@ class ResultRecordMetadata(StoredResult):
         if (
             isinstance(data, bytes) and b"\n" not in data
         ):  # what is found is described again, in the state of its run
-            loaded._dumped = loaded._what_is_dumped(), data
+            facts = loaded.storage_key, loaded.expiration, serializer, loaded.is_separate
+            loaded._dumped = facts, data
         return loaded
 
     def copy(self) -> ResultRecordMetadata:
@@ -344,6 +356,8 @@ class ResultRecord(StoredResult, Generic[R]):
         serializer = self.metadata.serializer
         try:
             payload: Any = serializer.dumps(self.result)
+            if type(payload) is bytes:
+                return payload
             if not isinstance(payload, bytes | bytearray):
                 raise TypeError(f"its dumps() returned {shown(payload)}, which is no bytes")
             return bytes(payload)
@@ -460,6 +474,7 @@ def _serializer(configuration: bytes) -> Serializer[Any]:
     return _DEFAULT_SERIALIZER if configuration == b"null" else Serializer.load_configuration(configuration)
 
 
+@cache
 def _version() -> str:
     # The package itself is above this layer. It is loaded, as its submodules are.
     version: str = sys.modules[__name__.partition(".")[0]].__version__

@@ -49,7 +49,9 @@ class HistoryStorage(WritableFileSystem):
 
     def relative_path(self, path: str) -> str:
         key = history_key(path)
-        return self._files.relative_path(key) if os.path.isabs(key) else key  # noqa: PTH117 - as earlier versions had them
+        if key.isalnum() or not os.path.isabs(key):  # noqa: PTH117 - a text, and often
+            return key
+        return self._files.relative_path(key)  # as earlier versions had them
 
     def contains(self, path: str) -> bool:
         return is_history_key(history_key(path))
@@ -76,6 +78,19 @@ class HistoryStorage(WritableFileSystem):
             StoreError: The run store cannot be written.
         """
         current_recorder().keep_results([self.pack(path, content) for path, content in contents])
+
+    def write_along(self, path: str, content: bytes) -> None:
+        """Put a content under a path with the next commit, which tells where it is. The file of a large one is complete
+        on return.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        current_recorder().keep_results([self.pack(path, content)], wait=False)
+
+    async def awrite_along(self, path: str, content: bytes) -> None:
+        """`write_along` for async code; a file is written by a thread."""
+        current_recorder().keep_results([await self.apack(path, content)], wait=False)
 
     def delete_path(self, path: str) -> None:
         key = history_key(path)

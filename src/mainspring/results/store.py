@@ -405,11 +405,10 @@ class ResultStore(LockedKeys, KeptParameters):
         None also if the storage cannot be read now. Raises as `exists` does.
         """
         try:
+            storage = self._storage()
             if not is_usual(key):
-                path_in(
-                    self._storage(), key
-                )  # first, so that no function is called whose result cannot be kept
-            kept = self._read_described_head(key)
+                path_in(storage, key)  # first, so that no function is called whose result cannot be kept
+            kept = self._read_described_head(storage, key)
             return None if is_expired(kept.metadata) else kept
         except (StoragePathMissing, FileNotFoundError):  # the latter of a file system of the user's
             return None
@@ -479,13 +478,12 @@ class ResultStore(LockedKeys, KeptParameters):
             self.cache.put(path, KeptRecord(fingerprint, metadata, payload))
         return record
 
-    def _read_described_head(self, key: str) -> KeptRecord:
+    def _read_described_head(self, storage: WritableFileSystem, key: str) -> KeptRecord:
         """The metadata of a record, and the value if both come in one small piece."""
-        storage = self._storage()
         if self.metadata_storage is not None:
             return KeptRecord(None, self.metadata_storage.read_path(storage.relative_path(key)), None)
         if storage.is_quick:
-            head = storage.read_head(storage.resolve_path(key), LARGEST_ROW + 1)
+            head = storage.read_head(key, LARGEST_ROW + 1)
             if len(head) <= LARGEST_ROW:  # so it is all that there is
                 return KeptRecord(None, *split_record(head))
         path, fingerprint = self._remembered_as(key)

@@ -46,10 +46,10 @@ class PickleSerializer(Serializer[Any]):
             load_library(self.picklelib, "dumps", "loads")
 
     def dumps(self, obj: Any) -> bytes:
-        return b2a_base64(self._pickled(self._library(), obj), newline=False)
+        return b2a_base64(self._quickly(obj) or self._library().dumps(obj), newline=False)
 
     def dumps_binary(self, obj: Any) -> bytes:
-        pickled = self._pickled(self._library(), obj)
+        pickled: bytes = self._quickly(obj) or self._library().dumps(obj)
         # only a pickle that cannot be taken for base64 text may go without
         return pickled if pickled.startswith(_START) else b2a_base64(pickled, newline=False)
 
@@ -57,11 +57,10 @@ class PickleSerializer(Serializer[Any]):
         pickled = blob if blob.startswith(_START) else a2b_base64(blob, strict_mode=True)
         return self._library().loads(pickled)
 
-    def _pickled(self, library: ModuleType, obj: Any) -> bytes:
-        if self.picklelib == _DEFAULT_LIBRARY and _is_plain(obj):  # then both libraries write the same
-            return pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
-        pickled: bytes = library.dumps(obj)
-        return pickled
+    def _quickly(self, obj: Any) -> bytes | None:
+        """The pickle of a plain value, which both libraries write the same; None if there is more to see to."""
+        is_usual = self.picklelib == _DEFAULT_LIBRARY and self.picklelib_version is None
+        return pickle.dumps(obj, pickle.HIGHEST_PROTOCOL) if is_usual and _is_plain(obj) else None
 
     def configuration(self) -> dict[str, Any]:
         known = super().configuration()
@@ -76,17 +75,14 @@ class PickleSerializer(Serializer[Any]):
 
     def _library(self) -> ModuleType:
         library: ModuleType = loaded(self.picklelib) or load_library(self.picklelib, "dumps", "loads")
-        if self.picklelib_version is not None:
-            self._compare_versions(_version(library))
-        return library
-
-    def _compare_versions(self, present: str | None) -> None:
-        if present is not None and present != self.picklelib_version:
+        wanted = self.picklelib_version
+        if wanted is not None and (present := _version(library)) is not None and present != wanted:
             warnings.warn(
-                f"A pickle of {self.picklelib} {self.picklelib_version} meets version {present} here. If it does not"
-                " load, or loads wrongly, install the version that wrote it.",
-                stacklevel=4,  # who called dumps or loads
+                f"A pickle of {self.picklelib} {wanted} meets version {present} here. If it does not load, or loads"
+                " wrongly, install the version that wrote it.",
+                stacklevel=3,  # who called dumps or loads
             )
+        return library
 
     def _facts(self) -> tuple[Any, ...]:
         return self.type, self.picklelib
@@ -94,9 +90,12 @@ class PickleSerializer(Serializer[Any]):
 
 def _is_plain(value: Any) -> bool:
     """Whether a value is made of a few numbers, texts, lists, tuples and dicts, and of nothing else."""
+    kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType] - of whatever value
+    if kind is dict and len(value) < _FEW and _ATOMS.issuperset(map(type, value.values())):
+        return _ATOMS.issuperset(map(type, value))
     parts = [value]
     for part in parts:  # which grow meanwhile
-        kind: Any = type(part)  # pyright: ignore[reportUnknownVariableType] - of whatever value
+        kind = type(part)  # pyright: ignore[reportUnknownVariableType]
         if kind in _ATOMS:
             continue
         if kind is dict:

@@ -186,15 +186,22 @@ class State:
     @property
     def state_details(self) -> StateDetails:
         """Further facts about the state."""
-        details = self._details
-        if details is None:
-            details = self._details = StateDetails()
+        details = self.own_details
         if self._task_run_key is not None and details.task_run_id is None:
             details.task_run_id = UUID(bytes=self._task_run_key)
         if self._flow_run_key is not None and details.flow_run_id is None:
             details.flow_run_id = UUID(bytes=self._flow_run_key)
-            if self.type is StateType.COMPLETED and is_untrackable(self._data):
-                details.untrackable_result = True
+        return details
+
+    @property
+    def own_details(self) -> StateDetails:
+        """`state_details`, perhaps without the ids of the run, which take a while to make."""
+        details = self._details
+        if details is None:
+            details = self._details = StateDetails()
+        is_inside = self._flow_run_key is not None and details.flow_run_id is None
+        if is_inside and self.type is StateType.COMPLETED and is_untrackable(self._data):
+            details.untrackable_result = True
         return details
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -48,7 +48,11 @@ class TaskRunner(ABC, Generic[F]):
 
     def __init__(self) -> None:
         self._started = False
-        self.logger = get_logger(f"task_runner.{self.name}")
+
+    @cached_property
+    def logger(self) -> logging.Logger:
+        """Where the runner reports."""
+        return get_logger(f"task_runner.{self.name}")
 
     @property
     def name(self) -> str:
@@ -150,6 +154,10 @@ class TaskRunner(ABC, Generic[F]):
 
     def cancel_all(self) -> None:
         """Cancel what has not begun, as far as the runner can."""
+
+    def leave_unused(self) -> bool:
+        """Leave the runner if nothing was submitted to it and that takes no time; else False, and nothing is done."""
+        return False
 
     def _refusal(self, task: Any) -> RuntimeError:
         """Why a runner that is started does not take a run."""

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from mainspring import identifiers
+from mainspring import _forks, identifiers
 from mainspring._engine.mapping import Children
 from mainspring._engine.steps import with_step
 from mainspring._engine.submissions import Outcome, Prepared, Submission, Submissions, unfinished_inputs
@@ -23,16 +23,20 @@ from mainspring.task_runners.calls import Call, describe_run
 
 __all__ = ["PooledTaskRunner"]
 
+_opening = threading.Lock()  # held for moments, when a pool is made and when a runner is left without one
+_forks.remake_in_child(globals(), _opening=threading.Lock)
+
 
 class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
     """Runs tasks on a pool of threads, or has these threads see to it that they are run elsewhere.
 
     A run whose inputs are not there yet waits without a thread. Leaving the block cancels what has not begun and
-    waits for what has.
+    waits for what has. The pool is made for the first run, as many flows submit none.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self._limit = 0
         self._pool: WorkerPool | None = None
         self._submissions: Submissions | None = None
         self._context: dict[str, Any] = {}
@@ -61,14 +65,12 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         dependencies: Dependencies | None = None,
     ) -> ConcurrentFuture[Any]:
         """See `TaskRunner.submit`."""
-        self._require_started()
-        assert self._pool is not None
-        assert self._submissions is not None
+        submissions = self._submissions or self._open()
         self._tell(task)
         key = identifiers.new_id()
         call, missing, label = self._prepare(key, task, parameters, listed(wait_for), dependencies)
         promise = Promise()
-        if not self._submissions.add(Submission(call, promise, label), missing):
+        if not submissions.add(Submission(call, promise, label), missing):
             raise self._refusal(task)
         return ConcurrentFuture(key, promise)
 
@@ -81,7 +83,7 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         max_in_flight: int,
     ) -> FutureList[Any]:
         """See `TaskRunner._submit_each`: in the queue the children are one piece, made as threads come free."""
-        assert self._submissions is not None
+        submissions = self._submissions or self._open()
         if not children.length:
             return FutureList()
         keys, promises, futures = promised(children)
@@ -89,7 +91,7 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         def prepare(number: int) -> Prepared:
             return self._prepare(keys[number], task, children[number], wait_for, dependencies)
 
-        if self._submissions.add_series(promises, prepare, max_in_flight) is None:
+        if submissions.add_series(promises, prepare, max_in_flight) is None:
             raise self._refusal(task)
         return futures
 
@@ -113,29 +115,50 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         Raises:
             RuntimeError: The runner takes no more runs.
         """
-        assert self._submissions is not None
+        submissions = self._submissions or self._open()
         promise = Promise()
         label = partial(describe_run, call.task.name, call.run_key)
-        if not self._submissions.add(Submission(partial(self._carry, call), promise, label), []):
+        if not submissions.add(Submission(partial(self._carry, call), promise, label), []):
             raise self._refusal(call.task)
         return promise
 
     def cancel_all(self) -> None:
         """See `TaskRunner.cancel_all`; a task whose function has begun is not interrupted."""
-        if self._submissions is not None:
+        if self._started:
+            submissions = self._submissions or self._open()
             self._context["cancel_event"].set()
-            self._submissions.cancel()
+            submissions.cancel()
+
+    def _open(self) -> Submissions:
+        """What hands runs to the pool, both of which are made if they are not there.
+
+        Raises:
+            RuntimeError: The runner is not started.
+        """
+        with _opening:
+            self._require_started()
+            if self._submissions is None:
+                self._context = {"cancel_event": threading.Event()}
+                self._pool = WorkerPool(self._limit, f"mainspring-{self.name}", self._leave_thread)
+                self._submissions = Submissions(self._pool)
+            return self._submissions
+
+    def _leave_without_pool(self) -> bool:
+        """Leave the runner at once if it has no pool, which nobody makes from then on; False if it has one."""
+        with _opening:
+            self._started = self._submissions is not None
+            return not self._started
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self._context = {"cancel_event": threading.Event()}
-        self._pool = WorkerPool(self.max_workers, f"mainspring-{self.name}", self._leave_thread)
-        self._submissions = Submissions(self._pool)
+        self._limit = self.max_workers
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._leave_without_pool():
+            return
         scope = current_scope()
         try:
             self.cancel_all()

@@ -47,6 +47,11 @@ class ThreadPoolTaskRunner(PooledTaskRunner):
         """See `TaskRunner.duplicate`."""
         return type(self)(self._given)
 
+    def leave_unused(self) -> bool:
+        """See `TaskRunner.leave_unused`."""
+        is_ours = type(self) is ThreadPoolTaskRunner  # what is derived from it may have more to do
+        return is_ours and self._leave_without_pool()
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ThreadPoolTaskRunner):
             return NotImplemented

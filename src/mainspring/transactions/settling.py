@@ -38,6 +38,7 @@ from mainspring.transactions.writing import write
 __all__ = ["begin", "commit", "commits_alone", "leave", "read", "read_at_once", "release", "rollback"]
 
 _PENDING, _ACTIVE, _STAGED, _COMMITTED, _ROLLED_BACK = TransactionState
+_SERIALIZABLE = IsolationLevel.SERIALIZABLE
 
 
 class _UndoneError(Exception):
@@ -62,11 +63,11 @@ def begin(txn: BaseTransaction) -> Steps | None:
             f"Isolation level {level.value} is not supported by provided configuration: the store {store!r} of the"
             f" transaction with key {key!r} has no lock manager. Give it one."
         )
-    if level is not IsolationLevel.SERIALIZABLE:
+    if level is not _SERIALIZABLE:
         if txn.overwrite:
             return None
-        if hasattr(store, "find") and getattr(store, "is_quick", False):
-            txn.found = _at_once(Call(store.find, store.afind, (key,)))
+        if getattr(store, "is_quick", False) and hasattr(store, "find"):
+            txn.found = _at_once(store.find, store.afind, key)
             if txn.found is not None:
                 txn.state = _COMMITTED
             return None
@@ -228,10 +229,12 @@ def _has_say(child: Any) -> bool:
     return bool(child.entry or child.on_commit_hooks or child.writes() or any(map(_has_say, child.children)))
 
 
-def _at_once(call: Call) -> Any:
-    """Make a call that cannot wait, whoever drives the steps."""
-    if points.observer is not None:
-        points.observer("transaction.call", call)
+def _at_once(function: Any, twin: Any, *arguments: Any) -> Any:
+    """Make a call that cannot wait, whoever drives the steps; the arguments are those of a `Call`."""
+    if points.observer is None:
+        return function(*arguments)
+    call = Call(function, twin, arguments)
+    points.observer("transaction.call", call)
     value = call.make()
     if points.observer is not None:
         points.observer("transaction.returned", call)
@@ -243,7 +246,7 @@ def read_at_once(txn: BaseTransaction) -> Any:
     found, store = txn.found, txn.store
     if found is None or store.lock_manager is not None or getattr(found, "payload", None) is None:
         return NotSet
-    return _at_once(Call(store.open_found, store.aopen_found, (txn.key, found)))
+    return _at_once(store.open_found, store.aopen_found, txn.key, found)
 
 
 def read(txn: BaseTransaction) -> Steps:

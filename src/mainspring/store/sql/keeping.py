@@ -14,7 +14,7 @@ from mainspring.store.results import (
     Withdrawal,
 )
 from mainspring.store.sql.rows import Row, tidied
-from mainspring.store.sql.statements import Cursor
+from mainspring.store.sql.statements import Cursor, insert_rows
 
 __all__ = [
     "abandon_files",
@@ -125,9 +125,8 @@ def _note_crash_hooks(db: Cursor, note: CrashHooks) -> None:
 
 def keep(db: Cursor, results: Iterable[KeptResult], now: int, tidy: bool = False) -> None:
     """Write results that come with no run; the arguments are those of `attach`."""
-    for each in results:
-        row = each.key, each.run_key, now, each.file, each.content
-        db.execute(_KEEP, tidied(row) if tidy else row)
+    rows: list[Row] = [(each.key, each.run_key, now, each.file, each.content) for each in results]
+    insert_rows(db, _KEEP, list(map(tidied, rows)) if tidy else rows)
 
 
 def abandon_files(db: Cursor, attachments: Sequence[Attachment], tidy: bool = False) -> None:

@@ -392,7 +392,7 @@ def _is_plain(state: State, name: str) -> bool:
 
 def _details(state: State) -> str | None:
     """The details as JSON, without the ids of the run: its row has them."""
-    details = msgspec.structs.replace(state.state_details, flow_run_id=None, task_run_id=None)
+    details = msgspec.structs.replace(state.own_details, flow_run_id=None, task_run_id=None)
     text = _encode_details(details)
     return None if text == b"{}" else text.decode()
 

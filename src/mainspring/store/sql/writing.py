@@ -15,7 +15,7 @@ from mainspring.store.losses import Losses
 from mainspring.store.protocol import CacheKey, Change, LogEntry
 from mainspring.store.results import CrashHooks, KeptResult, Withdrawal
 from mainspring.store.sql.event_rows import Places, note_states
-from mainspring.store.sql.keeping import abandon_files, attach
+from mainspring.store.sql.keeping import abandon_files, attach, keep
 from mainspring.store.sql.rows import (
     FLOW_RUNS,
     FOLDED,
@@ -43,6 +43,7 @@ __all__ = ["RunRows", "Writing", "is_behind", "rows_of", "write_cache_keys", "wr
 
 _ATTEMPT = "SELECT run_count FROM flow_runs WHERE id = ? /*postgres: FOR SHARE */"
 _REQUIRE_ATTEMPT = "SELECT mainspring_require_attempt(?, ?)"
+_WITHOUT_RESULT = (Withdrawal, CrashHooks)
 _KNOWN_LINE = (
     "SELECT 1 FROM logs WHERE timestamp = ? AND message = ? AND logger = ?"
     " AND coalesce(task_run_id, flow_run_id) = ?"
@@ -68,13 +69,14 @@ class RunRows(NamedTuple):
 class _Pending:
     """Rows to be inserted; a few statements for all of them save time."""
 
-    __slots__ = ("_tidy", "places", "runs", "states")
+    __slots__ = ("_tidy", "places", "results", "runs", "states")
 
     def __init__(self, tidy: bool) -> None:
         self._tidy = tidy
         self.runs: list[Row] = []
         self.states: list[Row] = []
         self.places: list[Places] = []  # of all states that were written
+        self.results: list[KeptResult] = []
 
     def insert(self, db: Cursor) -> None:
         """Insert them."""
@@ -84,6 +86,9 @@ class _Pending:
         if self.states:
             insert_rows(db, INSERT_STATE, list(map(tidied, self.states)) if self._tidy else self.states)
             self.states = []
+        if self.results:
+            keep(db, self.results, clock.current().now(), self._tidy)
+            self.results = []
 
 
 class Writing(NamedTuple):
@@ -137,8 +142,10 @@ def write_changes(
     """
     refused: list[Change] = []
     pending = _Pending(tidy)
+    begun: dict[bytes, int] = {}
     for change in changes:
-        if change.attachments and _is_late(db, change, trusting):
+        begun.pop(change.run.key, None)
+        if change.attachments and _is_late(db, change, trusting, begun):
             refused.append(change)
             abandon_files(db, change.attachments, tidy)
             continue
@@ -155,24 +162,39 @@ def write_changes(
             if not appended:
                 continue  # what is attached was written with the states
         if change.attachments:
-            attach(db, owner, change.attachments, clock.current().now(), tidy)
+            first = change.attachments[0]
+            if isinstance(first, KeptResult) and len(change.attachments) == 1:
+                pending.results.append(first)
+            else:
+                pending.insert(db)  # in their order
+                attach(db, owner, change.attachments, clock.current().now(), tidy)
     pending.insert(db)
     if pending.places:
         note_states(db, pending.places, now)
     return refused
 
 
-def _is_late(db: Cursor, change: Change, trusting: bool) -> bool:
-    """Whether a task run brings a result of an attempt of its flow run that another one has followed since."""
+def _is_late(db: Cursor, change: Change, trusting: bool, begun: dict[bytes, int]) -> bool:
+    """Whether a task run brings a result of an attempt of its flow run that another one has followed since.
+
+    Args:
+        db: As for `write_changes`.
+        change: The change.
+        trusting: As for `write_changes`.
+        begun: How many attempts of flow runs have begun, as far as that is known since they were written last.
+    """
     run = change.run
     if not isinstance(run, TaskRun) or run.flow_run_key is None or not run.flow_run_run_count:
         return False
-    if all(isinstance(each, Withdrawal | CrashHooks) for each in change.attachments):
+    if all(isinstance(each, _WITHOUT_RESULT) for each in change.attachments):
         return False
     if trusting:
         db.execute(_REQUIRE_ATTEMPT, (run.flow_run_key, run.flow_run_run_count))
         return False
-    return is_behind(db, run.flow_run_key, run.flow_run_run_count)
+    if run.flow_run_key not in begun:
+        found = db.execute(_ATTEMPT, (run.flow_run_key,)).fetchone()
+        begun[run.flow_run_key] = 0 if found is None else found[0]
+    return begun[run.flow_run_key] > run.flow_run_run_count
 
 
 def is_behind(db: Cursor, flow_run_key: bytes | None, attempt: int) -> bool:
