@@ -30,6 +30,14 @@ _SYNCHRONOUS: dict[Durability, str] = {
 _AUTOCHECKPOINT_PAGES = 65_536
 _PAGE_SIZE = 2048
 
+# Without an adapter for its type, the module looks for other ways to adapt each value that is bound, and fails slowly,
+# before it binds the value as it is. It spares only numbers and texts that. These adapters are for the whole process,
+# and change nothing: who has others keeps them.
+_SAME: dict[type[Any], Any] = {bytes: bytes, type(None): {}.get}
+for _type, _same in _SAME.items():
+    if (_type, sqlite3.PrepareProtocol) not in sqlite3.adapters:
+        sqlite3.register_adapter(_type, _same)
+
 _abandoned: list[sqlite3.Connection | None] = []
 _abandoned_cursors: list[sqlite3.Cursor | None] = []
 
