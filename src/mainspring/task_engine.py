@@ -16,18 +16,23 @@ one run, in one thread or asyncio task.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from mainspring import points
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.scopes import AsyncRunScope, SyncRunScope
-from mainspring._engine.subject import Subject
-from mainspring._engine.suspension import Suspension
 from mainspring._engine.task_runs import BaseTaskRunEngine, Dependencies, TaskRunTimeoutError
-from mainspring.runs import TaskRun
-from mainspring.states import State
+from mainspring._imports import modules_on_use
 from mainspring.transactions import AsyncTransaction, Transaction
+
+if TYPE_CHECKING:
+    from mainspring._engine import suspension
+    from mainspring._engine.subject import Subject
+    from mainspring.runs import TaskRun
+    from mainspring.states import State
+else:
+    suspension = modules_on_use("mainspring._engine", "suspension")
 
 __all__ = [
     "AsyncTaskRunEngine",
@@ -314,7 +319,7 @@ def run_generator_task_sync(
                         result = getattr(end, "value", None)
                         break
                     engine.trace(value, running=True)
-                    with Suspension(engine, txn):
+                    with suspension.Suspension(engine, txn):
                         try:
                             step, argument = generator.send, (yield value)
                         except GeneratorExit:
@@ -369,7 +374,7 @@ async def run_generator_task_async(
                         result = getattr(end, "value", None)
                         break
                     engine.trace(value, running=True)
-                    with Suspension(engine, txn):
+                    with suspension.Suspension(engine, txn):
                         try:
                             step, argument = generator.asend, (yield value)
                         except GeneratorExit:

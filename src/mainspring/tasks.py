@@ -7,30 +7,36 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from importlib import import_module
 from types import CodeType
-from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from mainspring import clock, identifiers
 from mainspring._core.policy import MAX_RETRY_DELAYS, Hooks, RunPolicy
-from mainspring._core.steps import blake2b
 from mainspring._engine.inputs import collect_inputs
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
+from mainspring._imports import modules_on_use
 from mainspring._processes.main_program import refuse_while_imported
 from mainspring._representation import name_of
 from mainspring.annotations import NotSet
-from mainspring.cache_policies import CachePolicy
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.context.tagging import check_tags
 from mainspring.crash_hooks import call_crash_hooks
-from mainspring.futures import Future, FutureList
-from mainspring.hashing import source_of
 from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType
 from mainspring.supervision import on_deaths
 from mainspring.suspensions import leave_if_suspended
 from mainspring.task_engine import run_task
+
+if TYPE_CHECKING:
+    from mainspring import hashing
+    from mainspring._core import steps
+    from mainspring.cache_policies import CachePolicy
+    from mainspring.futures import Future, FutureList
+else:
+    hashing = modules_on_use("mainspring", "hashing")
+    steps = modules_on_use("mainspring._core", "steps")
 
 __all__ = ["Task", "exponential_backoff", "task"]
 
@@ -187,7 +193,7 @@ class Task(Subject[P, R]):
         It travels with the task, so keys made of it are the same in processes that have no source files (V-14).
         """
         if self._source_code is None:
-            self._source_code = source_of(self.fn)
+            self._source_code = hashing.source_of(self.fn)
         return self._source_code
 
     def __getstate__(self) -> dict[str, Any]:
@@ -588,5 +594,5 @@ def _task_key(fn: Callable[..., Any]) -> str:
     code = getattr(written, "__code__", None)
     if not isinstance(code, CodeType):
         return f"{name.rpartition('.')[2]}-unknown"
-    digest = blake2b(code.co_code + repr(code.co_names).encode(), digest_size=4)
+    digest = steps.blake2b(code.co_code + repr(code.co_names).encode(), digest_size=4)
     return f"{name.rpartition('.')[2]}-{digest.hexdigest()}"

@@ -7,7 +7,7 @@ import os
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from uuid import UUID
 
 import msgspec
@@ -27,12 +27,14 @@ from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.exceptions import NotResumable, ObjectNotFound, SupersededRun
 from mainspring.logging import flow_run_logger, get_logger, should_log_prints
 from mainspring.recording import current_recorder
-from mainspring.results import render_storage_key
+from mainspring.results.keys import render_storage_key
 from mainspring.runs import FlowRun, Parameter, TaskRun
 from mainspring.states import State, StateDetails, StateType, is_state
 from mainspring.states.state import is_untrackable
-from mainspring.store.protocol import RunStore
 from mainspring.suspensions import SuspensionWatch, leave_if_suspended
+
+if TYPE_CHECKING:
+    from mainspring.store.protocol import RunStore
 
 __all__ = ["BaseFlowRunEngine", "FlowRunTimeoutError", "read_flow_run"]
 
@@ -286,7 +288,7 @@ class BaseFlowRunEngine(PausableFlowRun):
             should_log_prints(self.flow.log_prints),
             self._result_store,
             self._keeps_result,
-            cast(Any, self).client if self._is_started else None,  # which is the driver's
+            make_client=cast(Any, self).client_maker() if self._is_started else None,  # which is the driver's
         )
         context.scope = self._new_scope()
         for name, value in (self.parameters or {}).items():

@@ -6,21 +6,19 @@ import inspect
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from enum import Enum
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from mainspring import identifiers
-from mainspring._cancel_scopes import Stop, StopKind
+from mainspring._cancel_scopes import StopKind
 from mainspring._core import lifecycle, transitions
-from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready
+from mainspring._core.outcomes import Blocked, Raised, Ready
 from mainspring._core.policy import hook_name
 from mainspring._engine.bounded import BoundedRun
-from mainspring._engine.cancelling import see_to_cancellations
 from mainspring._engine.inputs import is_among, resolve_parameters, resolve_wait_for
-from mainspring._engine.keeping import ResultOptions
+from mainspring._engine.keeping import Keeping
 from mainspring._engine.signals import cause_of_end
 from mainspring._engine.timeouts import limit_of
-from mainspring._engine.tracebacks import first_report, hide_own_frames
+from mainspring._imports import modules_on_use
 from mainspring._representation import shown, traceback_of
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TaskRunContext
@@ -35,33 +33,32 @@ from mainspring.exceptions import (
     UpstreamTaskError,
 )
 from mainspring.logging import TELLS_AGAIN, TELLS_FAILURE, engine_logs
-from mainspring.recording import Recorder
-from mainspring.results import ResultRecord, get_result_store
+from mainspring.results import get_result_store
 from mainspring.results.keys import new_storage_key
-from mainspring.runs import Run
 from mainspring.settings import get_current_settings
-from mainspring.states import TERMINAL_STATES, State, StateType
-from mainspring.states.conversion import keep_result
-from mainspring.store.results import Attachment, CrashHooks, KeptResult, Withdrawal
-from mainspring.transactions.base import BaseTransaction
+from mainspring.states import TERMINAL_STATES, StateType
+from mainspring.store.results import CrashHooks, Withdrawal
 
-__all__ = ["Keeping", "RecordedRun", "also_named"]
+if TYPE_CHECKING:
+    from mainspring import records
+    from mainspring._cancel_scopes import Stop
+    from mainspring._core.outcomes import Outcome
+    from mainspring._engine import cancelling, tracebacks
+    from mainspring._engine.keeping import ResultOptions
+    from mainspring.recording import Recorder
+    from mainspring.results import ResultRecord
+    from mainspring.runs import Run
+    from mainspring.states import State, conversion
+    from mainspring.store.results import Attachment, KeptResult
+    from mainspring.transactions.base import BaseTransaction
+else:
+    cancelling, tracebacks = modules_on_use("mainspring._engine", "cancelling", "tracebacks")
+    conversion = modules_on_use("mainspring.states", "conversion")
+    records = modules_on_use("mainspring", "records")
+
+__all__ = ["RecordedRun", "also_named"]
 
 T = TypeVar("T")
-
-
-class Keeping(Enum):
-    """When and how a result is written.
-
-    ROW: in the run store, in the same commit as the state. FILE: to another storage, before the state is entered.
-    STAGED: in the run store, in the same commit, to be published by the transaction. LATER: by the transaction.
-    """
-
-    ROW = "row"
-    FILE = "file"
-    STAGED = "staged"
-    LATER = "later"
-
 
 _READY = Ready()
 _LOOPING = frozenset({StateType.RUNNING, StateType.SCHEDULED})
@@ -225,8 +222,8 @@ class RecordedRun(BoundedRun):
         A value that cannot be serialized stays as it is, and a line says so (E-130).
         """
         data = state.data
-        keep_result(state, self._result_store, self._result_key_for(state), self._expiration())
-        if not issubclass(type(state.data), ResultRecord) or state.data.is_persisted:
+        conversion.keep_result(state, self._result_store, self._result_key_for(state), self._expiration())
+        if not issubclass(type(state.data), records.ResultRecord) or state.data.is_persisted:
             return None
         record: ResultRecord[Any] = state.data
         try:
@@ -274,7 +271,7 @@ class RecordedRun(BoundedRun):
     def _release_value(self) -> None:
         """Leave the value to the storage in which it is; one that is kept nowhere is let go (T-18)."""
         state = self.run.state
-        if issubclass(type(state.data), ResultRecord):
+        if issubclass(type(state.data), records.ResultRecord):
             if state.data.is_persisted:
                 state.forget(state.data.metadata)
         elif state.is_final():
@@ -354,7 +351,7 @@ class RecordedRun(BoundedRun):
         policy, run = self.subject.policy, self.run
         is_raised = isinstance(outcome, Raised)
         if isinstance(outcome, Raised):
-            hide_own_frames(outcome.error)
+            tracebacks.hide_own_frames(outcome.error)
             stop = self._stop()
             if stop is not None:
                 yield from self._stopped(stop, outcome.error)
@@ -380,7 +377,7 @@ class RecordedRun(BoundedRun):
         if isinstance(
             cause_of_end(error), TerminationSignal
         ):  # perhaps it makes haste what was asked before (F-46)
-            see_to_cancellations(self._recorder.store)
+            cancelling.see_to_cancellations(self._recorder.store)
         stop = self._stop()
         if stop is not None:
             yield from self._stopped(stop, error)
@@ -486,7 +483,7 @@ class RecordedRun(BoundedRun):
             self.logger.error("%s exceeded %s", policy.noun, outcome.limit, extra=TELLS_FAILURE)
             return
         message, end = "%s failed with exception: %s%s", reason and f" - {reason}"
-        details = traceback_of(error) if first_report(error) else None
+        details = traceback_of(error) if tracebacks.first_report(error) else None
         self.logger.error(message, policy.noun, shown(error), end, exc_info=details, extra=TELLS_FAILURE)
 
     def log_finished_message(self) -> None:

@@ -7,35 +7,39 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 from uuid import UUID
 
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Raised
 from mainspring._core.transitions import is_rolled_back
-from mainspring._engine.keeping import ResultOptions, checked_key
+from mainspring._engine.keeping import Keeping, ResultOptions, checked_key
 from mainspring._engine.places import crash_note
-from mainspring._engine.recorded import Keeping, RecordedRun, also_named
+from mainspring._engine.recorded import RecordedRun, also_named
 from mainspring._engine.steps import active_steps, root_of, step_of_task
+from mainspring._imports import modules_on_use
 from mainspring.annotations import NotSet
-from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
+from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import MainspringError, RunCancelled
 from mainspring.logging import enter_context, get_logger, should_log_prints, task_run_logger
 from mainspring.recording import Recorder, current_recorder
-from mainspring.results import render_storage_key
-from mainspring.results.keys import new_storage_key
+from mainspring.results.keys import new_storage_key, render_storage_key
 from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType, is_stored
-from mainspring.states.conversion import describe_exception
 from mainspring.states.state import is_untrackable
-from mainspring.store.protocol import CacheKey
+from mainspring.store.changes import CacheKey
 from mainspring.store.results import KeptElsewhere, KeptResult, StagedStep, Withdrawal
 from mainspring.suspensions import leave_if_suspended
 from mainspring.transactions import BaseTransaction
-from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump_values
-from mainspring.transactions.recovery import RunRollback, adopt, open_step
-from mainspring.transactions.settling import commits_alone
+
+if TYPE_CHECKING:
+    from mainspring.context import shipping
+    from mainspring.states import conversion
+    from mainspring.transactions import ledger, recovery, settling
+else:
+    ledger, recovery, settling = modules_on_use("mainspring.transactions", "ledger", "recovery", "settling")
+    conversion, shipping = modules_on_use("mainspring", "states.conversion", "context.shipping")
 
 __all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError", "Trail"]
 
@@ -47,7 +51,6 @@ Dependencies = dict[str, list[RunInput]]
 _engine_logger = get_logger("engine")
 _STAY = nullcontext()
 _SHIPPED = frozenset({"flow_run_context", "task_run_context", "tags_context", "settings_context"})
-
 
 HandOver = Callable[[TaskRun, "dict[str, Any] | None", "BaseException | None"], object]
 
@@ -185,7 +188,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
                 key = checked_key(found.checked())
             except Exception as error:  # by rule V-12: what cannot be cached can still be run
                 is_ours = isinstance(error, MainspringError)  # whose messages need no type before them
-                told = str(error) if is_ours else describe_exception(error)
+                told = str(error) if is_ours else conversion.describe_exception(error)
                 self._tell_key(None, components, "error", told)
                 is_default = options.given_cache_policy is NotSet and options.cache_key_fn is None
                 level = logging.WARNING if is_default else logging.ERROR
@@ -294,7 +297,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
 
     def _create(self, run_id: UUID | bytes | None, dependencies: Dependencies | None) -> None:
         if self.context and not _SHIPPED.isdisjoint(self.context):
-            self._hydrated = hydrated_context(self.context)
+            self._hydrated = shipping.hydrated_context(self.context)
             self._hydrated.__enter__()
         self.look_around()
         self._recorder = current_recorder()
@@ -452,7 +455,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         txn = self._transaction
         if txn is None or not state.is_completed():
             return RecordedRun._keeping(self, state)
-        if not commits_alone(txn, self.task.on_commit_hooks):
+        if not settling.commits_alone(txn, self.task.on_commit_hooks):
             return Keeping.STAGED if self._root_key() is not None else Keeping.LATER
         if txn.is_locking:
             self._confirms_end = True  # whoever gets the lock next finds the result
@@ -506,7 +509,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
             or any(getattr(child, "entry", None) is not None for child in txn.children)
         ):
             return False
-        return not commits_alone(txn, task.on_commit_hooks) and self._root_key() is not None
+        return not settling.commits_alone(txn, task.on_commit_hooks) and self._root_key() is not None
 
     def _staged_step(self, row: KeptResult | None) -> StagedStep:
         """What is written of the completed run while its transaction goes on."""
@@ -514,23 +517,23 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         run_key, root_key, taken = self.run.key, self._root_key(), self._leftover
         assert root_key is not None
         is_elsewhere = row is not None and not store.is_in_history
-        hooks = dump_hooks(task, txn)
+        hooks = ledger.dump_hooks(task, txn)
         step = StagedStep(
             run_key,
             self._around_key(),
             root_key,
             None if row is None else row.key,
             row is not None and self._is_step,
-            dump_storage(store) if is_elsewhere else None,
+            ledger.dump_storage(store) if is_elsewhere else None,
             None if row is None else row.content,
             None if row is None else row.file,
             hooks,
-            dump_values(txn) if hooks is not None else None,
+            ledger.dump_values(txn) if hooks is not None else None,
             earlier_keys=(*taken.earlier_keys, taken.run_key)
             if self._is_taken_over and taken is not None
             else (),
         )
-        self._entry = Entry(self._recorder, run_key, root_key, is_elsewhere)
+        self._entry = ledger.Entry(self._recorder, run_key, root_key, is_elsewhere)
         return step
 
     def _staged_before(self, key: str) -> StagedStep | None:
@@ -546,8 +549,8 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         steps.staged.take_run(step.run_key)  # an attempt before this one may have failed to
         taken = [step, *steps.staged.take_inside(step.run_key)]
         try:
-            record = open_step(step, self._result_store, transaction)
-            adopt(taken[1:], transaction, self._recorder, self.logger)
+            record = recovery.open_step(step, self._result_store, transaction)
+            recovery.adopt(taken[1:], transaction, self._recorder, self.logger)
         except BaseException:
             steps.staged.put_back(taken)
             raise
@@ -588,7 +591,7 @@ class BaseTaskRunEngine(RecordedRun, Generic[P, R]):
         transaction.entry = None if self._unrecorded else self._entry
         hooks: list[Any] = [self.handle_rollback, *task.on_rollback_hooks]
         if self._is_taken_over and self._leftover is not None:
-            hooks.insert(0, RunRollback(self._recorder, self._leftover))
+            hooks.insert(0, recovery.RunRollback(self._recorder, self._leftover))
         is_open = not transaction.is_decided()
         self._staged_in = transaction
         if is_open:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mainspring import clock, identifiers
+from mainspring._imports import modules_on_use
 from mainspring.cli.histories import open_history
-from mainspring.cli.records import flow_run_record, print_json, state_record, task_run_record
 from mainspring.cli.rendering import (
     Column,
     describe_types,
@@ -30,6 +30,11 @@ from mainspring.cli.waiting import pause_records, pauses_of, tell_pauses
 from mainspring.client import Client
 from mainspring.runs import FlowRun, Run, TaskRun, TaskRunResult
 from mainspring.states import State
+
+if TYPE_CHECKING:
+    from mainspring.cli import records as printed
+else:
+    printed = modules_on_use("mainspring.cli", "records")
 
 __all__ = ["show_found"]
 
@@ -50,17 +55,22 @@ def show_found(run_id: str, full: bool, as_json: bool) -> None:
         states = client.store.read_states(run.key)
         if isinstance(run, TaskRun):
             if as_json:
-                print_json({**task_run_record(run), "states": [state_record(state) for state in states]})
+                printed.print_json(
+                    {
+                        **printed.task_run_record(run),
+                        "states": [printed.state_record(state) for state in states],
+                    }
+                )
             else:
                 _show_task_run(client, run, states)
             return
         tree = RunTree.read(client, run)
         if as_json:
             waiting = pause_records(pauses_of(client, run))
-            print_json(
+            printed.print_json(
                 {
                     **_tree_record(tree),
-                    "states": [state_record(state) for state in states],
+                    "states": [printed.state_record(state) for state in states],
                     "waits_for": waiting,
                 }
             )
@@ -70,8 +80,8 @@ def show_found(run_id: str, full: bool, as_json: bool) -> None:
 
 def _tree_record(tree: RunTree) -> dict[str, Any]:
     """A flow run with its task runs, and below those that stand for subflows ``subflow_run``, the same again."""
-    records = {run.key: task_run_record(run) for run in tree.task_runs}
-    flows = {run.key: flow_run_record(run, ()) for run in tree.flow_runs}
+    records = {run.key: printed.task_run_record(run) for run in tree.task_runs}
+    flows = {run.key: printed.flow_run_record(run, ()) for run in tree.flow_runs}
     for task_run in tree.task_runs:
         flows[task_run.flow_run_key or b""]["task_runs"].append(records[task_run.key])
     for flow_run in tree.flow_runs[1:]:

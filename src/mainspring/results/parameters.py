@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from mainspring.filesystems import WritableFileSystem
-from mainspring.records import ResultRecord, ResultRecordMetadata
-from mainspring.serializers import Serializer
+from mainspring._imports import modules_on_use
+
+if TYPE_CHECKING:
+    from mainspring import records
+    from mainspring.filesystems import WritableFileSystem
+    from mainspring.records import ResultRecord
+    from mainspring.serializers import Serializer
+else:
+    records = modules_on_use("mainspring", "records")
 
 __all__ = ["KeptParameters"]
 
@@ -34,13 +40,13 @@ class KeptParameters:
     def read_parameters(self, identifier: UUID) -> dict[str, Any]:
         """The arguments that were kept for a run; raises as `read` does."""
         content = self._storage().read_path(f"parameters/{identifier}")
-        parameters: dict[str, Any] = ResultRecord.deserialize(content).result
+        parameters: dict[str, Any] = records.ResultRecord.deserialize(content).result
         return parameters
 
     async def aread_parameters(self, identifier: UUID) -> dict[str, Any]:
         """`read_parameters` for async code."""
         content = await self._storage().aread_path(f"parameters/{identifier}")
-        parameters: dict[str, Any] = ResultRecord.deserialize(content).result
+        parameters: dict[str, Any] = records.ResultRecord.deserialize(content).result
         return parameters
 
     def parameters_path(self, identifier: UUID) -> str:
@@ -54,4 +60,6 @@ class KeptParameters:
 
     def _parameters(self, identifier: UUID, parameters: dict[str, Any]) -> tuple[str, ResultRecord[Any]]:
         path = f"parameters/{identifier}"
-        return path, ResultRecord(parameters, ResultRecordMetadata(path, serializer=self.serializer))
+        return path, records.ResultRecord(
+            parameters, records.ResultRecordMetadata(path, serializer=self.serializer)
+        )

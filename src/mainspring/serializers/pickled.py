@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from binascii import a2b_base64, b2a_base64
 from functools import lru_cache
@@ -59,6 +58,8 @@ class PickleSerializer(Serializer[Any]):
 
     def _pickled(self, library: ModuleType, obj: Any) -> bytes:
         if self.picklelib == _DEFAULT_LIBRARY and _is_plain(obj):  # then both libraries write the same
+            import pickle  # a program whose results are not kept never needs it
+
             return pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
         pickled: bytes = library.dumps(obj)
         return pickled

@@ -12,12 +12,17 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from mainspring._imports import modules_on_use
 from mainspring.exceptions import ConfigurationError
-from mainspring.settings.documents import line_of, parse_toml
 from mainspring.settings.model import Given, Settings, Source
 from mainspring.settings.values import convert, setting_kinds, suggestion
+
+if TYPE_CHECKING:
+    from mainspring.settings import documents
+else:
+    documents = modules_on_use("mainspring.settings", "documents")
 
 __all__ = [
     "FILE_NAME",
@@ -138,7 +143,7 @@ def parse_file(path: Path, text: str) -> dict[str, Any]:
         ConfigurationError: It is no TOML; the message names the line.
     """
     try:
-        return parse_toml(text)
+        return documents.parse_toml(text)
     except ValueError as error:
         raise ConfigurationError(
             f"The settings file {str(path)!r} is no valid TOML: {error}. Correct it there."
@@ -165,7 +170,7 @@ def read_file(file: SettingsFile) -> dict[str, Given]:
     kinds = setting_kinds(Settings)
     for parts, value in _entries(cast("dict[str, Any]", table)):
         name = ".".join(parts)
-        source = Source("file", str(file.path), line_of(text, (*file.table, *parts)))
+        source = Source("file", str(file.path), documents.line_of(text, (*file.table, *parts)))
         if name not in kinds:
             raise ConfigurationError(_unknown(name, value, source))
         try:

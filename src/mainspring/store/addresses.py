@@ -7,11 +7,14 @@ import re
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mainspring.exceptions import ConfigurationError, StoreDriverMissing
 from mainspring.store.describing import DatabaseDescription, Migration, Vacuuming
-from mainspring.store.protocol import Durability, RunStore
+
+if TYPE_CHECKING:
+    from mainspring.store.changes import Durability
+    from mainspring.store.protocol import RunStore
 
 __all__ = ["describe", "migrate", "open_store", "shown_address", "vacuum"]
 
@@ -53,12 +56,12 @@ def open_store(
     # Backends are loaded on use, or `import mainspring` would pay for a database driver.
     if _is_postgres(address):
         store = cast(
-            RunStore, _postgres().PostgresRunStore(address, durability, create, host_id, lease_seconds)
+            "RunStore", _postgres().PostgresRunStore(address, durability, create, host_id, lease_seconds)
         )
     else:
         path = _sqlite_path(address)
         backend = import_module("mainspring.store.sqlite")
-        store = cast(RunStore, backend.SQLiteRunStore(path, durability, create, host_id, lease_seconds))
+        store = cast("RunStore", backend.SQLiteRunStore(path, durability, create, host_id, lease_seconds))
     try:
         if settles:
             store.settle_dead_owners()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mainspring import _portal
 from mainspring._engine.submissions import Outcome, Trailing
 from mainspring._engine.task_runs import Trail
 from mainspring.futures.turns import active_turn
-from mainspring.runs import TaskRun
 from mainspring.settings import get_current_settings
-from mainspring.task_runners.calls import Call
 from mainspring.task_runners.pooled import PooledTaskRunner
+
+if TYPE_CHECKING:
+    from mainspring.runs import TaskRun
+    from mainspring.task_runners.calls import Call
 
 __all__ = ["ConcurrentTaskRunner", "ThreadPoolTaskRunner"]
 

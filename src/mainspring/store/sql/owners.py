@@ -16,13 +16,15 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mainspring import clock
 from mainspring.exceptions import StoreUnavailable
 from mainspring.filesystems import remove_file
 from mainspring.locking.processes import boot_id, is_running
-from mainspring.store.sql.statements import Cursor
+
+if TYPE_CHECKING:
+    from mainspring.store.sql.statements import Cursor
 
 __all__ = ["DeadOwner", "Identity", "Owner", "holding_dead", "suspects"]
 

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from mainspring.exceptions import ObjectAlreadyExists
 from mainspring.identifiers import new_id
-from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
-from mainspring.store.sql.statements import Cursor, ask
+from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotRequest
+from mainspring.store.sql.statements import ask
+
+if TYPE_CHECKING:
+    from mainspring.store.limits import LimitChange
+    from mainspring.store.sql.statements import Cursor
 
 __all__ = [
     "add_limit",

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mainspring import clock
 from mainspring._core.transitions import enter, goes_on
-from mainspring.runs import FlowRun, Run, TaskRun
-from mainspring.states import State, StateType
-from mainspring.store.events import StoredEvent
-from mainspring.store.losses import Losses
-from mainspring.store.protocol import CacheKey, Change, LogEntry
-from mainspring.store.results import CrashHooks, KeptResult, Withdrawal
+from mainspring._imports import modules_on_use
+from mainspring.runs import FlowRun, TaskRun
+from mainspring.states import StateType
+from mainspring.store.results import CrashHooks, Withdrawal
 from mainspring.store.sql.event_rows import note_states
-from mainspring.store.sql.keeping import abandon_files, attach
 from mainspring.store.sql.rows import (
     FLOW_RUNS,
     INSERT_CACHE_KEY,
@@ -24,7 +21,6 @@ from mainspring.store.sql.rows import (
     KEEP_RESUMPTION,
     TASK_RUNS,
     Projection,
-    Row,
     cache_key_row,
     log_row,
     resumption_row,
@@ -33,7 +29,22 @@ from mainspring.store.sql.rows import (
     tidied,
     update_row,
 )
-from mainspring.store.sql.statements import Cursor, insert_rows
+from mainspring.store.sql.statements import insert_rows
+
+if TYPE_CHECKING:
+    from mainspring.runs import Run
+    from mainspring.states import State
+    from mainspring.store.changes import CacheKey, Change, LogEntry
+    from mainspring.store.events import StoredEvent
+    from mainspring.store.losses import Losses
+    from mainspring.store.results import KeptResult
+    from mainspring.store.sql import keeping
+    from mainspring.store.sql.rows import (
+        Row,
+    )
+    from mainspring.store.sql.statements import Cursor
+else:
+    keeping = modules_on_use("mainspring.store.sql", "keeping")
 
 __all__ = ["RunRows", "Writing", "is_behind", "rows_of", "write_cache_keys", "write_changes", "write_logs"]
 
@@ -130,7 +141,7 @@ def write_changes(
     for change in changes:
         if change.attachments and _is_late(db, change, trusting):
             refused.append(change)
-            abandon_files(db, change.attachments, tidy)
+            keeping.abandon_files(db, change.attachments, tidy)
             continue
         if careful or change.follows is not None:
             pending.insert(db)  # what is there is looked at
@@ -140,12 +151,12 @@ def write_changes(
             appended = _append(db, change, owner, tidy, pending)
             if appended is None:
                 refused.append(change)
-                abandon_files(db, change.attachments, tidy)
+                keeping.abandon_files(db, change.attachments, tidy)
                 continue
             if not appended:
                 continue  # what is attached was written with the states
         if change.attachments:
-            attach(db, owner, change.attachments, clock.current().now(), tidy)
+            keeping.attach(db, owner, change.attachments, clock.current().now(), tidy)
     pending.insert(db)
     if pending.written:
         note_states(db, pending.written, now)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sqlite3
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring import clock, points
 from mainspring.exceptions import StoreCorrupt, StoreError, StoreMissing, StoreUnavailable
-from mainspring.store.protocol import Durability
-from mainspring.store.sql.statements import Cursor, Found
 from mainspring.store.sqlite import schema
+
+if TYPE_CHECKING:
+    from mainspring.store.changes import Durability
+    from mainspring.store.sql.statements import Cursor, Found
 
 __all__ = ["Database", "Link", "primary_code", "refuse_directory", "translated"]
 
