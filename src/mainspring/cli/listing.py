@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 import msgspec
-from rich.text import Text
 
 from mainspring import clock
 from mainspring._imports import modules_on_use
@@ -20,12 +19,13 @@ from mainspring.cli.rendering import (
     format_age,
     format_duration,
     one_line,
-    open_console,
+    open_output,
     short_ids,
     show,
     state_text,
     table,
 )
+from mainspring.cli.texts import Text
 from mainspring.client import Client
 from mainspring.exceptions import MainspringError
 from mainspring.filters import ALL
@@ -125,7 +125,7 @@ def list_selected(selection: Selection, as_json: bool) -> None:
             task_runs = _task_runs(client, flow_run_ids)
             printed.print_json([_record(run, task_runs) for run in shown])
             return
-        console = open_console()
+        console = open_output()
         if client is None or not shown:
             show(console, Text(_why_none(selection)))
             return

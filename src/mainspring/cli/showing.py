@@ -6,9 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from mainspring import clock, identifiers
 from mainspring._imports import modules_on_use
@@ -16,14 +13,16 @@ from mainspring.cli.histories import open_history
 from mainspring.cli.rendering import (
     Column,
     describe_types,
+    facts_table,
     format_age,
     format_duration,
     one_line,
-    open_console,
+    open_output,
     show,
     state_text,
     table,
 )
+from mainspring.cli.texts import Text
 from mainspring.cli.trees import RunTree, find_run
 from mainspring.cli.treetable import tree_table
 from mainspring.cli.waiting import pause_records, pauses_of, tell_pauses
@@ -33,6 +32,7 @@ from mainspring.states import State
 
 if TYPE_CHECKING:
     from mainspring.cli import records as printed
+    from mainspring.cli.rendering import Output
 else:
     printed = modules_on_use("mainspring.cli", "records")
 
@@ -91,7 +91,7 @@ def _tree_record(tree: RunTree) -> dict[str, Any]:
 
 def _show_flow_run(client: Client, tree: RunTree, full: bool) -> None:
     run = tree.flow_runs[0]
-    console = open_console()
+    console = open_output()
     counts = client.count_task_runs([run.id])[run.id]
     facts: list[Fact] = [
         ("flow run", str(run.id)),
@@ -109,7 +109,7 @@ def _show_flow_run(client: Client, tree: RunTree, full: bool) -> None:
 
 
 def _show_task_run(client: Client, run: TaskRun, states: list[State]) -> None:
-    console = open_console()
+    console = open_output()
     facts: list[Fact] = [("task run", str(run.id)), ("task", run.task_key.rpartition("-")[0] or run.task_key)]
     if run.flow_run_id is not None:
         facts.append(("flow run", _reference(client.read_flow_run(run.flow_run_id))))
@@ -120,7 +120,7 @@ def _show_task_run(client: Client, run: TaskRun, states: list[State]) -> None:
     show(console, table(console, _STATE_COLUMNS, _state_rows(states)))
 
 
-def _show_header(console: Console, run: Run, facts: Iterable[Fact]) -> None:
+def _show_header(console: Output, run: Run, facts: Iterable[Fact]) -> None:
     """Name, state and duration on a line, what the state says, then the facts."""
     head = Text.assemble((one_line(run.name), "bold"), "  ").append_text(state_text(run.state))
     if run.started_at is not None:
@@ -132,12 +132,7 @@ def _show_header(console: Console, run: Run, facts: Iterable[Fact]) -> None:
     if run.state.message:
         show(console, Text(f"{one_line(run.state.message)}"))
     show(console, Text())
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in facts:
-        grid.add_row(name, value)
-    show(console, grid)
+    show(console, facts_table(list(facts)))
 
 
 def _common(run: Run) -> Iterator[Fact]:
