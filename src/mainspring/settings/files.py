@@ -39,9 +39,9 @@ __all__ = [
 FILE_NAME = "mainspring.toml"
 PROJECT_FILE_NAME = "pyproject.toml"
 
-_TOOL_TABLE = re.compile(
-    rb"""^[ \t]*(?:\[[ \t]*["']?tool["']?[ \t]*(?:\]|\.[ \t]*["']?mainspring\b)|["']?tool["']?[ \t]*[.=])""",
-    re.MULTILINE,
+_TOOL_TABLE = (
+    rb"""(?m)^[ \t]*(?:\[[ \t]*["']?tool["']?[ \t]*(?:\]|\.[ \t]*["']?mainspring\b)"""
+    rb"""|["']?tool["']?[ \t]*[.=])"""
 )
 _ADDRESSES = frozenset({"database_url", "results.default_storage"})
 """Settings that are texts, and may be paths."""
@@ -114,7 +114,7 @@ def _has_tool_table(path: str, strangers: list[Path] | None) -> bool:
     except OSError:
         return False
     # Most of them say nothing about mainspring, and are not worth to be parsed.
-    if not _TOOL_TABLE.search(content) or not _is_ours(path, strangers):
+    if not re.search(_TOOL_TABLE, content) or not _is_ours(path, strangers):
         return False
     tool = parse_file(Path(path), read_text(Path(path))).get("tool")
     return isinstance(tool, dict) and "mainspring" in tool

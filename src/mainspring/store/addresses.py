@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+from mainspring._imports import load
 from mainspring.exceptions import ConfigurationError, StoreDriverMissing
 from mainspring.store.describing import DatabaseDescription, Migration, Vacuuming
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["describe", "migrate", "open_store", "shown_address", "vacuum"]
 
 # Up to the last @ that can end a login, whatever is before it: who forgets to escape it has still a secret there.
-_LOGIN = re.compile(r"^(?P<scheme>\w+://)(?P<login>[^?]*|.*)@")
-_SECRET_OPTION = re.compile(r"(?P<name>[?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
+_LOGIN = r"^(?P<scheme>\w+://)(?P<login>[^?]*|.*)@"
+_LOGIN_OPTION = r"(?i)(?P<name>[?&](?:ssl)?password=)[^&]*"
 
 _ACCEPTED = (
     "Set MAINSPRING_DATABASE_URL to sqlite:///relative/path.db, sqlite:////absolute/path.db, a plain"
@@ -60,7 +61,7 @@ def open_store(
         )
     else:
         path = _sqlite_path(address)
-        backend = import_module("mainspring.store.sqlite")
+        backend = load("mainspring.store.sqlite")
         store = cast("RunStore", backend.SQLiteRunStore(path, durability, create, host_id, lease_seconds))
     try:
         if settles:
@@ -79,7 +80,7 @@ def shown_address(url: str) -> str:
         user, separator, _ = match["login"].partition(":")
         return f"{match['scheme']}{user}{':***' if separator else ''}@"
 
-    return _SECRET_OPTION.sub(r"\g<name>***", _LOGIN.sub(hidden, url, count=1))
+    return re.sub(_LOGIN_OPTION, r"\g<name>***", re.sub(_LOGIN, hidden, url, count=1))
 
 
 def _is_postgres(url: str) -> bool:
