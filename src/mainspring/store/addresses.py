@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mainspring._imports import load
 from mainspring.exceptions import ConfigurationError, StoreDriverMissing
-from mainspring.store.describing import DatabaseDescription, Migration, Vacuuming
 
 if TYPE_CHECKING:
     from mainspring.store.changes import Durability
+    from mainspring.store.describing import DatabaseDescription, Migration, Vacuuming
     from mainspring.store.protocol import RunStore
 
 __all__ = ["describe", "migrate", "open_store", "shown_address", "vacuum"]
@@ -117,7 +117,7 @@ def describe(url: str | os.PathLike[str]) -> DatabaseDescription:
         StoreError: The database cannot be read, or is no run store.
     """
     module, place = _administration(url)
-    return cast(DatabaseDescription, module.describe(place))
+    return cast("DatabaseDescription", module.describe(place))
 
 
 def migrate(url: str | os.PathLike[str]) -> Migration:
@@ -128,7 +128,7 @@ def migrate(url: str | os.PathLike[str]) -> Migration:
         StoreError: The database cannot be written, is no run store, or was written by a newer version.
     """
     module, place = _administration(url)
-    return cast(Migration, module.migrate(place))
+    return cast("Migration", module.migrate(place))
 
 
 def vacuum(url: str | os.PathLike[str]) -> Vacuuming:
@@ -139,7 +139,7 @@ def vacuum(url: str | os.PathLike[str]) -> Vacuuming:
         StoreError: The database is not there, or is too busy; nothing was changed.
     """
     module, place = _administration(url)
-    return cast(Vacuuming, module.vacuum(place))
+    return cast("Vacuuming", module.vacuum(place))
 
 
 def _administration(url: str | os.PathLike[str]) -> tuple[Any, str]:
