@@ -138,8 +138,8 @@ class FlowRunContext(RunContext):
         make_client: Callable[[], Any] | None = None,
     ) -> None:
         RunContext.__init__(self, parameters, log_prints, result_store, persist_result, client, start_time)
+        self.make_client = make_client
         if make_client is not None:
-            self.make_client = make_client
             del self.client
         self.detached = detached
         self.run_results = Lineage()
@@ -158,6 +158,7 @@ class FlowRunContext(RunContext):
             raise AttributeError(
                 f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
             )
+        assert self.make_client is not None, "without it there is a client, or none"
         self.client = client = self.make_client()
         return client
 
