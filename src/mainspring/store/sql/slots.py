@@ -13,14 +13,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
+from mainspring._imports import modules_on_use
 from mainspring.exceptions import ObjectAlreadyExists
 from mainspring.identifiers import new_id
-from mainspring.store.limits import ConcurrencyLimit, SlotAnswer, SlotHolder, SlotRequest
 from mainspring.store.sql.statements import ask
 
 if TYPE_CHECKING:
-    from mainspring.store.limits import LimitChange
+    from mainspring.store import limits as asked
+    from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
     from mainspring.store.sql.statements import Cursor
+else:
+    asked = modules_on_use("mainspring.store", "limits")
 
 __all__ = [
     "add_limit",
@@ -147,7 +150,7 @@ class _Limit(NamedTuple):
 
     def record(self, active_slots: int = 0, denied_slots: int = 0) -> ConcurrencyLimit:
         """The limit as it is shown."""
-        return ConcurrencyLimit(
+        return asked.ConcurrencyLimit(
             id=UUID(bytes=self.key),
             name=self.name,
             limit=self.limit,
@@ -252,7 +255,7 @@ def _override(db: Cursor, limit: _Limit, change: LimitChange, now: int) -> None:
         _set_decaying(db, limit, float(sum(slots for slots, _ in holders)), now)
     until = now + change.lease_microseconds
     for slots, holder in holders:
-        request = SlotRequest(new_id(), [limit.name], slots, 0, holder)
+        request = asked.SlotRequest(new_id(), [limit.name], slots, 0, holder)
         _insert(db, None, request, limit, now, now, until)
 
 
@@ -281,7 +284,7 @@ def _holder(
     host: str | None,
     pid: int | None,
 ) -> SlotHolder:
-    return SlotHolder(
+    return asked.SlotHolder(
         slots=slots,
         requested=requested,
         acquired=acquired,
@@ -438,7 +441,7 @@ def _look_up(rows: list[Any], request: SlotRequest) -> tuple[list[_Limit], SlotA
     names = {limit.name for limit in found}
     missing = [name for name in request.names if name not in names]
     limits = [limit for limit in found if limit.active]
-    answer = SlotAnswer([limit.record() for limit in limits], missing)
+    answer = asked.SlotAnswer([limit.record() for limit in limits], missing)
     if missing and request.strict:
         answer.refusal = f"there is no limit named {', '.join(map(repr, missing))}, and strict was asked for"
     for limit in limits:
