@@ -30,9 +30,9 @@ Where things are, from the top of the stack to its bottom:
 ``clock``, ``identifiers``                      where time, ids and chance come from
 """
 
-import gc
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mainspring._imports import names_on_use
 
 if TYPE_CHECKING:
     from mainspring.annotations import allow_failure, unmapped
@@ -69,40 +69,18 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Flow": "flows",
-    "State": "states",
-    "Task": "tasks",
-    "Transaction": "transactions",
-    "allow_failure": "annotations",
-    "apause_flow_run": "pauses",
-    "aresume_flow_run": "resumption",
-    "asuspend_flow_run": "pauses",
-    "flow": "flows",
-    "get_client": "client",
-    "get_run_logger": "logging",
-    "pause_flow_run": "pauses",
-    "resume_flow_run": "resumption",
-    "suspend_flow_run": "pauses",
-    "tags": "context",
-    "task": "tasks",
-    "unmapped": "annotations",
-}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    collects = gc.isenabled()
-    gc.disable()  # nothing of what is loaded is garbage, and looking for that takes a tenth of the time
-    try:
-        value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
-    finally:
-        if collects:
-            gc.enable()
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = names_on_use(
+    __name__,
+    {
+        ".annotations": ["allow_failure", "unmapped"],
+        ".client": ["get_client"],
+        ".context": ["tags"],
+        ".flows": ["Flow", "flow"],
+        ".logging": ["get_run_logger"],
+        ".pauses": ["apause_flow_run", "asuspend_flow_run", "pause_flow_run", "suspend_flow_run"],
+        ".resumption": ["aresume_flow_run", "resume_flow_run"],
+        ".states": ["State"],
+        ".tasks": ["Task", "task"],
+        ".transactions": ["Transaction"],
+    },
+)

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mainspring._core.policy import hook_name
 from mainspring._engine.drivers import SyncDriver
-from mainspring._engine.loading import AnySubject, find_subject
+from mainspring._imports import modules_on_use
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import EntrypointError
 from mainspring.logging import flow_run_logger, task_run_logger
 from mainspring.recording import Recorder, use_recorder
 from mainspring.runs import FlowRun, TaskRun
-from mainspring.store.results import CrashHooks
+
+if TYPE_CHECKING:
+    from mainspring._engine import loading
+    from mainspring._engine.loading import AnySubject
+    from mainspring.store.results import CrashHooks
+else:
+    loading = modules_on_use("mainspring._engine", "loading")
 
 __all__ = ["CalledHooks", "call_crash_hooks"]
 
@@ -82,7 +88,7 @@ def _subject_of(note: CrashHooks, loads_files: bool) -> AnySubject:
     """
     if note.entrypoint is None:
         raise EntrypointError("no name leads to its task or flow, for example because a function defines it")
-    return find_subject(note.entrypoint, note.file, loads_files)
+    return loading.find_subject(note.entrypoint, note.file, loads_files)
 
 
 def _call(subject: AnySubject, run: TaskRun | FlowRun) -> CalledHooks:

@@ -8,29 +8,36 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterable
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from mainspring import _portal, identifiers, points
-from mainspring._core.outcomes import Outcome
 from mainspring._engine.background import background_runs
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.flow_runs import BaseFlowRunEngine, FlowRunTimeoutError
 from mainspring._engine.inputs import find_unfinished
-from mainspring._engine.resumable import Answer
 from mainspring._engine.scopes import AsyncRunnerScope, AsyncRunScope, SyncRunnerScope, SyncRunScope
 from mainspring._engine.signals import SigtermCapture
 from mainspring._engine.submissions import Submission, unfinished_inputs
-from mainspring._engine.suspension import FlowSteps, FlowSuspension
+from mainspring._imports import modules_on_use, names_on_use
 from mainspring._processes.main_program import refuse_while_imported
-from mainspring.entrypoints import load_flow_and_flow_run
 from mainspring.exceptions import MissingResult, Pause
-from mainspring.futures import FlowRunFuture, resolve_futures_to_states
-from mainspring.futures.background import BackgroundFlowRun
-from mainspring.futures.promises import Promise
+from mainspring.futures import resolve_futures_to_states
 from mainspring.futures.turns import as_main
-from mainspring.runs import FlowRun
 from mainspring.transactions.faces import adrive, drive
+
+if TYPE_CHECKING:
+    from mainspring import entrypoints
+    from mainspring._core.outcomes import Outcome
+    from mainspring._engine import suspension
+    from mainspring._engine.resumable import Answer
+    from mainspring.entrypoints import load_flow_and_flow_run
+    from mainspring.futures import FlowRunFuture, background, promises
+    from mainspring.runs import FlowRun
+else:
+    entrypoints = modules_on_use("mainspring", "entrypoints")
+    suspension = modules_on_use("mainspring._engine", "suspension")
+    background, promises = modules_on_use("mainspring.futures", "background", "promises")
 
 __all__ = [
     "AsyncFlowRunEngine",
@@ -45,6 +52,8 @@ __all__ = [
     "run_generator_flow_sync",
 ]
 
+__getattr__, __dir__ = names_on_use(__name__, {"mainspring.entrypoints": ["load_flow_and_flow_run"]})
+
 ReturnType = Literal["state", "result"]
 
 
@@ -53,7 +62,7 @@ class LoadedFlowRunEngine(BaseFlowRunEngine):
 
     def __post_init__(self) -> None:
         if self.flow is None and self.flow_run is None and self.flow_run_id is not None:
-            self.flow, self.flow_run = load_flow_and_flow_run(self.flow_run_id)
+            self.flow, self.flow_run = entrypoints.load_flow_and_flow_run(self.flow_run_id)
         super().__post_init__()
 
 
@@ -331,7 +340,7 @@ def iterate_sync(engine: FlowRunEngine, return_type: ReturnType = "result") -> G
         ValueError: ``return_type`` is not "result".
     """
     _require_result(return_type)
-    with FlowSteps(engine) as steps:
+    with suspension.FlowSteps(engine) as steps:
         engine.find_answer()  # there is none, but an earlier run may be gone on with
         with engine.start():
             while engine.is_running():
@@ -349,7 +358,7 @@ def iterate_sync(engine: FlowRunEngine, return_type: ReturnType = "result") -> G
                                 result = getattr(end, "value", None)
                                 break
                             engine.trace(value)
-                            with FlowSuspension(steps):
+                            with suspension.FlowSuspension(steps):
                                 try:
                                     step, argument = generator.send, (yield value)
                                 except GeneratorExit:
@@ -396,7 +405,7 @@ async def iterate_async(
         ValueError: ``return_type`` is not "result".
     """
     _require_result(return_type)
-    with FlowSteps(engine) as steps:
+    with suspension.FlowSteps(engine) as steps:
         await engine.find_answer()  # there is none, but an earlier run may be gone on with
         async with engine.start():
             while engine.is_running():
@@ -414,7 +423,7 @@ async def iterate_async(
                                 result = getattr(end, "value", None)
                                 break
                             engine.trace(value)
-                            with FlowSuspension(steps):
+                            with suspension.FlowSuspension(steps):
                                 try:
                                     step, argument = generator.asend, (yield value)
                                 except GeneratorExit:
@@ -469,7 +478,7 @@ def submit_flow(flow: Any, parameters: dict[str, Any], wait_for: Iterable[Any] |
     engine = new_engine(flow, parameters, wait_for=wait_for)
     engine.look_around()
     reservation = engine.reserve(inputs_are_there=not missing)
-    promise = Promise()
+    promise = promises.Promise()
     label = partial("a run of flow {!r} ({})".format, flow.name, UUID(bytes=reservation.flow_run_key))
     submission = Submission(partial(run_to_end, engine, "state"), promise, label)
     engine.hand_over = partial(submission.settle, engine)
@@ -478,7 +487,7 @@ def submit_flow(flow: Any, parameters: dict[str, Any], wait_for: Iterable[Any] |
             f"The flow {flow.name!r} was not submitted: what would wait for its run has ended. Submit it before the"
             f" function of the flow around returns, or before the program ends."
         )
-    return BackgroundFlowRun(reservation, promise)
+    return background.BackgroundFlowRun(reservation, promise)
 
 
 def collect_sync(engine: FlowRunEngine, return_type: ReturnType) -> Any:

@@ -6,25 +6,31 @@ import copy
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, TypeVar, overload
 
 from mainspring._core.policy import RunPolicy
 from mainspring._core.steps import blake2b
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
-from mainspring._parameters import ParameterValidator, schema_of
+from mainspring._imports import modules_on_use
+from mainspring._parameters import ParameterValidator
 from mainspring._representation import name_of
 from mainspring.annotations import NotSet
 from mainspring.crash_hooks import call_crash_hooks
 from mainspring.exceptions import InvalidNameError
 from mainspring.flow_engine import run_flow, submit_flow
-from mainspring.futures import FlowRunFuture
 from mainspring.settings import get_current_settings
-from mainspring.states import State
 from mainspring.store.encoding import to_plain
 from mainspring.supervision import on_deaths
 from mainspring.task_runners import TaskRunner
 from mainspring.task_runners.named import default_runner, runner_named
+
+if TYPE_CHECKING:
+    from mainspring._parameters import schema
+    from mainspring.futures import FlowRunFuture
+    from mainspring.states import State
+else:
+    schema = modules_on_use("mainspring._parameters", "schema")
 
 __all__ = ["Flow", "flow"]
 
@@ -186,7 +192,7 @@ class Flow(Subject[P, R]):
         Each property has ``title``, ``position``, what is known of its type, and ``default`` if it has one. It is made
         anew each time.
         """
-        return schema_of(self.arguments.signature, self._validator.checks, len(self._bound))
+        return schema.schema_of(self.arguments.signature, self._validator.checks, len(self._bound))
 
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """The parameters as what their annotations say. A run does this before it begins.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from mainspring import clock
 from mainspring.context import FlowRunContext, TaskRunContext, current_scope
 from mainspring.settings import get_current_settings
-from mainspring.store.protocol import LogEntry
+from mainspring.store.changes import LogEntry
 
 __all__ = ["ExtraLogHandler", "RunLogHandler"]
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring import clock, points
 from mainspring.exceptions import OwnershipLost
 from mainspring.logging import get_logger
-from mainspring.store.protocol import RunStore
+
+if TYPE_CHECKING:
+    from mainspring.store.protocol import RunStore
 
 __all__ = ["Finder", "Supervisor", "on_beats", "on_deaths", "tell_finders"]
 
@@ -30,7 +32,7 @@ CLOSE_SECONDS = 10.0
 Finder = Callable[[Any], object]
 """Called with a recorder in whose store are crash hooks that nobody has called yet."""
 
-Look = Callable[[RunStore], object]
+Look = Callable[["RunStore"], object]
 """Called with each beat, with the store."""
 
 _logger = get_logger("supervision")

@@ -16,18 +16,23 @@ one run, in one thread or asyncio task.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from mainspring import points
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.scopes import AsyncRunScope, SyncRunScope
-from mainspring._engine.subject import Subject
-from mainspring._engine.suspension import Suspension
 from mainspring._engine.task_runs import BaseTaskRunEngine, Dependencies, TaskRunTimeoutError
-from mainspring.runs import TaskRun
-from mainspring.states import State
+from mainspring._imports import modules_on_use
 from mainspring.transactions import AsyncTransaction, Transaction
+
+if TYPE_CHECKING:
+    from mainspring._engine import suspension
+    from mainspring._engine.subject import Subject
+    from mainspring.runs import TaskRun
+    from mainspring.states import State
+else:
+    suspension = modules_on_use("mainspring._engine", "suspension")
 
 __all__ = [
     "AsyncTaskRunEngine",
@@ -311,7 +316,7 @@ def run_generator_task_sync(
                     points.observer("task.call", (engine.task, engine.run))
                 generator = engine.open_generator()
                 step, argument, result = generator.send, None, None
-                suspension = Suspension(engine, txn)
+                suspended = suspension.Suspension(engine, txn)
                 while True:
                     try:
                         value = step(argument)
@@ -319,7 +324,7 @@ def run_generator_task_sync(
                         result = getattr(end, "value", None)
                         break
                     engine.trace(value, running=True)
-                    with suspension:
+                    with suspended:
                         try:
                             step, argument = generator.send, (yield value)
                         except GeneratorExit:
@@ -367,7 +372,7 @@ async def run_generator_task_async(
                     points.observer("task.call", (engine.task, engine.run))
                 generator = engine.open_generator()
                 step, argument, result = generator.asend, None, None
-                suspension = Suspension(engine, txn)
+                suspended = suspension.Suspension(engine, txn)
                 while True:
                     try:
                         value = await step(argument)
@@ -375,7 +380,7 @@ async def run_generator_task_async(
                         result = getattr(end, "value", None)
                         break
                     engine.trace(value, running=True)
-                    with suspension:
+                    with suspended:
                         try:
                             step, argument = generator.asend, (yield value)
                         except GeneratorExit:

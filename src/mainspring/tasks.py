@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from importlib import import_module
-from types import CodeType
-from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from mainspring import clock, identifiers
 from mainspring._core.policy import MAX_RETRY_DELAYS, Hooks, RunPolicy
-from mainspring._core.steps import blake2b
 from mainspring._engine.inputs import collect_inputs
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
+from mainspring._imports import modules_on_use
 from mainspring._processes.main_program import refuse_while_imported
 from mainspring._representation import name_of
 from mainspring.annotations import NotSet
-from mainspring.cache_policies import CachePolicy
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.context.tagging import check_tags
 from mainspring.crash_hooks import call_crash_hooks
-from mainspring.futures import Future, FutureList
-from mainspring.hashing import source_of
 from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType
@@ -32,6 +27,15 @@ from mainspring.states.state import new_state
 from mainspring.supervision import on_deaths
 from mainspring.suspensions import leave_if_suspended
 from mainspring.task_engine import runner_of
+
+if TYPE_CHECKING:
+    from mainspring import hashing
+    from mainspring._core import steps
+    from mainspring.cache_policies import CachePolicy
+    from mainspring.futures import Future, FutureList
+else:
+    hashing = modules_on_use("mainspring", "hashing")
+    steps = modules_on_use("mainspring._core", "steps")
 
 __all__ = ["Task", "exponential_backoff", "task"]
 
@@ -155,7 +159,7 @@ class Task(Subject[P, R]):
         results = ResultOptions(*keeping, result_storage_key, *caching, is_named=step_key is not None)
         super().__init__(fn, "task", name or own_name, description, task_run_name, log_prints, hooks, results)
         self.tags = check_tags(tags or ())
-        self.version, self.task_key = version, _task_key(self.fn)
+        self.version, self.task_key = version, steps.task_key(self.fn)
         defaults = get_current_settings().tasks
         self.policy = RunPolicy.resolve(
             "Task run",
@@ -190,7 +194,7 @@ class Task(Subject[P, R]):
         It travels with the task, so keys made of it are the same in processes that have no source files (V-14).
         """
         if self._source_code is None:
-            self._source_code = source_of(self.fn)
+            self._source_code = hashing.source_of(self.fn)
         return self._source_code
 
     def __getstate__(self) -> dict[str, Any]:
@@ -582,14 +586,3 @@ def _checked_isolation(isolation: Any, task: Task[..., Any]) -> Isolation | None
             " list, or yield from what isolated tasks return."
         )
     return "process"
-
-
-def _task_key(fn: Callable[..., Any]) -> str:
-    """What tells a task from others in every process: its name and a hash of its code (T-8)."""
-    name = name_of(fn, "__qualname__") or type(fn).__qualname__
-    written = inspect.unwrap(fn) if inspect.isroutine(fn) else type(fn).__call__
-    code = getattr(written, "__code__", None)
-    if not isinstance(code, CodeType):
-        return f"{name.rpartition('.')[2]}-unknown"
-    digest = blake2b(code.co_code + repr(code.co_names).encode(), digest_size=4)
-    return f"{name.rpartition('.')[2]}-{digest.hexdigest()}"

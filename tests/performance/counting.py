@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.performance.child import IMPORT
+from tests.performance.child import STARTS
 from tests.performance.paths import PATHS
 
 __all__ = ["ALLOWED", "NAMES", "PYTHON", "Counted", "changes", "count", "profile", "read_recorded", "record"]
@@ -19,7 +19,7 @@ RECORDED = Path(__file__).with_name("recorded.json")
 """What was counted, by version of Python, by path."""
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-NAMES = (*PATHS, IMPORT)
+NAMES = (*PATHS, *STARTS)
 
 ALLOWED = 0.10
 """By what part of itself a count may change."""

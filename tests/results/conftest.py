@@ -15,6 +15,8 @@ from tests.engine.clocks import JumpingClock
 @pytest.fixture(autouse=True)
 def registry() -> Iterator[None]:
     """Serializers and types that a test registers are forgotten after it."""
+    for kind in base._HOMES:
+        base._known(kind)  # ours are there, before and after
     registries: list[dict[Any, Any]] = [base._registry, objects._by_type, objects._by_path]
     before = [dict(each) for each in registries]
     yield

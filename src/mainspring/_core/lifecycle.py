@@ -22,25 +22,23 @@ so any recorded run can be taken up by a fresh driver.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring._core.effects import Ask, Effect, EndInside, Enter, Prepare, RunHooks, SleepUntil
 from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready, Returned
 from mainspring._core.policy import RunPolicy
 from mainspring._core.transitions import Move, next_state, retry_delay
 from mainspring._core.traverse import ATOMS
+from mainspring._imports import modules_on_use
 from mainspring._representation import shown
 from mainspring.clock import MICROSECONDS
 from mainspring.runs import Run
-from mainspring.states import (
-    State,
-    StateType,
-    exception_to_crashed_state,
-    is_state,
-    is_state_iterable,
-    return_value_to_state,
-)
-from mainspring.states.conversion import describe_exception
+from mainspring.states import State, StateType, is_state, is_state_iterable
+
+if TYPE_CHECKING:
+    from mainspring.states import conversion
+else:
+    conversion = modules_on_use("mainspring.states", "conversion")
 
 __all__ = [
     "Phase",
@@ -81,7 +79,7 @@ def begin(policy: RunPolicy, run: Run, now: Now) -> Phase:
     if type(outcome) is Blocked:
         yield Enter(next_state(run, Move.BLOCK, now(), str(outcome.error)))
     else:
-        message = f"{policy.noun} could not begin: {describe_exception(outcome.error)}"
+        message = f"{policy.noun} could not begin: {conversion.describe_exception(outcome.error)}"
         yield Enter(next_state(run, Move.FAIL, now(), message, outcome.error))
     return outcome
 
@@ -206,7 +204,7 @@ def crash(policy: RunPolicy, run: Run, error: BaseException, now: Now) -> Phase:
     if run.state.is_final():
         return False
     at = now()
-    described = exception_to_crashed_state(error)
+    described = conversion.exception_to_crashed_state(error)
     yield Enter(next_state(run, Move.CRASH, at, described.message, described.data))
     return True
 
@@ -271,7 +269,7 @@ def lose(
         failure = failure_state(policy, run, error, limit, now())
     else:
         made_good = losses < policy.crash_retries
-        failure = exception_to_crashed_state(error)
+        failure = conversion.exception_to_crashed_state(error)
     at = now()
     delay = retry_delay(policy, losses if made_good else retries, random())
     due = at + round(delay * MICROSECONDS)
@@ -306,7 +304,7 @@ def failure_state(policy: RunPolicy, run: Run, error: Exception, limit: str | No
         else:
             message = f"{policy.noun} failed due to timeout: {shown(error)}"
         return next_state(run, Move.TIME_OUT, at, message, error, retriable=False)
-    message = f"{policy.noun} encountered an exception: {describe_exception(error)}"
+    message = f"{policy.noun} encountered an exception: {conversion.describe_exception(error)}"
     return next_state(run, Move.FAIL, at, message, error, retriable=False)
 
 
@@ -316,5 +314,5 @@ def _success(run: Run, outcome: Returned, at: int) -> State:
     if outcome.cached:
         return next_state(run, Move.REUSE, at, data=value)
     if type(value) not in _NO_STATES and (is_state(value) or is_state_iterable(value)):
-        return return_value_to_state(value)
+        return conversion.return_value_to_state(value)
     return next_state(run, _SUCCEED, at, data=value)

@@ -7,16 +7,20 @@ depends on the order of different steps, nor on which of them run at the same ti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
+from types import CodeType
 from typing import Any
+
+from mainspring._representation import name_of
 
 try:
     from _blake2 import blake2b  # which is that of hashlib, without OpenSSL, which takes milliseconds to load
 except ImportError:  # another implementation of Python
     from hashlib import blake2b
 
-__all__ = ["Steps", "blake2b", "digest_of"]
+__all__ = ["Steps", "blake2b", "digest_of", "task_key"]
 
 _SIZE = 16  # bytes of a digest
 
@@ -28,6 +32,17 @@ def digest_of(*parts: str) -> str:
 
 def _joined(parts: Iterable[str]) -> bytes:
     return "".join([f"{len(part)}:{part}" for part in parts]).encode("utf-8", "surrogatepass")
+
+
+def task_key(fn: Callable[..., Any]) -> str:
+    """What tells a task from others in every process: its name and a hash of its code (T-8)."""
+    name = name_of(fn, "__qualname__") or type(fn).__qualname__
+    written = inspect.unwrap(fn) if inspect.isroutine(fn) else type(fn).__call__
+    code = getattr(written, "__code__", None)
+    if not isinstance(code, CodeType):
+        return f"{name.rpartition('.')[2]}-unknown"
+    digest = blake2b(code.co_code + repr(code.co_names).encode(), digest_size=4)
+    return f"{name.rpartition('.')[2]}-{digest.hexdigest()}"
 
 
 class Steps:

@@ -12,13 +12,15 @@ import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring import _forks, _portal
 from mainspring._engine.submissions import Submission, Submissions
 from mainspring._engine.workers import WorkerPool
 from mainspring.context import FlowRunContext
-from mainspring.futures import RunFuture
+
+if TYPE_CHECKING:
+    from mainspring.futures import RunFuture
 
 __all__ = ["BackgroundRuns", "background_runs", "wait_for_background_runs"]
 

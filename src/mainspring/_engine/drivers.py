@@ -6,35 +6,41 @@ by which an engine is used (`begin_run`, `handle_exception`, ...). A test compar
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from mainspring import clock, points
 from mainspring._core import lifecycle
 from mainspring._core.effects import Ask, EndInside, Enter, Prepare, RunHooks, SleepUntil
 from mainspring._core.outcomes import Outcome, Raised, Ready, Returned
 from mainspring._core.traverse import is_atomic
-from mainspring._engine.cancelling import see_to_cancellations
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.keeping import Keeping
-from mainspring._engine.overdue import end_suspended
 from mainspring._engine.recorded import RecordedRun
 from mainspring._engine.scopes import AsyncAttemptScope, SyncAttemptScope
-from mainspring._engine.stopping import asleep, await_inside, sleep, wait_inside
 from mainspring._engine.timeouts import comes_from_outside
+from mainspring._imports import modules_on_use
 from mainspring._portal import afinish, current_task, finish, no_task
 from mainspring._representation import shown
 from mainspring.annotations import NotSet
-from mainspring.client import AsyncClient, Client
-from mainspring.concurrency import arelease_left_over, atake_tag_slots, release_left_over, take_tag_slots
 from mainspring.context import shielded
 from mainspring.exceptions import IllegalTransition, RunCancelled
 from mainspring.futures.turns import paused
 from mainspring.states import Failed, State, is_stored
 from mainspring.supervision import on_beats
 
+if TYPE_CHECKING:
+    from mainspring import client as clients
+    from mainspring import concurrency
+    from mainspring._engine import cancelling, overdue, stopping
+else:
+    clients, concurrency = modules_on_use("mainspring", "client", "concurrency")
+    cancelling, overdue, stopping = modules_on_use("mainspring._engine", "cancelling", "overdue", "stopping")
+
 __all__ = ["AsyncDriver", "SyncDriver"]
 
-on_beats(see_to_cancellations)  # wherever there are engines, there may be runs that somebody wants to stop
+# Wherever there are engines, there may be runs that somebody wants to stop.
+on_beats(lambda store: cancelling.see_to_cancellations(store))
 
 
 class SyncDriver(RecordedRun):
@@ -43,7 +49,7 @@ class SyncDriver(RecordedRun):
     asyncio_task = staticmethod(no_task)
 
     @property
-    def client(self) -> Client:
+    def client(self) -> clients.Client:
         """A client of the run store.
 
         Raises:
@@ -51,7 +57,12 @@ class SyncDriver(RecordedRun):
         """
         if not self._is_started:
             raise RuntimeError("Engine has not started.")
-        return Client(self._recorder.store)
+        return self.client_maker()()
+
+    def client_maker(self) -> Callable[[], clients.Client]:
+        """What makes clients of the run store that the run is recorded in, whether or not the engine is done."""
+        store = self._recorder.store
+        return lambda: clients.Client(store)
 
     def set_state(self, state: State, force: bool = False) -> State:
         """Make ``state`` the run's state and record it; a final one is on disk on return (E-54 to E-59).
@@ -133,7 +144,7 @@ class SyncDriver(RecordedRun):
             return self._refuse_itself()
         outcome = self._resolve_inputs(is_plain)
         if self._is_limited and self.run.tags and type(outcome) is Ready:
-            self._slots = take_tag_slots(self.run.tags, self.run.key)
+            self._slots = concurrency.take_tag_slots(self.run.tags, self.run.key)
         return outcome
 
     def wait_for_inputs(self) -> bool:
@@ -150,7 +161,7 @@ class SyncDriver(RecordedRun):
     def release_slots(self) -> None:
         """Give back what the run has left of the limits on its tags, and of those that its function took."""
         self._slots = None
-        release_left_over(self.run.key)
+        concurrency.release_left_over(self.run.key)
 
     def run_hooks(self, hooks: Any, state: State) -> None:
         """Call hooks in their order; one that fails is logged and stops nothing (H-4)."""
@@ -186,18 +197,18 @@ class SyncDriver(RecordedRun):
             waiting.release()
         assert self._cancel_scope is not None
         with paused():
-            sleep(self._cancel_scope, (when - self._now()) / clock.MICROSECONDS)
+            stopping.sleep(self._cancel_scope, (when - self._now()) / clock.MICROSECONDS)
         self.raise_if_stopped()
         if waiting is not None:
-            self._slots = take_tag_slots(self.run.tags, self.run.key)
+            self._slots = concurrency.take_tag_slots(self.run.tags, self.run.key)
 
     def end_inside(self) -> None:
         """Wait until nothing goes on inside of the run, which was told to stop; not again if that is interrupted."""
         scope = self._cancel_scope
         if scope is not None and not self._has_ended_inside:
             self._has_ended_inside = True
-            end_suspended(scope)
-            wait_inside(scope)
+            overdue.end_suspended(scope)
+            stopping.wait_inside(scope)
 
     def end_closing(self) -> None:
         """The consumer of a generator has closed it; if it was told to stop meanwhile, it was cancelled.
@@ -297,7 +308,7 @@ class AsyncDriver(RecordedRun):
     asyncio_task = staticmethod(current_task)
 
     @property
-    def client(self) -> AsyncClient:
+    def client(self) -> clients.AsyncClient:
         """A client of the run store.
 
         Raises:
@@ -305,7 +316,12 @@ class AsyncDriver(RecordedRun):
         """
         if not self._is_started:
             raise RuntimeError("Engine has not started.")
-        return AsyncClient(self._recorder.store)
+        return self.client_maker()()
+
+    def client_maker(self) -> Callable[[], clients.AsyncClient]:
+        """What makes clients of the run store that the run is recorded in, whether or not the engine is done."""
+        store = self._recorder.store
+        return lambda: clients.AsyncClient(store)
 
     async def set_state(self, state: State, force: bool = False) -> State:
         """Make ``state`` the run's state and record it; a final one is on disk on return (E-54 to E-59).
@@ -387,7 +403,7 @@ class AsyncDriver(RecordedRun):
             return self._refuse_itself()
         outcome = self._resolve_inputs(is_plain)
         if self._is_limited and self.run.tags and type(outcome) is Ready:
-            self._slots = await atake_tag_slots(self.run.tags, self.run.key)
+            self._slots = await concurrency.atake_tag_slots(self.run.tags, self.run.key)
         return outcome
 
     async def wait_for_inputs(self) -> bool:
@@ -404,7 +420,7 @@ class AsyncDriver(RecordedRun):
     async def release_slots(self) -> None:
         """Give back what the run has left of the limits on its tags, and of those that its function took."""
         self._slots = None
-        await arelease_left_over(self.run.key)
+        await concurrency.arelease_left_over(self.run.key)
 
     async def run_hooks(self, hooks: Any, state: State) -> None:
         """Call hooks in their order; one that fails is logged and stops nothing (H-4)."""
@@ -440,18 +456,18 @@ class AsyncDriver(RecordedRun):
             await waiting.arelease()
         assert self._cancel_scope is not None
         with paused():
-            await asleep(self._cancel_scope, (when - self._now()) / clock.MICROSECONDS)
+            await stopping.asleep(self._cancel_scope, (when - self._now()) / clock.MICROSECONDS)
         self.raise_if_stopped()
         if waiting is not None:
-            self._slots = await atake_tag_slots(self.run.tags, self.run.key)
+            self._slots = await concurrency.atake_tag_slots(self.run.tags, self.run.key)
 
     async def end_inside(self) -> None:
         """Wait until nothing goes on inside of the run, which was told to stop; not again if that is interrupted."""
         scope = self._cancel_scope
         if scope is not None and not self._has_ended_inside:
             self._has_ended_inside = True
-            end_suspended(scope)
-            await await_inside(scope)
+            overdue.end_suspended(scope)
+            await stopping.await_inside(scope)
 
     async def end_closing(self) -> None:
         """The consumer of a generator has closed it; if it was told to stop meanwhile, it was cancelled.

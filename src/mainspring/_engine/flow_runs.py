@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from uuid import UUID
 
 import msgspec
@@ -19,22 +19,25 @@ from mainspring._core import transitions
 from mainspring._core.lineage import Origin
 from mainspring._core.steps import Steps
 from mainspring._engine.background import BackgroundRuns
+from mainspring._engine.bounded import also_named
 from mainspring._engine.inputs import collect_inputs
 from mainspring._engine.pausing import PausableFlowRun
 from mainspring._engine.places import crash_note
-from mainspring._engine.recorded import RecordedRun, also_named
+from mainspring._engine.recorded import RecordedRun
 from mainspring._engine.scopes import FlowScope
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.exceptions import NotResumable, ObjectNotFound, SupersededRun
 from mainspring.logging import flow_run_logger, get_logger, should_log_prints
 from mainspring.recording import current_recorder
-from mainspring.results import render_storage_key
+from mainspring.results.keys import render_storage_key
 from mainspring.runs import FlowRun, Parameter, TaskRun
 from mainspring.states import State, StateDetails, StateType, is_state
 from mainspring.states.state import is_untrackable
-from mainspring.store.protocol import RunStore
 from mainspring.suspensions import SuspensionWatch, leave_if_suspended
+
+if TYPE_CHECKING:
+    from mainspring.store.protocol import RunStore
 
 __all__ = ["BaseFlowRunEngine", "FlowRunTimeoutError", "read_flow_run"]
 
@@ -303,7 +306,7 @@ class BaseFlowRunEngine(PausableFlowRun):
             should_log_prints(self.flow.log_prints),
             self._result_store,
             self._keeps_result,
-            cast(Any, self).client if self._is_started else None,  # which is the driver's
+            make_client=cast(Any, self).client_maker() if self._is_started else None,  # which is the driver's
         )
         context.scope = bounds
         return context

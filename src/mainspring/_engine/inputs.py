@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import UUID
 
-from mainspring._core.lineage import Lineage
 from mainspring._core.traverse import ATOMS, is_atomic, transform, walk
-from mainspring.annotations import Annotation, allow_failure
+from mainspring._imports import modules_on_use
+from mainspring.annotations import allow_failure
 from mainspring.exceptions import ParameterResolutionError, UpstreamTaskError
-from mainspring.futures import RunFuture
-from mainspring.runs import RunInput, TaskRun, TaskRunResult
-from mainspring.states import State, is_state
+from mainspring.runs import TaskRunResult
+from mainspring.states import is_state
 from mainspring.states.state import is_untrackable
+
+if TYPE_CHECKING:
+    from mainspring._core.lineage import Lineage
+    from mainspring.annotations import Annotation
+    from mainspring.futures import RunFuture, base
+    from mainspring.runs import RunInput, TaskRun
+    from mainspring.states import State
+else:
+    base = modules_on_use("mainspring.futures", "base")
 
 __all__ = [
     "collect_inputs",
@@ -195,4 +203,4 @@ def upstreams_of(
 
 
 def _is_future(value: object) -> TypeGuard[RunFuture[Any]]:
-    return issubclass(type(value), RunFuture)  # `isinstance` would ask the object
+    return issubclass(type(value), base.RunFuture)  # `isinstance` would ask the object

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring import clock
+from mainspring._imports import modules_on_use
 from mainspring.annotations import NotSet
-from mainspring.cache_policies import DEFAULT, NO_CACHE, CachePolicy
 from mainspring.context import RunContext
 from mainspring.results import ResultStore
 from mainspring.serializers import Serializer
@@ -19,6 +19,12 @@ from mainspring.settings import get_current_settings
 from mainspring.states import State, is_stored
 from mainspring.store.results import Attachment, KeptResult
 from mainspring.transactions.base import BaseTransaction
+
+if TYPE_CHECKING:
+    from mainspring import cache_policies
+    from mainspring.cache_policies import CachePolicy
+else:
+    cache_policies = modules_on_use("mainspring", "cache_policies")
 
 __all__ = ["Keeping", "ResultOptions", "checked_key", "is_kept_by_commit"]
 
@@ -77,6 +83,8 @@ class ResultOptions:
         "result_storage_key",
     )
 
+    cache_policy: CachePolicy | None
+
     def __init__(
         self,
         persist_result: bool | None = None,
@@ -95,8 +103,8 @@ class ResultOptions:
         _check("result_serializer", result_serializer, (str, Serializer), "a serializer or its type")
         _check("result_storage_key", result_storage_key, (str,), "a template as text")
         _check("cache_expiration", cache_expiration, (timedelta,), "a timedelta")
-        if cache_policy is not NotSet:
-            _check("cache_policy", cache_policy, (CachePolicy,), "a cache policy")
+        if cache_policy is not NotSet and cache_policy is not None:
+            _check("cache_policy", cache_policy, (cache_policies.CachePolicy,), "a cache policy")
         if cache_key_fn is not None and not callable(cache_key_fn):
             raise TypeError(f"Invalid `cache_key_fn`: expected a function; got {cache_key_fn!r}.")
         self.result_storage = result_storage
@@ -109,14 +117,15 @@ class ResultOptions:
         self._of_task = of_task
         self.given_cache_policy = cache_policy
         self.given_persist_result = persist_result
-        self._resolve_policy(cache_policy, persist_result, is_named)
-        self.has_policy = self.cache_policy is not None and self.cache_policy != NO_CACHE
+        is_default = self._resolve_policy(cache_policy, persist_result, is_named)
+        policy = None if is_default else self.cache_policy
+        self.has_policy = is_default or (policy is not None and policy != cache_policies.NO_CACHE)
         self._inherits = (
             result_storage is None
             and result_serializer is None
             and result_storage_key is None
             and cache_result_in_memory
-            and not _is_configured(self.cache_policy)
+            and not _is_configured(policy)
         )
 
     def expiration_at(self, now: int) -> datetime | None:
@@ -128,16 +137,29 @@ class ResultOptions:
         except OverflowError:  # later than there are dates
             return None
 
-    def _resolve_policy(self, given: Any, persist: bool | None, is_named: bool) -> None:
-        """What policy holds, and whether results are kept because of it (T-12 to T-15)."""
+    def __getattr__(self, name: str) -> Any:
+        """The default policy: where no result is kept nobody asks for it, and policies need not be loaded."""
+        if name != "cache_policy":
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
+            )
+        self.cache_policy = policy = cache_policies.DEFAULT
+        return policy
+
+    def _resolve_policy(self, given: Any, persist: bool | None, is_named: bool) -> bool:
+        """What policy holds, and whether results are kept because of it (T-12 to T-15).
+
+        Returns:
+            Whether it is the default one, which is left to be looked up.
+        """
         is_given = given is not NotSet
         if self.cache_key_fn is not None:
             if is_given and given is not None:
                 _logger.warning(
                     "Both `cache_policy` and `cache_key_fn` are given: `cache_key_fn` will be used."
                 )
-            given, is_given = CachePolicy.from_cache_key_fn(self.cache_key_fn), True
-        is_real = is_given and given is not None and given != NO_CACHE
+            given, is_given = cache_policies.CachePolicy.from_cache_key_fn(self.cache_key_fn), True
+        is_real = is_given and given is not None and given != cache_policies.NO_CACHE
         if persist is None and (
             is_real
             or self.result_storage_key is not None
@@ -146,18 +168,19 @@ class ResultOptions:
         ):
             persist = True
         self.persist_result = persist
-        self.cache_policy: CachePolicy | None
         if persist is False:
             if is_real:
                 _logger.warning("Ignoring `cache_policy` because `persist_result` is False.")
-            self.cache_policy = None if is_given and given is None else NO_CACHE
+            self.cache_policy = None if is_given and given is None else cache_policies.NO_CACHE
         elif is_given:
             self.cache_policy = given
         elif self.result_storage_key is not None:
             self.cache_policy = None
+        elif is_named or get_current_settings().tasks.default_no_cache:
+            self.cache_policy = cache_policies.NO_CACHE
         else:
-            no_default = is_named or get_current_settings().tasks.default_no_cache
-            self.cache_policy = NO_CACHE if no_default else DEFAULT
+            return True
+        return False
 
     def persists_in(self, outer: RunContext | None) -> bool:
         """Whether results of a run inside of ``outer`` are kept (R-71, R-77)."""

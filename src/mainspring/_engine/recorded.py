@@ -6,20 +6,19 @@ import inspect
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mainspring import clock, identifiers
-from mainspring._cancel_scopes import Stop, StopKind
+from mainspring._cancel_scopes import StopKind
 from mainspring._core import lifecycle, transitions
-from mainspring._core.outcomes import Blocked, Outcome, Raised, Ready
+from mainspring._core.outcomes import Blocked, Raised, Ready
 from mainspring._core.policy import hook_name
 from mainspring._engine.bounded import BoundedRun
-from mainspring._engine.cancelling import see_to_cancellations
 from mainspring._engine.inputs import is_among, resolve_parameters, resolve_wait_for
-from mainspring._engine.keeping import Keeping, ResultOptions
+from mainspring._engine.keeping import Keeping
 from mainspring._engine.signals import cause_of_end
 from mainspring._engine.timeouts import limit_of
-from mainspring._engine.tracebacks import first_report, hide_own_frames
+from mainspring._imports import modules_on_use
 from mainspring._representation import shown, traceback_of
 from mainspring.annotations import NotSet
 from mainspring.exceptions import (
@@ -33,19 +32,30 @@ from mainspring.exceptions import (
     UpstreamTaskError,
 )
 from mainspring.logging import TELLS_AGAIN, TELLS_FAILURE, engine_logs
-from mainspring.recording import Recorder
-from mainspring.results import ResultRecord, get_result_store
+from mainspring.results import get_result_store
 from mainspring.results.keys import new_storage_key
-from mainspring.runs import Run
 from mainspring.settings import get_current_settings
-from mainspring.states import TERMINAL_STATES, State, StateType, is_stored
-from mainspring.states.conversion import keep_result
-from mainspring.store.results import Attachment, CrashHooks, KeptResult, Withdrawal
-from mainspring.transactions.base import BaseTransaction
+from mainspring.states import TERMINAL_STATES, StateType, is_stored
+from mainspring.store.results import CrashHooks, Withdrawal
 
-__all__ = ["RecordedRun", "also_named"]
+if TYPE_CHECKING:
+    from mainspring import records
+    from mainspring._cancel_scopes import Stop
+    from mainspring._core.outcomes import Outcome
+    from mainspring._engine import cancelling, tracebacks
+    from mainspring._engine.keeping import ResultOptions
+    from mainspring.recording import Recorder
+    from mainspring.results import ResultRecord
+    from mainspring.runs import Run
+    from mainspring.states import State, conversion
+    from mainspring.store.results import Attachment, KeptResult
+    from mainspring.transactions.base import BaseTransaction
+else:
+    cancelling, tracebacks = modules_on_use("mainspring._engine", "cancelling", "tracebacks")
+    conversion = modules_on_use("mainspring.states", "conversion")
+    records = modules_on_use("mainspring", "records")
 
-T = TypeVar("T")
+__all__ = ["RecordedRun"]
 
 _READY = Ready()
 _AS_MEANT = frozenset({StateType.COMPLETED, StateType.PAUSED})
@@ -216,8 +226,10 @@ class RecordedRun(BoundedRun):
         """
         data = state.data
         if not is_stored(data):
-            keep_result(state, self._result_store, self._result_key_for(state), self._expiration())
-        if not issubclass(type(state.data), ResultRecord) or state.data.is_persisted:  # as what was found is
+            conversion.keep_result(state, self._result_store, self._result_key_for(state), self._expiration())
+        if (
+            not issubclass(type(state.data), records.ResultRecord) or state.data.is_persisted
+        ):  # as what was found is
             return None
         record: ResultRecord[Any] = state.data
         try:
@@ -265,7 +277,7 @@ class RecordedRun(BoundedRun):
     def _release_value(self) -> None:
         """Leave the value to the storage in which it is; one that is kept nowhere is let go (T-18)."""
         state = self.run.state
-        if issubclass(type(state.data), ResultRecord):
+        if issubclass(type(state.data), records.ResultRecord):
             if state.data.is_persisted:
                 state.forget(state.data.metadata)
         elif state.is_final():
@@ -355,7 +367,7 @@ class RecordedRun(BoundedRun):
 
     def _settle(self, outcome: Raised) -> lifecycle.Phase:
         """The same about an exception, with the bookkeeping and the log lines that belong to it."""
-        hide_own_frames(outcome.error)
+        tracebacks.hide_own_frames(outcome.error)
         stop = self._stop()
         if stop is not None:
             yield from self._stopped(stop, outcome.error)
@@ -376,7 +388,7 @@ class RecordedRun(BoundedRun):
         if isinstance(
             cause_of_end(error), TerminationSignal
         ):  # perhaps it makes haste what was asked before (F-46)
-            see_to_cancellations(self._recorder.store)
+            cancelling.see_to_cancellations(self._recorder.store)
         stop = self._stop()
         if stop is not None:
             yield from self._stopped(stop, error)
@@ -482,7 +494,7 @@ class RecordedRun(BoundedRun):
             self.logger.error("%s exceeded %s", policy.noun, outcome.limit, extra=TELLS_FAILURE)
             return
         message, end = "%s failed with exception: %s%s", reason and f" - {reason}"
-        details = traceback_of(error) if first_report(error) else None
+        details = traceback_of(error) if tracebacks.first_report(error) else None
         self.logger.error(message, policy.noun, shown(error), end, exc_info=details, extra=TELLS_FAILURE)
 
     def log_finished_message(self) -> None:
@@ -569,21 +581,6 @@ class RecordedRun(BoundedRun):
             and not isinstance(error, Pause | Abort | GeneratorExit)
             and not self.run.state.is_final()
         )
-
-
-def also_named(**names: str) -> Callable[[type[T]], type[T]]:
-    """A decorator for engines: they have the slots of `RecordedRun` under names of their own, too.
-
-    Both names are as quick as an attribute can be. A property that passes one on to the other takes so long that it
-    shows, because engines ask for their run some twenty times.
-    """
-
-    def name_slots(engine: type[T]) -> type[T]:
-        for name, slot in names.items():
-            setattr(engine, name, getattr(RecordedRun, slot))
-        return engine
-
-    return name_slots
 
 
 def _takes_parameters(name: Callable[..., Any]) -> bool:

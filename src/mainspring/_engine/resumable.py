@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 from weakref import WeakSet
 
 from mainspring import identifiers
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Ready
-from mainspring._core.steps import Steps
 from mainspring._core.transitions import is_rolled_back
 from mainspring._engine.inputs import resolve_parameters, resolve_wait_for
 from mainspring._engine.places import place_of
 from mainspring._engine.recorded import RecordedRun
 from mainspring._engine.steps import root_of, step_of_flow
-from mainspring._engine.subflows import earlier_runs
+from mainspring._imports import modules_on_use
 from mainspring.context import FlowRunContext, TaskRunContext
-from mainspring.futures.reservations import Reservation
 from mainspring.recording import current_recorder
 from mainspring.runs import FlowRun, Resumption, TaskRun
-from mainspring.states import State
 from mainspring.store.results import StagedStep
 from mainspring.transactions import BaseTransaction, Transaction
-from mainspring.transactions.ledger import Entry
-from mainspring.transactions.recovery import StagedSteps, adopt, finish_settlements, roll_back
-from mainspring.transactions.steps import Steps as TransactionSteps
+
+if TYPE_CHECKING:
+    from mainspring._core.steps import Steps
+    from mainspring._engine import subflows
+    from mainspring.futures import reservations
+    from mainspring.states import State
+    from mainspring.transactions import ledger, recovery
+    from mainspring.transactions.steps import Steps as TransactionSteps
+else:
+    subflows = modules_on_use("mainspring._engine", "subflows")
+    reservations = modules_on_use("mainspring.futures", "reservations")
+    ledger, recovery = modules_on_use("mainspring.transactions", "ledger", "recovery")
 
 __all__ = ["Answer", "ResumableFlowRun"]
 
@@ -54,9 +60,11 @@ class ResumableFlowRun(RecordedRun):
     _has_step = False  # or is known to have none
     _found: FlowRun | None = None  # the run of an earlier attempt that answers the call
     _has_looked = False  # whether such a run was looked for
-    _reservation: Reservation | None = None  # the ids of the run, if they were known before it began
+    _reservation: reservations.Reservation | None = (
+        None  # the ids of the run, if they were known before it began
+    )
     _is_resumed = False  # an earlier process has begun the run
-    _staged: StagedSteps | None = None  # left by an earlier process, and not taken over yet
+    _staged: recovery.StagedSteps | None = None  # left by an earlier process, and not taken over yet
 
     def _is_repeated(self) -> bool:
         """Whether an earlier attempt of the flow run around may have made this call of a subflow."""
@@ -65,7 +73,7 @@ class ResumableFlowRun(RecordedRun):
             return False
         return around.flow_run.run_count > 1
 
-    def reserve(self, inputs_are_there: bool) -> Reservation:
+    def reserve(self, inputs_are_there: bool) -> reservations.Reservation:
         """Settle the ids of the run, and which step it is of the flow run around, before it begins.
 
         Equal calls are told apart by their order, which is that of the program here, and that of threads where they
@@ -73,7 +81,7 @@ class ResumableFlowRun(RecordedRun):
         """
         around = FlowRunContext.get()
         is_subflow = around is not None and around.flow_run is not None
-        self._reservation = Reservation(is_subflow)
+        self._reservation = reservations.Reservation(is_subflow)
         if is_subflow and inputs_are_there:
             if self._is_repeated():
                 self._take_up()
@@ -108,7 +116,7 @@ class ResumableFlowRun(RecordedRun):
             return None
         assert isinstance(around.flow_run, FlowRun)
         recorder = current_recorder()
-        run = earlier_runs(steps, around.flow_run, recorder).get(self._step or "")
+        run = subflows.earlier_runs(steps, around.flow_run, recorder).get(self._step or "")
         if run is None or is_rolled_back(run.state):
             return None
         if run.state.is_completed():
@@ -146,7 +154,7 @@ class ResumableFlowRun(RecordedRun):
                 self._adopt(self._found, self._around.steps.staged)
         return Answer(state, value)
 
-    def _adopt(self, run: FlowRun, staged: StagedSteps | None) -> None:
+    def _adopt(self, run: FlowRun, staged: recovery.StagedSteps | None) -> None:
         """Let the open transaction decide about a completed subflow run whose own one had no end."""
         outer = _open_transaction()
         step = None if staged is None or outer is None else staged.take_run(run.key)
@@ -156,7 +164,7 @@ class ResumableFlowRun(RecordedRun):
         assert outer is not None
         steps = [step, *staged.take_inside(run.key)]
         try:
-            adopt(steps, outer, current_recorder(), outer.logger)
+            recovery.adopt(steps, outer, current_recorder(), outer.logger)
         except BaseException:
             staged.put_back(steps)
             raise
@@ -200,29 +208,29 @@ class ResumableFlowRun(RecordedRun):
         # Now, as until this process had the run, another one that was thought dead may have gone on.
         leftovers = self._recorder.store.read_leftovers(self.run.key)
         if self._is_resumed and self._staged is None:
-            self._staged = StagedSteps(leftovers.steps)
+            self._staged = recovery.StagedSteps(leftovers.steps)
             self._scope.context.steps.staged = self._staged
         if not leftovers.settlements and not self._staged:
             return None
-        return finish_settlements(leftovers, self._staged, self._recorder, self.logger)
+        return recovery.finish_settlements(leftovers, self._staged, self._recorder, self.logger)
 
     def _undoing(self) -> TransactionSteps | None:
         """The steps that roll back what an earlier process had completed in transactions that nobody went on with."""
         staged = self._staged
         if staged is None or not staged:
             return None
-        return roll_back(staged.take_all(), staged, self._recorder, self.logger)
+        return recovery.roll_back(staged.take_all(), staged, self._recorder, self.logger)
 
     # The transaction around a subflow
 
-    def _root(self) -> tuple[bytes | None, StagedSteps | None]:
+    def _root(self) -> tuple[bytes | None, recovery.StagedSteps | None]:
         """The outermost flow run, None if that cannot be resumed; and what its transactions have left."""
         if self._stand_in is None:
             return self.run.key, self._staged
         around = None if self._around is None else self._around.steps
         return (None, None) if around is None else (root_of(around), around.staged)
 
-    def _stage_run(self) -> Entry | None:
+    def _stage_run(self) -> ledger.Entry | None:
         """Have it written with the next state that the transaction around the subflow goes on, if there is one."""
         root_key = self._root()[0]
         if root_key is None or not self._keeps_result or _open_transaction() is None:
@@ -232,9 +240,9 @@ class ResumableFlowRun(RecordedRun):
         around_key = None if around is None else around.key
         step = StagedStep(self.run.key, around_key, root_key, is_step=self._step is not None)
         self._attachments = (*self._attachments, step)
-        return Entry(self._recorder, self.run.key, root_key, False)
+        return ledger.Entry(self._recorder, self.run.key, root_key, False)
 
-    def _join_transaction(self, entry: Entry | None) -> None:
+    def _join_transaction(self, entry: ledger.Entry | None) -> None:
         """Let the transaction around the subflow decide about its run, too: what it did is part of that."""
         outer = _open_transaction()
         if outer is not None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring._engine.recorded import RecordedRun
 from mainspring._engine.steps import active_steps, root_of
-from mainspring.store.results import KeptResult, StagedStep
-from mainspring.transactions import BaseTransaction
-from mainspring.transactions.ledger import Entry, dump_hooks, dump_storage, dump_values
-from mainspring.transactions.recovery import adopt, open_step
-from mainspring.transactions.settling import commits_alone
+from mainspring._imports import modules_on_use
+from mainspring.store.results import StagedStep
+
+if TYPE_CHECKING:
+    from mainspring.store.results import KeptResult
+    from mainspring.transactions import BaseTransaction, ledger, recovery, settling
+else:
+    ledger, recovery, settling = modules_on_use("mainspring.transactions", "ledger", "recovery", "settling")
 
 __all__ = ["StagedRun"]
 
@@ -54,7 +57,7 @@ class StagedRun(RecordedRun):
             or (txn.children and any(getattr(child, "entry", None) is not None for child in txn.children))
         ):
             return False
-        return not commits_alone(txn, task.on_commit_hooks) and self._root_key() is not None
+        return not settling.commits_alone(txn, task.on_commit_hooks) and self._root_key() is not None
 
     def _staged_step(self, row: KeptResult | None) -> StagedStep:
         """What is written of the completed run while its transaction goes on."""
@@ -62,23 +65,23 @@ class StagedRun(RecordedRun):
         run_key, root_key, taken = self.run.key, self._root_key(), self._leftover
         assert root_key is not None
         is_elsewhere = row is not None and not store.is_in_history
-        hooks = dump_hooks(task, txn)
+        hooks = ledger.dump_hooks(task, txn)
         step = StagedStep(
             run_key,
             self._around_key(),
             root_key,
             None if row is None else row.key,
             row is not None and self._is_step,
-            dump_storage(store) if is_elsewhere else None,
+            ledger.dump_storage(store) if is_elsewhere else None,
             None if row is None else row.content,
             None if row is None else row.file,
             hooks,
-            dump_values(txn) if hooks is not None else None,
+            ledger.dump_values(txn) if hooks is not None else None,
             earlier_keys=(*taken.earlier_keys, taken.run_key)
             if self._is_taken_over and taken is not None
             else (),
         )
-        self._entry = Entry(self._recorder, run_key, root_key, is_elsewhere)
+        self._entry = ledger.Entry(self._recorder, run_key, root_key, is_elsewhere)
         return step
 
     def _staged_before(self, key: str) -> StagedStep | None:
@@ -94,8 +97,8 @@ class StagedRun(RecordedRun):
         steps.staged.take_run(step.run_key)  # an attempt before this one may have failed to
         taken = [step, *steps.staged.take_inside(step.run_key)]
         try:
-            record = open_step(step, self._result_store, transaction)
-            adopt(taken[1:], transaction, self._recorder, self.logger)
+            record = recovery.open_step(step, self._result_store, transaction)
+            recovery.adopt(taken[1:], transaction, self._recorder, self.logger)
         except BaseException:
             steps.staged.put_back(taken)
             raise

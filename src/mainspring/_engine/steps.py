@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring._core.steps import Steps, digest_of
 from mainspring._engine.inputs import resolve_parameters
+from mainspring._imports import modules_on_use
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import HashError
-from mainspring.hashing import items_hash
+
+if TYPE_CHECKING:
+    from mainspring import hashing
+else:
+    hashing = modules_on_use("mainspring", "hashing")
 
 __all__ = [
     "active_steps",
@@ -103,7 +108,7 @@ def step_of_flow(
 ) -> str | None:
     """The key of a call of a subflow, the same in each attempt of the flow run; arguments as for tasks."""
     try:
-        inputs = items_hash(parameters or {}, "parameters")
+        inputs = hashing.items_hash(parameters or {}, "parameters")
     except HashError:
         return None
     return steps.take(scope_of(around), f"flow {flow.name} {inputs}", of_attempt=False)
@@ -127,6 +132,6 @@ def _call_of(task: Any, parameters: Mapping[str, Any] | None) -> str | None:
     if task.step_key is not None:
         return f"name {task.step_key}"
     try:
-        return f"task {task.task_key} {items_hash(parameters or {}, 'inputs')}"
+        return f"task {task.task_key} {hashing.items_hash(parameters or {}, 'inputs')}"
     except HashError:  # what has no content is not told by it
         return None

@@ -7,21 +7,29 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mainspring import points
 from mainspring._cancel_scopes import CancelScope
-from mainspring._core.circles import Needs
 from mainspring._core.traverse import is_atomic
 from mainspring._engine.inputs import find_unfinished
-from mainspring._engine.workers import Series, WorkerPool
+from mainspring._engine.workers import Series
+from mainspring._imports import modules_on_use
 from mainspring.context import current_scope
-from mainspring.futures import RunFuture
-from mainspring.futures.promises import Promise
-from mainspring.futures.turns import Turn, active_turn
-from mainspring.recording import Recorder
-from mainspring.runs import TaskRun
+from mainspring.futures.turns import active_turn
 from mainspring.states import State
+
+if TYPE_CHECKING:
+    from mainspring._core import circles
+    from mainspring._core.circles import Needs
+    from mainspring._engine.workers import WorkerPool
+    from mainspring.futures import RunFuture
+    from mainspring.futures.promises import Promise
+    from mainspring.futures.turns import Turn
+    from mainspring.recording import Recorder
+    from mainspring.runs import TaskRun
+else:
+    circles = modules_on_use("mainspring._core", "circles")
 
 __all__ = [
     "Outcome",
@@ -175,8 +183,8 @@ class Submission:
     def needs(self) -> Needs:
         """See `futures.promises.Work.needs`."""
         if self.turn is not None:
-            return Needs([self.turn])
-        return Needs([future for future in self.inputs if not future.is_done()])
+            return circles.Needs([self.turn])
+        return circles.Needs([future for future in self.inputs if not future.is_done()])
 
     def cancel(self) -> None:
         """Settle the promise of a call that will not be made."""
@@ -192,7 +200,7 @@ def _in_turn(turn: Turn | None, call: Callable[[], T]) -> T:
     return call()
 
 
-Prepared = tuple[Callable[[], Outcome], list[RunFuture[Any]], Callable[[], str]]
+Prepared = tuple[Callable[[], Outcome], list["RunFuture[Any]"], Callable[[], str]]
 """A call that is ready to be made when some inputs are there: the call, these inputs, and what people call it."""
 
 
@@ -323,7 +331,9 @@ class SubmissionSeries:
     def needs(self) -> Needs:
         """What has to be over before the calls that are not prepared yet can be; see `futures.promises.Work.needs`."""
         under_way = list(self._under_way)
-        return Needs(under_way, any_of=True) if len(under_way) >= self.parts.at_once else Needs()
+        return (
+            circles.Needs(under_way, any_of=True) if len(under_way) >= self.parts.at_once else circles.Needs()
+        )
 
     def label(self) -> str:
         """What people call the calls that are not prepared yet."""

@@ -7,36 +7,42 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 from uuid import UUID
 
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Raised
 from mainspring._core.transitions import is_rolled_back
+from mainspring._engine.bounded import also_named
 from mainspring._engine.keeping import Keeping, ResultOptions, checked_key, is_kept_by_commit
 from mainspring._engine.places import crash_note
-from mainspring._engine.recorded import RecordedRun, also_named
+from mainspring._engine.recorded import RecordedRun
 from mainspring._engine.staged import StagedRun
 from mainspring._engine.steps import active_steps, step_of_task
-from mainspring._engine.trails import Trail
+from mainspring._imports import modules_on_use
 from mainspring.annotations import NotSet
-from mainspring.context import FlowRunContext, TaskRunContext, hydrated_context
+from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import MainspringError, RunCancelled
 from mainspring.logging import enter_context, get_logger, should_log_prints, task_run_logger
 from mainspring.recording import current_recorder
-from mainspring.results import render_storage_key
-from mainspring.results.keys import new_storage_key
+from mainspring.results.keys import new_storage_key, render_storage_key
 from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType, is_stored
-from mainspring.states.conversion import describe_exception
 from mainspring.states.state import is_untrackable
-from mainspring.store.protocol import CacheKey
+from mainspring.store.changes import CacheKey
 from mainspring.store.results import Attachment, KeptElsewhere, KeptResult, Withdrawal
 from mainspring.suspensions import leave_if_suspended
 from mainspring.transactions import BaseTransaction
-from mainspring.transactions.recovery import RunRollback
-from mainspring.transactions.settling import commits_alone
+
+if TYPE_CHECKING:
+    from mainspring._engine.trails import Trail
+    from mainspring.context import shipping
+    from mainspring.states import conversion
+    from mainspring.transactions import recovery, settling
+else:
+    recovery, settling = modules_on_use("mainspring.transactions", "recovery", "settling")
+    conversion, shipping = modules_on_use("mainspring", "states.conversion", "context.shipping")
 
 __all__ = ["BaseTaskRunEngine", "Dependencies", "TaskRunTimeoutError"]
 
@@ -188,7 +194,7 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
                 key = checked_key(found.checked())
             except Exception as error:  # by rule V-12: what cannot be cached can still be run
                 is_ours = isinstance(error, MainspringError)  # whose messages need no type before them
-                told = str(error) if is_ours else describe_exception(error)
+                told = str(error) if is_ours else conversion.describe_exception(error)
                 self._tell_key(None, components, "error", told)
                 is_default = options.given_cache_policy is NotSet and options.cache_key_fn is None
                 level = logging.WARNING if is_default else logging.ERROR
@@ -300,7 +306,7 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
 
     def _create(self, run_id: UUID | bytes | None, dependencies: Dependencies | None) -> None:
         if self.context and not _SHIPPED.isdisjoint(self.context):
-            self._hydrated = hydrated_context(self.context)
+            self._hydrated = shipping.hydrated_context(self.context)
             self._hydrated.__enter__()
         self.look_around()
         recorder = self._recorder = current_recorder()
@@ -454,7 +460,7 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
         txn = self._transaction
         if txn is None or not state.is_completed():
             return RecordedRun._keeping(self, state)
-        if not commits_alone(txn, self.task.on_commit_hooks):
+        if not settling.commits_alone(txn, self.task.on_commit_hooks):
             return Keeping.STAGED if self._root_key() is not None else Keeping.LATER
         if txn.is_locking:
             self._confirms_end = True  # whoever gets the lock next finds the result
@@ -506,7 +512,7 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
                 self._give_back(transaction)
                 return
             if self._leftover is not None:
-                hooks.insert(0, RunRollback(self._recorder, self._leftover))
+                hooks.insert(0, recovery.RunRollback(self._recorder, self._leftover))
         is_record = is_stored(data)
         if self._keeps_result:
             transaction.write_on_commit = is_record and not getattr(data, "is_persisted", True)

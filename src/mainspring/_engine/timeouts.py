@@ -18,13 +18,17 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
-from mainspring._core.policy import RunPolicy
-from mainspring._engine.overdue import Overdue
-from mainspring._engine.watchers import Alarm, Injector
+from mainspring._imports import modules_on_use
 from mainspring.logging import engine_logs
+
+if TYPE_CHECKING:
+    from mainspring._core.policy import RunPolicy
+    from mainspring._engine import overdue, watchers
+else:
+    overdue, watchers = modules_on_use("mainspring._engine", "overdue", "watchers")
 
 __all__ = [
     "AsyncBlockTimeout",
@@ -104,7 +108,7 @@ class _Timeout:
         self._given = deadline
         self._deadline = 0.0
         self._has_ended = False  # and what follows takes its own time
-        self._overdue: Overdue | None = None
+        self._overdue: overdue.Overdue | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -153,7 +157,7 @@ class _Timeout:
     def _watch(self) -> None:
         """See to it that the attempt is settled at its deadline even if its function does not end."""
         if self._engine is not None and self._engine.tell_limit is None:
-            self._overdue = Overdue(self._engine, self, self._deadline)
+            self._overdue = overdue.Overdue(self._engine, self, self._deadline)
 
 
 _elsewhere = _Timeout(0.0, TimeoutError)
@@ -168,14 +172,14 @@ class SyncTimeout(_Timeout):
     """A limit for a block of sync code, usable in any thread; ``error`` tells whether it has expired."""
 
     __slots__ = ("_guard",)
-    _guard: Alarm | Injector
+    _guard: watchers.Alarm | watchers.Injector
 
     def __enter__(self) -> Self:
         self._deadline = time.monotonic() + self.seconds if self._given is None else self._given
-        if Alarm.is_usable():
-            self._guard = Alarm(self)
+        if watchers.Alarm.is_usable():
+            self._guard = watchers.Alarm(self)
         else:
-            self._guard = Injector(self)
+            self._guard = watchers.Injector(self)
             if self._engine is not None:
                 _warn_of_delays(self._engine, self)
         self._watch()

@@ -13,12 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mainspring import _forks
 from mainspring._core.outcomes import is_limit
-from mainspring._events.records import Event
 from mainspring.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from mainspring._events.records import Event
 
 __all__ = [
     "Subscriber",

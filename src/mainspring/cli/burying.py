@@ -6,10 +6,9 @@ import sys
 from contextlib import redirect_stdout
 from typing import Any
 
-from rich.text import Text
-
 from mainspring.cli.records import flow_run_record, print_json, task_run_record
 from mainspring.cli.rendering import Column, one_line, open_console, short_ids, show, state_text, table
+from mainspring.cli.texts import Text
 from mainspring.crash_hooks import CalledHooks
 from mainspring.reaping import Reaped, reap
 from mainspring.runs import FlowRun, TaskRun

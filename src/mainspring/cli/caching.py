@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 
-from rich.text import Text
-
 from mainspring import identifiers
 from mainspring.cli.histories import open_history
 from mainspring.cli.records import print_json
 from mainspring.cli.rendering import Column, one_line, open_console, show, state_text, table
+from mainspring.cli.texts import Text
 from mainspring.cli.trees import find_run
 from mainspring.client import CacheComponent, CacheExplanation
 from mainspring.exceptions import ObjectNotFound

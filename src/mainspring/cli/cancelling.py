@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-from rich.text import Text
-
 from mainspring.cli.records import flow_run_record, print_json, task_run_record
 from mainspring.cli.rendering import one_line, open_console, show, state_text
+from mainspring.cli.texts import Text
 from mainspring.client import open_client
 from mainspring.runs import FlowRun, TaskRun
 

@@ -5,33 +5,38 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 import msgspec
-from rich.text import Text
 
 from mainspring import clock
+from mainspring._imports import modules_on_use
 from mainspring.cli.histories import NO_RUNS, open_history
-from mainspring.cli.moments import parse_moment
-from mainspring.cli.records import flow_run_record, print_json, task_run_record
 from mainspring.cli.rendering import (
     Column,
     describe_types,
     format_age,
     format_duration,
     one_line,
-    open_console,
+    open_output,
     short_ids,
     show,
     state_text,
     table,
 )
+from mainspring.cli.texts import Text
 from mainspring.client import Client
 from mainspring.exceptions import MainspringError
 from mainspring.filters import ALL
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import StateType
+
+if TYPE_CHECKING:
+    from mainspring.cli import moments
+    from mainspring.cli import records as printed
+else:
+    moments, printed = modules_on_use("mainspring.cli", "moments", "records")
 
 __all__ = ["Selection", "complete_id", "list_selected", "select_runs"]
 
@@ -98,7 +103,7 @@ class Selection(msgspec.Struct, frozen=True):
         if self.tags:
             members["tags"] = {"all_": self.tags}
         if self.since:
-            since = parse_moment(self.since, "--since")
+            since = moments.parse_moment(self.since, "--since")
             if isinstance(since, timedelta):
                 since = clock.to_datetime(clock.current().now()) - since
             members["expected_start_time"] = {"after_": since}
@@ -118,9 +123,9 @@ def list_selected(selection: Selection, as_json: bool) -> None:
         flow_run_ids = [run.id for run in shown if isinstance(run, FlowRun)]
         if as_json:
             task_runs = _task_runs(client, flow_run_ids)
-            print_json([_record(run, task_runs) for run in shown])
+            printed.print_json([_record(run, task_runs) for run in shown])
             return
-        console = open_console()
+        console = open_output()
         if client is None or not shown:
             show(console, Text(_why_none(selection)))
             return
@@ -189,9 +194,9 @@ def _task_runs(client: Client | None, flow_run_ids: Iterable[UUID]) -> Mapping[b
 
 def _record(run: Run, task_runs: Mapping[bytes, list[TaskRun]]) -> dict[str, Any]:
     if isinstance(run, FlowRun):
-        return flow_run_record(run, task_runs.get(run.key, []))
+        return printed.flow_run_record(run, task_runs.get(run.key, []))
     assert isinstance(run, TaskRun)
-    return task_run_record(run)
+    return printed.task_run_record(run)
 
 
 def _why_none(selection: Selection) -> str:

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
 
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
-
 from mainspring import clock, identifiers
+from mainspring.cli.texts import Pipe, Stack, Table, Text
 from mainspring.clock import MICROSECONDS
 from mainspring.states import State, StateType
 
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table as RichTable
+    from rich.text import Text as RichText
+
+    Output = Console | Pipe
+
 __all__ = [
+    "PLAIN_WIDTH",
     "STYLES",
     "Column",
     "brief",
     "can_show",
     "describe_counts",
     "describe_types",
+    "facts_table",
     "format_age",
     "format_duration",
     "is_terminal",
     "one_line",
     "open_console",
+    "open_output",
     "short_ids",
     "show",
     "state_text",
@@ -49,7 +55,7 @@ STYLES: dict[StateType, str] = {
     StateType.CANCELLING: "magenta",
 }
 
-_PLAIN_WIDTH = 10_000  # in a pipe nothing is cut off or wrapped
+PLAIN_WIDTH = 10_000  # in a pipe nothing is cut off or wrapped
 _MOST_LETTERS = 100
 _LONG_WORDS = re.compile(r"^\w+ run encountered an exception: ")  # whose run it was is told beside it
 _MINUTE, _HOUR, _DAY, _MONTH = 60, 3600, 86_400, 30 * 86_400
@@ -62,25 +68,17 @@ def is_terminal(stream: TextIO) -> bool:
 
 def open_console(stream: TextIO | None = None) -> Console:
     """A console on ``stream``, standard output by default: in colour on a terminal unless NO_COLOR is set."""
-    file = stream or sys.stdout
-    terminal = is_terminal(file)
-    return _Console(
-        file=file,
-        force_terminal=terminal,
-        width=None if terminal else _PLAIN_WIDTH,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
+    from mainspring.cli.consoles import make_console  # start-up
+
+    return make_console(stream or sys.stdout)
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Let the caller know, instead of leaving the program: a run goes on when nobody looks any more."""
-        raise BrokenPipeError(errno.EPIPE, "Nobody reads the output any more.")
+def open_output() -> Output:
+    """Standard output for `show` alone, which needs a console on a terminal only."""
+    return open_console() if is_terminal(sys.stdout) else Pipe(sys.stdout, PLAIN_WIDTH)
 
 
-def can_show(console: Console, glyphs: str) -> bool:
+def can_show(console: Output, glyphs: str) -> bool:
     """Whether the console's encoding has all of these characters."""
     try:
         glyphs.encode(console.encoding)
@@ -89,14 +87,19 @@ def can_show(console: Console, glyphs: str) -> bool:
     return True
 
 
-def show(console: Console, content: RenderableType) -> None:
+def show(console: Output, content: Text | Table | Stack | RenderableType) -> None:
     """Print to the console; in a pipe, lines end where their text ends."""
-    if console.is_terminal:
+    if console.is_terminal and not isinstance(console, Pipe):
         console.print(content)
         return
-    with console.capture() as captured:
-        console.print(content)
-    text = "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    if isinstance(content, Text | Table | Stack):
+        lines: Iterable[str] = content.lines()
+    else:
+        assert not isinstance(console, Pipe)
+        with console.capture() as captured:
+            console.print(content)
+        lines = captured.get().splitlines()
+    text = "".join(f"{line.rstrip()}\n" for line in lines)
     encoding = console.encoding
     console.file.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
@@ -123,23 +126,27 @@ class Column:
         self.yields = yields
 
 
-def table(console: Console, columns: Sequence[Column], rows: Iterable[Sequence[Text | str]]) -> Table:
-    """Columns that are aligned by spaces alone, under dim headings."""
+def table(console: Output, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Table:
+    """Columns that are aligned by spaces alone, under dim headings. Cells are texts, ours or rich's."""
     cells = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for index, column in enumerate(columns):
-        width = max(len(column.heading), *(row[index].cell_len for row in cells), 0)
-        made.add_column(
-            column.heading,
-            justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="ellipsis" if can_show(console, "…") else "crop",
-            min_width=None if column.yields or column.most is not None else width,
-            max_width=column.most if console.is_terminal else None,
-        )
-    for row in cells:
-        made.add_row(*row)
-    return made
+
+    def draw() -> RichTable:
+        from mainspring.cli.consoles import draw_table  # start-up
+
+        return draw_table(columns, cells, can_show(console, "…"), console.is_terminal)
+
+    return Table([column.right for column in columns], [column.heading for column in columns], cells, draw)
+
+
+def facts_table(facts: Sequence[tuple[str, Text | str]]) -> Table:
+    """What is known about something: names, dim, and beside them what is behind these."""
+
+    def draw() -> RichTable:
+        from mainspring.cli.consoles import draw_facts  # start-up
+
+        return draw_facts(facts)
+
+    return Table([False, False], None, facts, draw)
 
 
 # Values
@@ -221,12 +228,16 @@ _COUNTED = ["completed", "running", "waiting", "not ready", "failed", "crashed",
 _COUNT_STYLES = {"failed": "red", "crashed": "bold red", "cancelled": "magenta", "running": "cyan"}
 
 
-def describe_counts(counts: Mapping[str, int]) -> Text:
+def describe_counts(counts: Mapping[str, int]) -> RichText:
     """``28 completed, 1 failed``, from numbers of runs by what they are."""
+    from rich.text import Text as RichText  # start-up: whoever shows these has a console
+
     parts = [
-        Text(f"{counts[what]} {what}", _COUNT_STYLES.get(what, "")) for what in _COUNTED if counts.get(what)
+        RichText(f"{counts[what]} {what}", _COUNT_STYLES.get(what, ""))
+        for what in _COUNTED
+        if counts.get(what)
     ]
-    return Text(", ").join(parts)
+    return RichText(", ").join(parts)
 
 
 def describe_types(counts: Mapping[str, int]) -> Text:

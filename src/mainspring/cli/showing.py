@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from mainspring import clock, identifiers
+from mainspring._imports import modules_on_use
 from mainspring.cli.histories import open_history
-from mainspring.cli.records import flow_run_record, print_json, state_record, task_run_record
 from mainspring.cli.rendering import (
     Column,
     describe_types,
+    facts_table,
     format_age,
     format_duration,
     one_line,
-    open_console,
+    open_output,
     show,
     state_text,
     table,
 )
+from mainspring.cli.texts import Text
 from mainspring.cli.trees import RunTree, find_run
 from mainspring.cli.treetable import tree_table
 from mainspring.cli.waiting import pause_records, pauses_of, tell_pauses
 from mainspring.client import Client
 from mainspring.runs import FlowRun, Run, TaskRun, TaskRunResult
 from mainspring.states import State
+
+if TYPE_CHECKING:
+    from mainspring.cli import records as printed
+    from mainspring.cli.rendering import Output
+else:
+    printed = modules_on_use("mainspring.cli", "records")
 
 __all__ = ["show_found"]
 
@@ -50,17 +55,22 @@ def show_found(run_id: str, full: bool, as_json: bool) -> None:
         states = client.store.read_states(run.key)
         if isinstance(run, TaskRun):
             if as_json:
-                print_json({**task_run_record(run), "states": [state_record(state) for state in states]})
+                printed.print_json(
+                    {
+                        **printed.task_run_record(run),
+                        "states": [printed.state_record(state) for state in states],
+                    }
+                )
             else:
                 _show_task_run(client, run, states)
             return
         tree = RunTree.read(client, run)
         if as_json:
             waiting = pause_records(pauses_of(client, run))
-            print_json(
+            printed.print_json(
                 {
                     **_tree_record(tree),
-                    "states": [state_record(state) for state in states],
+                    "states": [printed.state_record(state) for state in states],
                     "waits_for": waiting,
                 }
             )
@@ -70,8 +80,8 @@ def show_found(run_id: str, full: bool, as_json: bool) -> None:
 
 def _tree_record(tree: RunTree) -> dict[str, Any]:
     """A flow run with its task runs, and below those that stand for subflows ``subflow_run``, the same again."""
-    records = {run.key: task_run_record(run) for run in tree.task_runs}
-    flows = {run.key: flow_run_record(run, ()) for run in tree.flow_runs}
+    records = {run.key: printed.task_run_record(run) for run in tree.task_runs}
+    flows = {run.key: printed.flow_run_record(run, ()) for run in tree.flow_runs}
     for task_run in tree.task_runs:
         flows[task_run.flow_run_key or b""]["task_runs"].append(records[task_run.key])
     for flow_run in tree.flow_runs[1:]:
@@ -81,7 +91,7 @@ def _tree_record(tree: RunTree) -> dict[str, Any]:
 
 def _show_flow_run(client: Client, tree: RunTree, full: bool) -> None:
     run = tree.flow_runs[0]
-    console = open_console()
+    console = open_output()
     counts = client.count_task_runs([run.id])[run.id]
     facts: list[Fact] = [
         ("flow run", str(run.id)),
@@ -99,7 +109,7 @@ def _show_flow_run(client: Client, tree: RunTree, full: bool) -> None:
 
 
 def _show_task_run(client: Client, run: TaskRun, states: list[State]) -> None:
-    console = open_console()
+    console = open_output()
     facts: list[Fact] = [("task run", str(run.id)), ("task", run.task_key.rpartition("-")[0] or run.task_key)]
     if run.flow_run_id is not None:
         facts.append(("flow run", _reference(client.read_flow_run(run.flow_run_id))))
@@ -110,7 +120,7 @@ def _show_task_run(client: Client, run: TaskRun, states: list[State]) -> None:
     show(console, table(console, _STATE_COLUMNS, _state_rows(states)))
 
 
-def _show_header(console: Console, run: Run, facts: Iterable[Fact]) -> None:
+def _show_header(console: Output, run: Run, facts: Iterable[Fact]) -> None:
     """Name, state and duration on a line, what the state says, then the facts."""
     head = Text.assemble((one_line(run.name), "bold"), "  ").append_text(state_text(run.state))
     if run.started_at is not None:
@@ -122,12 +132,7 @@ def _show_header(console: Console, run: Run, facts: Iterable[Fact]) -> None:
     if run.state.message:
         show(console, Text(f"{one_line(run.state.message)}"))
     show(console, Text())
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in facts:
-        grid.add_row(name, value)
-    show(console, grid)
+    show(console, facts_table(list(facts)))
 
 
 def _common(run: Run) -> Iterator[Fact]:

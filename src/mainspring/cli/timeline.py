@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from rich.text import Text
-
 from mainspring.cli.rendering import format_duration
+from mainspring.cli.texts import Text
 
 __all__ = ["Span", "Timeline"]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from rich.console import Console, Group, RenderableType
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from mainspring import clock
 from mainspring.cli.folding import Row, tree_rows
@@ -20,10 +18,14 @@ from mainspring.cli.rendering import (
     state_text,
     table,
 )
+from mainspring.cli.texts import Stack, Table, Text
 from mainspring.cli.timeline import Span, Timeline
 from mainspring.cli.trees import RunTree
 from mainspring.client import Client
 from mainspring.runs import Run
+
+if TYPE_CHECKING:
+    from mainspring.cli.rendering import Output
 
 __all__ = ["tree_table"]
 
@@ -40,7 +42,7 @@ _MOST_HISTORIES = 500  # retried runs whose states are read, to draw the waits b
 Cells = list[Text]
 
 
-def tree_table(client: Client, tree: RunTree, console: Console, full: bool) -> RenderableType:
+def tree_table(client: Client, tree: RunTree, console: Output, full: bool) -> Stack:
     """What ran inside of a flow run.
 
     Args:
@@ -76,13 +78,13 @@ def tree_table(client: Client, tree: RunTree, console: Console, full: bool) -> R
         bars = Bars(client, tree, width, can_show(console, Timeline.GLYPHS))
         columns.append(Column(bars.timeline.axis(ruled=console.is_terminal)))
         facts = [[*cells, bars.of(row)] for cells, row in zip(facts, rows, strict=True)]
-    parts: list[RenderableType] = [table(console, columns, facts)]
+    parts: list[Text | Table] = [table(console, columns, facts)]
     if any(row.is_folded for row in rows):
         note = "Of runs alike the shortest, median and longest duration is shown; --full shows each run."
         parts.append(Text(f"\n{note}", "dim"))
     if reasons := _reasons(rows):
         parts += [Text(), *reasons]
-    return Group(*parts)
+    return Stack(*parts)
 
 
 def _reasons(rows: Sequence[Row]) -> list[Text]:
@@ -98,7 +100,7 @@ def _reasons(rows: Sequence[Row]) -> list[Text]:
     return lines[:_MOST_REASONS] + more
 
 
-def _facts(rows: Sequence[Row], console: Console) -> list[Cells]:
+def _facts(rows: Sequence[Row], console: Output) -> list[Cells]:
     """Name, id, state, attempts and duration of each row."""
     ids = short_ids([row.runs[0].id for row in rows if not row.is_folded])
     times, dot = (_TIMES, " · ") if can_show(console, f"{_TIMES}·") else ("x", " / ")

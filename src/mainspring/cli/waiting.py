@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mainspring import clock, identifiers
 from mainspring.cli.records import iso_time
 from mainspring.cli.rendering import one_line
-from mainspring.client import Client
-from mainspring.runs import FlowRun
-from mainspring.store.pauses import PauseRecord
+
+if TYPE_CHECKING:
+    from mainspring.client import Client
+    from mainspring.runs import FlowRun
+    from mainspring.store.pauses import PauseRecord
 
 __all__ = ["pause_records", "pauses_of", "tell_pauses"]
 

@@ -15,8 +15,9 @@
 Names are loaded at their first use: the command line reads the history with the sync client alone.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mainspring._imports import names_on_use
 
 if TYPE_CHECKING:
     from mainspring.client._async import AsyncClient
@@ -55,36 +56,17 @@ __all__ = [
     "open_client",
 ]
 
-_HOMES = {
-    "AsyncClient": "_async",
-    "AsyncClientContext": "_contexts",
-    "CacheComponent": "_caching",
-    "CacheExplanation": "_caching",
-    "CacheOutcome": "_caching",
-    "Client": "_sync",
-    "ConcurrencyLease": "_limits",
-    "EventStream": "_following",
-    "GlobalConcurrencyLimitCreate": "_limits",
-    "GlobalConcurrencyLimitUpdate": "_limits",
-    "LogCreate": "_logs",
-    "OrchestrationDetails": "_proposals",
-    "OrchestrationResult": "_proposals",
-    "SetStateStatus": "_proposals",
-    "Since": "_following",
-    "SyncClientContext": "_contexts",
-    "cancel_resting": "_cancelling",
-    "get_client": "_contexts",
-    "open_client": "_sync",
-}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = names_on_use(
+    __name__,
+    {
+        "._async": ["AsyncClient"],
+        "._caching": ["CacheComponent", "CacheExplanation", "CacheOutcome"],
+        "._cancelling": ["cancel_resting"],
+        "._contexts": ["AsyncClientContext", "SyncClientContext", "get_client"],
+        "._following": ["EventStream", "Since"],
+        "._limits": ["ConcurrencyLease", "GlobalConcurrencyLimitCreate", "GlobalConcurrencyLimitUpdate"],
+        "._logs": ["LogCreate"],
+        "._proposals": ["OrchestrationDetails", "OrchestrationResult", "SetStateStatus"],
+        "._sync": ["Client", "open_client"],
+    },
+)

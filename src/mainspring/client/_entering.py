@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
-from mainspring.store.protocol import RunStore
+if TYPE_CHECKING:
+    from mainspring.store.protocol import RunStore
 
 __all__ = ["Enterable"]
 

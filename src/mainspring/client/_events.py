@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from mainspring._events.records import Event
+from mainspring._imports import modules_on_use
 from mainspring.client._entering import Enterable
-from mainspring.client._following import EventStream, Since, filtered, read_events
-from mainspring.client._runs import Id
 from mainspring.filters import page_of
+
+if TYPE_CHECKING:
+    from mainspring._events.records import Event
+    from mainspring.client import _following as following
+    from mainspring.client._following import EventStream, Since
+    from mainspring.client._runs import Id
+else:
+    following = modules_on_use("mainspring.client", "_following")
 
 __all__ = ["EventMethods"]
 
@@ -41,7 +48,9 @@ class EventMethods(Enterable):
             ConfigurationError: One of the arguments cannot work.
         """
         limit, _ = page_of(limit, None)
-        return read_events(self.store, filtered(self.store, prefix, run_id, since, until), limit)
+        return following.read_events(
+            self.store, following.filtered(self.store, prefix, run_id, since, until), limit
+        )
 
     def follow_events(
         self,
@@ -66,4 +75,6 @@ class EventMethods(Enterable):
             ObjectNotFound: There is no such run.
             ConfigurationError: One of the arguments cannot work.
         """
-        return EventStream(self.store, filtered(self.store, prefix, run_id, since), follow)
+        return following.EventStream(
+            self.store, following.filtered(self.store, prefix, run_id, since), follow
+        )

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 import msgspec
 
 from mainspring import clock
+from mainspring._imports import modules_on_use
 from mainspring.client._entering import Enterable
-from mainspring.client._runs import Id, key_of
-from mainspring.concurrency import (
-    DAY,
-    ConcurrencyLimit,
-    LeaseHolder,
-    SlotHolder,
-    Terms,
-    check_limit,
-    limits_changed,
-    understood_holder,
-)
+from mainspring.client._runs import key_of
+from mainspring.concurrency import DAY, ConcurrencyLimit, LeaseHolder, Terms, check_limit, understood_holder
 from mainspring.exceptions import (
     ConcurrencySlotAcquisitionError,
     ConfigurationError,
@@ -30,6 +22,13 @@ from mainspring.exceptions import (
 from mainspring.filters import page_of, record_of
 from mainspring.identifiers import new_id
 from mainspring.store.limits import LimitChange, SlotRequest
+
+if TYPE_CHECKING:
+    from mainspring.client._runs import Id
+    from mainspring.concurrency import SlotHolder
+    from mainspring.concurrency import _tags as tag_limits
+else:
+    tag_limits = modules_on_use("mainspring.concurrency", "_tags")
 
 __all__ = [
     "FIRST_LIMITS",
@@ -121,7 +120,7 @@ class LimitMethods(Enterable):
         """
         check_limit(name, limit, slot_decay_per_second)
         written = self.store.write_limit(name, limit, bool(active), slot_decay_per_second)
-        limits_changed(self.store, name)
+        tag_limits.limits_changed(self.store, name)
         return written
 
     def read_concurrency_limit(self, name: str) -> ConcurrencyLimit:
@@ -156,7 +155,7 @@ class LimitMethods(Enterable):
         """
         if not self.store.delete_limit(name):
             raise self._no_limit(name)
-        limits_changed(self.store, name)
+        tag_limits.limits_changed(self.store, name)
 
     # The same under the names of the contract, and more
 
@@ -184,7 +183,7 @@ class LimitMethods(Enterable):
             )
         if holders:
             self.store.change_limit(new.name, LimitChange(holders=holders, lease_microseconds=_LONGEST))
-        limits_changed(self.store, new.name)
+        tag_limits.limits_changed(self.store, new.name)
         return added.id
 
     def read_global_concurrency_limit_by_name(self, name: str) -> ConcurrencyLimit:
@@ -308,7 +307,7 @@ class LimitMethods(Enterable):
         now = clock.current().now()
         released = self.store.release_some_slots(terms.names, slots, _CLIENT, now, float(occupancy_seconds))
         for name in terms.names:
-            limits_changed(self.store, name)
+            tag_limits.limits_changed(self.store, name)
         return released
 
     def increment_concurrency_slots_with_lease(
@@ -350,7 +349,7 @@ class LimitMethods(Enterable):
         """Give back what is held on a lease; False if there is nothing."""
         store = self.store
         is_released = store.release_slots(key_of(lease_id), clock.current().now(), None)
-        limits_changed(store, "")
+        tag_limits.limits_changed(store, "")
         return is_released
 
     # Inside
@@ -392,7 +391,7 @@ class LimitMethods(Enterable):
         if changed is None:
             raise self._no_limit(name)
         for each in {name, changed.name}:
-            limits_changed(self.store, each)
+            tag_limits.limits_changed(self.store, each)
         return changed
 
     def _read_limits(self, names: list[str] | None) -> list[ConcurrencyLimit]:

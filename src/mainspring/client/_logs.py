@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
 
 from mainspring import clock
 from mainspring.client._entering import Enterable
-from mainspring.client._runs import Id, key_of
+from mainspring.client._runs import key_of
 from mainspring.exceptions import ConfigurationError
 from mainspring.filters import LogFilter, LogSort, page_of, record_of, sort_of
 from mainspring.store.protocol import LogEntry
+
+if TYPE_CHECKING:
+    from mainspring.client._runs import Id
 
 __all__ = ["LogCreate", "LogMethods"]
 

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from mainspring import clock, identifiers
-from mainspring.client._caching import CacheExplanation, explain_caching
-from mainspring.client._cancelling import (
-    FIRST_PAUSE,
-    LONGEST_PAUSE,
-    ask_to_cancel,
-    check_patience,
-)
+from mainspring._imports import modules_on_use
 from mainspring.client._entering import Enterable
-from mainspring.client._proposals import OrchestrationResult, propose, record_new
 from mainspring.exceptions import (
     AmbiguousId,
     ConfigurationError,
@@ -38,9 +31,21 @@ from mainspring.filters import (
     sort_of,
     texts,
 )
-from mainspring.runs import FlowRun, RecordedFlow, Run, RunInput, TaskRun
+from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
 from mainspring.store.protocol import Amendment, FlowQuery, RunFilter
+
+if TYPE_CHECKING:
+    from mainspring.client import _caching as caching
+    from mainspring.client import _cancelling as cancelling
+    from mainspring.client import _proposals as proposals
+    from mainspring.client._caching import CacheExplanation
+    from mainspring.client._proposals import OrchestrationResult
+    from mainspring.runs import RecordedFlow, RunInput
+else:
+    caching, cancelling, proposals = modules_on_use(
+        "mainspring.client", "_caching", "_cancelling", "_proposals"
+    )
 
 __all__ = ["Id", "RunMethods", "key_of"]
 
@@ -207,7 +212,7 @@ class RunMethods(Enterable):
             ObjectNotFound: There is no such flow run.
             ConfigurationError: ``state`` is no state.
         """
-        return propose(self.store, FlowRun, flow_run_id, state, force)
+        return proposals.propose(self.store, FlowRun, flow_run_id, state, force)
 
     def read_flow_run_states(self, flow_run_id: Id) -> list[State]:
         """All states of a flow run, oldest first."""
@@ -340,7 +345,7 @@ class RunMethods(Enterable):
             ObjectNotFound: There is no such task run.
             ConfigurationError: ``state`` is no state.
         """
-        return propose(self.store, TaskRun, task_run_id, state, force)
+        return proposals.propose(self.store, TaskRun, task_run_id, state, force)
 
     def read_task_run_states(self, task_run_id: Id) -> list[State]:
         """All states of a task run, oldest first."""
@@ -357,7 +362,7 @@ class RunMethods(Enterable):
 
     def explain_caching(self, task_run_id: Id) -> CacheExplanation:
         """Why a task run used a kept result, or why it did not: which part of its cache key was new."""
-        return explain_caching(self.store, self.read_task_run(task_run_id))
+        return caching.explain_caching(self.store, self.read_task_run(task_run_id))
 
     # Both
 
@@ -398,12 +403,12 @@ class RunMethods(Enterable):
             NotCancellable: It is over.
             ValueError: ``timeout`` is negative.
         """
-        end = check_patience(timeout)
-        run = ask_to_cancel(self.store, run_id, reason)
-        pause = FIRST_PAUSE
+        end = cancelling.check_patience(timeout)
+        run = cancelling.ask_to_cancel(self.store, run_id, reason)
+        pause = cancelling.FIRST_PAUSE
         while not run.state.is_final() and time.monotonic() < end:
             time.sleep(min(pause, max(0.0, end - time.monotonic())))
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, cancelling.LONGEST_PAUSE)
             run = self.store.read_run(run.key) or run
         return run
 
@@ -482,7 +487,7 @@ class RunMethods(Enterable):
         return ObjectNotFound(f"There is no {kind.__name__} with the id {run_id} in {self.store.address}.")
 
     def _created(self, run: R, state: State | None) -> R:
-        if not record_new(self.store, run, state):
+        if not proposals.record_new(self.store, run, state):
             raise ObjectAlreadyExists(f"There is a run with the id {run.id} in {self.store.address} already.")
         return run
 

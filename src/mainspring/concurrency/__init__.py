@@ -17,16 +17,21 @@ them. They are held on leases, which one background thread renews for all holder
 ``_notices``           the events of taking and giving back
 """
 
-from mainspring.concurrency._left_over import arelease_left_over, noted, release_left_over
-from mainspring.concurrency._slots import Slots
-from mainspring.concurrency._tags import atake_tag_slots, limits_changed, take_tag_slots
-from mainspring.concurrency._terms import DAY, LeaseHolder, Terms, check_limit, understood_holder
-from mainspring.exceptions import (
-    AcquireConcurrencySlotTimeoutError,
-    ConcurrencyLeaseLost,
-    ConcurrencySlotAcquisitionError,
-)
-from mainspring.store.limits import ConcurrencyLimit, SlotHolder
+from typing import TYPE_CHECKING
+
+from mainspring._imports import names_on_use
+
+if TYPE_CHECKING:
+    from mainspring.concurrency._left_over import arelease_left_over, noted, release_left_over
+    from mainspring.concurrency._slots import Slots
+    from mainspring.concurrency._tags import atake_tag_slots, limits_changed, take_tag_slots
+    from mainspring.concurrency._terms import DAY, LeaseHolder, Terms, check_limit, understood_holder
+    from mainspring.exceptions import (
+        AcquireConcurrencySlotTimeoutError,
+        ConcurrencyLeaseLost,
+        ConcurrencySlotAcquisitionError,
+    )
+    from mainspring.store.limits import ConcurrencyLimit, SlotHolder
 
 __all__ = [
     "DAY",
@@ -47,3 +52,19 @@ __all__ = [
     "take_tag_slots",
     "understood_holder",
 ]
+
+__getattr__, __dir__ = names_on_use(
+    __name__,
+    {
+        "._left_over": ["arelease_left_over", "noted", "release_left_over"],
+        "._slots": ["Slots"],
+        "._tags": ["atake_tag_slots", "limits_changed", "take_tag_slots"],
+        "._terms": ["DAY", "LeaseHolder", "Terms", "check_limit", "understood_holder"],
+        "mainspring.exceptions": [
+            "AcquireConcurrencySlotTimeoutError",
+            "ConcurrencyLeaseLost",
+            "ConcurrencySlotAcquisitionError",
+        ],
+        "mainspring.store.limits": ["ConcurrencyLimit", "SlotHolder"],
+    },
+)

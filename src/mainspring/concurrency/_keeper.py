@@ -13,11 +13,13 @@ import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mainspring import _forks, clock
 from mainspring.exceptions import StoreError
-from mainspring.store.limits import LimitStore
+
+if TYPE_CHECKING:
+    from mainspring.store.limits import LimitStore
 
 __all__ = ["KEEPER", "RENEW_AFTER", "TRIES", "Keeper", "keeper"]
 

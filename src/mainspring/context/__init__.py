@@ -14,19 +14,24 @@ there.
 `SyncClientContext` and `AsyncClientContext`, are in `mainspring.client`: clients know the store, contexts do not.
 """
 
-from mainspring._holder import ContextModel
-from mainspring.context.runs import (
-    EngineContext,
-    FlowRunContext,
-    RunContext,
-    TaskRunContext,
-    current_scope,
-    get_run_context,
-)
-from mainspring.context.shipping import hydrated_context, is_elsewhere, serialize_context, with_context
-from mainspring.context.stopping import shielded, stoppable
-from mainspring.context.tagging import TagsContext, tags
-from mainspring.settings.current import SettingsContext, get_settings_context
+from typing import TYPE_CHECKING
+
+from mainspring._imports import names_on_use
+
+if TYPE_CHECKING:
+    from mainspring._holder import ContextModel
+    from mainspring.context.runs import (
+        EngineContext,
+        FlowRunContext,
+        RunContext,
+        TaskRunContext,
+        current_scope,
+        get_run_context,
+    )
+    from mainspring.context.shipping import hydrated_context, is_elsewhere, serialize_context, with_context
+    from mainspring.context.stopping import shielded, stoppable
+    from mainspring.context.tagging import TagsContext, tags
+    from mainspring.settings.current import SettingsContext, get_settings_context
 
 __all__ = [
     "ContextModel",
@@ -47,3 +52,22 @@ __all__ = [
     "tags",
     "with_context",
 ]
+
+__getattr__, __dir__ = names_on_use(
+    __name__,
+    {
+        ".runs": [
+            "EngineContext",
+            "FlowRunContext",
+            "RunContext",
+            "TaskRunContext",
+            "current_scope",
+            "get_run_context",
+        ],
+        ".shipping": ["hydrated_context", "is_elsewhere", "serialize_context", "with_context"],
+        ".stopping": ["shielded", "stoppable"],
+        ".tagging": ["TagsContext", "tags"],
+        "mainspring._holder": ["ContextModel"],
+        "mainspring.settings.current": ["SettingsContext", "get_settings_context"],
+    },
+)

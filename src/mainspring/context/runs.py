@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from mainspring import clock
-from mainspring._cancel_scopes import CancelScope
 from mainspring._core.lineage import Lineage
-from mainspring._core.steps import Steps
 from mainspring._holder import ContextModel
 from mainspring.exceptions import MissingContextError
-from mainspring.runs import FlowRun, TaskRun
+
+if TYPE_CHECKING:
+    from mainspring._cancel_scopes import CancelScope
+    from mainspring._core.steps import Steps
+    from mainspring.runs import FlowRun, TaskRun
 
 __all__ = [
     "EngineContext",
@@ -95,6 +97,7 @@ class FlowRunContext(RunContext):
         client: A client of the run store, for whoever reads the context.
         start_time: When the attempt started; now by default.
         detached: The flow itself runs elsewhere: this is its context in another process.
+        make_client: Makes the client when somebody asks for it, which hardly anybody does.
 
     ``run_results`` tells which objects of the flow run came out of which task run. ``steps`` tells the steps of an
     attempt from one another; None outside of attempts, in other processes, and where results are not kept.
@@ -110,6 +113,7 @@ class FlowRunContext(RunContext):
         "engine",
         "flow",
         "flow_run",
+        "make_client",
         "observed_flow_pauses",
         "run_results",
         "steps",
@@ -131,8 +135,12 @@ class FlowRunContext(RunContext):
         client: Any = None,
         start_time: datetime | None = None,
         detached: bool = False,
+        make_client: Callable[[], Any] | None = None,
     ) -> None:
         RunContext.__init__(self, parameters, log_prints, result_store, persist_result, client, start_time)
+        self.make_client = make_client
+        if make_client is not None:
+            del self.client
         self.detached = detached
         self.run_results = Lineage()
         self.steps: Steps | None = None
@@ -143,6 +151,16 @@ class FlowRunContext(RunContext):
         self.flow = flow
         self.flow_run = flow_run
         self.task_runner = task_runner
+
+    def __getattr__(self, name: str) -> Any:
+        """The client, if it is still to be made: a program that never asks need not load what it takes."""
+        if name != "client":
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
+            )
+        assert self.make_client is not None, "without it there is a client, or none"
+        self.client = client = self.make_client()
+        return client
 
 
 class TaskRunContext(RunContext):

@@ -7,16 +7,21 @@ kept there; those of states are made of the history, which says the same.
 ``emission``  keeping and telling; all else is in `mainspring._events`, which the run store is built on
 """
 
-from mainspring._events.records import Event, RelatedResource, Resource
-from mainspring._events.state_changes import (
-    emit_flow_run_state_change_event,
-    emit_run_state_change_event,
-    emit_task_run_state_change_event,
-    events_of,
-    states_of,
-)
-from mainspring._events.subscriptions import Subscriber, Subscription, get_events_subscriber, subscribe
-from mainspring.events.emission import emit_event, publish_event
+from typing import TYPE_CHECKING
+
+from mainspring._imports import names_on_use
+
+if TYPE_CHECKING:
+    from mainspring._events.records import Event, RelatedResource, Resource
+    from mainspring._events.state_changes import (
+        emit_flow_run_state_change_event,
+        emit_run_state_change_event,
+        emit_task_run_state_change_event,
+        events_of,
+        states_of,
+    )
+    from mainspring._events.subscriptions import Subscriber, Subscription, get_events_subscriber, subscribe
+    from mainspring.events.emission import emit_event, publish_event
 
 __all__ = [
     "Event",
@@ -34,3 +39,24 @@ __all__ = [
     "states_of",
     "subscribe",
 ]
+
+__getattr__, __dir__ = names_on_use(
+    __name__,
+    {
+        ".emission": ["emit_event", "publish_event"],
+        "mainspring._events.records": ["Event", "RelatedResource", "Resource"],
+        "mainspring._events.state_changes": [
+            "emit_flow_run_state_change_event",
+            "emit_run_state_change_event",
+            "emit_task_run_state_change_event",
+            "events_of",
+            "states_of",
+        ],
+        "mainspring._events.subscriptions": [
+            "Subscriber",
+            "Subscription",
+            "get_events_subscriber",
+            "subscribe",
+        ],
+    },
+)

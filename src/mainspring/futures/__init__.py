@@ -15,13 +15,18 @@ A future only observes: waiting for it, giving up on waiting or dropping it neve
 - ``resolving``: values with futures in them
 """
 
-from mainspring.futures.base import Future, RunFuture
-from mainspring.futures.completion import CompletedFutures, as_completed
-from mainspring.futures.lists import FutureList
-from mainspring.futures.local import ConcurrentFuture
-from mainspring.futures.recorded import DistributedFuture, FlowRunFuture
-from mainspring.futures.resolving import resolve_futures_to_results, resolve_futures_to_states
-from mainspring.futures.waiting import DoneAndNotDoneFutures, wait, wait_async
+from typing import TYPE_CHECKING
+
+from mainspring._imports import names_on_use
+
+if TYPE_CHECKING:
+    from mainspring.futures.base import Future, RunFuture
+    from mainspring.futures.completion import CompletedFutures, as_completed
+    from mainspring.futures.lists import FutureList
+    from mainspring.futures.local import ConcurrentFuture
+    from mainspring.futures.recorded import DistributedFuture, FlowRunFuture
+    from mainspring.futures.resolving import resolve_futures_to_results, resolve_futures_to_states
+    from mainspring.futures.waiting import DoneAndNotDoneFutures, wait, wait_async
 
 __all__ = [
     "CompletedFutures",
@@ -38,3 +43,16 @@ __all__ = [
     "wait",
     "wait_async",
 ]
+
+__getattr__, __dir__ = names_on_use(
+    __name__,
+    {
+        ".base": ["Future", "RunFuture"],
+        ".completion": ["CompletedFutures", "as_completed"],
+        ".lists": ["FutureList"],
+        ".local": ["ConcurrentFuture"],
+        ".recorded": ["DistributedFuture", "FlowRunFuture"],
+        ".resolving": ["resolve_futures_to_results", "resolve_futures_to_states"],
+        ".waiting": ["DoneAndNotDoneFutures", "wait", "wait_async"],
+    },
+)

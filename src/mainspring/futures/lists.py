@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from functools import wraps
-from typing import Any, Generic, SupportsIndex, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
 from mainspring.futures.base import Future
-from mainspring.futures.streams import Feed, Results
+from mainspring.futures.streams import Results
 from mainspring.futures.waiting import AllWatch, Watch, countdown
+
+if TYPE_CHECKING:
+    from mainspring.futures.streams import Feed
 
 __all__ = ["FutureList"]
 

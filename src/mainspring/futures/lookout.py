@@ -11,13 +11,15 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring import _forks
-from mainspring.recording import Recorder
-from mainspring.runs import Run
 from mainspring.states import TERMINAL_STATES, State
 from mainspring.store.bells import RUNS
+
+if TYPE_CHECKING:
+    from mainspring.recording import Recorder
+    from mainspring.runs import Run
 
 __all__ = ["Lookout", "lookout"]
 

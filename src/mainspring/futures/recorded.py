@@ -6,15 +6,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import UUID
 
 from mainspring import identifiers
 from mainspring.futures.base import Future, RunFuture
 from mainspring.futures.lookout import lookout, read_run
 from mainspring.futures.waiting import Watch
-from mainspring.recording import Recorder, current_recorder
-from mainspring.states import Pending, State
+from mainspring.recording import current_recorder
+from mainspring.states import Pending
+
+if TYPE_CHECKING:
+    from mainspring.recording import Recorder
+    from mainspring.states import State
 
 __all__ = ["DistributedFuture", "FlowRunFuture", "RecordedFuture"]
 

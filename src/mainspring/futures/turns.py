@@ -13,12 +13,18 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from mainspring._core.circles import Needs, find_circle
+from mainspring._imports import modules_on_use
 from mainspring.exceptions import DeadlockError
+
+if TYPE_CHECKING:
+    from mainspring._core import circles
+    from mainspring._core.circles import Needs
+else:
+    circles = modules_on_use("mainspring._core", "circles")
 
 __all__ = ["Ends", "Pool", "Turn", "Wait", "ablock", "active_turn", "as_main", "block", "by_thread", "paused"]
 
@@ -98,7 +104,7 @@ class Ends(Wait):
 
     def needs(self) -> Needs:
         """See `Wait.needs`."""
-        return Needs([turn for turn in self.turns if not turn.is_over])
+        return circles.Needs([turn for turn in self.turns if not turn.is_over])
 
 
 class Turn(msgspec.Struct, eq=False):
@@ -123,7 +129,7 @@ class Turn(msgspec.Struct, eq=False):
     def needs(self) -> Needs:
         """What has to be over before the work goes on; nothing if it is not known to wait."""
         wait = self.wait
-        return Needs() if wait is None or self.is_over else Needs([wait])
+        return circles.Needs() if wait is None or self.is_over else circles.Needs([wait])
 
 
 active_turn: ContextVar[Turn | None] = ContextVar("mainspring_turn", default=None)
@@ -294,7 +300,7 @@ def _acquire(lock: threading.Lock, timeout: float | None) -> bool:
 
 def _circle(turn: Turn, wait: Wait) -> list[Any]:
     """The circle that a turn is in, if it is for this wait to end it: of all in there it is the newest that can."""
-    circle: list[Any] = find_circle(turn, lambda node: node.needs())
+    circle: list[Any] = circles.find_circle(turn, lambda node: node.needs())
     waits = [node for node in circle if isinstance(node, Wait) and node.may_fail]
     return circle if waits and max(waits, key=lambda each: each.number) is wait else []
 

@@ -7,16 +7,21 @@
 ``sources``     the text of functions, and what they refer to
 """
 
-from mainspring.hashing.digests import (
-    content_hash,
-    content_hashes,
-    file_hash,
-    hash_objects,
-    items_hash,
-    stable_hash,
-)
-from mainspring.hashing.sources import references_of, source_of
-from mainspring.hashing.transforms import STABLE_TRANSFORMS
+from typing import TYPE_CHECKING
+
+from mainspring._imports import names_on_use
+
+if TYPE_CHECKING:
+    from mainspring.hashing.digests import (
+        content_hash,
+        content_hashes,
+        file_hash,
+        hash_objects,
+        items_hash,
+        stable_hash,
+    )
+    from mainspring.hashing.sources import references_of, source_of
+    from mainspring.hashing.transforms import STABLE_TRANSFORMS
 
 __all__ = [
     "STABLE_TRANSFORMS",
@@ -29,3 +34,19 @@ __all__ = [
     "source_of",
     "stable_hash",
 ]
+
+__getattr__, __dir__ = names_on_use(
+    __name__,
+    {
+        ".digests": [
+            "content_hash",
+            "content_hashes",
+            "file_hash",
+            "hash_objects",
+            "items_hash",
+            "stable_hash",
+        ],
+        ".sources": ["references_of", "source_of"],
+        ".transforms": ["STABLE_TRANSFORMS"],
+    },
+)

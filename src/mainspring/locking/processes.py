@@ -62,7 +62,7 @@ def is_running(pid: int) -> bool:
 def boot_id() -> str | None:
     """What tells this start of the machine from others: containers share it, their host names differ."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return None
 
@@ -78,7 +78,7 @@ def _namespace() -> str | None:
 def _started(pid: int) -> str | None:
     """The start time of a process, in ticks since the host was started; None if unknown or it has ended."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     state, *fields = stat.rpartition(")")[2].split()  # the name before it may hold anything

@@ -12,22 +12,27 @@ those of runs ``mainspring.task_runs`` and ``mainspring.flow_runs``. Handlers an
 business; only where there are no handlers at all, lines go to standard error.
 """
 
-from mainspring.logging.configuration import configure_logging, leave_logging
-from mainspring.logging.console import RUN_LOGGERS, TELLS_AGAIN, TELLS_FAILURE, ensure_output
-from mainspring.logging.eavesdropping import LogEavesdropper
-from mainspring.logging.loggers import (
-    RunLogger,
-    disable_logger,
-    disable_run_logger,
-    engine_logs,
-    flow_run_logger,
-    get_logger,
-    get_run_logger,
-    get_run_logger_or,
-    task_run_logger,
-)
-from mainspring.logging.masking import hide_secrets
-from mainspring.logging.prints import LoggedPrints, enter_context, patch_print, should_log_prints
+from typing import TYPE_CHECKING
+
+from mainspring._imports import names_on_use
+
+if TYPE_CHECKING:
+    from mainspring.logging.configuration import configure_logging, leave_logging
+    from mainspring.logging.console import RUN_LOGGERS, TELLS_AGAIN, TELLS_FAILURE, ensure_output
+    from mainspring.logging.eavesdropping import LogEavesdropper
+    from mainspring.logging.loggers import (
+        RunLogger,
+        disable_logger,
+        disable_run_logger,
+        engine_logs,
+        flow_run_logger,
+        get_logger,
+        get_run_logger,
+        get_run_logger_or,
+        task_run_logger,
+    )
+    from mainspring.logging.masking import hide_secrets
+    from mainspring.logging.prints import LoggedPrints, enter_context, patch_print, should_log_prints
 
 __all__ = [
     "RUN_LOGGERS",
@@ -52,3 +57,25 @@ __all__ = [
     "should_log_prints",
     "task_run_logger",
 ]
+
+__getattr__, __dir__ = names_on_use(
+    __name__,
+    {
+        ".configuration": ["configure_logging", "leave_logging"],
+        ".console": ["RUN_LOGGERS", "TELLS_AGAIN", "TELLS_FAILURE", "ensure_output"],
+        ".eavesdropping": ["LogEavesdropper"],
+        ".loggers": [
+            "RunLogger",
+            "disable_logger",
+            "disable_run_logger",
+            "engine_logs",
+            "flow_run_logger",
+            "get_logger",
+            "get_run_logger",
+            "get_run_logger_or",
+            "task_run_logger",
+        ],
+        ".masking": ["hide_secrets"],
+        ".prints": ["LoggedPrints", "enter_context", "patch_print", "should_log_prints"],
+    },
+)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from mainspring.runs import FlowRun, Run, TaskRun
-from mainspring.states import State
-from mainspring.store.events import StoredEvent
-from mainspring.store.protocol import CacheKey, Change, Journal, LogEntry
+from mainspring.store.changes import CacheKey, Change, LogEntry
 from mainspring.store.results import Attachment, KeptResult, Withdrawal
+
+if TYPE_CHECKING:
+    from mainspring.states import State
+    from mainspring.store.events import StoredEvent
+    from mainspring.store.protocol import Journal
 
 __all__ = ["Batch", "Buffer"]
 

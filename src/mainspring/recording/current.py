@@ -8,6 +8,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from mainspring import _forks
 from mainspring.exceptions import MainspringError
@@ -15,9 +16,11 @@ from mainspring.logging import RUN_LOGGERS, configure_logging, hide_secrets
 from mainspring.recording.recorder import Recorder
 from mainspring.settings import Settings, get_current_settings
 from mainspring.store.addresses import open_store
-from mainspring.store.protocol import Durability, LogEntry
 from mainspring.store_logs import ExtraLogHandler, RunLogHandler
 from mainspring.supervision import tell_finders
+
+if TYPE_CHECKING:
+    from mainspring.store.changes import Durability, LogEntry
 
 __all__ = ["close_recorders", "commit_noted", "current_recorder", "keep_run_lines", "use_recorder"]
 

@@ -7,24 +7,29 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from mainspring import points
 from mainspring._core import transitions
-from mainspring._events import subscriptions
-from mainspring._events.state_changes import emit_run_state_change_event
+from mainspring._imports import modules_on_use
 from mainspring.exceptions import SupersededRun
 from mainspring.logging import get_logger
 from mainspring.recording.buffer import Buffer
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import State, StateType
 from mainspring.store.bells import RUNS
-from mainspring.store.events import StoredEvent
-from mainspring.store.losses import LossListener
-from mainspring.store.protocol import CacheKey, Change, Durability, Journal, LogEntry, RunStore
 from mainspring.store.reading import remove_unused_files
-from mainspring.store.results import Attachment, KeptResult
 from mainspring.supervision import Supervisor, tell_finders
+
+if TYPE_CHECKING:
+    from mainspring._events import state_changes, subscriptions
+    from mainspring.store.changes import CacheKey, Change, Durability, LogEntry
+    from mainspring.store.events import StoredEvent
+    from mainspring.store.losses import LossListener
+    from mainspring.store.protocol import Journal, RunStore
+    from mainspring.store.results import Attachment, KeptResult
+else:
+    state_changes, subscriptions = modules_on_use("mainspring._events", "state_changes", "subscriptions")
 
 __all__ = ["Listener", "Recorder"]
 
@@ -153,7 +158,7 @@ class Recorder:
         elif self._idle or ticket - self._written >= CAPACITY:  # told here, as most states need nothing done
             self._leave_to_flusher()
         if subscriptions.active:
-            emit_run_state_change_event(run, None if before is state else before, state)
+            state_changes.emit_run_state_change_event(run, None if before is state else before, state)
         return True
 
     def claim(self, runs: Mapping[Run, Sequence[Attachment]]) -> set[bytes]:

@@ -12,17 +12,22 @@
 Records themselves, a value and what is known about it, are in `mainspring.records`.
 """
 
-from mainspring.records import ResultRecord, ResultRecordMetadata
-from mainspring.results.defaults import (
-    get_default_persist_setting,
-    get_default_result_serializer,
-    resolve_serializer,
-    should_persist_result,
-)
-from mainspring.results.history import HistoryStorage
-from mainspring.results.keys import render_storage_key
-from mainspring.results.locations import get_default_result_storage, resolve_result_storage
-from mainspring.results.store import ResultStore, get_current_result_store, get_result_store
+from typing import TYPE_CHECKING
+
+from mainspring._imports import names_on_use
+
+if TYPE_CHECKING:
+    from mainspring.records import ResultRecord, ResultRecordMetadata
+    from mainspring.results.defaults import (
+        get_default_persist_setting,
+        get_default_result_serializer,
+        resolve_serializer,
+        should_persist_result,
+    )
+    from mainspring.results.history import HistoryStorage
+    from mainspring.results.keys import render_storage_key
+    from mainspring.results.locations import get_default_result_storage, resolve_result_storage
+    from mainspring.results.store import ResultStore, get_current_result_store, get_result_store
 
 __all__ = [
     "HistoryStorage",
@@ -39,3 +44,20 @@ __all__ = [
     "resolve_serializer",
     "should_persist_result",
 ]
+
+__getattr__, __dir__ = names_on_use(
+    __name__,
+    {
+        ".defaults": [
+            "get_default_persist_setting",
+            "get_default_result_serializer",
+            "resolve_serializer",
+            "should_persist_result",
+        ],
+        ".history": ["HistoryStorage"],
+        ".keys": ["render_storage_key"],
+        ".locations": ["get_default_result_storage", "resolve_result_storage"],
+        ".store": ["ResultStore", "get_current_result_store", "get_result_store"],
+        "mainspring.records": ["ResultRecord", "ResultRecordMetadata"],
+    },
+)

@@ -10,14 +10,21 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mainspring._imports import modules_on_use
 from mainspring.exceptions import StorageError, StoragePathMissing
 from mainspring.filesystems import LocalFileSystem, WritableFileSystem, in_thread
 from mainspring.recording import current_recorder
-from mainspring.records.locations import HISTORY, history_key, is_history_key
 from mainspring.store.reading import content_of
-from mainspring.store.results import KeptResult
+
+if TYPE_CHECKING:
+    from mainspring.records import locations
+    from mainspring.store import results as kept
+    from mainspring.store.results import KeptResult
+else:
+    locations = modules_on_use("mainspring.records", "locations")
+    kept = modules_on_use("mainspring.store", "results")
 
 __all__ = ["LARGEST_ROW", "HistoryStorage"]
 
@@ -45,23 +52,25 @@ class HistoryStorage(WritableFileSystem):
         return Path(self._files.resolve_path("."))
 
     def resolve_path(self, path: str) -> str:
-        return path if path.startswith(HISTORY) else HISTORY + path
+        return path if path.startswith(locations.HISTORY) else locations.HISTORY + path
 
     def relative_path(self, path: str) -> str:
-        key = history_key(path)
+        key = locations.history_key(path)
         if key.isalnum() or not os.path.isabs(key):  # noqa: PTH117 - a text, and often
             return key
         return self._files.relative_path(key)  # as earlier versions had them
 
     def contains(self, path: str) -> bool:
-        return is_history_key(history_key(path))
+        return locations.is_history_key(locations.history_key(path))
 
     def read_path(self, path: str) -> bytes:
         """See `ReadableFileSystem.read_path`; also raises a `StoreError` if the run store cannot be read."""
-        return content_of(current_recorder().read_result, history_key(path), self._files)
+        return content_of(current_recorder().read_result, locations.history_key(path), self._files)
 
     def read_head(self, path: str, size: int) -> bytes:
-        return content_of(current_recorder().read_result, history_key(path), self._files, size)[:size]
+        return content_of(current_recorder().read_result, locations.history_key(path), self._files, size)[
+            :size
+        ]
 
     async def aread_path(self, path: str) -> bytes:
         return self.read_path(path)
@@ -93,7 +102,7 @@ class HistoryStorage(WritableFileSystem):
         current_recorder().keep_results([await self.apack(path, content)], wait=False)
 
     def delete_path(self, path: str) -> None:
-        key = history_key(path)
+        key = locations.history_key(path)
         was_there = current_recorder().delete_result(key)
         if self.contains(key):
             try:
@@ -115,14 +124,14 @@ class HistoryStorage(WritableFileSystem):
         Raises:
             StorageError: The file cannot be written.
         """
-        key = history_key(path)
+        key = locations.history_key(path)
         if len(content) <= LARGEST_ROW:
             try:
-                return KeptResult(key, content.decode(), None, run_key)
+                return kept.KeptResult(key, content.decode(), None, run_key)
             except UnicodeDecodeError:  # the value alone, whose description is kept elsewhere
                 pass
         file = self._files.write_path(os.urandom(16).hex(), content)
-        return KeptResult(key, None, file, run_key)
+        return kept.KeptResult(key, None, file, run_key)
 
     async def apack(self, path: str, content: bytes, run_key: bytes | None = None) -> KeptResult:
         """`pack` for async code; a file is written by a thread."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mainspring._imports import modules_on_use
 from mainspring.exceptions import ConfigurationError, StorageError
 from mainspring.filesystems import LocalFileSystem, WritableFileSystem
-from mainspring.records.locations import file_storage, file_storage_of
 from mainspring.results.history import HistoryStorage
 from mainspring.settings import Settings, get_current_settings
+
+if TYPE_CHECKING:
+    from mainspring.records import locations as stored
+else:
+    stored = modules_on_use("mainspring.records", "locations")
 
 __all__ = [
     "default_storage_of",
@@ -35,7 +40,7 @@ def resolve_result_storage(storage: Any) -> WritableFileSystem:
     if isinstance(storage, Path):
         return LocalFileSystem(storage)
     if isinstance(storage, str):
-        return file_storage(storage)
+        return stored.file_storage(storage)
     raise TypeError(
         "A file system for results, a Path, or the path or address of one was expected, not"
         f" {storage!r} of type {type(storage).__name__}."
@@ -54,7 +59,7 @@ def default_storage_of(settings: Settings) -> WritableFileSystem:
     """`get_default_result_storage` for given settings."""
     if settings.results.default_storage is None:
         return HistoryStorage(settings.local_storage_path)
-    return file_storage_of(settings)
+    return stored.file_storage_of(settings)
 
 
 def is_usual(key: str) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring import points
 from mainspring.exceptions import ConfigurationError, LockedByAnother
-from mainspring.locking.protocol import IsolationLevel, LockManager, default_holder
+from mainspring.locking.protocol import IsolationLevel, default_holder
+
+if TYPE_CHECKING:
+    from mainspring.locking.protocol import LockManager
 
 __all__ = ["LockedKeys"]
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from mainspring.filesystems import WritableFileSystem
-from mainspring.records import ResultRecord, ResultRecordMetadata
+from mainspring._imports import modules_on_use
 from mainspring.results.history import HistoryStorage
-from mainspring.serializers import Serializer
+
+if TYPE_CHECKING:
+    from mainspring import records
+    from mainspring.filesystems import WritableFileSystem
+    from mainspring.records import ResultRecord
+    from mainspring.serializers import Serializer
+else:
+    records = modules_on_use("mainspring", "records")
 
 __all__ = ["KeptParameters"]
 
@@ -46,13 +52,13 @@ class KeptParameters:
     def read_parameters(self, identifier: UUID | str) -> dict[str, Any]:
         """The arguments that were kept for a run; raises as `read` does."""
         content = self._storage().read_path(f"parameters/{identifier}")
-        parameters: dict[str, Any] = ResultRecord.deserialize(content).result
+        parameters: dict[str, Any] = records.ResultRecord.deserialize(content).result
         return parameters
 
     async def aread_parameters(self, identifier: UUID | str) -> dict[str, Any]:
         """`read_parameters` for async code."""
         content = await self._storage().aread_path(f"parameters/{identifier}")
-        parameters: dict[str, Any] = ResultRecord.deserialize(content).result
+        parameters: dict[str, Any] = records.ResultRecord.deserialize(content).result
         return parameters
 
     def parameters_path(self, identifier: UUID | str) -> str:
@@ -68,4 +74,6 @@ class KeptParameters:
         self, identifier: UUID | str, parameters: dict[str, Any]
     ) -> tuple[str, ResultRecord[Any]]:
         path = f"parameters/{identifier}"
-        return path, ResultRecord(parameters, ResultRecordMetadata(path, serializer=self.serializer))
+        return path, records.ResultRecord(
+            parameters, records.ResultRecordMetadata(path, serializer=self.serializer)
+        )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from mainspring._imports import modules_on_use
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import (
     ConfigurationError,
@@ -16,9 +17,6 @@ from mainspring.exceptions import (
     StoreError,
 )
 from mainspring.filesystems import WritableFileSystem, in_thread
-from mainspring.locking.protocol import LockManager
-from mainspring.records import ResultRecord, ResultRecordMetadata, is_expired
-from mainspring.records.layout import read_metadata, split_record
 from mainspring.results.defaults import (
     get_default_persist_setting,
     get_default_result_serializer,
@@ -35,9 +33,17 @@ from mainspring.results.locations import (
 from mainspring.results.locks import LockedKeys
 from mainspring.results.memory import KeptRecord, RecordCache
 from mainspring.results.parameters import KeptParameters
-from mainspring.serializers import Serializer
 from mainspring.settings import Settings, get_current_settings
-from mainspring.store.results import KeptResult
+
+if TYPE_CHECKING:
+    from mainspring import records
+    from mainspring.locking.protocol import LockManager
+    from mainspring.records import ResultRecord, layout
+    from mainspring.serializers import Serializer
+    from mainspring.store.results import KeptResult
+else:
+    layout = modules_on_use("mainspring.records", "layout")
+    records = modules_on_use("mainspring", "records")
 
 __all__ = ["FlowOptions", "ResultStore", "TaskOptions", "get_current_result_store", "get_result_store"]
 
@@ -235,7 +241,7 @@ class ResultStore(LockedKeys, KeptParameters):
                 f" {self.storage_key_fn!r} unless it was given."
             )
         storage = self._storage()
-        metadata = ResultRecordMetadata(
+        metadata = records.ResultRecordMetadata(
             path_in(storage, key),
             expiration,
             self.serializer,
@@ -243,7 +249,7 @@ class ResultStore(LockedKeys, KeptParameters):
             keeps_value=self.cache_result_in_memory,
             storage=storage,
         )
-        return ResultRecord(obj, metadata)
+        return records.ResultRecord(obj, metadata)
 
     def write(
         self,
@@ -409,7 +415,7 @@ class ResultStore(LockedKeys, KeptParameters):
             if not is_usual(key):
                 path_in(storage, key)  # first, so that no function is called whose result cannot be kept
             kept = self._read_described_head(storage, key)
-            return None if is_expired(kept.metadata) else kept
+            return None if records.is_expired(kept.metadata) else kept
         except (StoragePathMissing, FileNotFoundError):  # the latter of a file system of the user's
             return None
         except SerializationError as error:
@@ -470,7 +476,7 @@ class ResultStore(LockedKeys, KeptParameters):
             self.cache.discard(path)
         content = storage.read_path(path)
         try:
-            metadata, payload = split_record(content)
+            metadata, payload = layout.split_record(content)
         except SerializationError as error:
             raise self._unusable(key, "is damaged", error) from error
         record = self._join(key, metadata, payload)
@@ -485,11 +491,13 @@ class ResultStore(LockedKeys, KeptParameters):
         if storage.is_quick:
             head = storage.read_head(key, LARGEST_ROW + 1)
             if len(head) <= LARGEST_ROW:  # so it is all that there is
-                return KeptRecord(None, *split_record(head))
+                return KeptRecord(None, *layout.split_record(head))
         path, fingerprint = self._remembered_as(key)
         kept = None if fingerprint is None else self.cache.get(path, fingerprint)
         if kept is None:
-            kept = KeptRecord(fingerprint, read_metadata(lambda size: storage.read_head(path, size)), None)
+            kept = KeptRecord(
+                fingerprint, layout.read_metadata(lambda size: storage.read_head(path, size)), None
+            )
             if fingerprint is not None:
                 self.cache.put(path, kept)
         return kept
@@ -506,7 +514,7 @@ class ResultStore(LockedKeys, KeptParameters):
 
     def _join(self, key: str, metadata: bytes, payload: bytes) -> ResultRecord[Any]:
         try:
-            record = ResultRecord.deserialize_from_result_and_metadata(payload, metadata)
+            record = records.ResultRecord.deserialize_from_result_and_metadata(payload, metadata)
         except (SerializationError, RuntimeError) as error:
             raise self._unusable(key, "cannot be loaded", error) from error
         described, storage = record.metadata, self._storage()

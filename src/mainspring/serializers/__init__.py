@@ -21,23 +21,28 @@ Whoever can write into a result storage decides what reading does: unpickling ru
 is written beside a result names modules. Keep results where only people and programs you trust can write.
 """
 
-from mainspring.serializers.arrow import ArrowSerializer
-from mainspring.serializers.base import Serializer, UnknownSerializer
-from mainspring.serializers.compressed import (
-    CompressedJSONSerializer,
-    CompressedPickleSerializer,
-    CompressedSerializer,
-    LZ4Serializer,
-    ZstdSerializer,
-)
-from mainspring.serializers.json import JSONSerializer
-from mainspring.serializers.msgpack import MessagePackSerializer
-from mainspring.serializers.objects import (
-    json_object_decoder,
-    json_object_encoder,
-    register_json_type,
-)
-from mainspring.serializers.pickled import PickleSerializer
+from typing import TYPE_CHECKING
+
+from mainspring._imports import names_on_use
+
+if TYPE_CHECKING:
+    from mainspring.serializers.arrow import ArrowSerializer
+    from mainspring.serializers.base import Serializer, UnknownSerializer
+    from mainspring.serializers.compressed import (
+        CompressedJSONSerializer,
+        CompressedPickleSerializer,
+        CompressedSerializer,
+        LZ4Serializer,
+        ZstdSerializer,
+    )
+    from mainspring.serializers.json import JSONSerializer
+    from mainspring.serializers.msgpack import MessagePackSerializer
+    from mainspring.serializers.objects import (
+        json_object_decoder,
+        json_object_encoder,
+        register_json_type,
+    )
+    from mainspring.serializers.pickled import PickleSerializer
 
 __all__ = [
     "ArrowSerializer",
@@ -55,3 +60,22 @@ __all__ = [
     "json_object_encoder",
     "register_json_type",
 ]
+
+__getattr__, __dir__ = names_on_use(
+    __name__,
+    {
+        ".arrow": ["ArrowSerializer"],
+        ".base": ["Serializer", "UnknownSerializer"],
+        ".compressed": [
+            "CompressedJSONSerializer",
+            "CompressedPickleSerializer",
+            "CompressedSerializer",
+            "LZ4Serializer",
+            "ZstdSerializer",
+        ],
+        ".json": ["JSONSerializer"],
+        ".msgpack": ["MessagePackSerializer"],
+        ".objects": ["json_object_decoder", "json_object_encoder", "register_json_type"],
+        ".pickled": ["PickleSerializer"],
+    },
+)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
 
 import msgspec
 
-from mainspring._imports import loaded
+from mainspring._imports import load, loaded
 from mainspring.annotations import NotSet
 from mainspring.exceptions import ConfigurationError
 
@@ -28,6 +28,19 @@ _INSTALLED_AS = {
     "zstandard": "'mainspring[zstd]'",
 }
 """What brings a package that we know."""
+
+_HOMES = {
+    "arrow": "arrow",
+    "compressed": "compressed",
+    "compressed/json": "compressed",
+    "compressed/pickle": "compressed",
+    "json": "json",
+    "lz4": "compressed",
+    "msgpack": "msgpack",
+    "pickle": "pickled",
+    "zstd": "compressed",
+}
+"""Our own types, by the modules that register them: imported when a type is asked for."""
 
 _registry: dict[str, type[Serializer[Any]]] = {}
 _described: dict[bytes, Serializer[Any]] = {}  # as each result that is read describes one, and there are few
@@ -77,9 +90,10 @@ class Serializer(Generic[D]):
         kind = cls._options["type"]
         if kind is NotSet:
             return
-        if kind in _registry:
+        taken_over = _registry.get(kind) if cls.__module__.startswith(f"{__package__}.") else _known(kind)
+        if taken_over is not None:
             warnings.warn(
-                f"The serializer type {kind!r} of {_registry[kind].__qualname__} is taken over by"
+                f"The serializer type {kind!r} of {taken_over.__qualname__} is taken over by"
                 f" {cls.__qualname__}: give one of them another type, or results written with it may not load.",
                 stacklevel=2,
             )
@@ -336,12 +350,18 @@ def _inside(module: ModuleType, names: Sequence[str]) -> Any:
     return found
 
 
+def _known(kind: str) -> type[Serializer[Any]] | None:
+    if kind not in _registry and kind in _HOMES:
+        load(f"{__package__}.{_HOMES[kind]}")
+    return _registry.get(kind)
+
+
 def _registered(fields: Mapping[str, Any]) -> type[Serializer[Any]]:
     kind = fields.get("type")
-    found = _registry.get(kind) if isinstance(kind, str) else None
+    found = _known(kind) if isinstance(kind, str) else None
     if found is None:
         raise ConfigurationError(
-            f"There is no serializer of type {kind!r}. There are: {', '.join(sorted(_registry))}."
+            f"There is no serializer of type {kind!r}. There are: {', '.join(sorted({*_registry, *_HOMES}))}."
             " One of your own is known once the module that defines it was imported."
         )
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from binascii import a2b_base64, b2a_base64
 from functools import lru_cache
@@ -59,8 +58,11 @@ class PickleSerializer(Serializer[Any]):
 
     def _quickly(self, obj: Any) -> bytes | None:
         """The pickle of a plain value, which both libraries write the same; None if there is more to see to."""
-        is_usual = self.picklelib == _DEFAULT_LIBRARY and self.picklelib_version is None
-        return pickle.dumps(obj, pickle.HIGHEST_PROTOCOL) if is_usual and _is_plain(obj) else None
+        if self.picklelib != _DEFAULT_LIBRARY or self.picklelib_version is not None or not _is_plain(obj):
+            return None
+        import pickle  # a program whose results are not kept never needs it
+
+        return pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
 
     def configuration(self) -> dict[str, Any]:
         known = super().configuration()

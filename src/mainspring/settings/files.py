@@ -12,12 +12,17 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from mainspring._imports import modules_on_use
 from mainspring.exceptions import ConfigurationError
-from mainspring.settings.documents import line_of, parse_toml
 from mainspring.settings.model import Given, Settings, Source
 from mainspring.settings.values import convert, setting_kinds, suggestion
+
+if TYPE_CHECKING:
+    from mainspring.settings import documents
+else:
+    documents = modules_on_use("mainspring.settings", "documents")
 
 __all__ = [
     "FILE_NAME",
@@ -34,9 +39,9 @@ __all__ = [
 FILE_NAME = "mainspring.toml"
 PROJECT_FILE_NAME = "pyproject.toml"
 
-_TOOL_TABLE = re.compile(
-    rb"""^[ \t]*(?:\[[ \t]*["']?tool["']?[ \t]*(?:\]|\.[ \t]*["']?mainspring\b)|["']?tool["']?[ \t]*[.=])""",
-    re.MULTILINE,
+_TOOL_TABLE = (
+    rb"""(?m)^[ \t]*(?:\[[ \t]*["']?tool["']?[ \t]*(?:\]|\.[ \t]*["']?mainspring\b)"""
+    rb"""|["']?tool["']?[ \t]*[.=])"""
 )
 _ADDRESSES = frozenset({"database_url", "results.default_storage"})
 """Settings that are texts, and may be paths."""
@@ -109,7 +114,7 @@ def _has_tool_table(path: str, strangers: list[Path] | None) -> bool:
     except OSError:
         return False
     # Most of them say nothing about mainspring, and are not worth to be parsed.
-    if not _TOOL_TABLE.search(content) or not _is_ours(path, strangers):
+    if not re.search(_TOOL_TABLE, content) or not _is_ours(path, strangers):
         return False
     tool = parse_file(Path(path), read_text(Path(path))).get("tool")
     return isinstance(tool, dict) and "mainspring" in tool
@@ -138,7 +143,7 @@ def parse_file(path: Path, text: str) -> dict[str, Any]:
         ConfigurationError: It is no TOML; the message names the line.
     """
     try:
-        return parse_toml(text)
+        return documents.parse_toml(text)
     except ValueError as error:
         raise ConfigurationError(
             f"The settings file {str(path)!r} is no valid TOML: {error}. Correct it there."
@@ -165,7 +170,7 @@ def read_file(file: SettingsFile) -> dict[str, Given]:
     kinds = setting_kinds(Settings)
     for parts, value in _entries(cast("dict[str, Any]", table)):
         name = ".".join(parts)
-        source = Source("file", str(file.path), line_of(text, (*file.table, *parts)))
+        source = Source("file", str(file.path), documents.line_of(text, (*file.table, *parts)))
         if name not in kinds:
             raise ConfigurationError(_unknown(name, value, source))
         try:

@@ -19,7 +19,7 @@ MASK = "***"
 DISTINCTIVE = 6
 """So long is a password that is hidden wherever it occurs; a shorter one only inside an address."""
 
-_IN_ADDRESS = re.compile(r"://[^:/?#@\s]*:([^/?#\s]+)@|[?&](?:ssl)?password=([^&#\s]+)", re.IGNORECASE)
+_IN_ADDRESS = r"(?i)://[^:/?#@\s]*:([^/?#\s]+)@|[?&](?:ssl)?password=([^&#\s]+)"
 
 
 class Secrets:
@@ -93,7 +93,7 @@ def _texts(plain: Any) -> Iterator[str]:
 
 def _shapes(text: str) -> Iterator[str]:
     """Patterns for the passwords in ``text``, as they are, decoded, and as ``repr`` shows them."""
-    for match in _IN_ADDRESS.finditer(text):
+    for match in re.finditer(_IN_ADDRESS, text):
         password = match[1] or match[2]
         start, end = match.span(1 if match[1] else 2)
         around = unquote(text[:start] + text[end:])

@@ -22,10 +22,23 @@
 ``forks``          what happens to an open store when its process forks
 """
 
-from mainspring.store.addresses import open_store
-from mainspring.store.events import EventFilter, EventKey, Follower, StoredEvent
-from mainspring.store.limits import ConcurrencyLimit, LimitStore, SlotAnswer, SlotHolder, SlotRequest
-from mainspring.store.protocol import CacheKey, Change, Durability, HeldLock, LogEntry, RunFilter, RunStore
+from typing import TYPE_CHECKING
+
+from mainspring._imports import names_on_use
+
+if TYPE_CHECKING:
+    from mainspring.store.addresses import open_store
+    from mainspring.store.events import EventFilter, EventKey, Follower, StoredEvent
+    from mainspring.store.limits import ConcurrencyLimit, LimitStore, SlotAnswer, SlotHolder, SlotRequest
+    from mainspring.store.protocol import (
+        CacheKey,
+        Change,
+        Durability,
+        HeldLock,
+        LogEntry,
+        RunFilter,
+        RunStore,
+    )
 
 __all__ = [
     "CacheKey",
@@ -46,3 +59,13 @@ __all__ = [
     "StoredEvent",
     "open_store",
 ]
+
+__getattr__, __dir__ = names_on_use(
+    __name__,
+    {
+        ".addresses": ["open_store"],
+        ".events": ["EventFilter", "EventKey", "Follower", "StoredEvent"],
+        ".limits": ["ConcurrencyLimit", "LimitStore", "SlotAnswer", "SlotHolder", "SlotRequest"],
+        ".protocol": ["CacheKey", "Change", "Durability", "HeldLock", "LogEntry", "RunFilter", "RunStore"],
+    },
+)

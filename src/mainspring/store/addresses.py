@@ -7,17 +7,21 @@ import re
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from mainspring._imports import load
 from mainspring.exceptions import ConfigurationError, StoreDriverMissing
-from mainspring.store.describing import DatabaseDescription, Migration, Vacuuming
-from mainspring.store.protocol import Durability, RunStore
+
+if TYPE_CHECKING:
+    from mainspring.store.changes import Durability
+    from mainspring.store.describing import DatabaseDescription, Migration, Vacuuming
+    from mainspring.store.protocol import RunStore
 
 __all__ = ["describe", "migrate", "open_store", "shown_address", "vacuum"]
 
 # Up to the last @ that can end a login, whatever is before it: who forgets to escape it has still a secret there.
-_LOGIN = re.compile(r"^(?P<scheme>\w+://)(?P<login>[^?]*|.*)@")
-_SECRET_OPTION = re.compile(r"(?P<name>[?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
+_LOGIN = r"^(?P<scheme>\w+://)(?P<login>[^?]*|.*)@"
+_LOGIN_OPTION = r"(?i)(?P<name>[?&](?:ssl)?password=)[^&]*"
 
 _ACCEPTED = (
     "Set MAINSPRING_DATABASE_URL to sqlite:///relative/path.db, sqlite:////absolute/path.db, a plain"
@@ -53,12 +57,12 @@ def open_store(
     # Backends are loaded on use, or `import mainspring` would pay for a database driver.
     if _is_postgres(address):
         store = cast(
-            RunStore, _postgres().PostgresRunStore(address, durability, create, host_id, lease_seconds)
+            "RunStore", _postgres().PostgresRunStore(address, durability, create, host_id, lease_seconds)
         )
     else:
         path = _sqlite_path(address)
-        backend = import_module("mainspring.store.sqlite")
-        store = cast(RunStore, backend.SQLiteRunStore(path, durability, create, host_id, lease_seconds))
+        backend = load("mainspring.store.sqlite")
+        store = cast("RunStore", backend.SQLiteRunStore(path, durability, create, host_id, lease_seconds))
     try:
         if settles:
             store.settle_dead_owners()
@@ -76,7 +80,7 @@ def shown_address(url: str) -> str:
         user, separator, _ = match["login"].partition(":")
         return f"{match['scheme']}{user}{':***' if separator else ''}@"
 
-    return _SECRET_OPTION.sub(r"\g<name>***", _LOGIN.sub(hidden, url, count=1))
+    return re.sub(_LOGIN_OPTION, r"\g<name>***", re.sub(_LOGIN, hidden, url, count=1))
 
 
 def _is_postgres(url: str) -> bool:
@@ -113,7 +117,7 @@ def describe(url: str | os.PathLike[str]) -> DatabaseDescription:
         StoreError: The database cannot be read, or is no run store.
     """
     module, place = _administration(url)
-    return cast(DatabaseDescription, module.describe(place))
+    return cast("DatabaseDescription", module.describe(place))
 
 
 def migrate(url: str | os.PathLike[str]) -> Migration:
@@ -124,7 +128,7 @@ def migrate(url: str | os.PathLike[str]) -> Migration:
         StoreError: The database cannot be written, is no run store, or was written by a newer version.
     """
     module, place = _administration(url)
-    return cast(Migration, module.migrate(place))
+    return cast("Migration", module.migrate(place))
 
 
 def vacuum(url: str | os.PathLike[str]) -> Vacuuming:
@@ -135,7 +139,7 @@ def vacuum(url: str | os.PathLike[str]) -> Vacuuming:
         StoreError: The database is not there, or is too busy; nothing was changed.
     """
     module, place = _administration(url)
-    return cast(Vacuuming, module.vacuum(place))
+    return cast("Vacuuming", module.vacuum(place))
 
 
 def _administration(url: str | os.PathLike[str]) -> tuple[Any, str]:

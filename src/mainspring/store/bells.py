@@ -143,8 +143,9 @@ class SilentBell(Bell):
 
 def encoded(topic: str, name: str) -> str:
     """A message of one line about something."""
-    escaped = name.encode("unicode_escape")
-    return topic if len(escaped) > _LONGEST else f"{topic} {escaped.decode('ascii')}"
+    # Most names are ids, which need no escapes, and the codec takes long to load.
+    escaped = name if name.isascii() and name.isalnum() else name.encode("unicode_escape").decode("ascii")
+    return topic if len(escaped) > _LONGEST else f"{topic} {escaped}"
 
 
 def decoded(message: str) -> tuple[str, str]:

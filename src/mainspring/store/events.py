@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
 
 from mainspring import clock
-from mainspring._events.records import Event
+
+if TYPE_CHECKING:
+    from mainspring._events.records import Event
 
 __all__ = ["EventFilter", "EventKey", "EventRows", "Follower", "StoredEvent", "stored"]
 

@@ -11,12 +11,13 @@ All times are wall times in microseconds since the epoch, and come from the call
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 import msgspec
 
-from mainspring.store.events import StoredEvent
+if TYPE_CHECKING:
+    from mainspring.store.events import StoredEvent
 
 __all__ = ["ConcurrencyLimit", "LimitChange", "LimitStore", "SlotAnswer", "SlotHolder", "SlotRequest"]
 

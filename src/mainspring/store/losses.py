@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring import clock
 from mainspring._core.transitions import is_rolled_back
@@ -20,7 +20,9 @@ from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import OwnershipLost
 from mainspring.logging import get_logger
 from mainspring.runs import FlowRun, Run, TaskRun
-from mainspring.store.results import KeptResult
+
+if TYPE_CHECKING:
+    from mainspring.store.results import KeptResult
 
 __all__ = ["Loss", "LossListener", "Losses"]
 

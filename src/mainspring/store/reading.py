@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mainspring._imports import modules_on_use
 from mainspring.exceptions import StorageError, StoragePathMissing
 from mainspring.filesystems import LocalFileSystem, ReadableFileSystem
-from mainspring.records import ResultRecordMetadata
-from mainspring.records.locations import HISTORY, history_key, is_history_key
 from mainspring.settings import get_current_settings
-from mainspring.states import State
-from mainspring.store.protocol import RunStore
-from mainspring.store.results import KeptResult, ResultRows
+
+if TYPE_CHECKING:
+    from mainspring.records import locations, record
+    from mainspring.states import State
+    from mainspring.store.protocol import RunStore
+    from mainspring.store.results import KeptResult, ResultRows
+else:
+    locations, record = modules_on_use("mainspring.records", "locations", "record")
 
 __all__ = ["StoredResults", "content_of", "large_records", "read_file", "remove_unused_files"]
 
@@ -30,15 +35,17 @@ class StoredResults(ReadableFileSystem):
         self._store = store
 
     def read_path(self, path: str) -> bytes:
-        return content_of(self._store.read_result, history_key(path), large_records())
+        return content_of(self._store.read_result, locations.history_key(path), large_records())
 
     def contains(self, path: str) -> bool:
-        return path.startswith(HISTORY)
+        return path.startswith(locations.HISTORY)
 
     def open_for(self, state: State) -> None:
         """Let a state that was read from the store load its result from there."""
         data = state.data
-        if isinstance(data, ResultRecordMetadata) and (data.storage_key or "").startswith(HISTORY):
+        if isinstance(data, record.ResultRecordMetadata) and (data.storage_key or "").startswith(
+            locations.HISTORY
+        ):
             data.storage = self
 
     def __repr__(self) -> str:
@@ -77,7 +84,7 @@ def content_of(
             # else it was replaced between the two looks
     if kept is not None and kept.content is not None:
         return kept.content.encode()
-    if is_history_key(key) and files.exists(key):  # where earlier versions kept all records
+    if locations.is_history_key(key) and files.exists(key):  # where earlier versions kept all records
         try:
             return files.read_head(key, size)
         except StorageError:

@@ -10,15 +10,15 @@
 - ``named``: from ``processes=2`` to a runner, and that of flows that declare none
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mainspring.task_runners.base import TaskRunner
-from mainspring.task_runners.inline import InlineTaskRunner
-from mainspring.task_runners.threads import ConcurrentTaskRunner, ThreadPoolTaskRunner
+from mainspring._imports import names_on_use
 
 if TYPE_CHECKING:
+    from mainspring.task_runners.base import TaskRunner
+    from mainspring.task_runners.inline import InlineTaskRunner
     from mainspring.task_runners.processes import ProcessPoolTaskRunner
+    from mainspring.task_runners.threads import ConcurrentTaskRunner, ThreadPoolTaskRunner
 
 __all__ = [
     "ConcurrentTaskRunner",
@@ -28,10 +28,12 @@ __all__ = [
     "ThreadPoolTaskRunner",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name != "ProcessPoolTaskRunner":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Loaded on use, for most programs need no processes.
-    runner = globals()[name] = import_module(f"{__name__}.processes").ProcessPoolTaskRunner
-    return runner
+__getattr__, __dir__ = names_on_use(
+    __name__,
+    {
+        ".base": ["TaskRunner"],
+        ".inline": ["InlineTaskRunner"],
+        ".processes": ["ProcessPoolTaskRunner"],
+        ".threads": ["ConcurrentTaskRunner", "ThreadPoolTaskRunner"],
+    },
+)

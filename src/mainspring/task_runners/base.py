@@ -7,20 +7,28 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mainspring import identifiers
-from mainspring._engine.mapping import Children, common_upstreams, split_parameters
-from mainspring.futures import ConcurrentFuture, Future, FutureList
-from mainspring.futures.promises import Promise
-from mainspring.futures.streams import Feed
+from mainspring._imports import modules_on_use
 from mainspring.logging import engine_logs, get_logger, get_run_logger_or
 from mainspring.runs import RunInput
 from mainspring.settings import get_current_settings
 
+if TYPE_CHECKING:
+    from mainspring._engine import mapping
+    from mainspring._engine.mapping import Children
+    from mainspring.futures import ConcurrentFuture, Future, FutureList, lists, local, promises, streams
+    from mainspring.futures.promises import Promise
+else:
+    mapping = modules_on_use("mainspring._engine", "mapping")
+    lists, local, promises, streams = modules_on_use(
+        "mainspring.futures", "lists", "local", "promises", "streams"
+    )
+
 __all__ = ["Dependencies", "TaskRunner", "listed", "promised"]
 
-F = TypeVar("F", bound=Future[Any])
+F = TypeVar("F", bound="Future[Any]")
 Dependencies = dict[str, list[RunInput]]
 
 
@@ -29,7 +37,7 @@ def listed(wait_for: Iterable[Any] | None) -> Iterable[Any] | None:
     if wait_for is None:
         return None
     given: Any = wait_for
-    is_open = isinstance(given, FutureList) and given.is_open
+    is_open = isinstance(given, lists.FutureList) and given.is_open
     return list(wait_for) if isinstance(given, Iterator) or is_open else wait_for
 
 
@@ -38,9 +46,9 @@ def promised(children: Children) -> tuple[list[bytes], list[Promise], FutureList
     children.fill_lists()
     new_id = identifiers.current().new
     keys = [new_id() for _ in range(children.length or 0)]
-    promises = [Promise() for _ in keys]
-    futures: list[ConcurrentFuture[Any]] = list(map(ConcurrentFuture, keys, promises))
-    return keys, promises, FutureList(futures)
+    ends = [promises.Promise() for _ in keys]
+    futures: list[ConcurrentFuture[Any]] = list(map(local.ConcurrentFuture, keys, ends))
+    return keys, ends, lists.FutureList(futures)
 
 
 class TaskRunner(ABC, Generic[F]):
@@ -129,12 +137,12 @@ class TaskRunner(ABC, Generic[F]):
         if type(at_once) is not int or at_once < 1:
             raise ValueError(f"`max_in_flight` must be a number of at least 1; got {max_in_flight!r}.")
         wait_for = listed(wait_for)
-        children = split_parameters(task.arguments, parameters)
-        dependencies = common_upstreams(task.arguments, parameters)
+        children = mapping.split_parameters(task.arguments, parameters)
+        dependencies = mapping.common_upstreams(task.arguments, parameters)
         if children.length is not None:
             return self._submit_each(task, children, wait_for, dependencies, at_once)
         submit = partial(self.submit, task, wait_for=wait_for, dependencies=dependencies)
-        return FutureList(feed=Feed(iter(children), submit, at_once))
+        return lists.FutureList(feed=streams.Feed(iter(children), submit, at_once))
 
     def _submit_each(
         self,
@@ -145,7 +153,7 @@ class TaskRunner(ABC, Generic[F]):
         max_in_flight: int,
     ) -> FutureList[Any]:
         """Start one run for each of some children whose number is known; not for runners that only need `submit`."""
-        return FutureList(
+        return lists.FutureList(
             [
                 self.submit(task, children[number], wait_for, dependencies)
                 for number in range(children.length or 0)

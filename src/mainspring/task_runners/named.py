@@ -9,14 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
-from mainspring.context import FlowRunContext, is_elsewhere
+from mainspring._imports import modules_on_use
+from mainspring.context import FlowRunContext
 from mainspring.exceptions import ConfigurationError, MainspringError
 from mainspring.settings import get_current_settings
 from mainspring.settings.values import suggestion
 from mainspring.task_runners.base import TaskRunner
 from mainspring.task_runners.threads import ThreadPoolTaskRunner
+
+if TYPE_CHECKING:
+    from mainspring.context import shipping
+else:
+    shipping = modules_on_use("mainspring.context", "shipping")
 
 __all__ = ["RUNNERS", "check_name", "default_runner", "runner_named"]
 
@@ -137,7 +143,7 @@ def default_runner() -> TaskRunner[Any]:
     except ConfigurationError as error:
         source = settings.source_of("tasks.runner.default").sentence()
         raise ConfigurationError(f"tasks.runner.default does not work: {error}{source}") from error
-    if is_elsewhere():
+    if shipping.is_elsewhere():
         return runner.detached()
     around = FlowRunContext.get()
     started: TaskRunner[Any] | None = None if around is None else around.task_runner

@@ -8,18 +8,27 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mainspring import _forks, identifiers
-from mainspring._engine.mapping import Children
 from mainspring._engine.steps import with_step
-from mainspring._engine.submissions import Outcome, Prepared, Submission, Submissions, unfinished_inputs
+from mainspring._engine.submissions import Submission, Submissions, unfinished_inputs
 from mainspring._engine.workers import WorkerPool
+from mainspring._imports import modules_on_use
 from mainspring.context import current_scope
-from mainspring.futures import ConcurrentFuture, FutureList
-from mainspring.futures.promises import Promise
-from mainspring.task_runners.base import Dependencies, TaskRunner, listed, promised
-from mainspring.task_runners.calls import Call, describe_run
+from mainspring.task_runners.base import TaskRunner, listed, promised
+
+if TYPE_CHECKING:
+    from mainspring._engine.mapping import Children
+    from mainspring._engine.submissions import Outcome, Prepared
+    from mainspring.futures import ConcurrentFuture, FutureList, lists, local, promises
+    from mainspring.futures.promises import Promise
+    from mainspring.task_runners import calls
+    from mainspring.task_runners.base import Dependencies
+    from mainspring.task_runners.calls import Call
+else:
+    lists, local, promises = modules_on_use("mainspring.futures", "lists", "local", "promises")
+    calls = modules_on_use("mainspring.task_runners", "calls")
 
 __all__ = ["PooledTaskRunner"]
 
@@ -27,7 +36,7 @@ _opening = threading.Lock()  # held for moments, when a pool is made and when a 
 _forks.remake_in_child(globals(), _opening=threading.Lock)
 
 
-class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
+class PooledTaskRunner(TaskRunner["ConcurrentFuture[Any]"]):
     """Runs tasks on a pool of threads, or has these threads see to it that they are run elsewhere.
 
     A run whose inputs are not there yet waits without a thread. Leaving the block cancels what has not begun and
@@ -69,10 +78,10 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         self._tell(task)
         key = identifiers.new_id()
         call, missing, label = self._prepare(key, task, parameters, listed(wait_for), dependencies)
-        promise = Promise()
+        promise = promises.Promise()
         if not submissions.add(Submission(call, promise, label), missing):
             raise self._refusal(task)
-        return ConcurrentFuture(key, promise)
+        return local.ConcurrentFuture(key, promise)
 
     def _submit_each(
         self,
@@ -85,13 +94,13 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         """See `TaskRunner._submit_each`: in the queue the children are one piece, made as threads come free."""
         submissions = self._submissions or self._open()
         if not children.length:
-            return FutureList()
-        keys, promises, futures = promised(children)
+            return lists.FutureList()
+        keys, ends, futures = promised(children)
 
         def prepare(number: int) -> Prepared:
             return self._prepare(keys[number], task, children[number], wait_for, dependencies)
 
-        if submissions.add_series(promises, prepare, max_in_flight) is None:
+        if submissions.add_series(ends, prepare, max_in_flight) is None:
             raise self._refusal(task)
         return futures
 
@@ -106,8 +115,8 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
         """A run that is ready to be carried when its unfinished inputs are there."""
         missing = unfinished_inputs(parameters, wait_for)
         context = self._context if missing else with_step(self._context, task, parameters)
-        call = Call(task, key, parameters, wait_for, dependencies, context)
-        return partial(self._carry, call), missing, partial(describe_run, task.name, key)
+        call = calls.Call(task, key, parameters, wait_for, dependencies, context)
+        return partial(self._carry, call), missing, partial(calls.describe_run, task.name, key)
 
     def take(self, call: Call) -> Promise:
         """Have a call carried whose inputs are there, in a copy of the context that is active here.
@@ -116,8 +125,8 @@ class PooledTaskRunner(TaskRunner[ConcurrentFuture[Any]]):
             RuntimeError: The runner takes no more runs.
         """
         submissions = self._submissions or self._open()
-        promise = Promise()
-        label = partial(describe_run, call.task.name, call.run_key)
+        promise = promises.Promise()
+        label = partial(calls.describe_run, call.task.name, call.run_key)
         if not submissions.add(Submission(partial(self._carry, call), promise, label), []):
             raise self._refusal(call.task)
         return promise

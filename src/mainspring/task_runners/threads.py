@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mainspring import _portal
 from mainspring._engine.submissions import Outcome, Trailing
-from mainspring._engine.trails import Trail
+from mainspring._imports import modules_on_use
 from mainspring.futures.turns import active_turn
-from mainspring.runs import TaskRun
 from mainspring.settings import get_current_settings
-from mainspring.task_runners.calls import Call
 from mainspring.task_runners.pooled import PooledTaskRunner
+
+if TYPE_CHECKING:
+    from mainspring._engine import trails
+    from mainspring.runs import TaskRun
+    from mainspring.task_runners.calls import Call
+else:
+    trails = modules_on_use("mainspring._engine", "trails")
 
 __all__ = ["ConcurrentTaskRunner", "ThreadPoolTaskRunner"]
 
@@ -61,7 +66,7 @@ class ThreadPoolTaskRunner(PooledTaskRunner):
 
     def _carry(self, call: Call) -> Outcome:
         """See `PooledTaskRunner._carry`; short runs share a commit."""
-        trail = Trail(partial(self._hand_over, call))
+        trail = trails.Trail(partial(self._hand_over, call))
         state = call.run(trail)
         if trail.run is None or trail.recorder is None:
             return state

@@ -17,10 +17,20 @@ of the same block fails. A transaction with a key and a store writes what was st
 ``protocol``   states, modes, and what a store has to offer
 """
 
-from mainspring.transactions.base import BaseTransaction
-from mainspring.transactions.blocks import atransaction, get_transaction, transaction
-from mainspring.transactions.faces import AsyncTransaction, Transaction
-from mainspring.transactions.protocol import CommitMode, IsolationLevel, TransactionState, TransactionStore
+from typing import TYPE_CHECKING
+
+from mainspring._imports import names_on_use
+
+if TYPE_CHECKING:
+    from mainspring.transactions.base import BaseTransaction
+    from mainspring.transactions.blocks import atransaction, get_transaction, transaction
+    from mainspring.transactions.faces import AsyncTransaction, Transaction
+    from mainspring.transactions.protocol import (
+        CommitMode,
+        IsolationLevel,
+        TransactionState,
+        TransactionStore,
+    )
 
 __all__ = [
     "AsyncTransaction",
@@ -34,3 +44,13 @@ __all__ = [
     "get_transaction",
     "transaction",
 ]
+
+__getattr__, __dir__ = names_on_use(
+    __name__,
+    {
+        ".base": ["BaseTransaction"],
+        ".blocks": ["atransaction", "get_transaction", "transaction"],
+        ".faces": ["AsyncTransaction", "Transaction"],
+        ".protocol": ["CommitMode", "IsolationLevel", "TransactionState", "TransactionStore"],
+    },
+)

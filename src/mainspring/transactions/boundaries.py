@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from mainspring.transactions.base import BaseTransaction
+from typing import TYPE_CHECKING
+
+from mainspring._imports import modules_on_use
 from mainspring.transactions.protocol import CommitMode, IsolationLevel, TransactionState
-from mainspring.transactions.settling import begin, leave, release
-from mainspring.transactions.steps import Steps
+
+if TYPE_CHECKING:
+    from mainspring.transactions import settling
+    from mainspring.transactions.base import BaseTransaction
+    from mainspring.transactions.steps import Steps
+else:
+    settling = modules_on_use("mainspring.transactions", "settling")
 
 __all__ = ["abandon", "enter_block", "leave_block", "leave_context"]
 
@@ -32,7 +39,7 @@ def enter_block(txn: BaseTransaction) -> Steps | None:
     if txn.key is None or txn.store is None:
         return None
     try:
-        return begin(txn)
+        return settling.begin(txn)
     except BaseException:
         abandon(txn)
         raise
@@ -54,10 +61,10 @@ def leave_block(txn: BaseTransaction, error: BaseException | None) -> Steps | No
     if state is _PENDING:
         raise RuntimeError("Asymmetric use of context. Context exited without being entered.")
     if state is _COMMITTED:  # from the beginning, or by hand
-        release(txn)
+        settling.release(txn)
         return None
     if error is not None or state is _ROLLED_BACK or txn.is_discarded:
-        return leave(txn, error)
+        return settling.leave(txn, error)
     parent, mode = txn.parent, txn.commit_mode
     if parent is not None and mode is not _EAGER and not parent.is_decided():
         parent.add_child(txn)
@@ -65,9 +72,9 @@ def leave_block(txn: BaseTransaction, error: BaseException | None) -> Steps | No
     if mode is _LAZY and parent is None and not (txn.children or txn.on_commit_hooks or txn.writes()):
         txn.state = _COMMITTED
         if txn.is_locking:
-            return leave(txn, None)
+            return settling.leave(txn, None)
         return None
-    return leave(txn, None)
+    return settling.leave(txn, None)
 
 
 def leave_context(txn: BaseTransaction) -> None:
@@ -79,4 +86,4 @@ def leave_context(txn: BaseTransaction) -> None:
         return
     txn.activate(txn.outer)
     if txn.is_locking and (txn.parent is None or txn.is_decided()):
-        release(txn)
+        settling.release(txn)

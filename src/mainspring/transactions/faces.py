@@ -6,15 +6,20 @@ The two classes, and the two functions that drive the steps, are one text, once 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from mainspring import points
+from mainspring._imports import modules_on_use
 from mainspring._portal import afinish, finish
 from mainspring.annotations import NotSet
 from mainspring.transactions.base import BaseTransaction
 from mainspring.transactions.boundaries import abandon, enter_block, leave_block, leave_context
-from mainspring.transactions.settling import commit, read, read_at_once, rollback
 from mainspring.transactions.steps import FACES, Outcome, Steps
+
+if TYPE_CHECKING:
+    from mainspring.transactions import settling
+else:
+    settling = modules_on_use("mainspring.transactions", "settling")
 
 __all__ = ["AsyncTransaction", "Transaction", "adrive", "drive"]
 
@@ -57,7 +62,7 @@ class Transaction(BaseTransaction):
         Returns:
             True if it is now committed by this call, False if it was decided before or had to be rolled back.
         """
-        return bool(drive(commit(self)))
+        return bool(drive(settling.commit(self)))
 
     def rollback(self) -> bool:
         """Run the rollback hooks in reverse order, then roll the children back, newest first.
@@ -67,12 +72,12 @@ class Transaction(BaseTransaction):
         Returns:
             True if all of it went well, False if the transaction was decided before or a hook failed.
         """
-        return bool(drive(rollback(self)))
+        return bool(drive(settling.rollback(self)))
 
     def read(self) -> Any:
         """The record that is kept under the key, whoever wrote it; None without a store or a key."""
-        record = read_at_once(self)
-        return drive(read(self)) if record is NotSet else record
+        record = settling.read_at_once(self)
+        return drive(settling.read(self)) if record is NotSet else record
 
 
 class AsyncTransaction(BaseTransaction):
@@ -106,16 +111,16 @@ class AsyncTransaction(BaseTransaction):
 
     async def commit(self) -> bool:
         """See `Transaction.commit`."""
-        return bool(await adrive(commit(self)))
+        return bool(await adrive(settling.commit(self)))
 
     async def rollback(self) -> bool:
         """See `Transaction.rollback`."""
-        return bool(await adrive(rollback(self)))
+        return bool(await adrive(settling.rollback(self)))
 
     async def read(self) -> Any:
         """See `Transaction.read`."""
-        record = read_at_once(self)
-        return await adrive(read(self)) if record is NotSet else record
+        record = settling.read_at_once(self)
+        return await adrive(settling.read(self)) if record is NotSet else record
 
     def __enter__(self) -> NoReturn:
         raise NotImplementedError("An AsyncTransaction is entered with `async with`.")

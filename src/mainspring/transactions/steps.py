@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mainspring._core.outcomes import is_limit
 from mainspring._core.policy import hook_name
+from mainspring._imports import modules_on_use
 from mainspring._representation import traceback_of
 from mainspring.context import shielded
-from mainspring.states.conversion import describe_exception
-from mainspring.transactions.base import BaseTransaction, Hook
-from mainspring.transactions.ledger import Ledger
+
+if TYPE_CHECKING:
+    from mainspring.states import conversion
+    from mainspring.transactions.base import BaseTransaction, Hook
+    from mainspring.transactions.ledger import Ledger
+else:
+    conversion = modules_on_use("mainspring.states", "conversion")
 
 __all__ = [
     "FACES",
@@ -103,7 +108,7 @@ def run_hook(hook: Hook, txn: BaseTransaction, kind: str, ledger: Ledger | None 
 def report(txn: BaseTransaction, doing: str, error: BaseException) -> None:
     """Tell that something went wrong in a transaction, with the traceback."""
     if interrupt_of(error) is None:  # else it goes on to whoever it is for
-        told, trace = describe_exception(error), traceback_of(error)
+        told, trace = conversion.describe_exception(error), traceback_of(error)
         txn.logger.error("An error was encountered while %s: %s", doing, told, exc_info=trace)
 
 

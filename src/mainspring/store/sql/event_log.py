@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from mainspring._events.records import Event
+from mainspring._imports import modules_on_use
 from mainspring.exceptions import StoreError
 from mainspring.logging import get_logger
 from mainspring.store.bells import EVENTS
-from mainspring.store.events import EventFilter, EventKey, Follower
-from mainspring.store.sql import event_rows
 from mainspring.store.sql.transacting import Transactions
+
+if TYPE_CHECKING:
+    from mainspring._events.records import Event
+    from mainspring.store.events import EventFilter, EventKey, Follower
+    from mainspring.store.sql import event_rows
+else:
+    event_rows = modules_on_use("mainspring.store.sql", "event_rows")
 
 __all__ = ["EventLog"]
 

@@ -10,17 +10,26 @@ transaction, and only those of transactions that began before all that still go 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mainspring._events.records import Event
-from mainspring._events.state_changes import events_of
+from mainspring._imports import modules_on_use
 from mainspring.exceptions import EventTooLarge
 from mainspring.logging import get_logger
 from mainspring.runs import FlowRun, TaskRun
-from mainspring.store.events import EventFilter, EventKey, Follower, StoredEvent
 from mainspring.store.sql import queries
-from mainspring.store.sql.rows import Row, tidied
-from mainspring.store.sql.statements import Cursor, insert_rows, is_pipelined
+from mainspring.store.sql.rows import tidied
+from mainspring.store.sql.statements import insert_rows, is_pipelined
+
+if TYPE_CHECKING:
+    from mainspring._events import records, state_changes
+    from mainspring._events.records import Event
+    from mainspring.store import events as following
+    from mainspring.store.events import EventFilter, EventKey, Follower, StoredEvent
+    from mainspring.store.sql.rows import Row
+    from mainspring.store.sql.statements import Cursor
+else:
+    records, state_changes = modules_on_use("mainspring._events", "records", "state_changes")
+    following = modules_on_use("mainspring.store", "events")
 
 __all__ = [
     "Places",
@@ -155,7 +164,7 @@ def event_keys(
         f"{inside} SELECT occurred, id, position FROM ({' UNION ALL '.join(parts)}) AS found{behind}"  # noqa: S608
         f" ORDER BY occurred {way}, id {way}, position {way} LIMIT :limit"
     )
-    found = [EventKey(*row) for row in db.execute(query, values).fetchall()]
+    found = [following.EventKey(*row) for row in db.execute(query, values).fetchall()]
     return found[::-1] if newest else found
 
 
@@ -233,7 +242,7 @@ def events(db: Cursor, keys: Sequence[EventKey]) -> list[Event]:
         else:
             row = db.execute("SELECT content FROM events WHERE id = ?", (key,)).fetchone()
             if row is not None:
-                found[key, 0] = Event.from_json(row[0])
+                found[key, 0] = records.Event.from_json(row[0])
     wanted = (found.get((key.key, key.position)) for key in keys)
     return [event for event in wanted if event is not None]
 
@@ -249,7 +258,9 @@ def _state_events(db: Cursor, key: bytes, flow_runs: dict[bytes, TaskRun | FlowR
             flow_runs[run.flow_run_key] = queries.run(db, run.flow_run_key)
         around = flow_runs[run.flow_run_key]
     try:
-        return events_of(run, queries.states(db, key), around if isinstance(around, FlowRun) else None)
+        return state_changes.events_of(
+            run, queries.states(db, key), around if isinstance(around, FlowRun) else None
+        )
     except EventTooLarge as error:  # who reads wants the others
         _logger.warning("The events of %s %r are left out: %s", type(run).__name__, run.name, error)
         return []
@@ -263,7 +274,7 @@ def start(db: Cursor, key: bytes, owner_key: str, expires: int) -> Follower:
     db.execute(_LOCK)
     db.execute(_START, (key, owner_key, expires))
     (base,) = db.execute(_BASE).fetchone()
-    return Follower(key, owner_key, expires, base)
+    return following.Follower(key, owner_key, expires, base)
 
 
 def renew(db: Cursor, follower: Follower, now: int, expires: int) -> bool:
@@ -302,12 +313,14 @@ def unseen(db: Cursor, follower: Follower) -> set[tuple[bytes, int]]:
 
 def _unpacked(states: bytes, events: bytes) -> list[EventKey]:
     found = [
-        EventKey(
+        following.EventKey(
             0,
             states[at : at + _KEY_BYTES],
             int.from_bytes(states[at + _KEY_BYTES : at + _PLACE_BYTES]),
         )
         for at in range(0, len(states), _PLACE_BYTES)
     ]
-    found += [EventKey(0, events[at : at + _KEY_BYTES], 0) for at in range(0, len(events), _KEY_BYTES)]
+    found += [
+        following.EventKey(0, events[at : at + _KEY_BYTES], 0) for at in range(0, len(events), _KEY_BYTES)
+    ]
     return found

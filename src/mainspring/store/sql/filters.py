@@ -37,14 +37,9 @@ from mainspring.identifiers import to_bytes
 from mainspring.states import StateType
 from mainspring.states.details import DEFAULT_NAMES
 from mainspring.store.encoding import well_formed
+from mainspring.store.sql.statements import KEYS
 
-__all__ = ["KEYS", "Conditions", "any_key", "flow_id", "order_of"]
-
-# Keys go in joined into one value, so that there may be any number of them.
-KEYS = (
-    "(WITH RECURSIVE part(at) AS (VALUES (1) UNION ALL SELECT at + 16 FROM part"
-    " WHERE at + 16 < length(:{0})) SELECT substr(:{0}, at, 16) FROM part)"
-)
+__all__ = ["Conditions", "any_key", "flow_id", "order_of"]
 
 _FLOWS = UUID("5a8f1c0e-7d0b-5c63-9c1e-6d61696e7370")  # the name space of the ids of flows
 

@@ -6,10 +6,18 @@ is over counts as none, and is replaced by the next holder.
 
 from __future__ import annotations
 
-from mainspring.store.protocol import HeldLock
+from typing import TYPE_CHECKING
+
+from mainspring._imports import modules_on_use
 from mainspring.store.sql.statements import Cursor
 
-__all__ = ["drop_locks_of_owner", "read", "release", "take"]
+if TYPE_CHECKING:
+    from mainspring.store import protocol
+    from mainspring.store.protocol import HeldLock
+else:
+    protocol = modules_on_use("mainspring.store", "protocol")
+
+__all__ = ["read", "release", "take"]
 
 _FIND = (
     "SELECT k.holder, k.expires, k.owner_id, o.host, o.pid FROM locks AS k LEFT JOIN owners AS o ON o.id = k.owner_id"
@@ -48,12 +56,7 @@ def read(db: Cursor, key: str, now: int, owner: int | None) -> HeldLock | None:
     if row is None:
         return None
     holder, expires, owner_of_lock, host, pid = row
-    return HeldLock(_text(holder), expires, owner_of_lock == owner, host, pid)
-
-
-def drop_locks_of_owner(db: Cursor, owner: int) -> None:
-    """Free what a process held: it has ended, or is dead."""
-    db.execute("DELETE FROM locks WHERE owner_id = ?", (owner,))
+    return protocol.HeldLock(_text(holder), expires, owner_of_lock == owner, host, pid)
 
 
 def _column(text: str) -> str:

@@ -16,15 +16,17 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mainspring import clock
 from mainspring.exceptions import StoreUnavailable
 from mainspring.filesystems import remove_file
 from mainspring.locking.processes import boot_id, is_running
-from mainspring.store.sql.statements import Cursor
 
-__all__ = ["DeadOwner", "Identity", "Owner", "holding_dead", "suspects"]
+if TYPE_CHECKING:
+    from mainspring.store.sql.statements import Cursor
+
+__all__ = ["DeadOwner", "Identity", "Owner", "drop_holdings", "holding_dead", "suspects"]
 
 DEFAULT_LEASE_SECONDS = 30.0
 
@@ -224,6 +226,14 @@ def suspects(db: Cursor, here: Identity, now: int) -> list[DeadOwner]:
     # `_COLUMNS` begins with the id
     found += [row for row in expired if db.execute(_HAS_LEFT, (row[0],) * 4).fetchone()[0]]
     return [DeadOwner(*row) for row in found]
+
+
+def drop_holdings(db: Cursor, owner: int) -> None:
+    """Free the slots and locks that a process held or waited for: it has ended, or is dead."""
+    # Every process ends with this. Who imports a module then that evaluates text, as named tuples do, makes Python
+    # forget that the program was ended by an interrupt, and exit with another status.
+    db.execute("DELETE FROM slots WHERE owner_id = ?", (owner,))
+    db.execute("DELETE FROM locks WHERE owner_id = ?", (owner,))
 
 
 @contextmanager

@@ -4,24 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring import clock
-from mainspring.filters import (
-    ALL,
-    FlowFilter,
-    FlowRunSort,
-    FlowSort,
-    LogFilter,
-    LogSort,
-    TaskRunFilter,
-    TaskRunSort,
-)
-from mainspring.runs import FlowRun, RecordedFlow, Resumption, TaskRun
-from mainspring.states import State
-from mainspring.store.protocol import CacheKey, FlowQuery, LogEntry, RunFilter
-from mainspring.store.results import CrashHooks
-from mainspring.store.sql.filters import KEYS, Conditions, flow_id, order_of
+from mainspring._imports import modules_on_use
+from mainspring.runs import RecordedFlow
 from mainspring.store.sql.owners import UNFINISHED
 from mainspring.store.sql.rows import (
     FLOW_RUNS,
@@ -30,13 +17,40 @@ from mainspring.store.sql.rows import (
     SELECT_RESUMPTIONS,
     SELECT_STATES,
     TASK_RUNS,
-    RunTable,
     read_cache_key,
     read_log,
     read_resumption,
     read_state,
 )
-from mainspring.store.sql.statements import Cursor
+from mainspring.store.sql.statements import KEYS
+
+if TYPE_CHECKING:
+    from mainspring import filters as asked
+    from mainspring.filters import (
+        FlowFilter,
+        FlowRunSort,
+        FlowSort,
+        LogFilter,
+        LogSort,
+        TaskRunFilter,
+        TaskRunSort,
+    )
+    from mainspring.runs import FlowRun, Resumption, TaskRun
+    from mainspring.states import State
+    from mainspring.store import results
+    from mainspring.store.changes import CacheKey, LogEntry
+    from mainspring.store.protocol import FlowQuery, RunFilter
+    from mainspring.store.results import CrashHooks
+    from mainspring.store.sql import filters
+    from mainspring.store.sql.filters import Conditions
+    from mainspring.store.sql.rows import RunTable
+    from mainspring.store.sql.statements import Cursor
+
+    Sort = FlowRunSort | TaskRunSort | FlowSort | LogSort
+else:
+    results = modules_on_use("mainspring.store", "results")
+    asked = modules_on_use("mainspring", "filters")
+    filters = modules_on_use("mainspring.store.sql", "filters")
 
 __all__ = [
     "cache_key",
@@ -56,7 +70,6 @@ __all__ = [
 ]
 
 Parameters = dict[str, Any]
-Sort = FlowRunSort | TaskRunSort | FlowSort | LogSort
 
 _ID_DIGITS = 32
 _ID_BYTES = 16
@@ -154,7 +167,7 @@ def unfinished_runs(db: Cursor, owner: int) -> list[TaskRun | FlowRun]:
 def crash_hooks(db: Cursor) -> list[CrashHooks]:
     """See `RunStore.read_crash_hooks`."""
     rows = db.execute("SELECT run_id, entrypoint, file FROM crash_hooks ORDER BY run_id").fetchall()
-    return [CrashHooks(*row) for row in rows if _is_crashed(db, row[0])]
+    return [results.CrashHooks(*row) for row in rows if _is_crashed(db, row[0])]
 
 
 def _is_crashed(db: Cursor, key: bytes) -> bool:
@@ -238,7 +251,7 @@ def search_logs(
     db: Cursor, where: LogFilter | None, sort: LogSort, limit: int | None, offset: int
 ) -> list[LogEntry]:
     """See `RunStore.search_logs`."""
-    found = Conditions()
+    found = filters.Conditions()
     found.logs(where, "l")
     rows = db.execute(f"{SELECT_LOGS} AS l{found.where()} {_page(found, sort, limit, offset)}", found.values)
     return [read_log(row) for row in rows.fetchall()]
@@ -246,7 +259,7 @@ def search_logs(
 
 def flows(db: Cursor, where: FlowQuery) -> list[RecordedFlow]:
     """See `RunStore.read_flows`."""
-    found = Conditions()
+    found = filters.Conditions()
     found.flows(where.flow, _flow_names(db, where.flow), "f.name")
     if where.flow_run is not None or where.task_run is not None:
         inner = found.nested()
@@ -258,7 +271,7 @@ def flows(db: Cursor, where: FlowQuery) -> list[RecordedFlow]:
     page = _page(found, where.sort, where.limit, where.offset)
     rows = db.execute(f"{_FLOWS}{found.where()} GROUP BY name {page}", found.values).fetchall()
     return [
-        RecordedFlow(id=flow_id(name), name=name, created=clock.to_datetime(created))
+        RecordedFlow(id=filters.flow_id(name), name=name, created=clock.to_datetime(created))
         for name, created in rows
     ]
 
@@ -271,7 +284,7 @@ def _flow_names(db: Cursor, where: FlowFilter | None) -> list[str]:
 
 
 def _runs(db: Cursor, table: RunTable, where: RunFilter) -> list[Any]:
-    found = Conditions()
+    found = filters.Conditions()
     if where.states is not None:
         found.states(where.states, "r")
     if where.names is not None:
@@ -283,9 +296,9 @@ def _runs(db: Cursor, table: RunTable, where: RunFilter) -> list[Any]:
     page = _page(found, where.sort, where.limit, where.offset)
     narrowed = f"{found.where()} {page}"
     # Which rows it is comes first, so that nothing else is put in order.
-    if where.sort.value != FlowRunSort.ID_DESC.value:
+    if where.sort.value != asked.FlowRunSort.ID_DESC.value:
         ids = f"SELECT r.id FROM {table.name} AS r{narrowed}"  # noqa: S608 - constants
-        narrowed = f" WHERE r.id IN ({ids}) ORDER BY {order_of(where.sort)}"
+        narrowed = f" WHERE r.id IN ({ids}) ORDER BY {filters.order_of(where.sort)}"
     rows = db.execute(f"{table.select}{narrowed}", found.values).fetchall()
     return [table.read(row) for row in rows]
 
@@ -327,6 +340,6 @@ def _having(found: Conditions, where: TaskRunFilter, alias: str) -> None:
 
 
 def _page(found: Conditions, sort: Sort, limit: int | None, offset: int) -> str:
-    found.values["limit"] = ALL if limit is None else limit
+    found.values["limit"] = asked.ALL if limit is None else limit
     found.values["offset"] = offset
-    return f"ORDER BY {order_of(sort)} LIMIT :limit OFFSET :offset"
+    return f"ORDER BY {filters.order_of(sort)} LIMIT :limit OFFSET :offset"

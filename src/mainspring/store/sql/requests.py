@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from mainspring._imports import modules_on_use
 from mainspring.store.bells import ANSWERS
-from mainspring.store.cancellations import CancellationRequest
-from mainspring.store.pauses import Holder, PauseRecord, SuspensionRequest
-from mainspring.store.sql import cancelling, waiting
 from mainspring.store.sql.transacting import Transactions
+
+if TYPE_CHECKING:
+    from mainspring.store.cancellations import CancellationRequest
+    from mainspring.store.pauses import Holder, PauseRecord, SuspensionRequest
+    from mainspring.store.sql import cancelling, waiting
+else:
+    cancelling, waiting = modules_on_use("mainspring.store.sql", "cancelling", "waiting")
 
 __all__ = ["Requests"]
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mainspring import clock
-from mainspring.store.results import KeptResult, Leftovers, Settlement
-from mainspring.store.sql import keeping
+from mainspring._imports import modules_on_use
 from mainspring.store.sql.transacting import Transactions
+
+if TYPE_CHECKING:
+    from mainspring.store.results import KeptResult, Leftovers, Settlement
+    from mainspring.store.sql import keeping
+else:
+    keeping = modules_on_use("mainspring.store.sql", "keeping")
 
 __all__ = ["Retention"]
 

@@ -7,17 +7,22 @@ move on while its earlier states are being written.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 
+from mainspring._imports import modules_on_use
 from mainspring.annotations import NotSet
-from mainspring.records import ResultRecordMetadata
 from mainspring.runs import FlowRun, Resumption, Run, RunInput, TaskRun
 from mainspring.states import State, StateDetails, StateType
+from mainspring.store.changes import CacheKey, LogEntry
 from mainspring.store.encoding import facts_to_json, to_json, well_formed
-from mainspring.store.protocol import CacheKey, LogEntry
+
+if TYPE_CHECKING:
+    from mainspring.records import record
+else:
+    record = modules_on_use("mainspring.records", "record")
 
 __all__ = [
     "FLOW_RUNS",
@@ -404,7 +409,7 @@ def read_state(row: Row, task_run_key: bytes | None, flow_run_key: bytes | None)
         StateType(kind),
         name,
         message,
-        NotSet if data is None else ResultRecordMetadata.load_bytes(data),
+        NotSet if data is None else record.ResultRecordMetadata.load_bytes(data),
         state_details=_decode_details(details) if details else None,
         at=at,
         id=UUID(bytes=key),

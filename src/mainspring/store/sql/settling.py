@@ -8,9 +8,9 @@ from mainspring import clock
 from mainspring._core.transitions import Move, enter, next_state
 from mainspring.runs import FlowRun, TaskRun
 from mainspring.store.protocol import Change
-from mainspring.store.sql import locks, queries, slots
+from mainspring.store.sql import queries
 from mainspring.store.sql.journaling import Page, replay
-from mainspring.store.sql.owners import DeadOwner, Identity
+from mainspring.store.sql.owners import DeadOwner, Identity, drop_holdings
 from mainspring.store.sql.statements import Cursor
 from mainspring.store.sql.writing import write_changes
 
@@ -28,8 +28,7 @@ def settle(
         return []
     if pages:
         replay(db, pages, owner.id, now)
-    slots.drop_slots_of_owner(db, owner.id)
-    locks.drop_locks_of_owner(db, owner.id)
+    drop_holdings(db, owner.id)
     runs = queries.unfinished_runs(db, owner.id)
     at = clock.current().now()
     write_changes(db, [_crash(run, at, owner.message) for run in runs], None, now)

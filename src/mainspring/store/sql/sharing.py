@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mainspring import clock
+from mainspring._imports import modules_on_use
 from mainspring.locking.processes import boot_id
 from mainspring.store.bells import LOCKS, SLOTS
-from mainspring.store.events import StoredEvent
-from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
-from mainspring.store.protocol import HeldLock
-from mainspring.store.sql import event_rows, locks, slots
 from mainspring.store.sql.event_log import EventLog
-from mainspring.store.sql.slots import release_some
-from mainspring.store.sql.statements import Cursor
+
+if TYPE_CHECKING:
+    from mainspring.store.events import StoredEvent
+    from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
+    from mainspring.store.protocol import HeldLock
+    from mainspring.store.sql import event_rows, locks
+    from mainspring.store.sql import slots as slot_rows
+    from mainspring.store.sql.statements import Cursor
+else:
+    event_rows, locks, slot_rows = modules_on_use("mainspring.store.sql", "event_rows", "locks", "slots")
 
 __all__ = ["Sharing"]
 
@@ -28,7 +34,7 @@ class Sharing(EventLog):
     ) -> ConcurrencyLimit:
         """See `LimitStore.write_limit`."""
         now = clock.current().now()
-        written = self._transact(slots.write_limit, name, limit, active, slot_decay_per_second, now)
+        written = self._transact(slot_rows.write_limit, name, limit, active, slot_decay_per_second, now)
         self.bell.ring(SLOTS, name)
         return written
 
@@ -37,28 +43,28 @@ class Sharing(EventLog):
     ) -> ConcurrencyLimit | None:
         """See `LimitStore.add_limit`."""
         now = clock.current().now()
-        added = self._transact(slots.add_limit, name, limit, active, slot_decay_per_second, now)
+        added = self._transact(slot_rows.add_limit, name, limit, active, slot_decay_per_second, now)
         self.bell.ring(SLOTS, name)
         return added
 
     def change_limit(self, name: str, change: LimitChange) -> ConcurrencyLimit | None:
         """See `LimitStore.change_limit`."""
-        changed = self._transact(slots.change_limit, name, change, clock.current().now())
+        changed = self._transact(slot_rows.change_limit, name, change, clock.current().now())
         for each in {name, change.name or name}:
             self.bell.ring(SLOTS, each)
         return changed
 
     def read_limits(self, names: Sequence[str] | None = None) -> list[ConcurrencyLimit]:
         """See `LimitStore.read_limits`."""
-        return self._read(slots.read_limits, names, clock.current().now())
+        return self._read(slot_rows.read_limits, names, clock.current().now())
 
     def read_slot_holders(self, name: str) -> list[SlotHolder]:
         """See `LimitStore.read_slot_holders`."""
-        return self._read(slots.read_holders, name, clock.current().now())
+        return self._read(slot_rows.read_holders, name, clock.current().now())
 
     def delete_limit(self, name: str) -> bool:
         """See `LimitStore.delete_limit`."""
-        is_deleted = self._transact(slots.delete_limit, name)
+        is_deleted = self._transact(slot_rows.delete_limit, name)
         self.bell.ring(SLOTS, name)
         return is_deleted
 
@@ -73,16 +79,20 @@ class Sharing(EventLog):
 
     def may_take_slots(self, request: SlotRequest, now: int) -> bool:
         """See `LimitStore.may_take_slots`."""
-        return self._read(slots.may_take, request, now)
+        return self._read(slot_rows.may_take, request, now)
 
     def read_rivals(self, names: Sequence[str]) -> list[int]:
         """See `LimitStore.read_rivals`."""
         boot = boot_id()
-        return [] if boot is None or not names else self._read(slots.rivals, names, self._identity.host, boot)
+        return (
+            []
+            if boot is None or not names
+            else self._read(slot_rows.rivals, names, self._identity.host, boot)
+        )
 
     def renew_slots(self, leases: Sequence[tuple[bytes, int]]) -> set[bytes]:
         """See `LimitStore.renew_slots`."""
-        return self._transact(slots.renew, leases)
+        return self._transact(slot_rows.renew, leases)
 
     def release_slots(
         self,
@@ -104,7 +114,9 @@ class Sharing(EventLog):
         self, names: Sequence[str], slots: int, holder_type: str, now: int, occupancy_seconds: float
     ) -> list[ConcurrencyLimit]:
         """See `LimitStore.release_some_slots`."""
-        limits, waiters = self._transact(release_some, names, slots, holder_type, now, occupancy_seconds)
+        limits, waiters = self._transact(
+            slot_rows.release_some, names, slots, holder_type, now, occupancy_seconds
+        )
         self._ring_for(waiters)
         return limits
 
@@ -114,7 +126,7 @@ class Sharing(EventLog):
         # What is lost is asked for inside of the transaction: another thread may find out until it begins.
         if self.losses.any:
             self.losses.check("A request for slots", [request.holder[1] if request.holder else None])
-        answer = slots.take(db, owner, request, now, wait_until)
+        answer = slot_rows.take(db, owner, request, now, wait_until)
         answer.next_waiters = self._not_rung_for(db, answer.next_waiters)
         return answer
 
@@ -130,7 +142,7 @@ class Sharing(EventLog):
     ) -> tuple[bool, dict[str, str]]:
         if events:
             event_rows.write_events(db, events, now, tidy=True)
-        is_released, waiters = slots.release(db, owner, lease_key, given_back, occupancy_seconds)
+        is_released, waiters = slot_rows.release(db, owner, lease_key, given_back, occupancy_seconds)
         return is_released, self._not_rung_for(db, waiters)
 
     def _not_rung_for(self, db: Cursor, owners: dict[str, str]) -> dict[str, str]:

@@ -10,19 +10,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
+from mainspring._imports import modules_on_use
 from mainspring.exceptions import ObjectAlreadyExists
 from mainspring.identifiers import new_id
-from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
-from mainspring.store.sql.statements import Cursor, ask
+from mainspring.store.sql.statements import ask
+
+if TYPE_CHECKING:
+    from mainspring.store import limits as asked
+    from mainspring.store.limits import ConcurrencyLimit, LimitChange, SlotAnswer, SlotHolder, SlotRequest
+    from mainspring.store.sql.statements import Cursor
+else:
+    asked = modules_on_use("mainspring.store", "limits")
 
 __all__ = [
     "add_limit",
     "change_limit",
     "delete_limit",
-    "drop_slots_of_owner",
     "may_take",
     "read_holders",
     "read_limits",
@@ -143,7 +149,7 @@ class _Limit(NamedTuple):
 
     def record(self, active_slots: int = 0, denied_slots: int = 0) -> ConcurrencyLimit:
         """The limit as it is shown."""
-        return ConcurrencyLimit(
+        return asked.ConcurrencyLimit(
             id=UUID(bytes=self.key),
             name=self.name,
             limit=self.limit,
@@ -248,7 +254,7 @@ def _override(db: Cursor, limit: _Limit, change: LimitChange, now: int) -> None:
         _set_decaying(db, limit, float(sum(slots for slots, _ in holders)), now)
     until = now + change.lease_microseconds
     for slots, holder in holders:
-        request = SlotRequest(new_id(), [limit.name], slots, 0, holder)
+        request = asked.SlotRequest(new_id(), [limit.name], slots, 0, holder)
         _insert(db, None, request, limit, now, now, until)
 
 
@@ -277,7 +283,7 @@ def _holder(
     host: str | None,
     pid: int | None,
 ) -> SlotHolder:
-    return SlotHolder(
+    return asked.SlotHolder(
         slots=slots,
         requested=requested,
         acquired=acquired,
@@ -414,11 +420,6 @@ def rivals(db: Cursor, names: Sequence[str], host: str, boot: str) -> list[int]:
     return [pid for (pid,) in db.execute(query, (host, boot, *names)).fetchall()]
 
 
-def drop_slots_of_owner(db: Cursor, owner: int) -> None:
-    """Free what a process held or waited for: it has ended, or is dead."""
-    db.execute("DELETE FROM slots WHERE owner_id = ?", (owner,))
-
-
 def _limits_of(names: Sequence[str], lock: str = "") -> tuple[str, Any]:
     """The question for limits by name."""
     return _FIND.format(",".join("?" * len(names)) or "NULL") + lock, tuple(names)
@@ -434,7 +435,7 @@ def _look_up(rows: list[Any], request: SlotRequest) -> tuple[list[_Limit], SlotA
     names = {limit.name for limit in found}
     missing = [name for name in request.names if name not in names]
     limits = [limit for limit in found if limit.active]
-    answer = SlotAnswer([limit.record() for limit in limits], missing)
+    answer = asked.SlotAnswer([limit.record() for limit in limits], missing)
     if missing and request.strict:
         answer.refusal = f"there is no limit named {', '.join(map(repr, missing))}, and strict was asked for"
     for limit in limits:

@@ -13,7 +13,13 @@ from functools import cache
 from itertools import chain
 from typing import Any, Protocol
 
-__all__ = ["Cursor", "Found", "ask", "insert_rows", "is_pipelined"]
+__all__ = ["KEYS", "Cursor", "Found", "ask", "insert_rows", "is_pipelined"]
+
+# Keys go in joined into one value, so that there may be any number of them.
+KEYS = (
+    "(WITH RECURSIVE part(at) AS (VALUES (1) UNION ALL SELECT at + 16 FROM part"
+    " WHERE at + 16 < length(:{0})) SELECT substr(:{0}, at, 16) FROM part)"
+)
 
 _ROWS_AT_ONCE = 64
 _ANY_COUNT = 8

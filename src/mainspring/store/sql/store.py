@@ -6,39 +6,57 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Concatenate, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from mainspring import clock
+from mainspring._imports import modules_on_use
 from mainspring.exceptions import OwnershipLost, StoreError
-from mainspring.filters import LogFilter, LogSort
-from mainspring.runs import FlowRun, RecordedFlow, Resumption, TaskRun
-from mainspring.states import State
-from mainspring.store.aging import Ended, OldResult
+from mainspring.runs import FlowRun, TaskRun
 from mainspring.store.bells import LOCKS, SLOTS
-from mainspring.store.events import StoredEvent
-from mainspring.store.histories import History
 from mainspring.store.losses import Loss, Losses
-from mainspring.store.protocol import (
-    Amendment,
-    CacheKey,
-    Change,
-    FlowQuery,
-    Journal,
-    LogEntry,
-    RunFilter,
-)
 from mainspring.store.reading import StoredResults
-from mainspring.store.results import CrashHooks, KeptResult
-from mainspring.store.sql import aging, amending, deleting, event_rows, keeping, locks, queries, slots
-from mainspring.store.sql.history import history
-from mainspring.store.sql.journaling import Page, settle_page
-from mainspring.store.sql.owners import DeadOwner, Identity, Owner, holding_dead, suspects
+from mainspring.store.sql import queries
+from mainspring.store.sql.owners import Identity, drop_holdings, holding_dead, suspects
 from mainspring.store.sql.requests import Requests
 from mainspring.store.sql.retention import Retention
-from mainspring.store.sql.settling import settle
 from mainspring.store.sql.sharing import Sharing
-from mainspring.store.sql.statements import Cursor
 from mainspring.store.sql.writing import Writing, write_cache_keys, write_changes, write_logs
+
+if TYPE_CHECKING:
+    from mainspring.filters import LogFilter, LogSort
+    from mainspring.runs import RecordedFlow, Resumption
+    from mainspring.states import State
+    from mainspring.store.aging import Ended, OldResult
+    from mainspring.store.changes import CacheKey, Change, LogEntry
+    from mainspring.store.events import StoredEvent
+    from mainspring.store.histories import History
+    from mainspring.store.protocol import Amendment, FlowQuery, Journal, RunFilter
+    from mainspring.store.results import CrashHooks, KeptResult
+    from mainspring.store.sql import (
+        aging,
+        amending,
+        deleting,
+        event_rows,
+        history,
+        journaling,
+        keeping,
+        settling,
+    )
+    from mainspring.store.sql.journaling import Page
+    from mainspring.store.sql.owners import DeadOwner, Owner
+    from mainspring.store.sql.statements import Cursor
+else:
+    aging, amending, deleting, event_rows, history, journaling, keeping, settling = modules_on_use(
+        "mainspring.store.sql",
+        "aging",
+        "amending",
+        "deleting",
+        "event_rows",
+        "history",
+        "journaling",
+        "keeping",
+        "settling",
+    )
 
 __all__ = ["RowExists", "SQLRunStore"]
 
@@ -154,8 +172,7 @@ class SQLRunStore(Requests, Sharing, Retention):
         has_ended = False
         try:
             if cursor is not None:
-                slots.drop_slots_of_owner(cursor, owner.id)
-                locks.drop_locks_of_owner(cursor, owner.id)
+                drop_holdings(cursor, owner.id)
                 has_ended = owner.end(cursor, clock.current().now())
         finally:
             owner.discard() if has_ended else owner.abandon()
@@ -301,7 +318,9 @@ class SQLRunStore(Requests, Sharing, Retention):
         for suspect in self._fetch(suspects, self._identity, now):
             with holding_dead(suspect, self._owners) as is_dead:
                 if is_dead:
-                    settled += self._change(settle, suspect, now, self._identity, self._read_pages(suspect))
+                    settled += self._change(
+                        settling.settle, suspect, now, self._identity, self._read_pages(suspect)
+                    )
                     self._remove_pages(suspect)
                     self.has_settled = has_found = True
         if has_found:
@@ -348,7 +367,7 @@ class SQLRunStore(Requests, Sharing, Retention):
 
     def read_history(self) -> History:
         """See `RunStore.read_history`."""
-        return self._read(history)
+        return self._read(history.history)
 
     def read_resumptions(self, keys: Sequence[bytes]) -> dict[bytes, Resumption]:
         """See `RunStore.read_resumptions`."""
@@ -429,7 +448,7 @@ def _write_history(
     if events:
         event_rows.write_events(db, events, now, tidy)
     if page and owner is not None:
-        settle_page(db, owner, page)
+        journaling.settle_page(db, owner, page)
     return [*lost, *refused] if lost else refused
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from mainspring.clock import Clock
-from mainspring.store.bells import Bell
-from mainspring.store.losses import Losses
-from mainspring.store.sql.owners import Identity, Owner
-from mainspring.store.sql.statements import Cursor
+if TYPE_CHECKING:
+    from mainspring.clock import Clock
+    from mainspring.store.bells import Bell
+    from mainspring.store.losses import Losses
+    from mainspring.store.sql.owners import Identity, Owner
+    from mainspring.store.sql.statements import Cursor
 
 __all__ = ["Transactions"]
 

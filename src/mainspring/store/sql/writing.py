@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mainspring import clock
 from mainspring._core.transitions import enter, goes_on
-from mainspring.runs import FlowRun, Run, TaskRun
-from mainspring.states import State, StateType
-from mainspring.store.events import StoredEvent
-from mainspring.store.losses import Losses
-from mainspring.store.protocol import CacheKey, Change, LogEntry
+from mainspring._imports import modules_on_use
+from mainspring.runs import FlowRun, TaskRun
+from mainspring.states import StateType
 from mainspring.store.results import CrashHooks, KeptResult, Withdrawal
 from mainspring.store.sql.event_rows import Places, note_states
-from mainspring.store.sql.keeping import abandon_files, attach, keep
 from mainspring.store.sql.rows import (
     FLOW_RUNS,
     FOLDED,
@@ -26,7 +23,6 @@ from mainspring.store.sql.rows import (
     TASK_RUNS,
     UNFOLDED,
     Projection,
-    Row,
     cache_key_row,
     folded,
     log_row,
@@ -36,7 +32,19 @@ from mainspring.store.sql.rows import (
     tidied,
     update_row,
 )
-from mainspring.store.sql.statements import Cursor, insert_rows
+from mainspring.store.sql.statements import insert_rows
+
+if TYPE_CHECKING:
+    from mainspring.runs import Run
+    from mainspring.states import State
+    from mainspring.store.changes import CacheKey, Change, LogEntry
+    from mainspring.store.events import StoredEvent
+    from mainspring.store.losses import Losses
+    from mainspring.store.sql import keeping
+    from mainspring.store.sql.rows import Row
+    from mainspring.store.sql.statements import Cursor
+else:
+    keeping = modules_on_use("mainspring.store.sql", "keeping")
 
 __all__ = ["RunRows", "Writing", "is_behind", "rows_of", "write_cache_keys", "write_changes", "write_logs"]
 
@@ -87,7 +95,7 @@ class _Pending:
             insert_rows(db, INSERT_STATE, list(map(tidied, self.states)) if self._tidy else self.states)
             self.states = []
         if self.results:
-            keep(db, self.results, clock.current().now(), self._tidy)
+            keeping.keep(db, self.results, clock.current().now(), self._tidy)
             self.results = []
 
 
@@ -147,7 +155,7 @@ def write_changes(
         begun.pop(change.run.key, None)
         if change.attachments and _is_late(db, change, trusting, begun):
             refused.append(change)
-            abandon_files(db, change.attachments, tidy)
+            keeping.abandon_files(db, change.attachments, tidy)
             continue
         if careful or change.follows is not None:
             pending.insert(db)  # what is there is looked at
@@ -157,7 +165,7 @@ def write_changes(
             appended = _append(db, change, owner, tidy, pending)
             if appended is None:
                 refused.append(change)
-                abandon_files(db, change.attachments, tidy)
+                keeping.abandon_files(db, change.attachments, tidy)
                 continue
             if not appended:
                 continue  # what is attached was written with the states
@@ -167,7 +175,7 @@ def write_changes(
                 pending.results.append(first)
             else:
                 pending.insert(db)  # in their order
-                attach(db, owner, change.attachments, clock.current().now(), tidy)
+                keeping.attach(db, owner, change.attachments, clock.current().now(), tidy)
     pending.insert(db)
     if pending.places:
         note_states(db, pending.places, now)

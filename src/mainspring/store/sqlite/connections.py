@@ -5,13 +5,15 @@ from __future__ import annotations
 import sqlite3
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring import clock, points
 from mainspring.exceptions import StoreCorrupt, StoreError, StoreMissing, StoreUnavailable
-from mainspring.store.protocol import Durability
-from mainspring.store.sql.statements import Cursor, Found
 from mainspring.store.sqlite import schema
+
+if TYPE_CHECKING:
+    from mainspring.store.changes import Durability
+    from mainspring.store.sql.statements import Cursor, Found
 
 __all__ = ["Database", "Link", "primary_code", "refuse_directory", "translated"]
 
@@ -33,7 +35,7 @@ _PAGE_SIZE = 2048
 # Without an adapter for its type, the module looks for other ways to adapt each value that is bound, and fails slowly,
 # before it binds the value as it is. It spares only numbers and texts that. These adapters are for the whole process,
 # and change nothing: who has others keeps them.
-_SAME: dict[type[Any], Any] = {bytes: bytes, type(None): {}.get}
+_SAME: dict[type[Any], Any] = {bytes: bytes, type(None): dict[None, None]().get}
 for _type, _same in _SAME.items():
     if (_type, sqlite3.PrepareProtocol) not in sqlite3.adapters:
         sqlite3.register_adapter(_type, _same)

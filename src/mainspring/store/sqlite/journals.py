@@ -19,14 +19,18 @@ from struct import error as StructError  # noqa: N812 - a class
 from typing import TYPE_CHECKING
 
 from mainspring import points
+from mainspring._imports import modules_on_use
 from mainspring.filesystems import remove_file
-from mainspring.store.protocol import CacheKey, Change, LogEntry
-from mainspring.store.sql.journaling import Page, encode_entry
 
 if TYPE_CHECKING:
     from mmap import mmap
 
+    from mainspring.store.changes import CacheKey, Change, LogEntry
+    from mainspring.store.sql import journaling
+    from mainspring.store.sql.journaling import Page
     from mainspring.store.sql.owners import Owner
+else:
+    journaling = modules_on_use("mainspring.store.sql", "journaling")
 
 __all__ = ["CAN_MAP", "MappedJournal", "pages_in_use", "read_pages", "remove_pages"]
 
@@ -85,7 +89,7 @@ class MappedJournal:
             if change.states[-1].at >= owner.lease_expires:
                 return False
         try:
-            entry = encode_entry(changes, logs, cache_keys, owner.id)
+            entry = journaling.encode_entry(changes, logs, cache_keys, owner.id)
         except (ValueError, TypeError, OverflowError):
             return False
         begin = self._at + _HEAD.size

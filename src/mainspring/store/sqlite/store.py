@@ -10,20 +10,27 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from mainspring import points
+from mainspring._imports import modules_on_use
 from mainspring.exceptions import OwnershipLost, StoreUnavailable
 from mainspring.store import forks
 from mainspring.store.bells import SilentBell
-from mainspring.store.protocol import Durability, Journal
-from mainspring.store.sql.journaling import Page, settled_pages
 from mainspring.store.sql.owners import DEFAULT_LEASE_SECONDS, DeadOwner, Owner
-from mainspring.store.sql.statements import Cursor
 from mainspring.store.sql.store import RowExists, SQLRunStore
 from mainspring.store.sqlite.bells import PipeBell
 from mainspring.store.sqlite.connections import MEMORY, Database, Link, translated
 from mainspring.store.sqlite.journals import CAN_MAP, MappedJournal, pages_in_use, read_pages, remove_pages
+
+if TYPE_CHECKING:
+    from mainspring.store.changes import Durability
+    from mainspring.store.protocol import Journal
+    from mainspring.store.sql import journaling
+    from mainspring.store.sql.journaling import Page
+    from mainspring.store.sql.statements import Cursor
+else:
+    journaling = modules_on_use("mainspring.store.sql", "journaling")
 
 __all__ = ["SQLiteRunStore"]
 
@@ -282,7 +289,7 @@ class SQLiteRunStore(SQLRunStore):
         time = self._clock
         end = time.monotonic() + _CATCH_UP_SECONDS
         while noted:
-            settled = self._read(settled_pages, noted)
+            settled = self._read(journaling.settled_pages, noted)
             noted = {key: page for key, page in noted.items() if settled.get(key, page) < page}
             if noted:
                 if time.monotonic() >= end:
