@@ -231,13 +231,11 @@ def _has_say(child: Any) -> bool:
 
 def _at_once(function: Any, twin: Any, *arguments: Any) -> Any:
     """Make a call that cannot wait, whoever drives the steps; the arguments are those of a `Call`."""
-    if points.observer is None:
-        return function(*arguments)
-    call = Call(function, twin, arguments)
-    points.observer("transaction.call", call)
-    value = call.make()
     if points.observer is not None:
-        points.observer("transaction.returned", call)
+        points.observer("transaction.call", Call(function, twin, arguments))
+    value = function(*arguments)
+    if points.observer is not None:
+        points.observer("transaction.returned", Call(function, twin, arguments))
     return value
 
 
