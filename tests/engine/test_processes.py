@@ -24,6 +24,15 @@ from mainspring.exceptions import TerminationSignal
 
 def ready():
     print("ready", flush=True)
+
+# In pieces: Python notices a signal that comes just before a sleep, while threads change, at the end of that only.
+def rest():
+    for _ in range(3000):
+        time.sleep(0.01)
+
+async def arest():
+    for _ in range(3000):
+        await asyncio.sleep(0.01)
 """
 
 
@@ -76,14 +85,14 @@ def test_sigterm_during_a_flow(script: Script, is_async: bool) -> None:
         @task
         def work():
             ready()
-            time.sleep(30)
+            rest()
 
         @flow(on_crashed=[note])
         def pipeline():
             work()
     """
     if is_async:
-        source = source.replace("def work", "async def work").replace("time.sleep", "await asyncio.sleep")
+        source = source.replace("def work", "async def work").replace("rest()", "await arest()")
         source = source.replace("def pipeline", "async def pipeline").replace(
             "    work()", "    await work()"
         )
@@ -111,7 +120,7 @@ def test_sigterm_hits_the_handler_of_the_program_afterwards(script: Script) -> N
         @flow
         def pipeline():
             ready()
-            time.sleep(30)
+            rest()
 
         pipeline()
     """
@@ -176,7 +185,7 @@ def test_an_interrupt_from_the_keyboard(script: Script) -> None:
         @task
         def work():
             ready()
-            time.sleep(30)
+            rest()
 
         @flow
         def pipeline():
@@ -430,12 +439,12 @@ def test_sigterm_and_a_generator_flow(script: Script, moment: str) -> None:
             current_recorder().flush()  # as a run that is killed within milliseconds is not seen by anybody
             yield 1
             ready()
-            time.sleep(30)
+            rest()
 
         for step in steps():
             if {moment == "between two steps"}:
                 ready()
-                time.sleep(30)
+                rest()
         """
     )
     code, _, _ = terminate_when_ready(program)
