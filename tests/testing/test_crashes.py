@@ -194,7 +194,7 @@ class Slow:
 
 
 def test_a_run_that_has_not_begun_is_called_again():
-    """Where the run is there but not what it takes to resume it, it has recorded nothing, and the flow is called again."""
+    """Where the run is there but not what it takes to resume it, it has recorded nothing; the flow is called again."""
 
     @flow(persist_result=True)
     def patient(_: Any) -> int:
