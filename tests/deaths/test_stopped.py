@@ -41,8 +41,8 @@ def test_what_comes_back_is_refused(folder: Path) -> None:
     with start("stopped", folder, **HERE) as process:
         process.wait_for("begun")
         with closing(sqlite3.connect(folder / "mainspring.db", timeout=30)) as db:
-            query = "SELECT count(*) FROM flow_runs WHERE state_type = 'RUNNING'"
-            until(lambda: db.execute(query).fetchone() == (1,), "the run")
+            query = "SELECT count(*) FROM task_runs WHERE state_name = 'Completed'"
+            until(lambda: db.execute(query).fetchone() == (1,), "the step before")
             stop_past_the_lease(folder, process.pid)
             process.go_on()
             lines = process.rest()
