@@ -73,9 +73,15 @@ class _Ray:
 
 @contextmanager
 def _dask() -> Iterator[Cluster]:
+    import dask
     import distributed
 
-    with distributed.LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0") as cluster:
+    # Dask looks some seconds after the death of a worker whether another one has its place, and gives the place up for
+    # good if that one has just been killed, too.
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}),
+        distributed.LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0") as cluster,
+    ):
         yield _Dask(cluster)
 
 
