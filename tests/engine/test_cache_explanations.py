@@ -436,7 +436,7 @@ def test_a_cache_key_needs_no_commit_of_its_own() -> None:
 
     recorder.store.write = counted  # type: ignore[method-assign]
     work(1)
-    assert writes == [(1, 1)]
+    assert [changes for changes, keys in writes if keys] == [1]  # it may be made visible before
 
 
 @pytest.mark.contract("E-14")
