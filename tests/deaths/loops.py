@@ -78,7 +78,7 @@ def stopped_and_taken_for_dead(folder: Path, dice: random.Random) -> tuple[Snaps
         process.wait_for("ready")
         until(lambda: left_by(folder, process.pid)[0] > 0, "the first run")
         time.sleep(dice.uniform(0, LONGEST))
-        os.kill(process.pid, signal.SIGSTOP)
+        _stop_outside_of_commits(process.pid, folder)
         with temporary_settings({"home": folder}):
             url = get_current_settings().run_store_url
         with closing(open_store(url, host_id="there")) as store:
@@ -92,6 +92,21 @@ def stopped_and_taken_for_dead(folder: Path, dice: random.Random) -> tuple[Snaps
         os.kill(process.pid, signal.SIGCONT)
         until(lambda: process.process.poll() is not None, "the end of the process")
     return before, snapshot(folder)
+
+
+def _stop_outside_of_commits(pid: int, folder: Path) -> None:
+    """Stop a process. In the middle of a commit it holds the database, which nobody could take from it then."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        with closing(sqlite3.connect(folder / "mainspring.db", timeout=0.5, isolation_level=None)) as db:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+                time.sleep(0.001)
+            else:
+                db.execute("ROLLBACK")
+                return
 
 
 def snapshot(folder: Path) -> Snapshot:
