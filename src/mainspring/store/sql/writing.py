@@ -200,15 +200,19 @@ def _is_late(db: Cursor, change: Change, trusting: bool, begun: dict[bytes, int]
         db.execute(_REQUIRE_ATTEMPT, (run.flow_run_key, run.flow_run_run_count))
         return False
     if run.flow_run_key not in begun:
-        found = db.execute(_ATTEMPT, (run.flow_run_key,)).fetchone()
-        begun[run.flow_run_key] = 0 if found is None else found[0]
+        begun[run.flow_run_key] = _attempts_begun(db, run.flow_run_key)
     return begun[run.flow_run_key] > run.flow_run_run_count
 
 
 def is_behind(db: Cursor, flow_run_key: bytes | None, attempt: int) -> bool:
     """Whether an attempt of a flow run has been followed by another one; False if there is no such flow run."""
-    found = db.execute(_ATTEMPT, (flow_run_key,)).fetchone() if flow_run_key is not None and attempt else None
-    return found is not None and found[0] > attempt
+    return flow_run_key is not None and bool(attempt) and _attempts_begun(db, flow_run_key) > attempt
+
+
+def _attempts_begun(db: Cursor, flow_run_key: bytes) -> int:
+    """How many attempts of a flow run have begun; 0 if there is no such flow run."""
+    found = db.execute(_ATTEMPT, (flow_run_key,)).fetchone()
+    return 0 if found is None else found[0]
 
 
 def write_logs(db: Cursor, logs: Sequence[LogEntry], tidy: bool = False, careful: bool = False) -> None:
