@@ -1,4 +1,4 @@
-"""Raising an exception in another thread, and seeing to it that one which comes too late does no harm."""
+"""Exceptions raised in another thread: sending them, undoing those that come late, not sleeping through a signal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, cast
 
 from mainspring.exceptions import RunCancelled
 
-__all__ = ["Interruption", "interrupt", "interrupt_thread", "is_leaving", "loses_exceptions", "take_back"]
+__all__ = [
+    "Interruption",
+    "interrupt",
+    "interrupt_thread",
+    "is_leaving",
+    "loses_exceptions",
+    "take_back",
+    "wait_in_pieces",
+]
+
+LOOK_UP = 0.5
+"""Seconds after which the main thread first looks whether a signal has come while it blocks."""
 
 
 class Interruption(RunCancelled):
@@ -89,3 +101,31 @@ def take_back(sent: threading.Event | None = None) -> None:
         except KeyboardInterrupt:
             if sent is None:
                 raise  # nobody of ours has sent it
+
+
+def wait_in_pieces(wait: Callable[[float | None], bool], seconds: float | None) -> bool:
+    """Block the calling thread; the main one looks up once in a while.
+
+    A signal that comes in the moment before it blocks, or to another thread, does not wake it, and the handler would
+    run only at the end of the wait. So it does not wait longer at a time than it has waited before.
+
+    Args:
+        wait: Blocks for at most so many seconds, or for ever; True ends the wait.
+        seconds: The most to wait; None means for ever.
+
+    Returns:
+        What ``wait`` returned last.
+    """
+    if seconds is not None:
+        seconds = min(max(seconds, 0.0), threading.TIMEOUT_MAX)
+    if threading.get_ident() != threading.main_thread().ident:
+        return wait(seconds)
+    start = time.monotonic()
+    waited = 0.0
+    while True:
+        piece = max(waited, LOOK_UP)
+        if wait(piece if seconds is None else min(piece, max(seconds - waited, 0.0))):
+            return True
+        waited = time.monotonic() - start
+        if seconds is not None and waited >= seconds:
+            return False

@@ -228,6 +228,84 @@ def test_a_signal_while_waiting_for_a_retry(script: Script) -> None:
     assert sequence(only_task_run()) == "Pending Running AwaitingRetry Crashed"
 
 
+WAITS = {
+    "retry": """
+        @task(retries=1, retry_delay_seconds=60)
+        def wait():
+            raise ValueError
+    """,
+    "slot": """
+        def wait():
+            get_client(sync_client=True).upsert_global_concurrency_limit_by_name("only", 1)
+            with concurrency("only"), concurrency("only"):
+                pass
+    """,
+    "answer": """
+        def wait():
+            pause_flow_run(timeout=60)
+    """,
+    "lock": """
+        def wait():
+            manager = MemoryLockManager()
+            manager.acquire_lock("key", holder="somebody")
+            manager.wait_for_lock("key", timeout=60)
+    """,
+    "future": """
+        is_over = threading.Event()
+
+        @task
+        def work():
+            is_over.wait(60)
+
+        def wait():
+            try:
+                work.submit().wait(60)
+            finally:
+                is_over.set()
+    """,
+}
+
+
+@pytest.mark.parametrize("what", WAITS)
+def test_a_signal_that_does_not_wake_the_main_thread(script: Script, what: str) -> None:
+    """It looks up once in a while.
+
+    Here another thread receives the signal; one that comes in the moment before the main thread blocks is no better.
+    """
+    source = f"""
+        import threading
+        from mainspring import pause_flow_run
+        from mainspring.client import get_client
+        from mainspring.concurrency.sync import concurrency
+        from mainspring.locking.memory import MemoryLockManager
+        {WAITS[what]}
+        def send():
+            while not is_at_rest():
+                time.sleep(0.05)
+            print("ready", flush=True)
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+        def is_at_rest():
+            frame = sys._current_frames()[threading.main_thread().ident]
+            names = set()
+            while frame is not None:
+                names.add(frame.f_code.co_name)
+                frame = frame.f_back
+            return "wait_in_pieces" in names and "wait" in names
+
+        @flow
+        def pipeline():
+            threading.Thread(target=send, daemon=True).start()
+            wait()
+
+        pipeline()
+    """
+    program = script(source)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    assert finish(program)[0] == -signal.SIGTERM
+
+
 def _has_database() -> bool:
     return (Path(os.environ["MAINSPRING_HOME"]) / "mainspring.db").exists()
 

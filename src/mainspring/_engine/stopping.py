@@ -10,6 +10,7 @@ from mainspring import clock
 from mainspring._cancel_scopes import CancelScope, Stop, StopKind, inside, live
 from mainspring._core.transitions import Move, next_state
 from mainspring._engine.deadlines import call_at
+from mainspring._interruption import wait_in_pieces
 from mainspring.exceptions import IllegalTransition
 from mainspring.futures.turns import paused
 
@@ -72,7 +73,7 @@ def sleep(scope: CancelScope, seconds: float) -> None:
         return
     stopped = threading.Event()
     with scope.calling(lambda _: stopped.set()):
-        stopped.wait(min(seconds, threading.TIMEOUT_MAX))
+        wait_in_pieces(stopped.wait, seconds)
 
 
 async def asleep(scope: CancelScope, seconds: float) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from mainspring import _forks, clock
+from mainspring._interruption import wait_in_pieces
 from mainspring.context import stoppable
 from mainspring.locking.deaths import forget_deaths, on_death
 from mainspring.store.bells import SLOTS
@@ -134,7 +135,7 @@ class SyncWaiter(_Waiter):
         time = clock.current()
         if isinstance(time, clock.SystemClock):
             with stoppable(self._event.set):
-                self._event.wait(seconds)
+                wait_in_pieces(self._event.wait, seconds)
         else:  # a replaced clock is to know of every wait
             time.sleep(seconds)
         self._event.clear()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from mainspring._imports import modules_on_use
+from mainspring._interruption import wait_in_pieces
 from mainspring.exceptions import DeadlockError
 
 if TYPE_CHECKING:
@@ -34,13 +35,8 @@ FIRST_LOOK = 0.5
 LAST_LOOK = 30.0
 """The most seconds between two looks."""
 
-LOOK_UP = 0.5
-"""Seconds after which the main thread looks whether a signal has come."""
-
 CONFIRMATION = 0.02
 """Seconds between finding a circle and believing it: nobody in a real one moves meanwhile."""
-
-_LONGEST = threading.TIMEOUT_MAX
 
 
 class Pool(Protocol):
@@ -283,19 +279,7 @@ async def by_thread(call: Callable[[], object]) -> None:
 
 
 def _acquire(lock: threading.Lock, timeout: float | None) -> bool:
-    """Wait for a lock. The main thread looks up once in a while.
-
-    A signal that comes in the moment before it blocks does not wake it, and its handler would run at the end only.
-    """
-    if threading.get_ident() != threading.main_thread().ident:
-        return lock.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), _LONGEST))
-    end = None if timeout is None else time.monotonic() + timeout
-    while not lock.acquire(
-        timeout=LOOK_UP if end is None else max(0.0, min(LOOK_UP, end - time.monotonic()))
-    ):
-        if end is not None and time.monotonic() >= end:
-            return False
-    return True
+    return wait_in_pieces(lambda seconds: lock.acquire(timeout=-1 if seconds is None else seconds), timeout)
 
 
 def _circle(turn: Turn, wait: Wait) -> list[Any]:

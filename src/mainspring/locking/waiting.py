@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
 
+from mainspring._interruption import wait_in_pieces
 from mainspring.context import stoppable
 
 __all__ = ["Steps", "Wake", "await_steps", "wait_steps"]
@@ -39,7 +40,7 @@ def wait_steps(steps_of: Steps) -> bool:
             pause = next(steps)
             while True:
                 with stoppable(event.set):
-                    came = event.wait(pause)
+                    came = wait_in_pieces(event.wait, pause)
                 event.clear()
                 pause = steps.send(came)
         except StopIteration as end:

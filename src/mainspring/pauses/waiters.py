@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from mainspring._interruption import wait_in_pieces
 from mainspring.context import stoppable
 
 __all__ = ["Waiter", "hear", "waiter_of"]
@@ -36,7 +37,7 @@ class Waiter:
             RunCancelled: The run was told to stop.
         """
         with stoppable(self._woken.set):
-            is_woken = self._woken.wait(seconds)
+            is_woken = wait_in_pieces(self._woken.wait, seconds)
         self._woken.clear()
         return is_woken
 
