@@ -9,7 +9,7 @@ import pytest
 from mainspring.exceptions import MissingResult, StoreError, StoreUnavailable
 from mainspring.identifiers import new_id
 from mainspring.runs import Constant, FlowRun, Parameter, Resumption, TaskRun, TaskRunResult
-from mainspring.states import AwaitingRetry, State, StateDetails
+from mainspring.states import AwaitingRetry, State, StateDetails, StateType
 from mainspring.store import CacheKey, Change, LogEntry, RunFilter, RunStore, SlotRequest
 from mainspring.store.results import CrashHooks
 from tests.store.aging import AgingConformance
@@ -17,7 +17,7 @@ from tests.store.cancellations import CancellationRowsConformance
 from tests.store.deleting import DeletingConformance
 from tests.store.events import EventRowsConformance
 from tests.store.filters import FilterConformance
-from tests.store.folding import FoldingConformance
+from tests.store.folding import FoldingConformance, ask
 from tests.store.histories import (
     CANCELLING,
     COMPLETED,
@@ -633,6 +633,56 @@ class RunStoreConformance(
         assert store.read_cache_key(run.key) == entry
         assert store.read_cache_key(finished_task_run(store).key) is None
 
+    @pytest.mark.parametrize("states", [[RUNNING], [RUNNING, COMPLETED], [RUNNING, SCHEDULED]])
+    @pytest.mark.parametrize(
+        ("key", "skipped", "message", "beside"),
+        [
+            ("k", None, None, 1),
+            ("k", "refresh", None, 0),
+            (None, "no key", None, 0),
+            (None, "error", "no", 0),
+        ],
+    )
+    def test_cache_key_that_comes_with_its_run(
+        self,
+        store: RunStore,
+        states: list[StateType],
+        key: str | None,
+        skipped: str | None,
+        message: str | None,
+        beside: int,
+    ) -> None:
+        """It reads as any other; in the row of the run is one under which a result was looked up."""
+        run = new_task_run()
+        change = advance(run, *states)
+        change.cache_key = entry = CacheKey(run.key, key, {"inputs.x": "1"}, skipped, message)
+        assert store.write([change]) == []
+        assert store.read_cache_key(run.key) == entry
+        assert len(ask(store, "SELECT 1 FROM cache_keys WHERE task_run_id = ?", run.key)) == 1
+        assert len(ask(store, "SELECT 1 FROM cache_key_rows WHERE task_run_id = ?", run.key)) == 1 - beside
+
+    def test_cache_key_that_comes_with_later_states(self, store: RunStore) -> None:
+        """It replaces the one that came with the first ones."""
+        run = new_task_run()
+        first = advance(run, RUNNING)
+        first.cache_key = CacheKey(run.key, "one", {})
+        store.write([first])
+        second = advance(run, SCHEDULED)
+        second.cache_key = entry = CacheKey(run.key, "two", {"inputs.x": "2"})
+        store.write([second])
+        assert store.read_cache_key(run.key) == entry
+        assert ask(store, "SELECT key FROM cache_keys WHERE task_run_id = ?", run.key) == [("two",)]
+        assert store.read_task_runs_of_cache_key("one", 9) == []
+        assert [found.key for found in store.read_task_runs_of_cache_key("two", 9)] == [run.key]
+
+    def test_cache_key_of_refused_states(self, store: RunStore) -> None:
+        """It is refused with them."""
+        run = finished_task_run(store)
+        change = Change(run, [State(COMPLETED)], follows=State(RUNNING).key)
+        change.cache_key = CacheKey(run.key, "k", {})
+        assert store.write([change]) == [change]
+        assert store.read_cache_key(run.key) is None
+
     def test_later_cache_key_of_a_run_replaces_the_earlier(self, store: RunStore) -> None:
         """A run that goes on elsewhere looks for its result again."""
         run = finished_task_run(store)
@@ -660,6 +710,23 @@ class RunStoreConformance(
         store.write([], [], keys)
         assert store.read_earlier_cache_keys(runs[4], 9) == [keys[1], keys[0]]
         assert store.read_earlier_cache_keys(runs[4], 1) == [keys[1]]
+
+    def test_earlier_cache_keys_of_both_kinds(self, store: RunStore) -> None:
+        """Those in rows of runs and those in rows of their own come in one order."""
+        keys: list[CacheKey] = []
+        for number in range(6):
+            run = new_task_run()
+            run.task_key = "add-1"
+            change = advance(run, RUNNING, COMPLETED)
+            key = CacheKey(run.key, f"k{number}", {})
+            if number % 2:
+                change.cache_key = key
+            store.write([change], [], [] if number % 2 else [key])
+            keys.append(key)
+        store.write([], [], [changed := CacheKey(keys[1].task_run_key, "changed", {})])
+        keys[1] = changed
+        assert store.read_earlier_cache_keys(run, 9) == keys[4::-1]
+        assert store.read_earlier_cache_keys(run, 2) == [keys[4], keys[3]]
 
     def test_task_runs_of_a_cache_key(self, store: RunStore) -> None:
         """The runs that had it, newest first."""

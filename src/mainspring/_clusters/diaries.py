@@ -168,8 +168,8 @@ class _DiaryRecorder(Recorder):
         if diary is not None:
             diary.note_results(results)
 
-    def note_cache_key(self, cache_key: CacheKey) -> None:
-        super().note_cache_key(cache_key)
+    def note_cache_key(self, run: Run, cache_key: CacheKey) -> None:
+        super().note_cache_key(run, cache_key)
         diary = _active.get()
         if diary is not None:
             diary.note_cache_key(cache_key)

@@ -432,7 +432,7 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
         """Have it written with the states of the run, to be compared by whoever asks why nothing was used."""
         if found.key is not None and refreshes:
             found = CacheKey(found.task_run_key, found.key, found.components, "refresh")
-        self._recorder.note_cache_key(found)
+        self._recorder.note_cache_key(self.run, found)
 
     def _take_step(self) -> str | None:
         """The key of this step of its flow run, under which a resumed run finds it; None if it has none."""

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     Args:
         changes: States, by the record of their run: of a run that is here twice, each is on its own.
         logs: Log lines.
-        cache_keys: Cache keys.
+        cache_keys: Cache keys of runs that have no changes.
         results: Results that come with no state.
         events: Events.
         unwritten: All results among them, by their keys.
@@ -127,9 +127,13 @@ class Buffer:
         self.logs.append(entry)
         self.entered += 1
 
-    def add_cache_key(self, cache_key: CacheKey) -> None:
-        """Add a cache key."""
-        self.cache_keys.append(cache_key)
+    def add_cache_key(self, run: Run, cache_key: CacheKey) -> None:
+        """Add the cache key of a run."""
+        change = self.changes.get(run)
+        if change is None:
+            self.cache_keys.append(cache_key)
+        else:
+            change.cache_key = cache_key
         self.entered += 1
 
     def add_event(self, event: StoredEvent) -> None:
@@ -233,6 +237,7 @@ class Buffer:
                 if run in changes:
                     changes[run].states.extend(later.states)
                     changes[run].attachments = [*changes[run].attachments, *later.attachments]
+                    changes[run].cache_key = later.cache_key or changes[run].cache_key
                 else:
                     changes[run] = later
             self.changes = changes

@@ -243,10 +243,10 @@ class Recorder:
             self._buffer.add_log(entry)
         self._leave_to_flusher()
 
-    def note_cache_key(self, cache_key: CacheKey) -> None:
+    def note_cache_key(self, run: Run, cache_key: CacheKey) -> None:
         """Record how a run that goes on looks for a kept result; it is written with the next commit."""
         with self._buffer_lock:
-            self._buffer.add_cache_key(cache_key)
+            self._buffer.add_cache_key(run, cache_key)
 
     def keep_event(self, event: StoredEvent) -> None:
         """Record an event; it is written with the next commit or within `VISIBLE_AFTER`.

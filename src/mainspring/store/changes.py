@@ -28,11 +28,12 @@ class Change:
     ``follows`` is the key of the state that must be the run's newest one in the store, or None if the
     run must not be there yet. There is at least one state. What the store keeps about the run's progress
     is worked out from the states alone, so the run may move on while the change is being written; its
-    name, tags and the like are read from the record. ``attachments`` is what is written if the states are accepted.
+    name, tags and the like are read from the record. ``attachments`` is what is written if the states are accepted,
+    and so is ``cache_key``, how the run looks for a kept result, if it was noted since then.
     ``rows`` is what the store has made of it already, if anything.
     """
 
-    __slots__ = ("attachments", "follows", "rows", "run", "states")
+    __slots__ = ("attachments", "cache_key", "follows", "rows", "run", "states")
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Change:
         self.states = states
         self.follows = follows
         self.attachments = attachments
+        self.cache_key: CacheKey | None = None
         self.rows: Any = None
 
 

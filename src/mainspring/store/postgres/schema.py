@@ -22,7 +22,13 @@ from mainspring.exceptions import StoreMissing, StoreTooNew, StoreTooOld, StoreU
 
 __all__ = ["MIGRATIONS", "migrate", "read_version", "require_current", "tables"]
 
-MIGRATIONS = ("0001_initial.sql", "0002_events.sql", "0003_reading.sql", "0004_folded_states.sql")
+MIGRATIONS = (
+    "0001_initial.sql",
+    "0002_events.sql",
+    "0003_reading.sql",
+    "0004_folded_states.sql",
+    "0005_beside_runs.sql",
+)
 _DIRECTORY = Path(__file__).with_name("migrations")
 _TABLE = re.compile(r"^CREATE TABLE (\w+)", re.MULTILINE)
 _RENAMING = re.compile(r"^ALTER TABLE (\w+) RENAME TO (\w+)", re.MULTILINE)

@@ -70,7 +70,7 @@ _OF_FLOW_RUNS = (
     ("logs", "flow_run_id"),
     ("events", "flow_run_id"),
 )
-_OF_TASK_RUNS = (("cache_keys", "task_run_id"), ("events", "task_run_id"))
+_OF_TASK_RUNS = (("cache_key_rows", "task_run_id"), ("events", "task_run_id"))
 _OF_RUNS = (("state_rows", "run_id"), ("crash_hooks", "run_id"), ("cancellations", "run_id"))
 
 

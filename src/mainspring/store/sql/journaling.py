@@ -19,6 +19,7 @@ from mainspring.store.sql.rows import (
     TASK_RUNS,
     Row,
     cache_key_row,
+    is_beside_run,
     log_row,
 )
 from mainspring.store.sql.statements import Cursor, insert_rows
@@ -50,10 +51,13 @@ def encode_entry(
         ValueError, TypeError, OverflowError: It holds what cannot be put into bytes, such as half of a surrogate pair.
     """
     runs: list[Any] = []
+    keys = [cache_key_row(each) for each in cache_keys]
     for change in changes:
         change.rows = rows = rows_of(change, owner)
         runs.append((rows.run, rows.states, rows.length, change.attachments))
-    return _encode((runs, list(map(log_row, logs)), list(map(cache_key_row, cache_keys))))
+        if change.cache_key is not None and not is_beside_run(change.cache_key):
+            keys.append(cache_key_row(change.cache_key))
+    return _encode((runs, list(map(log_row, logs)), keys))
 
 
 def settled_pages(db: Cursor, keys: Iterable[str]) -> dict[str, int]:

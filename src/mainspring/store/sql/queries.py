@@ -96,11 +96,16 @@ _FLOW_RUN_LOGS = f"{SELECT_LOGS} WHERE flow_run_id = ? ORDER BY timestamp, id"
 _TASK_RUN_LOGS = f"{SELECT_LOGS} WHERE flow_run_id = ? AND task_run_id = ? ORDER BY timestamp, id"
 _LONE_TASK_RUN_LOGS = f"{SELECT_LOGS} WHERE flow_run_id IS NULL AND task_run_id = ? ORDER BY timestamp, id"
 
-# Keys first (CROSS): there are fewer of them than task runs, and they come in the right order.
+# The parts of the view one by one, as each of them comes in the right order, and only as much of it is read as is asked
+# for. In the second keys come first (CROSS): there are fewer of them than task runs.
+_EARLIER = " WHERE r.id < :run AND substr(r.task_key, 1, length(:function)) = :function"
 _EARLIER_CACHE_KEYS = (
-    f"{SELECT_CACHE_KEYS} CROSS JOIN task_runs AS r ON r.id = c.task_run_id"
-    " WHERE c.task_run_id < ? AND c.key IS NOT NULL AND substr(r.task_key, 1, length(?)) = ?"
-    " ORDER BY c.task_run_id DESC LIMIT ?"
+    "SELECT r.id, r.cache_key, r.cache_components, NULL, NULL FROM task_runs AS r"  # noqa: S608 - constants
+    f"{_EARLIER} AND r.cache_key IS NOT NULL"
+    " AND NOT EXISTS (SELECT 1 FROM cache_key_rows AS c WHERE c.task_run_id = r.id)"
+    " UNION ALL SELECT c.task_run_id, c.key, c.components, c.skipped, c.message FROM cache_key_rows AS c"
+    f" CROSS JOIN task_runs AS r ON r.id = c.task_run_id{_EARLIER} AND c.task_run_id < :run AND c.key IS NOT NULL"
+    " ORDER BY 1 DESC LIMIT :limit"
 )
 _RUNS_OF_CACHE_KEY = (
     f"{TASK_RUNS.select} WHERE r.id IN (SELECT task_run_id FROM cache_keys WHERE key = ?)"  # noqa: S608
@@ -238,7 +243,7 @@ def cache_key(db: Cursor, task_run_key: bytes) -> CacheKey | None:
 def earlier_cache_keys(db: Cursor, run: TaskRun, limit: int) -> list[CacheKey]:
     """See `RunStore.read_earlier_cache_keys`. Searched for, as ends of ids are: who asks is a person."""
     function = run.task_key.rpartition("-")[0] + "-"
-    rows = db.execute(_EARLIER_CACHE_KEYS, (run.key, function, function, limit))
+    rows = db.execute(_EARLIER_CACHE_KEYS, {"run": run.key, "function": function, "limit": limit})
     return [read_cache_key(row) for row in rows.fetchall()]
 
 

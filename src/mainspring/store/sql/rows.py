@@ -39,6 +39,7 @@ __all__ = [
     "RunTable",
     "cache_key_row",
     "folded",
+    "is_beside_run",
     "log_row",
     "read_cache_key",
     "read_log",
@@ -89,7 +90,7 @@ class RunTable(NamedTuple):
 
     name: str
     insert: str
-    insert_row: Callable[[Any, Run, int | None, Row], Row]
+    insert_row: Callable[[Any, Run, int | None, Row, CacheKey | None], Row]
     newest: str
     unfold: tuple[str, str]
     update: str
@@ -100,7 +101,9 @@ class RunTable(NamedTuple):
 # Runs: insert, append
 
 
-def _task_run_row(run: TaskRun, projection: Run, owner: int | None, folded: Row) -> Row:
+def _task_run_row(
+    run: TaskRun, projection: Run, owner: int | None, folded: Row, cache_key: CacheKey | None
+) -> Row:
     state = projection.state
     return (
         run.key,
@@ -126,6 +129,7 @@ def _task_run_row(run: TaskRun, projection: Run, owner: int | None, folded: Row)
         _due(state),
         run.given_key,
         *folded,
+        *(_NO_CACHE_KEY if cache_key is None else (cache_key.key, facts_to_json(cache_key.components))),
     )
 
 
@@ -133,7 +137,7 @@ def _due(state: State) -> int | None:
     return state.scheduled_at if state.type is StateType.SCHEDULED else None
 
 
-def _flow_run_row(run: FlowRun, projection: Run, owner: int | None, folded: Row) -> Row:
+def _flow_run_row(run: FlowRun, projection: Run, owner: int | None, folded: Row, _: CacheKey | None) -> Row:
     state = projection.state
     return (
         run.key,
@@ -268,7 +272,7 @@ def _read_counters(run: Run, row: Row) -> None:
 
 TASK_RUNS = RunTable(
     name="task_runs",
-    insert="INSERT INTO task_runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,?,?,?,?,?,?)",
+    insert="INSERT INTO task_runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,?,?,?,?,?,?,?,?)",
     insert_row=_task_run_row,
     newest=_NEWEST.format("task_runs"),
     unfold=(_UNFOLD[0], _UNFOLD[1].format("task_runs")),
@@ -445,11 +449,17 @@ def read_log(row: Row) -> LogEntry:
 
 # Cache keys
 
+_NO_CACHE_KEY = (None, None)
 INSERT_CACHE_KEY = (
-    "INSERT INTO cache_keys VALUES (?,?,?,?,?) ON CONFLICT (task_run_id) DO UPDATE SET key = excluded.key,"
+    "INSERT INTO cache_key_rows VALUES (?,?,?,?,?) ON CONFLICT (task_run_id) DO UPDATE SET key = excluded.key,"
     " components = excluded.components, skipped = excluded.skipped, message = excluded.message"
 )
 SELECT_CACHE_KEYS = "SELECT c.task_run_id, c.key, c.components, c.skipped, c.message FROM cache_keys AS c"
+
+
+def is_beside_run(entry: CacheKey) -> bool:
+    """Whether a cache key that is known when its run is inserted goes into the row of that."""
+    return entry.key is not None and entry.skipped is None and entry.message is None
 
 
 def cache_key_row(entry: CacheKey) -> Row:

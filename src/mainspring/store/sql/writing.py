@@ -25,6 +25,7 @@ from mainspring.store.sql.rows import (
     Projection,
     cache_key_row,
     folded,
+    is_beside_run,
     log_row,
     resumption_row,
     state_row,
@@ -77,7 +78,7 @@ class RunRows(NamedTuple):
 class _Pending:
     """Rows to be inserted; a few statements for all of them save time."""
 
-    __slots__ = ("_tidy", "places", "results", "runs", "states")
+    __slots__ = ("_tidy", "cache_keys", "places", "results", "runs", "states")
 
     def __init__(self, tidy: bool) -> None:
         self._tidy = tidy
@@ -85,6 +86,7 @@ class _Pending:
         self.states: list[Row] = []
         self.places: list[Places] = []  # of all states that were written
         self.results: list[KeptResult] = []
+        self.cache_keys: list[CacheKey] = []
 
     def insert(self, db: Cursor) -> None:
         """Insert them."""
@@ -97,6 +99,9 @@ class _Pending:
         if self.results:
             keeping.keep(db, self.results, clock.current().now(), self._tidy)
             self.results = []
+        if self.cache_keys:
+            write_cache_keys(db, self.cache_keys, self._tidy)
+            self.cache_keys = []
 
 
 class Writing(NamedTuple):
@@ -254,6 +259,8 @@ def _insert(db: Cursor, change: Change, owner: int | None, tidy: bool, pending: 
         pending.runs.append(rows.run)
     pending.states += rows.states
     pending.places.append(Places(run.key, 1, rows.length))
+    if change.cache_key is not None and not is_beside_run(change.cache_key):
+        pending.cache_keys.append(change.cache_key)
 
 
 def rows_of(change: Change, owner: int | None) -> RunRows:
@@ -269,14 +276,16 @@ def rows_of(change: Change, owner: int | None) -> RunRows:
     if known is not None and known.length == len(states):
         return known
     key = run.key
+    cache_key = change.cache_key
+    if cache_key is not None and not is_beside_run(cache_key):
+        cache_key = None
+    owner = owner if run.on_behalf is None else run.on_behalf
     # A run that is over does not change while we write, so its own counters will do: the usual case.
     is_over = run.state is states[-1] and run.state.is_final()
     if is_over:
         in_run = folded(run, states)
         if in_run is not UNFOLDED:
-            row = table_of(run).insert_row(
-                run, run, owner if run.on_behalf is None else run.on_behalf, in_run
-            )
+            row = table_of(run).insert_row(run, run, owner, in_run, cache_key)
             return RunRows(row, [], FOLDED, 1)
     projection: Run = run if is_over else Projection(states[0])
     rows = [state_row(key, 1, states[0], 0)]
@@ -289,9 +298,7 @@ def rows_of(change: Change, owner: int | None) -> RunRows:
             enter(projection, state)
             attempt = projection.run_count
         rows.append(state_row(key, position, state, attempt))
-    row = table_of(run).insert_row(
-        run, projection, owner if run.on_behalf is None else run.on_behalf, UNFOLDED
-    )
+    row = table_of(run).insert_row(run, projection, owner, UNFOLDED, cache_key)
     return RunRows(row, rows, position, attempt)
 
 
@@ -314,6 +321,8 @@ def _append(
         position = FOLDED
     states = change.states if newest == change.follows else _not_yet_written(change, newest)
     if states:
+        if change.cache_key is not None:
+            pending.cache_keys.append(change.cache_key)
         projection = Projection.stored(*stored)
         pending.places.append(Places(run.key, position + 1, position + len(states)))
         for state in states:

@@ -33,8 +33,9 @@ MIGRATIONS = (
     "0013_reading.sql",
     "0014_journal.sql",
     "0015_folded_states.sql",
+    "0016_beside_runs.sql",
 )
-TOGETHER = (15, "0001_to_0015.sql")
+TOGETHER = (16, "0001_to_0016.sql")
 """What so many of the migrations come to, from the first one on, and the file that says the same at once."""
 
 _DIRECTORY = Path(__file__).with_name("migrations")

@@ -1,4 +1,4 @@
--- What the migrations 0001 to 0015 come to: a new database begins with this. A test compares the two.
+-- What the migrations 0001 to 0016 come to: a new database begins with this. A test compares the two.
 
 CREATE TABLE owners (
     id INTEGER PRIMARY KEY,
@@ -52,7 +52,7 @@ CREATE TABLE task_runs (
     end_time INTEGER,
     total_run_time INTEGER NOT NULL,
     owner_id INTEGER
-, next_scheduled_start_time INTEGER, renamed INTEGER, dynamic_key TEXT, pending_id BLOB, running_id BLOB, message TEXT, details TEXT, data TEXT) WITHOUT ROWID;
+, next_scheduled_start_time INTEGER, renamed INTEGER, dynamic_key TEXT, pending_id BLOB, running_id BLOB, message TEXT, details TEXT, data TEXT, cache_key TEXT, cache_components TEXT) WITHOUT ROWID;
 
 CREATE TABLE "state_rows" (
     run_id BLOB NOT NULL,
@@ -103,7 +103,7 @@ CREATE TABLE slots (
     owner_id INTEGER
 );
 
-CREATE TABLE cache_keys (
+CREATE TABLE "cache_key_rows" (
     task_run_id BLOB PRIMARY KEY,
     key TEXT,                           -- under which a result is looked up and kept, NULL if there is none
     components TEXT,                    -- JSON object: what went into the key, as texts, mostly hashes
@@ -127,14 +127,6 @@ CREATE TABLE resumptions (
     problem TEXT,                       -- why the run cannot be resumed by its id
     step TEXT,                          -- for a subflow: what tells its run from others of its parent
     attempt INTEGER NOT NULL            -- the attempt whose steps are gone on with
-) WITHOUT ROWID;
-
-CREATE TABLE results (
-    key TEXT PRIMARY KEY,               -- the cache key, the step of a flow run, or any other storage key
-    run_id BLOB,                        -- the run whose result it is, if it is one
-    created INTEGER NOT NULL,
-    file TEXT,
-    content TEXT
 ) WITHOUT ROWID;
 
 CREATE TABLE unused_files (
@@ -230,6 +222,14 @@ CREATE TABLE changes (
     events BLOB NOT NULL                -- for each event the 16 bytes of its id
 );
 
+CREATE TABLE results (
+    key TEXT NOT NULL UNIQUE,           -- the cache key, the step of a flow run, or any other storage key
+    run_id BLOB,                        -- the run whose result it is, if it is one
+    created INTEGER NOT NULL,
+    file TEXT,
+    content TEXT
+);
+
 CREATE INDEX task_runs_not_completed ON task_runs (state_type) WHERE state_type <> 'COMPLETED';
 
 CREATE INDEX flow_runs_not_completed ON flow_runs (state_type) WHERE state_type <> 'COMPLETED';
@@ -259,18 +259,6 @@ FROM logs;
 CREATE INDEX slots_of_limit ON slots (limit_id);
 
 CREATE INDEX slots_of_lease ON slots (lease_id);
-
-CREATE TRIGGER results_replaced AFTER UPDATE OF file ON results
-WHEN OLD.file IS NOT NULL AND OLD.file IS NOT NEW.file
-BEGIN
-    INSERT OR IGNORE INTO unused_files VALUES (OLD.file);
-END;
-
-CREATE TRIGGER results_deleted AFTER DELETE ON results
-WHEN OLD.file IS NOT NULL
-BEGIN
-    INSERT OR IGNORE INTO unused_files VALUES (OLD.file);
-END;
 
 CREATE INDEX staged_of_flow_run ON staged (root_id);
 
@@ -400,6 +388,24 @@ SELECT
     data
 FROM flow_runs;
 
+CREATE VIEW cache_keys AS
+SELECT task_run_id, key, components, skipped, message FROM cache_key_rows
+UNION ALL
+SELECT id, cache_key, cache_components, CAST(NULL AS TEXT), CAST(NULL AS TEXT) FROM task_runs
+WHERE cache_key IS NOT NULL AND NOT EXISTS (SELECT 1 FROM cache_key_rows AS r WHERE r.task_run_id = task_runs.id);
+
+CREATE TRIGGER results_replaced AFTER UPDATE OF file ON results
+WHEN OLD.file IS NOT NULL AND OLD.file IS NOT NEW.file
+BEGIN
+    INSERT OR IGNORE INTO unused_files VALUES (OLD.file);
+END;
+
+CREATE TRIGGER results_deleted AFTER DELETE ON results
+WHEN OLD.file IS NOT NULL
+BEGIN
+    INSERT OR IGNORE INTO unused_files VALUES (OLD.file);
+END;
+
 CREATE VIEW readable_task_runs AS
 SELECT
     lower(substr(hex(id), 1, 8) || '-' || substr(hex(id), 9, 4) || '-' || substr(hex(id), 13, 4)
@@ -440,5 +446,7 @@ SELECT
         || '-' || substr(hex(running_id), 17, 4) || '-' || substr(hex(running_id), 21)), '----') AS running_id,
     message,
     details,
-    data
+    data,
+    cache_key,
+    cache_components
 FROM task_runs;
