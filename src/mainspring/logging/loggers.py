@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+from mainspring import identifiers
 from mainspring.context import FlowRunContext, RunContext, TaskRunContext
 from mainspring.exceptions import MissingContextError
 from mainspring.logging.console import RUN_LOGGERS, ensure_output
@@ -61,13 +62,15 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
         task_run, task, flow_run, flow = self._subjects
         extra: dict[str, Any] = {}
         if task_run is not None:
-            flow_run_id = task_run.flow_run_id
-            extra["task_run_id"] = str(task_run.id)
+            around = task_run.flow_run_key
+            extra["task_run_id"] = identifiers.to_text(task_run.key)
             extra["task_run_name"] = task_run.name
             extra["task_name"] = getattr(task, "name", _UNKNOWN)
-            extra["flow_run_id"] = None if flow_run_id is None else str(flow_run_id)
+            extra["flow_run_id"] = None if around is None else identifiers.to_text(around)
+        elif isinstance(flow_run, FlowRun):
+            extra["flow_run_id"] = identifiers.to_text(flow_run.key)
         else:
-            extra["flow_run_id"] = _UNKNOWN if flow_run is None else str(getattr(flow_run, "id", flow_run))
+            extra["flow_run_id"] = _UNKNOWN if flow_run is None else str(flow_run)
         extra["flow_run_name"] = getattr(flow_run, "name", _UNKNOWN)
         extra["flow_name"] = getattr(flow, "name", _UNKNOWN)
         return {**extra, **self._more}
