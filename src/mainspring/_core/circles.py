@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
+
+import msgspec
 
 __all__ = ["Needs", "find_circle"]
 
 N = TypeVar("N", bound=Hashable)
 
 
-class Needs(NamedTuple):
+class Needs(msgspec.Struct, frozen=True):
     """What a node needs before it goes on.
 
     Args:

@@ -16,7 +16,9 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from mainspring import clock
 from mainspring.exceptions import StoreUnavailable
@@ -52,7 +54,7 @@ _RENEW = "UPDATE owners SET lease_expires = ? WHERE id = ? AND ended IS NULL"
 _COLUMNS = "id, key, host, boot, pid, started, lease_expires"
 
 
-class Identity(NamedTuple):
+class Identity(msgspec.Struct, frozen=True):
     """How a process names itself to others that use the same database.
 
     Args:
@@ -175,7 +177,7 @@ class Owner:
         os.close(self._fd)
 
 
-class DeadOwner(NamedTuple):
+class DeadOwner(msgspec.Struct, frozen=True):
     """A process that died without ending its ownership, or counts as dead because its lease has run out."""
 
     id: int
