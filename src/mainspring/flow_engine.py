@@ -60,10 +60,8 @@ ReturnType = Literal["state", "result"]
 class LoadedFlowRunEngine(BaseFlowRunEngine):
     """An engine that finds the flow of a recorded run by itself (F-51)."""
 
-    def __post_init__(self) -> None:
-        if self.flow is None and self.flow_run is None and self.flow_run_id is not None:
-            self.flow, self.flow_run = entrypoints.load_flow_and_flow_run(self.flow_run_id)
-        super().__post_init__()
+    def _load(self, flow_run_id: UUID) -> tuple[Any, FlowRun | None]:
+        return entrypoints.load_flow_and_flow_run(flow_run_id)
 
 
 class FlowRunEngine(LoadedFlowRunEngine, SyncDriver):
