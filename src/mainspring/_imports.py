@@ -1,8 +1,9 @@
 """What is imported when it is used for the first time, and what has been imported by now.
 
 A program that runs one task needs a third of the package. The rest is named where it is used, as everything is, but
-imported by whoever uses it first: names that packages export with `names_on_use`, modules with `modules_on_use`. Type
-checkers see an import beside it, so names are checked, and layers are.
+imported by whoever uses it first: names that packages export with `names_on_use`, modules with `modules_on_use`, and
+those of the standard library that take long with `library_on_use`. Type checkers see an import beside it, so names are
+checked, and layers are.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["load", "loaded", "modules_on_use", "names_on_use"]
+__all__ = ["library_on_use", "load", "loaded", "modules_on_use", "names_on_use"]
 
 
 def load(name: str) -> Any:
@@ -84,6 +85,15 @@ def modules_on_use(package: str, *names: str) -> Any:
     """
     stand_ins = tuple(_OnUse(f"{package}.{name}") for name in names)
     return stand_ins if len(names) > 1 else stand_ins[0]
+
+
+def library_on_use(name: str) -> Any:
+    """What stands for a module of the standard library; see `modules_on_use`.
+
+    Args:
+        name: Its full name.
+    """
+    return _OnUse(name)
 
 
 class _OnUse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from mainspring._core.policy import RunPolicy
 from mainspring._core.steps import blake2b
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
-from mainspring._imports import modules_on_use
+from mainspring._imports import library_on_use, modules_on_use
 from mainspring._parameters import ParameterValidator
 from mainspring._representation import name_of
 from mainspring.annotations import NotSet
@@ -26,11 +25,14 @@ from mainspring.task_runners import TaskRunner
 from mainspring.task_runners.named import default_runner, runner_named
 
 if TYPE_CHECKING:
+    import copy
+
     from mainspring._parameters import schema
     from mainspring.futures import FlowRunFuture
     from mainspring.states import State
 else:
     schema = modules_on_use("mainspring._parameters", "schema")
+    copy = library_on_use("copy")
 
 __all__ = ["Flow", "flow"]
 

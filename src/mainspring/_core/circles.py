@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from typing import TypeVar, cast
-
-import msgspec
+from typing import NamedTuple, TypeVar, cast
 
 __all__ = ["Needs", "find_circle"]
 
 N = TypeVar("N", bound=Hashable)
 
 
-class Needs(msgspec.Struct, frozen=True):
+class Needs(NamedTuple):
     """What a node needs before it goes on.
 
     Args:

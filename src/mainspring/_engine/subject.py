@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence, Sized
 from functools import update_wrapper
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from mainspring._core.arguments import Arguments
 from mainspring._core.policy import Hooks, RunPolicy, check_hooks
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.portability import Portable
+from mainspring._imports import library_on_use
 from mainspring.annotations import NotSet
 from mainspring.filesystems import WritableFileSystem
 from mainspring.serializers import Serializer
 from mainspring.states import State, StateType
+
+if TYPE_CHECKING:
+    import copy
+else:
+    copy = library_on_use("copy")
 
 __all__ = ["GivenHooks", "GivenSerializer", "Storage", "Subject", "shape_of"]
 
