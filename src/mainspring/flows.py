@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, TypeVar, ov
 from mainspring._core.policy import RunPolicy
 from mainspring._core.steps import blake2b
 from mainspring._engine.keeping import ResultOptions
-from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
+from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject, see_to_crash_hooks
 from mainspring._imports import library_on_use, modules_on_use
 from mainspring._parameters import ParameterValidator
 from mainspring._representation import name_of
 from mainspring.annotations import NotSet
-from mainspring.crash_hooks import call_crash_hooks
 from mainspring.exceptions import InvalidNameError
 from mainspring.flow_engine import run_flow, submit_flow
 from mainspring.settings import get_current_settings
@@ -36,7 +35,7 @@ else:
 
 __all__ = ["Flow", "flow"]
 
-on_deaths(call_crash_hooks)  # in a process that has tasks or flows, wherever it finds others dead
+on_deaths(see_to_crash_hooks)  # in a process that has tasks or flows, wherever it finds others dead
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)

@@ -13,7 +13,7 @@ from mainspring._core.arguments import Arguments
 from mainspring._core.policy import Hooks, RunPolicy, check_hooks
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.portability import Portable
-from mainspring._imports import library_on_use
+from mainspring._imports import library_on_use, modules_on_use
 from mainspring.annotations import NotSet
 from mainspring.filesystems import WritableFileSystem
 from mainspring.serializers import Serializer
@@ -21,10 +21,14 @@ from mainspring.states import State, StateType
 
 if TYPE_CHECKING:
     import copy
+
+    from mainspring import crash_hooks
+    from mainspring.recording import Recorder
 else:
+    crash_hooks = modules_on_use("mainspring", "crash_hooks")
     copy = library_on_use("copy")
 
-__all__ = ["GivenHooks", "GivenSerializer", "Storage", "Subject", "shape_of"]
+__all__ = ["GivenHooks", "GivenSerializer", "Storage", "Subject", "see_to_crash_hooks", "shape_of"]
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -338,6 +342,11 @@ class Subject(Portable, ABC, Generic[P, R]):
         places = {**self.option_attributes, **{name: f"{name}_hooks" for name in self._hook_options}}
         options = {name: getattr(self, places.get(name, name)) for name in names}
         return {**options, "persist_result": self.result_options.given_persist_result}
+
+
+def see_to_crash_hooks(recorder: Recorder) -> None:
+    """Call the hooks of runs that were found dead: what modules of tasks and flows register, see `crash_hooks`."""
+    crash_hooks.call_crash_hooks(recorder)
 
 
 def shape_of(fn: Callable[..., Any]) -> tuple[bool, bool]:
