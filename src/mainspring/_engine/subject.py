@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence, Sized
-from functools import update_wrapper
+from functools import cache, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
@@ -122,10 +122,10 @@ class Subject(Portable, ABC, Generic[P, R]):
     @classmethod
     def decorator_signature(cls) -> inspect.Signature:
         """The signature of the decorator: the function first, if any, and every option by name."""
-        function, *options = inspect.signature(cls).parameters.values()
+        function, *options = _signature_of(cls).parameters.values()
         first = function.replace(name="__fn", kind=inspect.Parameter.POSITIONAL_ONLY, default=None)
-        named = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
-        named = [o.replace(default=cls.decorator_defaults.get(o.name, o.default)) for o in named]
+        kind, defaults = inspect.Parameter.KEYWORD_ONLY, cls.decorator_defaults
+        named = [each.replace(kind=kind, default=defaults.get(each.name, each.default)) for each in options]
         return inspect.Signature([first, *named])
 
     @classmethod
@@ -135,7 +135,7 @@ class Subject(Portable, ABC, Generic[P, R]):
         Raises:
             TypeError: One of ``options`` is no option.
         """
-        known = [name for name in inspect.signature(cls).parameters if name != "fn"]
+        known = [name for name in _signature_of(cls).parameters if name != "fn"]
         for option in options:
             if option not in known:
                 from difflib import get_close_matches  # takes a millisecond, and only misspelt names need it
@@ -338,10 +338,16 @@ class Subject(Portable, ABC, Generic[P, R]):
 
     def _options(self) -> dict[str, Any]:
         """The options as they were given, each by the name that it has in the constructor."""
-        _, *names = inspect.signature(type(self)).parameters
+        _, *names = _signature_of(type(self)).parameters
         places = {**self.option_attributes, **{name: f"{name}_hooks" for name in self._hook_options}}
         options = {name: getattr(self, places.get(name, name)) for name in names}
         return {**options, "persist_result": self.result_options.given_persist_result}
+
+
+@cache
+def _signature_of(kind: type[Subject[..., Any]]) -> inspect.Signature:
+    """How tasks or flows are made, found out once."""
+    return inspect.signature(kind)
 
 
 def see_to_crash_hooks(recorder: Recorder) -> None:
