@@ -32,6 +32,9 @@ __all__ = ["DeadOwner", "Identity", "Owner", "drop_holdings", "holding_dead", "s
 
 DEFAULT_LEASE_SECONDS = 30.0
 
+JOURNAL_SUFFIX = ".journal"
+"""What the names of journals end with, which are in the folder of the locks."""
+
 # What its owner's death ends: not what waits for a resume, nor what never began for want of its inputs.
 # The term on COMPLETED says nothing new; it tells SQLite that the index over the others will do.
 UNFINISHED = (
