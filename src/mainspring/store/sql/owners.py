@@ -77,21 +77,23 @@ class Identity(msgspec.Struct, frozen=True):
         return f"pid {os.getpid()} on host {self.host}"
 
 
-class OwnJournal(Protocol):
-    """What an owner has to know of its journal."""
+if TYPE_CHECKING:
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether everything that was noted is committed."""
-        ...
+    class OwnJournal(Protocol):
+        """What an owner has to know of its journal."""
 
-    def close(self) -> None:
-        """Note nothing any more."""
-        ...
+        @property
+        def is_settled(self) -> bool:
+            """Whether everything that was noted is committed."""
+            ...
 
-    def remove(self) -> None:
-        """Remove the files: nothing in them counts any more."""
-        ...
+        def close(self) -> None:
+            """Note nothing any more."""
+            ...
+
+        def remove(self) -> None:
+            """Remove the files: nothing in them counts any more."""
+            ...
 
 
 class Owner:
