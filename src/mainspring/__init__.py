@@ -30,9 +30,7 @@ Where things are, from the top of the stack to its bottom:
 ``clock``, ``identifiers``                      where time, ids and chance come from
 """
 
-from typing import TYPE_CHECKING
-
-from mainspring._imports import names_on_use
+from mainspring._imports import TYPE_CHECKING, names_on_use
 
 if TYPE_CHECKING:
     from mainspring.annotations import allow_failure, unmapped

@@ -1,36 +1,45 @@
 """What is imported when it is used for the first time, and what has been imported by now.
 
 A program that runs one task needs a third of the package. The rest is named where it is used, as everything is, but
-imported by whoever uses it first: names that packages export with `names_on_use`, modules with `modules_on_use`. Type
-checkers see an import beside it, so names are checked, and layers are.
+imported by whoever uses it first: names that packages export with `names_on_use`, modules with `modules_on_use`, and
+those of the standard library that take long with `library_on_use`. Type checkers see an import beside it, so names are
+checked, and layers are.
 """
 
 from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from typing import Any
 
-__all__ = ["load", "loaded", "modules_on_use", "names_on_use"]
+TYPE_CHECKING = False
+"""As in `typing`, which takes four times as long to import as all else that ``import mainspring`` does."""
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+__all__ = ["library_on_use", "load", "loaded", "modules_on_use", "names_on_use"]
 
 
 def load(name: str) -> Any:
-    """Import a module, without collecting garbage meanwhile.
+    """Import a module, without collecting garbage meanwhile or because of it.
 
     Nothing of what is loaded is garbage, and looking for that takes a tenth of the time.
 
     Args:
         name: Its full name.
     """
-    collects = gc.isenabled()
+    if name in sys.modules or not gc.isenabled():
+        return import_module(name)
     gc.disable()
     try:
         return import_module(name)
     finally:
-        if collects:
-            gc.enable()
+        if not gc.get_freeze_count():  # else somebody wants what he has frozen to stay so
+            gc.freeze()
+            gc.unfreeze()  # together they put all objects among the oldest, as if they had been looked at
+        gc.enable()
 
 
 def loaded(name: str) -> Any:
@@ -84,6 +93,15 @@ def modules_on_use(package: str, *names: str) -> Any:
     """
     stand_ins = tuple(_OnUse(f"{package}.{name}") for name in names)
     return stand_ins if len(names) > 1 else stand_ins[0]
+
+
+def library_on_use(name: str) -> Any:
+    """What stands for a module of the standard library; see `modules_on_use`.
+
+    Args:
+        name: Its full name.
+    """
+    return _OnUse(name)
 
 
 class _OnUse:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from mainspring._imports import library_on_use
 from mainspring.exceptions import RunCancelled
+
+if TYPE_CHECKING:
+    import signal
+else:
+    signal = library_on_use("signal")
 
 __all__ = [
     "Interruption",

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from mainspring._core.policy import hook_name
 from mainspring._engine.drivers import SyncDriver
@@ -29,7 +31,7 @@ else:
 __all__ = ["CalledHooks", "call_crash_hooks"]
 
 
-class CalledHooks(NamedTuple):
+class CalledHooks(msgspec.Struct, frozen=True):
     """What became of the hooks of one run.
 
     Args:

@@ -12,32 +12,32 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from mainspring import _portal, identifiers, points
+from mainspring._core.traverse import ATOMS
 from mainspring._engine.background import background_runs
 from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.flow_runs import BaseFlowRunEngine, FlowRunTimeoutError
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.scopes import AsyncRunnerScope, AsyncRunScope, SyncRunnerScope, SyncRunScope
 from mainspring._engine.signals import SigtermCapture
-from mainspring._engine.submissions import Submission, unfinished_inputs
 from mainspring._imports import modules_on_use, names_on_use
 from mainspring._processes.main_program import refuse_while_imported
 from mainspring.exceptions import MissingResult, Pause
-from mainspring.futures import resolve_futures_to_states
-from mainspring.futures.turns import as_main
 from mainspring.transactions.faces import adrive, drive
 
 if TYPE_CHECKING:
     from mainspring import entrypoints
     from mainspring._core.outcomes import Outcome
-    from mainspring._engine import suspension
+    from mainspring._engine import submissions, suspension
     from mainspring._engine.resumable import Answer
     from mainspring.entrypoints import load_flow_and_flow_run
-    from mainspring.futures import FlowRunFuture, background, promises
+    from mainspring.futures import FlowRunFuture, background, promises, resolving, turns
     from mainspring.runs import FlowRun
 else:
     entrypoints = modules_on_use("mainspring", "entrypoints")
-    suspension = modules_on_use("mainspring._engine", "suspension")
-    background, promises = modules_on_use("mainspring.futures", "background", "promises")
+    submissions, suspension = modules_on_use("mainspring._engine", "submissions", "suspension")
+    background, promises, resolving, turns = modules_on_use(
+        "mainspring.futures", "background", "promises", "resolving", "turns"
+    )
 
 __all__ = [
     "AsyncFlowRunEngine",
@@ -60,10 +60,8 @@ ReturnType = Literal["state", "result"]
 class LoadedFlowRunEngine(BaseFlowRunEngine):
     """An engine that finds the flow of a recorded run by itself (F-51)."""
 
-    def __post_init__(self) -> None:
-        if self.flow is None and self.flow_run is None and self.flow_run_id is not None:
-            self.flow, self.flow_run = entrypoints.load_flow_and_flow_run(self.flow_run_id)
-        super().__post_init__()
+    def _load(self, flow_run_id: UUID) -> tuple[Any, FlowRun | None]:
+        return entrypoints.load_flow_and_flow_run(flow_run_id)
 
 
 class FlowRunEngine(LoadedFlowRunEngine, SyncDriver):
@@ -137,7 +135,8 @@ class FlowRunEngine(LoadedFlowRunEngine, SyncDriver):
         undoing = self._undoing()
         if undoing is not None:
             drive(undoing)
-        return self.handle_success(resolve_futures_to_states(result))
+        states = result if type(result) in ATOMS else resolving.resolve_futures_to_states(result)
+        return self.handle_success(states)
 
     def handle_success(self, result: Any) -> Any:
         """Enter the state that the result means; a failed one may be retried."""
@@ -219,7 +218,8 @@ class AsyncFlowRunEngine(LoadedFlowRunEngine, AsyncDriver):
         undoing = self._undoing()
         if undoing is not None:
             await adrive(undoing)
-        return await self.handle_success(resolve_futures_to_states(result))
+        states = result if type(result) in ATOMS else resolving.resolve_futures_to_states(result)
+        return await self.handle_success(states)
 
     async def handle_success(self, result: Any) -> Any:
         """Enter the state that the result means; a failed one may be retried."""
@@ -453,12 +453,12 @@ def run_to_end(engine: Any, return_type: ReturnType) -> Any:
     flow = engine.flow
     if flow.isgenerator:
         return (
-            _portal.run(as_main(collect_async(engine, return_type)))
+            _portal.run(turns.as_main(collect_async(engine, return_type)))
             if flow.isasync
             else collect_sync(engine, return_type)
         )
     return (
-        _portal.run(as_main(finish_async(engine, return_type)))
+        _portal.run(turns.as_main(finish_async(engine, return_type)))
         if flow.isasync
         else finish_sync(engine, return_type)
     )
@@ -474,13 +474,13 @@ def submit_flow(flow: Any, parameters: dict[str, Any], wait_for: Iterable[Any] |
         RunCancelled: The run around was given up.
     """
     refuse_while_imported(f"Flow {flow.name!r}")
-    missing = unfinished_inputs(parameters, wait_for)
+    missing = submissions.unfinished_inputs(parameters, wait_for)
     engine = new_engine(flow, parameters, wait_for=wait_for)
     engine.look_around()
     reservation = engine.reserve(inputs_are_there=not missing)
     promise = promises.Promise()
     label = partial("a run of flow {!r} ({})".format, flow.name, UUID(bytes=reservation.flow_run_key))
-    submission = Submission(partial(run_to_end, engine, "state"), promise, label)
+    submission = submissions.Submission(partial(run_to_end, engine, "state"), promise, label)
     engine.hand_over = partial(submission.settle, engine)
     if not background_runs().add(submission, missing):
         raise RuntimeError(

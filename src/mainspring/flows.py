@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, TypeVar, ov
 from mainspring._core.policy import RunPolicy
 from mainspring._core.steps import blake2b
 from mainspring._engine.keeping import ResultOptions
-from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
-from mainspring._imports import modules_on_use
+from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject, see_to_crash_hooks
+from mainspring._imports import library_on_use, modules_on_use
 from mainspring._parameters import ParameterValidator
 from mainspring._representation import name_of
 from mainspring.annotations import NotSet
-from mainspring.crash_hooks import call_crash_hooks
 from mainspring.exceptions import InvalidNameError
 from mainspring.flow_engine import run_flow, submit_flow
 from mainspring.settings import get_current_settings
@@ -26,15 +24,18 @@ from mainspring.task_runners import TaskRunner
 from mainspring.task_runners.named import default_runner, runner_named
 
 if TYPE_CHECKING:
+    import copy
+
     from mainspring._parameters import schema
     from mainspring.futures import FlowRunFuture
     from mainspring.states import State
 else:
     schema = modules_on_use("mainspring._parameters", "schema")
+    copy = library_on_use("copy")
 
 __all__ = ["Flow", "flow"]
 
-on_deaths(call_crash_hooks)  # in a process that has tasks or flows, wherever it finds others dead
+on_deaths(see_to_crash_hooks)  # in a process that has tasks or flows, wherever it finds others dead
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)

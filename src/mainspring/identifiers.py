@@ -8,8 +8,8 @@ come last. It also means that ids made close together begin alike, so an id may 
 from __future__ import annotations
 
 import os
-import random
 import time
+from _random import Random  # what `random` adds to it takes longer to import than all else in here
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -52,7 +52,7 @@ class SystemIdSource:
     """Ids from the wall clock and a generator seeded by the operating system, anew in forked children."""
 
     def __init__(self) -> None:
-        self._random = random.Random()  # noqa: S311 - ids must be unique, not secret
+        self._random = Random()
         self.seed = self._random.seed
         os.register_at_fork(after_in_child=self.seed)
 

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from mainspring import clock
+from mainspring._imports import modules_on_use
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import Pause
 from mainspring.recording import Recorder
-from mainspring.states import Suspended
 from mainspring.transactions import BaseTransaction
+
+if TYPE_CHECKING:
+    from mainspring.states import constructors
+else:
+    constructors = modules_on_use("mainspring.states", "constructors")
 
 __all__ = ["SuspensionWatch", "leave_if_suspended"]
 
@@ -55,7 +61,8 @@ class SuspensionWatch:
         expires = clock.to_datetime(request.expires)
         message = "Somebody has asked for it; it goes on when it is resumed."
         raise Pause(
-            "The flow run is suspended.", state=Suspended(pause_expiration_time=expires, message=message)
+            "The flow run is suspended.",
+            state=constructors.Suspended(pause_expiration_time=expires, message=message),
         )
 
 

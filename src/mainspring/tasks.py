@@ -12,14 +12,13 @@ from mainspring import clock, identifiers
 from mainspring._core.policy import MAX_RETRY_DELAYS, Hooks, RunPolicy
 from mainspring._engine.inputs import collect_inputs
 from mainspring._engine.keeping import ResultOptions
-from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject
+from mainspring._engine.subject import GivenHooks, GivenSerializer, Storage, Subject, see_to_crash_hooks
 from mainspring._imports import modules_on_use
 from mainspring._processes.main_program import refuse_while_imported
 from mainspring._representation import name_of
 from mainspring.annotations import NotSet
 from mainspring.context import FlowRunContext, TagsContext, TaskRunContext
 from mainspring.context.tagging import check_tags
-from mainspring.crash_hooks import call_crash_hooks
 from mainspring.runs import RunInput, TaskRun
 from mainspring.settings import get_current_settings
 from mainspring.states import State, StateType
@@ -39,7 +38,7 @@ else:
 
 __all__ = ["Task", "exponential_backoff", "task"]
 
-on_deaths(call_crash_hooks)  # in a process that has tasks or flows, wherever it finds others dead
+on_deaths(see_to_crash_hooks)  # in a process that has tasks or flows, wherever it finds others dead
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)

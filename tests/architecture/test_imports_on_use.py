@@ -1,6 +1,7 @@
 """What is imported on use says so twice, to Python and to type checkers: both say the same."""
 
 import ast
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -19,11 +20,11 @@ def calls(module: Module, function: str) -> Iterator[ast.Call]:
 def for_type_checkers(module: Module) -> set[str]:
     """The full names of what a module imports for type checkers only."""
     return {
-        f"{statement.module}.{alias.name}"
+        f"{statement.module}.{alias.name}" if isinstance(statement, ast.ImportFrom) else alias.name
         for node in module.tree.body
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
         for statement in node.body
-        if isinstance(statement, ast.ImportFrom)
+        if isinstance(statement, ast.ImportFrom | ast.Import)
         for alias in statement.names
     }
 
@@ -42,6 +43,14 @@ def test_modules_on_use_are_there(module: Module) -> None:
     for call in calls(module, "modules_on_use"):
         package, *names = [ast.literal_eval(argument) for argument in call.args]
         assert {f"{package}.{name}" for name in names} <= NAMES & for_type_checkers(module)
+
+
+@pytest.mark.parametrize("module", using("library_on_use"))
+def test_libraries_on_use_are_there(module: Module) -> None:
+    """A module of the standard library that is imported on use is one, and is imported for type checkers."""
+    for call in calls(module, "library_on_use"):
+        (name,) = [ast.literal_eval(argument) for argument in call.args]
+        assert {name} <= sys.stdlib_module_names & for_type_checkers(module)
 
 
 @pytest.mark.parametrize("module", using("names_on_use"))

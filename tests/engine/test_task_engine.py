@@ -107,6 +107,26 @@ def test_fields(kind: Any) -> None:
     assert isinstance(kind[[int], int](task=double), kind)
 
 
+@pytest.mark.contract("E-3", "E-4")
+@ENGINES
+def test_what_dataclasses_can_do(kind: Any) -> None:
+    """They compare and print by their fields, can be copied with other values, and be derived from."""
+    engine = kind(double, parameters={"x": 3})
+    assert engine == kind(double, parameters={"x": 3}) != kind(double)
+    assert repr(engine).startswith(f"{kind.__name__}(task={double!r}, logger=")
+    assert repr(engine).endswith(
+        ", parameters={'x': 3}, task_run=None, retries=0, wait_for=None, context=None)"
+    )
+    assert dataclasses.replace(engine, retries=2) == kind(double, parameters={"x": 3}, retries=2)
+
+    @dataclasses.dataclass
+    class Counting(kind):  # type: ignore[misc]
+        count: int = 0
+
+    assert [field.name for field in dataclasses.fields(Counting)][-2:] == ["context", "count"]
+    assert Counting(double, count=3).count == 3
+
+
 @ENGINES
 def test_nothing_has_come_out_of_a_new_engine(kind: Any) -> None:
     """No value, no exception, not started."""

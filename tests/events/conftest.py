@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from mainspring._events import subscriptions
+from mainspring._events import receivers
 
 
 @pytest.fixture(autouse=True)
 def nobody_left() -> Iterator[None]:
     """Whoever subscribes in a test leaves in it."""
-    assert subscriptions.active == ()
+    assert receivers.active == ()
     yield
-    assert subscriptions.active == ()
+    assert receivers.active == ()

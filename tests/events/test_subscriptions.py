@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mainspring._events import subscriptions
+from mainspring._events import receivers
 from mainspring.events import Event, Subscriber, emit_event, get_events_subscriber, subscribe
 from mainspring.exceptions import ConfigurationError
 from tests.events.listening import ABOUT, heard, names
@@ -327,14 +327,14 @@ def test_a_forked_child_has_no_subscribers(tmp_path: Path) -> None:
     """The queues of a process have their readers in it, so in a forked child nobody is subscribed."""
     program = """
         import os
-        from mainspring._events import subscriptions
+        from mainspring._events import receivers
         from mainspring.events import emit_event, get_events_subscriber, subscribe
 
         with get_events_subscriber(capacity=0, patience=3600), subscribe(print):
             child = os.fork()
             if child == 0:
                 told = emit_event("x", {"mainspring.resource.id": "x"})
-                os._exit(0 if told is not None and not subscriptions.active else 1)
+                os._exit(0 if told is not None and not receivers.active else 1)
             print(os.waitpid(child, 0)[1])
     """
     assert output(program, tmp_path) == "0\n"
@@ -342,6 +342,6 @@ def test_a_forked_child_has_no_subscribers(tmp_path: Path) -> None:
 
 def test_looking_costs_nothing_while_nobody_is_subscribed() -> None:
     """Engines look at one attribute, which is empty and false until somebody subscribes."""
-    assert not subscriptions.active
+    assert not receivers.active
     with heard():
-        assert len(subscriptions.active) == 1
+        assert len(receivers.active) == 1

@@ -68,7 +68,7 @@ def test_an_async_flow_that_submits_nothing_needs_no_thread(monkeypatch: pytest.
         left.append(call)
         call()
 
-    monkeypatch.setattr("mainspring._engine.scopes.by_thread", by_thread)
+    monkeypatch.setattr("mainspring.futures.turns.by_thread", by_thread)
 
     @flow
     async def pipeline(submits: bool) -> None:

@@ -8,7 +8,15 @@ from mainspring.identifiers import new_id
 from mainspring.runs import FlowRun, Run
 from mainspring.states import State
 from mainspring.store import RunStore
-from mainspring.store.results import Attachment, KeptElsewhere, KeptResult, Settlement, StagedStep, Withdrawal
+from mainspring.store.results import (
+    Attachment,
+    KeptElsewhere,
+    KeptResult,
+    Leftovers,
+    Settlement,
+    StagedStep,
+    Withdrawal,
+)
 from tests.store.histories import (
     COMPLETED,
     FAILED,
@@ -261,9 +269,9 @@ class ResultRowsConformance:
         for run, step in reversed(list(zip(runs, steps, strict=True))):
             complete(store, step, run=run)
         foreign = stage(store, other.key)
-        assert store.read_leftovers(root.key) == ([], steps[::-1])
-        assert store.read_leftovers(other.key) == ([], [foreign])
-        assert store.read_leftovers(new_id()) == ([], [])
+        assert store.read_leftovers(root.key) == Leftovers([], steps[::-1])
+        assert store.read_leftovers(other.key) == Leftovers([], [foreign])
+        assert store.read_leftovers(new_id()) == Leftovers([], [])
 
     def test_what_is_staged_is_not_found(self, store: RunStore) -> None:
         """It counts when it is published, and not before."""
@@ -288,7 +296,7 @@ class ResultRowsConformance:
         complete(store, Withdrawal(steps[1].run_key))
         settlement = Settlement(new_id(), root, "COMMIT", PLAN)
         assert not store.open_settlement(settlement, [step.run_key for step in steps])
-        assert store.read_leftovers(root) == ([], steps[:1])
+        assert store.read_leftovers(root) == Leftovers([], steps[:1])
 
     def test_settlement_with_the_same_id_is_replaced(self, store: RunStore) -> None:
         """A commit that fails becomes a rollback, of which nothing has begun."""
@@ -363,7 +371,7 @@ class ResultRowsConformance:
         assert store.read_result("a") == KeptResult("a", "content of a", None, text.run_key)
         assert store.read_result("b") == KeptResult("b", None, "/f", file.run_key)
         assert store.read_result("more") == KeptResult("more", "2")
-        assert store.read_leftovers(root) == ([], [left])
+        assert store.read_leftovers(root) == Leftovers([], [left])
         assert store.read_unused_files() == []
 
     def test_closing_without_a_settlement(self, store: RunStore) -> None:
@@ -373,7 +381,7 @@ class ResultRowsConformance:
         assert store.close_settlement(None, [publish.run_key], [drop.run_key])
         assert store.read_result("a") is not None
         assert store.read_result("b") is None
-        assert store.read_leftovers(root) == ([], [])
+        assert store.read_leftovers(root) == Leftovers([], [])
 
     def test_closing_is_all_or_nothing(self, store: RunStore) -> None:
         """If one run is not staged any more, no other is published or dropped, and the settlement stays."""

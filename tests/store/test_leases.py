@@ -20,7 +20,7 @@ from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.states import StateType
 from mainspring.store import Change, LogEntry, RunStore, SlotRequest
 from mainspring.store.addresses import open_store
-from mainspring.store.results import KeptResult, Settlement, StagedStep
+from mainspring.store.results import KeptResult, Leftovers, Settlement, StagedStep
 from mainspring.store.sql.store import SQLRunStore
 from mainspring.store.sqlite import SQLiteRunStore
 from tests.engine.clocks import JumpingClock
@@ -336,7 +336,7 @@ def test_settlements_of_lost_runs_are_refused(hosts: Hosts) -> None:
     change = advance(other, RUNNING, COMPLETED)
     change.attachments = (StagedStep(other.key, flow_run.key, flow_run.key, "s", content="1"),)
     record(here, change)
-    assert there.read_leftovers(flow_run.key) == ([], [])
+    assert there.read_leftovers(flow_run.key) == Leftovers([], [])
 
 
 # Going on

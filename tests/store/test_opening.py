@@ -16,7 +16,7 @@ from mainspring.identifiers import to_uuid
 from mainspring.states import AwaitingRetry, State, StateType
 from mainspring.store import LogEntry, RunFilter, open_store
 from mainspring.store.protocol import Amendment, FlowQuery
-from mainspring.store.results import KeptResult, StagedStep
+from mainspring.store.results import KeptResult, Leftovers, StagedStep
 from mainspring.store.sqlite import schema
 from mainspring.store.sqlite.connections import translated
 from tests.store.children import children, run_child
@@ -103,6 +103,23 @@ ready("done")
             opener.end()
     with closing(open_store(path, create=False)) as store:
         assert len(store.read_task_runs(RunFilter())) == 8
+
+
+@pytest.mark.parametrize("part", [0, 0.1, 0.5, 1])
+def test_what_a_power_cut_leaves_of_a_new_database(path: Path, part: float) -> None:
+    """Its first page, and a part of the log: that is a new database, or one with tables, and no damaged one."""
+    with closing(open_store(path)):
+        page, log = path.read_bytes(), path.with_name("runs.db-wal").read_bytes()
+    left = path.with_name("left.db")
+    left.write_bytes(page)
+    left.with_name("left.db-wal").write_bytes(log[: int(part * len(log))])
+    assert pragma(left, "user_version") == (len(schema.MIGRATIONS) if part == 1 else 0)
+    with closing(open_store(left)) as store:
+        finished_task_run(store)
+    with closing(open_store(left, create=False)) as store:
+        assert len(store.read_task_runs(RunFilter())) == 1
+    with closing(sqlite3.connect(left)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 @pytest.mark.parametrize(("durability", "level"), [("process", 1), ("disk", 2), ("relaxed", 1)])
@@ -235,7 +252,7 @@ def test_runs_from_before_results_were_kept_in_the_store(path: Path, monkeypatch
         assert facts(found) == facts(done)
         assert len(store.read_states(done.key)) == 3
         assert store.read_result("k") is None
-        assert store.read_leftovers(flow_run.key) == ([], [])
+        assert store.read_leftovers(flow_run.key) == Leftovers([], [])
         run = new_task_run(flow_run)
         change = advance(run, RUNNING, COMPLETED)
         step = StagedStep(run.key, flow_run.key, flow_run.key, "s", content="1")

@@ -7,16 +7,21 @@ frames, arrays, mocks and anything else: these are leaves.
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
 
+from mainspring._imports import library_on_use
 from mainspring.annotations import Annotation, opaque, quote
+
+if TYPE_CHECKING:
+    import copy
+else:
+    copy = library_on_use("copy")
 
 __all__ = ["ATOMS", "is_atomic", "members_of", "transform", "walk"]
 

@@ -15,12 +15,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mainspring import _forks, _portal
-from mainspring._engine.submissions import Submission, Submissions
-from mainspring._engine.workers import WorkerPool
+from mainspring._imports import modules_on_use
 from mainspring.context import FlowRunContext
 
 if TYPE_CHECKING:
+    from mainspring._engine import submissions as handing
+    from mainspring._engine import workers
+    from mainspring._engine.submissions import Submission, Submissions
+    from mainspring._engine.workers import WorkerPool
     from mainspring.futures import RunFuture
+else:
+    handing, workers = modules_on_use("mainspring._engine", "submissions", "workers")
 
 __all__ = ["BackgroundRuns", "background_runs", "wait_for_background_runs"]
 
@@ -64,8 +69,8 @@ class BackgroundRuns:
     def _open(self) -> Submissions:
         """What hands runs to threads, made now if there is none; the lock is held."""
         if self._submissions is None:
-            self._pool = WorkerPool(sys.maxsize, "mainspring-flows", _portal.close)
-            self._submissions = Submissions(self._pool)
+            self._pool = workers.WorkerPool(sys.maxsize, "mainspring-flows", _portal.close)
+            self._submissions = handing.Submissions(self._pool)
         return self._submissions
 
     def _close(self) -> None:

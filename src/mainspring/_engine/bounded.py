@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from mainspring import _forks, clock
 from mainspring._cancel_scopes import CancelScope, Stop, live
@@ -15,7 +16,7 @@ from mainspring.context import FlowRunContext, RunContext, TaskRunContext, curre
 from mainspring.exceptions import RunCancelled, SupersededRun, TerminationSignal
 from mainspring.states import State
 
-__all__ = ["BoundedRun", "also_named"]
+__all__ = ["BoundedRun", "FieldsOnUse", "also_named"]
 
 T = TypeVar("T")
 
@@ -54,6 +55,20 @@ class BoundedRun:
     hand_over: Any = None  # lets whoever started the thread of the run do without it
     hands_on_attempts = False  # it has another thread make the next attempt, too
     _ends = False  # the thread of the run does what follows its end
+
+    __match_args__: ClassVar[tuple[str, ...]] = ()  # the arguments it is made with, in their order
+
+    def _arguments(self) -> list[Any]:
+        return [getattr(self, name) for name in self.__match_args__]
+
+    def __repr__(self) -> str:
+        told = zip(self.__match_args__, self._arguments(), strict=True)
+        return f"{type(self).__qualname__}({', '.join([f'{name}={value!r}' for name, value in told])})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._arguments() == other._arguments()
 
     def is_running(self) -> bool:
         """True as long as attempts are to be made."""
@@ -243,6 +258,36 @@ class BoundedRun:
         """The attempt that had a limit is over."""
         if self.tell_limit is not None:
             self.tell_limit(None)
+
+
+class FieldsOnUse:
+    """What makes an engine a dataclass to whoever asks for its fields, which are the parameters of ``__init__``.
+
+    Nothing of ours asks. To load `dataclasses` and have it write methods takes longer than the run of the first task.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._engine = owner
+
+    def __get__(self, _: object, __: type | None = None) -> dict[str, Any]:
+        from dataclasses import field, make_dataclass  # on use: it takes a part of the start-up
+
+        engine: Any = self._engine
+        _, *given = inspect.signature(engine.__init__).parameters.values()
+        made: Any = make_dataclass(
+            engine.__name__,
+            [
+                (
+                    each.name,
+                    each.annotation,
+                    field() if each.default is each.empty else field(default=each.default),
+                )
+                for each in given
+            ],
+        )
+        engine.__dataclass_params__ = made.__dataclass_params__
+        engine.__dataclass_fields__ = fields = cast("dict[str, Any]", made.__dataclass_fields__)
+        return fields
 
 
 def also_named(**names: str) -> Callable[[type[T]], type[T]]:

@@ -25,17 +25,20 @@ from mainspring._representation import shown
 from mainspring.annotations import NotSet
 from mainspring.context import shielded
 from mainspring.exceptions import IllegalTransition, RunCancelled
-from mainspring.futures.turns import paused
-from mainspring.states import Failed, State, is_stored
+from mainspring.states import State, is_stored
 from mainspring.supervision import on_beats
 
 if TYPE_CHECKING:
     from mainspring import client as clients
     from mainspring import concurrency
     from mainspring._engine import cancelling, overdue, stopping
+    from mainspring.futures import turns
+    from mainspring.states import constructors
 else:
     clients, concurrency = modules_on_use("mainspring", "client", "concurrency")
     cancelling, overdue, stopping = modules_on_use("mainspring._engine", "cancelling", "overdue", "stopping")
+    turns = modules_on_use("mainspring.futures", "turns")
+    constructors = modules_on_use("mainspring.states", "constructors")
 
 __all__ = ["AsyncDriver", "SyncDriver"]
 
@@ -196,7 +199,7 @@ class SyncDriver(RecordedRun):
         if waiting is not None:
             waiting.release()
         assert self._cancel_scope is not None
-        with paused():
+        with turns.paused():
             stopping.sleep(self._cancel_scope, (when - self._now()) / clock.MICROSECONDS)
         self.raise_if_stopped()
         if waiting is not None:
@@ -243,7 +246,7 @@ class SyncDriver(RecordedRun):
         if policy.retry_condition is None:
             return True
         message = f"{policy.noun} encountered unexpected exception: {shown(exc)}"
-        return self.ask(policy.retry_condition, Failed(data=exc, message=message))
+        return self.ask(policy.retry_condition, constructors.Failed(data=exc, message=message))
 
     def _succeed(self, result: Any, cached: bool = False) -> bool:
         """Enter the state that a returned value means; a failed one may be retried.
@@ -455,7 +458,7 @@ class AsyncDriver(RecordedRun):
         if waiting is not None:
             await waiting.arelease()
         assert self._cancel_scope is not None
-        with paused():
+        with turns.paused():
             await stopping.asleep(self._cancel_scope, (when - self._now()) / clock.MICROSECONDS)
         self.raise_if_stopped()
         if waiting is not None:
@@ -502,7 +505,7 @@ class AsyncDriver(RecordedRun):
         if policy.retry_condition is None:
             return True
         message = f"{policy.noun} encountered unexpected exception: {shown(exc)}"
-        return await self.ask(policy.retry_condition, Failed(data=exc, message=message))
+        return await self.ask(policy.retry_condition, constructors.Failed(data=exc, message=message))
 
     async def _succeed(self, result: Any, cached: bool = False) -> bool:
         """Enter the state that a returned value means; a failed one may be retried.

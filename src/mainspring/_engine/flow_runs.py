@@ -7,7 +7,6 @@ import os
 import weakref
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from uuid import UUID
 
@@ -19,7 +18,7 @@ from mainspring._core import transitions
 from mainspring._core.lineage import Origin
 from mainspring._core.steps import Steps
 from mainspring._engine.background import BackgroundRuns
-from mainspring._engine.bounded import also_named
+from mainspring._engine.bounded import FieldsOnUse, also_named
 from mainspring._engine.inputs import collect_inputs
 from mainspring._engine.pausing import PausableFlowRun
 from mainspring._engine.places import crash_note
@@ -50,7 +49,6 @@ class FlowRunTimeoutError(TimeoutError):
 
 
 @also_named(flow="subject", flow_run="run")
-@dataclass
 class BaseFlowRunEngine(PausableFlowRun):
     """What both flow engines share. Constructing one does nothing yet.
 
@@ -69,38 +67,63 @@ class BaseFlowRunEngine(PausableFlowRun):
         ObjectNotFound: The run store has no flow run with the id.
     """
 
-    flow: Any = None
-    parameters: dict[str, Any] | None = None
-    flow_run: FlowRun | None = None
-    wait_for: Iterable[Any] | None = None
-    retries: int = 0
-    logger: Any = field(default=_engine_logger)
-    resumes: bool = False
-    flow_run_id: UUID | None = None
+    flow: Any
+    flow_run: FlowRun | None
 
-    _goes_on: bool = field(default=False, init=False, repr=False)  # this attempt goes on with an earlier one
-    _has_kept_parameters: bool = field(default=False, init=False, repr=False)  # which were converted then
-    _has_lost: bool = field(default=False, init=False, repr=False)  # somebody else goes on with the run
-    _task_runner: Any = field(default=None, init=False, repr=False)  # of the first attempt
+    __match_args__ = (
+        "flow",
+        "parameters",
+        "flow_run",
+        "wait_for",
+        "retries",
+        "logger",
+        "resumes",
+        "flow_run_id",
+    )
+    __dataclass_fields__: ClassVar[dict[str, Any]] = FieldsOnUse()  # type: ignore[assignment]
 
     run_option: ClassVar[str] = "flow_run_name"
     timeout_error: ClassVar[type[TimeoutError]] = FlowRunTimeoutError
     _announced_at: ClassVar[int] = logging.INFO
+    _goes_on = False  # this attempt goes on with an earlier one
+    _has_lost = False  # somebody else goes on with the run
 
-    def __post_init__(self) -> None:
-        if self.parameters is None:
-            self.parameters = {}
-        self._has_kept_parameters = self.resumes
-        self._unrecorded = self.resumes  # what it came to before was told then
-        if self.flow is None:
+    def __init__(
+        self,
+        flow: Any = None,
+        parameters: dict[str, Any] | None = None,
+        flow_run: FlowRun | None = None,
+        wait_for: Iterable[Any] | None = None,
+        retries: int = 0,
+        logger: Any = _engine_logger,
+        resumes: bool = False,
+        flow_run_id: UUID | None = None,
+    ) -> None:
+        if flow is None and flow_run is None and flow_run_id is not None:
+            flow, flow_run = self._load(flow_run_id)
+        if flow is None:
             raise ValueError("An engine needs a flow, or the id of a recorded flow run: pass `flow_run_id`.")
+        self.flow = flow
+        self.parameters: dict[str, Any] | None = {} if parameters is None else parameters
+        self.wait_for = wait_for
+        self.retries = retries
+        self.logger = logger
+        self.resumes = resumes
+        self.flow_run_id = flow_run_id
+        self._has_kept_parameters = resumes  # which were converted then
+        self._unrecorded = resumes  # what it came to before was told then
         self._task_runner = (
-            self.flow.new_task_runner()
+            flow.new_task_runner()
         )  # now, so that nothing begins if there is none of that name
-        if self.flow_run_id is not None and self.flow_run is None:
+        if flow_run_id is not None and flow_run is None:
             recorder = current_recorder()
             recorder.flush()
-            self.flow_run = read_flow_run(recorder.store, self.flow_run_id)
+            flow_run = read_flow_run(recorder.store, flow_run_id)
+        self.flow_run = flow_run
+
+    def _load(self, flow_run_id: UUID) -> tuple[Any, FlowRun | None]:
+        """The flow and the record of a run; nothing, as to load flows is for engines above this one."""
+        return None, None
 
     def _enter(self, state: State, confirm: bool = False) -> State:
         """Enter and record a state; the task run that stands for a subflow enters one like it first.

@@ -40,6 +40,8 @@ def find_unfinished(value: Any) -> list[RunFuture[Any]]:
 
     Empty if it cannot be walked: whoever resolves it meets the same error where it is recorded.
     """
+    if type(value) in ATOMS:
+        return []
     try:
         return [node for node in walk(value) if _is_future(node) and not node.is_done()]
     except Exception:  # see above

@@ -7,7 +7,9 @@ from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
+
+import msgspec
 
 from mainspring._engine.subject import Subject
 from mainspring.store.results import CrashHooks
@@ -15,7 +17,7 @@ from mainspring.store.results import CrashHooks
 __all__ = ["Place", "crash_note", "place_of"]
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True):
     """Where a flow is defined.
 
     Args:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from weakref import WeakSet
+
+import msgspec
 
 from mainspring import identifiers
 from mainspring._core.lineage import Origin
@@ -38,7 +40,7 @@ __all__ = ["Answer", "ResumableFlowRun"]
 _TOLD: WeakSet[Any] = WeakSet()  # flows whose runs are known not to be resumable
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """What an earlier run of a subflow has come to: its final state, and the value that it completed with."""
 
     state: State

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from mainspring._engine.background import BackgroundRuns
 from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout, comes_from_outside
+from mainspring._imports import modules_on_use
 from mainspring.concurrency import noted
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import Pause
-from mainspring.futures.turns import by_thread
 from mainspring.logging import enter_context
 from mainspring.states import StateType
 from mainspring.transactions import BaseTransaction
+
+if TYPE_CHECKING:
+    from mainspring.futures import turns
+else:
+    turns = modules_on_use("mainspring.futures", "turns")
 
 __all__ = [
     "AsyncAttemptScope",
@@ -321,9 +326,9 @@ def leave(runner: Any, background: BackgroundRuns) -> None:
 async def aleave(runner: Any, background: BackgroundRuns) -> None:
     """`leave` without blocking the event loop."""
     if not runner.leave_unused():
-        await by_thread(partial(leave, runner, background))
+        await turns.by_thread(partial(leave, runner, background))
     elif not background.leave_unused():
-        await by_thread(background.leave)
+        await turns.by_thread(background.leave)
 
 
 class FlowScope:

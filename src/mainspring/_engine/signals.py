@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
+from importlib import import_module
 from types import FrameType
 from typing import Any, Self
 
@@ -14,10 +14,11 @@ from mainspring.exceptions import TerminationSignal
 
 __all__ = ["SigtermCapture", "cause_of_end"]
 
-# What `signal` is made of: it wraps these to give enums, the making of which takes longer than all else in here.
-_handler_of: Any = getattr(sys.modules.get("_signal"), "getsignal", signal.getsignal)
-_set_handler: Any = getattr(sys.modules.get("_signal"), "signal", signal.signal)
-_SIGTERM = int(signal.SIGTERM)
+# What `signal` is made of, which makes enums of it: that takes a millisecond at once, and more than all else in here
+# each time. Python itself has imported it.
+_signal: Any = sys.modules.get("_signal") or import_module("signal")
+_handler_of, _set_handler = _signal.getsignal, _signal.signal
+_SIGTERM = int(_signal.SIGTERM)
 
 
 class SigtermCapture:

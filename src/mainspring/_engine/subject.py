@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence, Sized
-from functools import update_wrapper
+from functools import cache, update_wrapper
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from mainspring._core.arguments import Arguments
 from mainspring._core.policy import Hooks, RunPolicy, check_hooks
 from mainspring._engine.keeping import ResultOptions
 from mainspring._engine.portability import Portable
+from mainspring._imports import library_on_use, modules_on_use
 from mainspring.annotations import NotSet
 from mainspring.filesystems import WritableFileSystem
 from mainspring.serializers import Serializer
 from mainspring.states import State, StateType
 
-__all__ = ["GivenHooks", "GivenSerializer", "Storage", "Subject", "shape_of"]
+if TYPE_CHECKING:
+    import copy
+
+    from mainspring import crash_hooks
+    from mainspring.recording import Recorder
+else:
+    crash_hooks = modules_on_use("mainspring", "crash_hooks")
+    copy = library_on_use("copy")
+
+__all__ = ["GivenHooks", "GivenSerializer", "Storage", "Subject", "see_to_crash_hooks", "shape_of"]
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -113,10 +122,10 @@ class Subject(Portable, ABC, Generic[P, R]):
     @classmethod
     def decorator_signature(cls) -> inspect.Signature:
         """The signature of the decorator: the function first, if any, and every option by name."""
-        function, *options = inspect.signature(cls).parameters.values()
+        function, *options = _signature_of(cls).parameters.values()
         first = function.replace(name="__fn", kind=inspect.Parameter.POSITIONAL_ONLY, default=None)
-        named = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
-        named = [o.replace(default=cls.decorator_defaults.get(o.name, o.default)) for o in named]
+        kind, defaults = inspect.Parameter.KEYWORD_ONLY, cls.decorator_defaults
+        named = [each.replace(kind=kind, default=defaults.get(each.name, each.default)) for each in options]
         return inspect.Signature([first, *named])
 
     @classmethod
@@ -126,7 +135,7 @@ class Subject(Portable, ABC, Generic[P, R]):
         Raises:
             TypeError: One of ``options`` is no option.
         """
-        known = [name for name in inspect.signature(cls).parameters if name != "fn"]
+        known = [name for name in _signature_of(cls).parameters if name != "fn"]
         for option in options:
             if option not in known:
                 from difflib import get_close_matches  # takes a millisecond, and only misspelt names need it
@@ -329,10 +338,21 @@ class Subject(Portable, ABC, Generic[P, R]):
 
     def _options(self) -> dict[str, Any]:
         """The options as they were given, each by the name that it has in the constructor."""
-        _, *names = inspect.signature(type(self)).parameters
+        _, *names = _signature_of(type(self)).parameters
         places = {**self.option_attributes, **{name: f"{name}_hooks" for name in self._hook_options}}
         options = {name: getattr(self, places.get(name, name)) for name in names}
         return {**options, "persist_result": self.result_options.given_persist_result}
+
+
+@cache
+def _signature_of(kind: type[Subject[..., Any]]) -> inspect.Signature:
+    """How tasks or flows are made, found out once."""
+    return inspect.signature(kind)
+
+
+def see_to_crash_hooks(recorder: Recorder) -> None:
+    """Call the hooks of runs that were found dead: what modules of tasks and flows register, see `crash_hooks`."""
+    crash_hooks.call_crash_hooks(recorder)
 
 
 def shape_of(fn: Callable[..., Any]) -> tuple[bool, bool]:

@@ -7,7 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from mainspring import points
 from mainspring._cancel_scopes import CancelScope
@@ -54,7 +56,7 @@ def unfinished_inputs(parameters: Mapping[str, Any], wait_for: Iterable[Any] | N
         return []
 
 
-class Trailing(NamedTuple):
+class Trailing(msgspec.Struct, frozen=True):
     """What a call has come to, if that is not durable yet.
 
     Args:

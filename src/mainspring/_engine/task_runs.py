@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 from uuid import UUID
@@ -13,7 +12,7 @@ from uuid import UUID
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome, Raised
 from mainspring._core.transitions import is_rolled_back
-from mainspring._engine.bounded import also_named
+from mainspring._engine.bounded import FieldsOnUse, also_named
 from mainspring._engine.keeping import Keeping, ResultOptions, checked_key, is_kept_by_commit
 from mainspring._engine.places import crash_note
 from mainspring._engine.recorded import RecordedRun
@@ -74,7 +73,6 @@ class TaskRunTimeoutError(TimeoutError):
 
 
 @also_named(task="subject", task_run="run")
-@dataclass(init=False)
 class BaseTaskRunEngine(StagedRun, Generic[P, R]):
     """What both task engines share. Constructing one does nothing yet (E-7).
 
@@ -96,12 +94,15 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
     """
 
     task: Any
-    logger: Any = field(default=_engine_logger)
+    logger: Any = _engine_logger
     parameters: dict[str, Any] | None = None
-    task_run: TaskRun | None = None
+    task_run: TaskRun | None
     retries: int = 0
     wait_for: Iterable[Any] | None = None
     context: dict[str, Any] | None = None
+
+    __match_args__ = ("task", "logger", "parameters", "task_run", "retries", "wait_for", "context")
+    __dataclass_fields__: ClassVar[dict[str, Any]] = FieldsOnUse()  # type: ignore[assignment]
 
     run_option: ClassVar[str] = "task_run_name"
     timeout_error: ClassVar[type[TimeoutError]] = TaskRunTimeoutError

@@ -18,7 +18,7 @@ import msgspec
 from mainspring import clock
 from mainspring._core.outcomes import is_limit
 from mainspring._core.transitions import enter
-from mainspring._events import subscriptions
+from mainspring._events import receivers
 from mainspring._events.records import CLOSE, ID, NAME, Event, Resource, require_size
 from mainspring._events.related import flow_run_around, related_to_flow_run, related_to_task_run
 from mainspring.exceptions import EventTooLarge
@@ -78,12 +78,12 @@ def emit_run_state_change_event(
     run: Run, initial_state: State | None, validated_state: State, follows: Event | None = None
 ) -> Event | None:
     """The same as `emit_task_run_state_change_event` for either kind of run."""
-    if not subscriptions.active:
+    if not receivers.active:
         return None
     try:
         flow_run = flow_run_around(run) if isinstance(run, TaskRun) else None
         event = _state_change(run, initial_state, validated_state, follows, flow_run)
-        subscriptions.deliver(event)
+        receivers.deliver(event)
     except Exception as error:  # by rule: the run is what it is, whether or not somebody can be told of it
         if is_limit(error):
             raise

@@ -1,22 +1,17 @@
-"""Who is told of events: functions that are called, and queues that are iterated over.
-
-``active`` holds everybody who is subscribed in this process. Whoever is about to emit an event looks at it first:
-while it is empty, nothing is to be done, and that look is all that events cost.
-"""
+"""Ways to be told of events: functions that are called, and queues that are iterated over; see `receivers`."""
 
 from __future__ import annotations
 
-import atexit
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from mainspring import _forks
 from mainspring._core.outcomes import is_limit
+from mainspring._events import receivers
 from mainspring.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Subscriber",
     "Subscription",
-    "active",
-    "deliver",
     "get_events_subscriber",
     "subscribe",
 ]
@@ -38,26 +31,6 @@ PATIENCE = 5.0
 """Seconds for which somebody who emits waits for a reader that takes nothing."""
 
 _logger = logging.getLogger("mainspring.events")
-
-
-class Receiver(Protocol):
-    """Somebody who is subscribed."""
-
-    def receive(self, event: Event) -> None:
-        """Take an event, or leave it if it is not wanted. Does not wait for anybody."""
-        ...
-
-    def wait_for_room(self) -> None:
-        """Return when there is room for another event."""
-        ...
-
-    def end(self) -> None:
-        """The process ends: take no more events, and return when those taken were seen."""
-        ...
-
-
-active: tuple[Receiver, ...] = ()
-_active_lock = threading.Lock()
 
 
 class Filter:
@@ -88,10 +61,10 @@ class Subscription:
 
     def close(self) -> None:
         """Call the function no more; a call that another thread has begun may still go on. May be called twice."""
-        _leave(self)
+        receivers.leave(self)
 
     def receive(self, event: Event) -> None:
-        """See `Receiver.receive`."""
+        """See `receivers.Receiver.receive`."""
         if self._filter.fits(event):
             try:
                 self._callback(event)
@@ -105,10 +78,10 @@ class Subscription:
                 )
 
     def wait_for_room(self) -> None:
-        """See `Receiver.wait_for_room`; there always is."""
+        """See `receivers.Receiver.wait_for_room`; there always is."""
 
     def end(self) -> None:
-        """See `Receiver.end`."""
+        """See `receivers.Receiver.end`."""
         self.close()
 
     def __enter__(self) -> Self:
@@ -167,7 +140,7 @@ class Subscriber:
     # Writing
 
     def receive(self, event: Event) -> None:
-        """See `Receiver.receive`."""
+        """See `receivers.Receiver.receive`."""
         if self._filter.fits(event):
             with self._changed:
                 if self._open:
@@ -175,7 +148,7 @@ class Subscriber:
                     self._tell()
 
     def wait_for_room(self) -> None:
-        """See `Receiver.wait_for_room`."""
+        """See `receivers.Receiver.wait_for_room`."""
         if len(self._queue) <= self.capacity:
             return
         with self._changed:
@@ -268,7 +241,7 @@ class Subscriber:
             )
         self._opened = self._open = True
         self._reader = threading.current_thread()
-        _join(self)
+        receivers.join(self)
         return self
 
     def __exit__(
@@ -286,13 +259,13 @@ class Subscriber:
 
     def close(self) -> None:
         """Take no more events; readers get what is left, and then the end. May be called twice."""
-        _leave(self)
+        receivers.leave(self)
         with self._changed:
             self._open = False
             self._tell()
 
     def end(self) -> None:
-        """See `Receiver.end`; a reader that is no more, or was never there, is not waited for."""
+        """See `receivers.Receiver.end`; a reader that is no more, or was never there, is not waited for."""
         self.close()
         with self._changed:
             reader = self._reader
@@ -332,7 +305,7 @@ def subscribe(
             f" get_events_subscriber()."
         )
     subscription = Subscription(callback, Filter(prefix, resource))
-    _join(subscription)
+    receivers.join(subscription)
     return subscription
 
 
@@ -361,43 +334,3 @@ def get_events_subscriber(
             f"capacity={capacity!r} cannot work: give a whole number of events, 0 or more."
         )
     return Subscriber(Filter(prefix, resource), capacity, patience)
-
-
-def deliver(event: Event) -> None:
-    """Give an event to everybody who wants it, and return when there is room for the next one.
-
-    Everybody has it before anybody is waited for, so an interrupt while waiting loses nothing.
-    """
-    receivers = active
-    for receiver in receivers:
-        receiver.receive(event)
-    for receiver in receivers:
-        receiver.wait_for_room()
-
-
-def _join(receiver: Receiver) -> None:
-    global active
-    with _active_lock:
-        active = (*active, receiver)
-
-
-def _leave(receiver: Receiver) -> None:
-    global active
-    with _active_lock:
-        active = tuple(known for known in active if known is not receiver)
-
-
-def _end_all() -> None:
-    for receiver in active:
-        receiver.end()
-
-
-@_forks.in_child
-def _forget_inherited() -> None:
-    """In a forked child: nobody is subscribed there. Queues have their readers in the parent."""
-    global active, _active_lock
-    active = ()
-    _active_lock = threading.Lock()
-
-
-atexit.register(_end_all)

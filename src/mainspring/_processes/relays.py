@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from mainspring._events import subscriptions
+from mainspring._events import receivers
 from mainspring._processes.channel import Channel, Frame, Kind, Packed
 from mainspring.events import Event, publish_event, subscribe
 from mainspring.logging import RUN_LOGGERS, ensure_output, get_logger, leave_logging
@@ -58,7 +58,7 @@ def audience() -> Audience:
     ensure_output()
     levels = tuple(logging.getLogger(name).level for name in _LEVELS)
     return Audience(
-        bool(subscriptions.active),
+        bool(receivers.active),
         current_recorder().is_listened_to,
         (*levels, logging.getLogger().getEffectiveLevel()),
     )

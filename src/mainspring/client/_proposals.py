@@ -13,7 +13,7 @@ import msgspec
 
 from mainspring import clock
 from mainspring._core.transitions import allows, enter
-from mainspring._events import subscriptions
+from mainspring._events import receivers
 from mainspring.annotations import NotSet
 from mainspring.client._cancelling import DEFAULT_REASON, is_left
 from mainspring.events import emit_run_state_change_event
@@ -146,7 +146,7 @@ def _enter(store: RunStore, run: TaskRun | FlowRun, state: State) -> State | Non
     enter(run, copy)
     if store.write_unowned([Change(run, [copy], before.key)]):
         return None
-    if subscriptions.active:
+    if receivers.active:
         emit_run_state_change_event(run, before, copy)
     return copy
 
@@ -196,7 +196,7 @@ def record_new(store: RunStore, run: TaskRun | FlowRun, state: State | None) -> 
     if store.write_unowned([Change(run, states, None)]):
         return False
     run.recorded = run.state.key
-    if subscriptions.active:
+    if receivers.active:
         for before, after in zip([None, *states], states, strict=False):
             emit_run_state_change_event(run, before, after)
     return True

@@ -8,19 +8,21 @@ are taken and until they are back, under the run that took them, and the engine 
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mainspring import _forks
 
 __all__ = ["arelease_left_over", "forget", "note", "noted", "release_left_over"]
 
 
-class _Releasable(Protocol):
-    run_key: bytes | None
+if TYPE_CHECKING:
 
-    def release(self) -> None: ...
+    class _Releasable(Protocol):
+        run_key: bytes | None
 
-    async def arelease(self) -> None: ...
+        def release(self) -> None: ...
+
+        async def arelease(self) -> None: ...
 
 
 noted: dict[bytes, dict[_Releasable, None]] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from mainspring._events import subscriptions
+from mainspring._events import receivers
 from mainspring.events import Event
 from mainspring.events.emission import are_kept, are_wanted, keep, make_event
 from mainspring.exceptions import EventTooLarge
@@ -59,10 +59,10 @@ def keep_all(notices: Sequence[Notice | None]) -> None:
 
 def tell(notices: Sequence[Notice | None]) -> None:
     """Tell the subscribers of this process."""
-    if subscriptions.active:
+    if receivers.active:
         for notice in notices:
             if notice is not None:
-                subscriptions.deliver(notice[0])
+                receivers.deliver(notice[0])
 
 
 def _notice(

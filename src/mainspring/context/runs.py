@@ -35,10 +35,12 @@ _SHIPPED = {
 }
 
 
-class Named(Protocol):
-    """A task or flow, as far as contexts care."""
+if TYPE_CHECKING:
 
-    name: str
+    class Named(Protocol):
+        """A task or flow, as far as contexts care."""
+
+        name: str
 
 
 class RunContext(ContextModel):

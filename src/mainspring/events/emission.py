@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from mainspring._core.outcomes import is_limit
-from mainspring._events import subscriptions
+from mainspring._events import receivers
 from mainspring._events.records import CLOSE, Event, RelatedResource, Resource, require_size
 from mainspring._events.related import with_context
 from mainspring.context import current_scope
@@ -68,7 +68,7 @@ def emit_event(
     try:
         built, content = make_event(event, resource, occurred, related, payload, id, follows)
         keep(built, content)
-        subscriptions.deliver(built)
+        receivers.deliver(built)
     except ValueError:  # the caller's mistake, which the message names
         raise
     except Exception as error:  # whoever emits an event has other work, which goes on
@@ -81,7 +81,7 @@ def emit_event(
 
 def are_wanted() -> bool:
     """Whether an event would be kept, or told to anybody."""
-    return bool(subscriptions.active) or are_kept()
+    return bool(receivers.active) or are_kept()
 
 
 def are_kept() -> bool:
@@ -144,6 +144,6 @@ def publish_event(event: Event) -> None:
     Raises:
         EventTooLarge: The event is longer than the setting ``events.maximum_size_bytes`` allows.
     """
-    if subscriptions.active:
+    if receivers.active:
         require_size(event)
-        subscriptions.deliver(event)
+        receivers.deliver(event)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
-from mainspring._core.circles import Needs
+from mainspring._imports import modules_on_use
 from mainspring.states import State
+
+if TYPE_CHECKING:
+    from mainspring._core import circles
+    from mainspring._core.circles import Needs
+else:
+    circles = modules_on_use("mainspring._core", "circles")
 
 __all__ = ["Future", "RunFuture"]
 
@@ -95,7 +101,7 @@ class RunFuture(ABC, Generic[R]):
 
     def needs(self) -> Needs:
         """What has to be over before the run can be; nothing if that is not known (see `_core.circles`)."""
-        return Needs()
+        return circles.Needs()
 
     def _give_up(self, timeout: float | None) -> R:
         raise TimeoutError(f"{self.noun} {self.run_id} did not complete within {timeout} second(s).")

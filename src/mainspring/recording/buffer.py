@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
 
 from mainspring.runs import FlowRun, Run, TaskRun
 from mainspring.store.changes import CacheKey, Change, LogEntry
@@ -21,7 +23,7 @@ T = TypeVar("T")
 _MOST_ATTEMPTS = 1_000
 
 
-class Batch(NamedTuple):
+class Batch(msgspec.Struct, frozen=True):
     """What is written in one transaction.
 
     Args:

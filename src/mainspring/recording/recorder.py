@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mainspring import points
 from mainspring._core import transitions
+from mainspring._events import receivers
 from mainspring._imports import modules_on_use
 from mainspring.exceptions import SupersededRun
 from mainspring.logging import get_logger
@@ -22,14 +23,14 @@ from mainspring.store.reading import remove_unused_files
 from mainspring.supervision import Supervisor, tell_finders
 
 if TYPE_CHECKING:
-    from mainspring._events import state_changes, subscriptions
+    from mainspring._events import state_changes
     from mainspring.store.changes import CacheKey, Change, Durability, LogEntry
     from mainspring.store.events import StoredEvent
     from mainspring.store.losses import LossListener
     from mainspring.store.protocol import Journal, RunStore
     from mainspring.store.results import Attachment, KeptResult
 else:
-    state_changes, subscriptions = modules_on_use("mainspring._events", "state_changes", "subscriptions")
+    state_changes = modules_on_use("mainspring._events", "state_changes")
 
 __all__ = ["Listener", "Recorder"]
 
@@ -157,7 +158,7 @@ class Recorder:
                 raise self._refusal(run, state)
         elif self._idle or ticket - self._written >= CAPACITY:  # told here, as most states need nothing done
             self._leave_to_flusher()
-        if subscriptions.active:
+        if receivers.active:
             state_changes.emit_run_state_change_event(run, None if before is state else before, state)
         return True
 

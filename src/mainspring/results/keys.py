@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mainspring import identifiers, runtime
+from mainspring import identifiers
+from mainspring._imports import modules_on_use
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from mainspring import runtime
+else:
+    runtime = modules_on_use("mainspring", "runtime")
 
 __all__ = ["StorageKeyTemplate", "new_storage_key", "render_storage_key"]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import NamedTuple
+
+import msgspec
 
 __all__ = ["MAXIMUM_RECORDS", "KeptRecord", "RecordCache"]
 
@@ -18,7 +19,7 @@ _MAXIMUM_BYTES = 32 * 2**20
 _LARGEST_RECORD = 2**20
 
 
-class KeptRecord(NamedTuple):
+class KeptRecord(msgspec.Struct, frozen=True):
     """A record as bytes, and the fingerprint of its file from before it was read."""
 
     fingerprint: object

@@ -45,27 +45,28 @@ else:
     layout = modules_on_use("mainspring.records", "layout")
     records = modules_on_use("mainspring", "records")
 
-__all__ = ["FlowOptions", "ResultStore", "TaskOptions", "get_current_result_store", "get_result_store"]
+__all__ = ["ResultStore", "get_current_result_store", "get_result_store"]
 
 _logger = logging.getLogger("mainspring.results")
 
 _MAXIMUM_DERIVED = 256  # stores for tasks with options of their own, for each store
 
 
-class FlowOptions(Protocol):
-    """The options of a flow that say how its results are kept; None is "as around it"."""
+if TYPE_CHECKING:
 
-    persist_result: bool | None
-    result_storage: Any
-    result_serializer: Any
-    cache_result_in_memory: bool | None
+    class FlowOptions(Protocol):
+        """The options of a flow that say how its results are kept; None is "as around it"."""
 
+        persist_result: bool | None
+        result_storage: Any
+        result_serializer: Any
+        cache_result_in_memory: bool | None
 
-class TaskOptions(FlowOptions, Protocol):
-    """The options of a task that say how its results are kept; None is "as around it"."""
+    class TaskOptions(FlowOptions, Protocol):
+        """The options of a task that say how its results are kept; None is "as around it"."""
 
-    result_storage_key: str | None
-    cache_policy: Any
+        result_storage_key: str | None
+        cache_policy: Any
 
 
 class ResultStore(LockedKeys, KeptParameters):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from binascii import a2b_base64, b2a_base64
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mainspring._imports import loaded
+from mainspring._imports import library_on_use, loaded
 from mainspring.serializers.base import Serializer, load_library
+
+if TYPE_CHECKING:
+    import binascii
+else:
+    binascii = library_on_use("binascii")
 
 __all__ = ["PickleSerializer"]
 
@@ -45,15 +49,15 @@ class PickleSerializer(Serializer[Any]):
             load_library(self.picklelib, "dumps", "loads")
 
     def dumps(self, obj: Any) -> bytes:
-        return b2a_base64(self._quickly(obj) or self._library().dumps(obj), newline=False)
+        return binascii.b2a_base64(self._quickly(obj) or self._library().dumps(obj), newline=False)
 
     def dumps_binary(self, obj: Any) -> bytes:
         pickled: bytes = self._quickly(obj) or self._library().dumps(obj)
         # only a pickle that cannot be taken for base64 text may go without
-        return pickled if pickled.startswith(_START) else b2a_base64(pickled, newline=False)
+        return pickled if pickled.startswith(_START) else binascii.b2a_base64(pickled, newline=False)
 
     def loads(self, blob: bytes) -> Any:
-        pickled = blob if blob.startswith(_START) else a2b_base64(blob, strict_mode=True)
+        pickled = blob if blob.startswith(_START) else binascii.a2b_base64(blob, strict_mode=True)
         return self._library().loads(pickled)
 
     def _quickly(self, obj: Any) -> bytes | None:

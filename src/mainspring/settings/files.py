@@ -12,7 +12,9 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
 
 from mainspring._imports import modules_on_use
 from mainspring.exceptions import ConfigurationError
@@ -47,7 +49,7 @@ _ADDRESSES = frozenset({"database_url", "results.default_storage"})
 """Settings that are texts, and may be paths."""
 
 
-class SettingsFile(NamedTuple):
+class SettingsFile(msgspec.Struct, frozen=True):
     """A file with settings.
 
     Args:

@@ -35,20 +35,44 @@ _LISTS = frozenset({list, tuple})
 _LIKENESS = 0.7  # of a misspelt name to the one that was meant
 
 
-def setting_names(model: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted name and type of every setting of a model, for example ``("tasks.default_retries", int)``."""
-    for name, kind in get_type_hints(model).items():
-        if name in model.__struct_fields__:
-            if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-                yield from setting_names(kind, f"{prefix}{name}.")
-            else:
-                yield prefix + name, kind
+class _Kinds(Mapping[str, Any]):
+    """The types of settings. To evaluate annotations takes long, so it is done for the group that is asked for."""
+
+    def __init__(self, model: type[msgspec.Struct]) -> None:
+        self._places = dict(_places(model))
+
+    def __getitem__(self, name: str) -> Any:
+        group, field = self._places[name]
+        return _types_in(group)[field]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+_types_in = cache(get_type_hints)
+
+
+def _places(model: Any, prefix: str = "") -> Iterator[tuple[str, tuple[type[msgspec.Struct], str]]]:
+    """The dotted name of every setting of a model, which group it is in, and its name there."""
+    for name, default in zip(model.__struct_fields__, model.__struct_defaults__, strict=True):
+        if isinstance(default, msgspec.Struct):
+            yield from _places(type(default), f"{prefix}{name}.")
+        else:
+            yield prefix + name, (model, name)
 
 
 @cache
 def setting_kinds(model: type[msgspec.Struct]) -> Mapping[str, Any]:
-    """`setting_names` to look up names in; worked out once."""
-    return dict(setting_names(model))
+    """The types of all settings of a model by dotted name, for example ``int`` for ``tasks.default_retries``."""
+    return _Kinds(model)
+
+
+def setting_names(model: type[msgspec.Struct]) -> Iterator[tuple[str, Any]]:
+    """`setting_kinds` one by one, to look at all of them."""
+    yield from setting_kinds(model).items()
 
 
 def variable_of(name: str) -> str:

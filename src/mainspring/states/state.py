@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any, Self, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Self, TypeGuard, cast
 from uuid import UUID
 
 import msgspec
 
 from mainspring import clock, identifiers
+from mainspring._imports import library_on_use
 from mainspring.annotations import NotSet
 from mainspring.exceptions import (
     CancelledRun,
@@ -22,6 +22,11 @@ from mainspring.exceptions import (
     UnfinishedRun,
 )
 from mainspring.states.details import DEFAULT_NAMES, TERMINAL_STATES, StateDetails, StateType, is_stored
+
+if TYPE_CHECKING:
+    import copy
+else:
+    copy = library_on_use("copy")
 
 __all__ = [
     "RESULT_READ_MAXIMUM_ATTEMPTS",

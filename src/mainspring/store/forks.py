@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from mainspring import _forks
 
-__all__ = ["Forkable", "watch"]
+__all__ = ["watch"]
 
 
-class Forkable(Protocol):
-    """Something that has to know about forks."""
+if TYPE_CHECKING:
 
-    def before_fork(self) -> None:
-        """Come to rest: nothing of it may be in use by any thread until one of the others is called."""
+    class Forkable(Protocol):
+        """Something that has to know about forks."""
 
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
+        def before_fork(self) -> None:
+            """Come to rest: nothing of it may be in use by any thread until one of the others is called."""
 
-    def after_fork_in_child(self) -> None:
-        """Forget what belongs to the parent."""
+        def after_fork_in_parent(self) -> None:
+            """Go on."""
+
+        def after_fork_in_child(self) -> None:
+            """Forget what belongs to the parent."""
 
 
 _watched: WeakSet[Forkable] = WeakSet()

@@ -10,7 +10,7 @@ the dead process had come.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -129,7 +129,7 @@ class Settlement(msgspec.Struct, frozen=True):
     begun: int = 0
 
 
-class Leftovers(NamedTuple):
+class Leftovers(msgspec.Struct, frozen=True):
     """What the transactions of a flow run have left in the store, each in the order in which it came."""
 
     settlements: list[Settlement]

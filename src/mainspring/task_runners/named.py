@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import msgspec
 
 from mainspring._imports import modules_on_use
 from mainspring.context import FlowRunContext
@@ -41,7 +43,7 @@ def _in_ray(number: int) -> Options:
     return {"init_kwargs": {"num_cpus": number}}
 
 
-class Named(NamedTuple):
+class Named(msgspec.Struct, frozen=True):
     """What a name stands for.
 
     Args:
@@ -75,7 +77,7 @@ RUNNERS: Mapping[str, Named] = {
 }
 
 
-class _Wanted(NamedTuple):
+class _Wanted(msgspec.Struct, frozen=True):
     """What a text asks for: a class, with these arguments, or whatever a user has at a place."""
 
     place: str
@@ -104,17 +106,17 @@ def runner_named(text: str) -> TaskRunner[Any]:
     Raises:
         ConfigurationError: There is no such runner, it does not go with what follows, or it cannot be made.
     """
-    place, options = _read(text)
-    module, _, name = place.partition(":")
+    wanted = _read(text)
+    module, _, name = wanted.place.partition(":")
     try:
         made: Any = attrgetter(name)(import_module(module))
         if not _is_runner(made):
-            made = made(**(options or {}))
+            made = made(**(wanted.options or {}))
     except MainspringError:
         raise
     except ImportError as error:
         kind = text.partition("=")[0]
-        extra = "" if options is None else f" Install it with: pip install 'mainspring[{kind}]'."
+        extra = "" if wanted.options is None else f" Install it with: pip install 'mainspring[{kind}]'."
         raise ConfigurationError(f"The task runner {text!r} cannot be imported: {error}.{extra}") from error
     except Exception as error:  # of a module or class of the user's: it is the reason to tell
         raise ConfigurationError(

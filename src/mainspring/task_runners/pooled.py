@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mainspring import _forks, identifiers
 from mainspring._engine.steps import with_step
-from mainspring._engine.submissions import Submission, Submissions, unfinished_inputs
-from mainspring._engine.workers import WorkerPool
 from mainspring._imports import modules_on_use
 from mainspring.context import current_scope
 from mainspring.task_runners.base import TaskRunner, listed, promised
 
 if TYPE_CHECKING:
+    from mainspring._engine import submissions as handing
+    from mainspring._engine import workers
     from mainspring._engine.mapping import Children
-    from mainspring._engine.submissions import Outcome, Prepared
+    from mainspring._engine.submissions import Outcome, Prepared, Submissions
+    from mainspring._engine.workers import WorkerPool
     from mainspring.futures import ConcurrentFuture, FutureList, lists, local, promises
     from mainspring.futures.promises import Promise
     from mainspring.task_runners import calls
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 else:
     lists, local, promises = modules_on_use("mainspring.futures", "lists", "local", "promises")
     calls = modules_on_use("mainspring.task_runners", "calls")
+    handing, workers = modules_on_use("mainspring._engine", "submissions", "workers")
 
 __all__ = ["PooledTaskRunner"]
 
@@ -79,7 +81,7 @@ class PooledTaskRunner(TaskRunner["ConcurrentFuture[Any]"]):
         key = identifiers.new_id()
         call, missing, label = self._prepare(key, task, parameters, listed(wait_for), dependencies)
         promise = promises.Promise()
-        if not submissions.add(Submission(call, promise, label), missing):
+        if not submissions.add(handing.Submission(call, promise, label), missing):
             raise self._refusal(task)
         return local.ConcurrentFuture(key, promise)
 
@@ -113,7 +115,7 @@ class PooledTaskRunner(TaskRunner["ConcurrentFuture[Any]"]):
         dependencies: Dependencies | None,
     ) -> Prepared:
         """A run that is ready to be carried when its unfinished inputs are there."""
-        missing = unfinished_inputs(parameters, wait_for)
+        missing = handing.unfinished_inputs(parameters, wait_for)
         context = self._context if missing else with_step(self._context, task, parameters)
         call = calls.Call(task, key, parameters, wait_for, dependencies, context)
         return partial(self._carry, call), missing, partial(calls.describe_run, task.name, key)
@@ -127,7 +129,7 @@ class PooledTaskRunner(TaskRunner["ConcurrentFuture[Any]"]):
         submissions = self._submissions or self._open()
         promise = promises.Promise()
         label = partial(calls.describe_run, call.task.name, call.run_key)
-        if not submissions.add(Submission(partial(self._carry, call), promise, label), []):
+        if not submissions.add(handing.Submission(partial(self._carry, call), promise, label), []):
             raise self._refusal(call.task)
         return promise
 
@@ -148,8 +150,8 @@ class PooledTaskRunner(TaskRunner["ConcurrentFuture[Any]"]):
             self._require_started()
             if self._submissions is None:
                 self._context = {"cancel_event": threading.Event()}
-                self._pool = WorkerPool(self._limit, f"mainspring-{self.name}", self._leave_thread)
-                self._submissions = Submissions(self._pool)
+                self._pool = workers.WorkerPool(self._limit, f"mainspring-{self.name}", self._leave_thread)
+                self._submissions = handing.Submissions(self._pool)
             return self._submissions
 
     def _leave_without_pool(self) -> bool:

@@ -7,18 +7,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from mainspring import _portal
-from mainspring._engine.submissions import Outcome, Trailing
 from mainspring._imports import modules_on_use
-from mainspring.futures.turns import active_turn
 from mainspring.settings import get_current_settings
 from mainspring.task_runners.pooled import PooledTaskRunner
 
 if TYPE_CHECKING:
-    from mainspring._engine import trails
+    from mainspring._engine import submissions, trails
+    from mainspring._engine.submissions import Outcome
+    from mainspring.futures import turns
     from mainspring.runs import TaskRun
     from mainspring.task_runners.calls import Call
 else:
-    trails = modules_on_use("mainspring._engine", "trails")
+    submissions, trails = modules_on_use("mainspring._engine", "submissions", "trails")
+    turns = modules_on_use("mainspring.futures", "turns")
 
 __all__ = ["ConcurrentTaskRunner", "ThreadPoolTaskRunner"]
 
@@ -70,13 +71,13 @@ class ThreadPoolTaskRunner(PooledTaskRunner):
         state = call.run(trail)
         if trail.run is None or trail.recorder is None:
             return state
-        return Trailing(state, trail.run, trail.recorder)
+        return submissions.Trailing(state, trail.run, trail.recorder)
 
     def _hand_over(
         self, call: Call, run: TaskRun, told: dict[str, Any] | None, problem: BaseException | None
     ) -> None:
         """Have another thread go on with a run whose thread is blocked, or tell what it has come to."""
-        turn = active_turn.get()
+        turn = turns.active_turn.get()
         assert turn is not None
         submission = turn.work
         if problem is not None:

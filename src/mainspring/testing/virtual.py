@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from mainspring import _cancel_scopes, clock, identifiers
 from mainspring._engine import isolation
-from mainspring._events import subscriptions
+from mainspring._events import receivers
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import ConfigurationError
 from mainspring.recording import close_recorders
@@ -125,7 +125,7 @@ class VirtualTime:
         close_recorders()
         world = self._world = _make_world(self._start)
         put_back = put_aside()
-        subscribed = subscriptions.active
+        subscribed = receivers.active
         world.enter(threading.current_thread().name)
         enter_world(world)
         try:
@@ -133,7 +133,7 @@ class VirtualTime:
             self._undo.append(takeover.give_back)
             takeover.begin()
             self._undo.append(put_back)
-            subscriptions.active = subscribed
+            receivers.active = subscribed
             self._number_ids()
             if threading.current_thread() is threading.main_thread():
                 signals = Signals(world)
@@ -161,10 +161,10 @@ class VirtualTime:
             raise world.problem
 
     def _leave(self) -> None:
-        subscribed = subscriptions.active
+        subscribed = receivers.active
         while self._undo:
             self._undo.pop()()
-        subscriptions.active = subscribed
+        receivers.active = subscribed
         leave_world()
         self._world = None
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mainspring._imports import library_on_use
 from mainspring.annotations import NotSet
 from mainspring.identifiers import new_id
 from mainspring.logging import get_logger
 from mainspring.transactions.protocol import CommitMode, IsolationLevel, TransactionState, TransactionStore
+
+if TYPE_CHECKING:
+    import copy
+else:
+    copy = library_on_use("copy")
 
 __all__ = ["BaseTransaction", "Hook", "Logger"]
 
@@ -223,7 +228,7 @@ class BaseTransaction:
         outer = self.parent
         while outer is not None:
             if outer._values is not None and name in outer._values:
-                self.set(name, deepcopy(outer._values[name]))
+                self.set(name, copy.deepcopy(outer._values[name]))
                 return self.get(name)
             outer = outer.parent
         if default is NotSet:

@@ -10,7 +10,9 @@ transaction, and only those of transactions that began before all that still go 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from mainspring._imports import modules_on_use
 from mainspring.exceptions import EventTooLarge
@@ -92,7 +94,7 @@ _EVENTS_INSIDE = f"(e.flow_run_id IN (SELECT id FROM inside) OR e.task_run_id IN
 _logger = get_logger("events")
 
 
-class Places(NamedTuple):
+class Places(msgspec.Struct, frozen=True):
     """States of a run that were written, by the first and the last of their positions."""
 
     run_key: bytes
@@ -132,7 +134,7 @@ def note_states(db: Cursor, written: Sequence[Places], now: int) -> None:
     """
     if _may_be_followed(db, now):
         places = b"".join(
-            [key + at.to_bytes(4) for key, first, last in written for at in range(first, last + 1)]
+            [each.run_key + at.to_bytes(4) for each in written for at in range(each.first, each.last + 1)]
         )
         db.execute(_NOTE, (places, b"", now))
 

@@ -16,7 +16,9 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from mainspring import clock
 from mainspring.exceptions import StoreUnavailable
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["DeadOwner", "Identity", "Owner", "drop_holdings", "holding_dead", "suspects"]
 
 DEFAULT_LEASE_SECONDS = 30.0
+
+JOURNAL_SUFFIX = ".journal"
+"""What the names of journals end with, which are in the folder of the locks."""
 
 # What its owner's death ends: not what waits for a resume, nor what never began for want of its inputs.
 # The term on COMPLETED says nothing new; it tells SQLite that the index over the others will do.
@@ -52,7 +57,7 @@ _RENEW = "UPDATE owners SET lease_expires = ? WHERE id = ? AND ended IS NULL"
 _COLUMNS = "id, key, host, boot, pid, started, lease_expires"
 
 
-class Identity(NamedTuple):
+class Identity(msgspec.Struct, frozen=True):
     """How a process names itself to others that use the same database.
 
     Args:
@@ -72,21 +77,23 @@ class Identity(NamedTuple):
         return f"pid {os.getpid()} on host {self.host}"
 
 
-class OwnJournal(Protocol):
-    """What an owner has to know of its journal."""
+if TYPE_CHECKING:
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether everything that was noted is committed."""
-        ...
+    class OwnJournal(Protocol):
+        """What an owner has to know of its journal."""
 
-    def close(self) -> None:
-        """Note nothing any more."""
-        ...
+        @property
+        def is_settled(self) -> bool:
+            """Whether everything that was noted is committed."""
+            ...
 
-    def remove(self) -> None:
-        """Remove the files: nothing in them counts any more."""
-        ...
+        def close(self) -> None:
+            """Note nothing any more."""
+            ...
+
+        def remove(self) -> None:
+            """Remove the files: nothing in them counts any more."""
+            ...
 
 
 class Owner:
@@ -175,7 +182,7 @@ class Owner:
         os.close(self._fd)
 
 
-class DeadOwner(NamedTuple):
+class DeadOwner(msgspec.Struct, frozen=True):
     """A process that died without ending its ownership, or counts as dead because its lease has run out."""
 
     id: int

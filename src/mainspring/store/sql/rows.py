@@ -7,7 +7,7 @@ move on while its earlier states are being written.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
@@ -85,7 +85,7 @@ class Projection(Run):
         return self
 
 
-class RunTable(NamedTuple):
+class RunTable(msgspec.Struct, frozen=True):
     """The statements of one kind of run, and the functions between its records and rows."""
 
     name: str

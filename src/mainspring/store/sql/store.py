@@ -437,18 +437,18 @@ def _write_history(
     lost: list[Change] = []
     if losses.any:
         writing, lost = writing.without(losses)
-    changes, logs, cache_keys, results, events, page = writing
+    changes = writing.changes
     refused = write_changes(db, changes, owner, now, tidy, careful, trusting) if changes else []
-    if logs:
-        write_logs(db, logs, tidy, careful)
-    if cache_keys:
-        write_cache_keys(db, cache_keys, tidy)
-    if results:
-        keeping.keep(db, results, clock.current().now(), tidy)
-    if events:
-        event_rows.write_events(db, events, now, tidy)
-    if page and owner is not None:
-        journaling.settle_page(db, owner, page)
+    if writing.logs:
+        write_logs(db, writing.logs, tidy, careful)
+    if writing.cache_keys:
+        write_cache_keys(db, writing.cache_keys, tidy)
+    if writing.results:
+        keeping.keep(db, writing.results, clock.current().now(), tidy)
+    if writing.events:
+        event_rows.write_events(db, writing.events, now, tidy)
+    if writing.page and owner is not None:
+        journaling.settle_page(db, owner, writing.page)
     return [*lost, *refused] if lost else refused
 
 

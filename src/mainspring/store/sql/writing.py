@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from mainspring import clock
 from mainspring._core.transitions import enter, goes_on
@@ -59,7 +61,7 @@ _KNOWN_LINE = (
 )
 
 
-class RunRows(NamedTuple):
+class RunRows(msgspec.Struct, frozen=True):
     """A run that is new.
 
     Args:
@@ -104,7 +106,7 @@ class _Pending:
             self.cache_keys = []
 
 
-class Writing(NamedTuple):
+class Writing(msgspec.Struct, frozen=True):
     """What is written in one transaction; see `RunStore.write`."""
 
     changes: Sequence[Change]

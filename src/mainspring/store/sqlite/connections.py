@@ -69,11 +69,21 @@ class Database:
             db = self.connect()
             try:
                 is_behind = schema.needs_migration(db, self.path)
-                # Each commit puts whole pages into the log; rows are small. For new databases only.
-                db.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+                is_new = is_behind and db.execute("PRAGMA page_count").fetchone() == (0,)
+                if is_new:
+                    # Each commit puts whole pages into the log; rows are small.
+                    db.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+                    # The one page that says so is synced; there is nothing that a file beside it could bring back.
+                    db.execute("PRAGMA journal_mode = MEMORY")
                 self._use_wal(db)
+                if is_new:
+                    # The log is new, so what a power cut leaves of the tables is taken up to where it is whole. Who
+                    # syncs it, for a commit of a run or to copy it, syncs the tables with that.
+                    db.execute("PRAGMA synchronous = OFF")
                 if is_behind:
                     schema.apply_migrations(db, self.path)
+                if is_new:
+                    db.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self.durability]}")
             except BaseException:
                 db.close()
                 raise

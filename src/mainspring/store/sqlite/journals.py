@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from mainspring import points
 from mainspring._imports import modules_on_use
 from mainspring.filesystems import remove_file
+from mainspring.store.sql.owners import JOURNAL_SUFFIX
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -37,7 +38,6 @@ __all__ = ["CAN_MAP", "MappedJournal", "pages_in_use", "read_pages", "remove_pag
 CAN_MAP = hasattr(os, "posix_fallocate")
 """Whether the system can promise room on the disk, without which writing into a mapping would kill the process."""
 
-_SUFFIX = ".journal"
 _PAGE_BYTES = 256 * 1024
 _NUMBER = Struct("<Q")
 _HEAD = Struct("<II")  # of an entry
@@ -153,7 +153,7 @@ def _mapped(path: Path) -> mmap:
 
 
 def _paths(folder: Path, key: str) -> list[Path]:
-    return [folder / f"{key}.{number}{_SUFFIX}" for number in range(2)]
+    return [folder / f"{key}.{number}{JOURNAL_SUFFIX}" for number in range(2)]
 
 
 def read_pages(folder: Path, key: str) -> list[Page]:
@@ -188,7 +188,7 @@ def pages_in_use(folder: Path, own_key: str | None) -> dict[str, int]:
     found: dict[str, int] = {}
     try:
         # in an order, as the system has them in any
-        names = sorted(each.name for each in os.scandir(folder) if each.name.endswith(_SUFFIX))
+        names = sorted(each.name for each in os.scandir(folder) if each.name.endswith(JOURNAL_SUFFIX))
     except FileNotFoundError:
         return found
     for name in names:

@@ -136,7 +136,7 @@ def _statements(script: str) -> list[str]:
     pending = ""
     for line in script.splitlines(keepends=True):
         pending += line
-        if sqlite3.complete_statement(pending):
+        if ";" in line and sqlite3.complete_statement(pending):  # looks at all of it
             found.append(pending)
             pending = ""
     assert not pending.strip(), f"a migration ends within a statement: {pending!r}"

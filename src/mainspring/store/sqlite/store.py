@@ -6,6 +6,7 @@ the database, so that no commit waits for that. Other processes do the same with
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -17,11 +18,10 @@ from mainspring._imports import modules_on_use
 from mainspring.exceptions import OwnershipLost, StoreUnavailable
 from mainspring.store import forks
 from mainspring.store.bells import SilentBell
-from mainspring.store.sql.owners import DEFAULT_LEASE_SECONDS, DeadOwner, Owner
+from mainspring.store.sql.owners import DEFAULT_LEASE_SECONDS, JOURNAL_SUFFIX, DeadOwner, Owner
 from mainspring.store.sql.store import RowExists, SQLRunStore
 from mainspring.store.sqlite.bells import PipeBell
 from mainspring.store.sqlite.connections import MEMORY, Database, Link, translated
-from mainspring.store.sqlite.journals import CAN_MAP, MappedJournal, pages_in_use, read_pages, remove_pages
 
 if TYPE_CHECKING:
     from mainspring.store.changes import Durability
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from mainspring.store.sql import journaling
     from mainspring.store.sql.journaling import Page
     from mainspring.store.sql.statements import Cursor
+    from mainspring.store.sqlite import journals
 else:
     journaling = modules_on_use("mainspring.store.sql", "journaling")
+    journals = modules_on_use("mainspring.store.sqlite", "journals")
 
 __all__ = ["SQLiteRunStore"]
 
@@ -272,10 +274,10 @@ class SQLiteRunStore(SQLRunStore):
     def open_journal(self) -> Journal | None:
         """See `RunStore.open_journal`."""
         owner, folder = self._owner, self._owners
-        if owner is None or folder is None or self._database.durability != "journal" or not CAN_MAP:
+        if owner is None or folder is None or self._database.durability != "journal" or not journals.CAN_MAP:
             return None
         try:
-            owner.journal = journal = MappedJournal(owner, folder)
+            owner.journal = journal = journals.MappedJournal(owner, folder)
         except OSError:
             return None  # each task has a commit of its own, then
         return journal
@@ -283,9 +285,9 @@ class SQLiteRunStore(SQLRunStore):
     def catch_up(self) -> None:
         """See `RunStore.catch_up`."""
         folder, owner = self._owners, self._owner
-        if folder is None:
+        if folder is None or not _has_journals(folder):
             return
-        noted = pages_in_use(folder, None if owner is None else owner.key)
+        noted = journals.pages_in_use(folder, None if owner is None else owner.key)
         time = self._clock
         end = time.monotonic() + _CATCH_UP_SECONDS
         while noted:
@@ -300,7 +302,7 @@ class SQLiteRunStore(SQLRunStore):
         folder = self._owners
         assert folder is not None
         try:
-            return read_pages(folder, suspect.key)
+            return journals.read_pages(folder, suspect.key)
         except OSError as error:
             raise StoreUnavailable(
                 f"What the dead process {suspect.pid} has noted in {folder} cannot be read: {error}. Make its files"
@@ -309,7 +311,7 @@ class SQLiteRunStore(SQLRunStore):
 
     def _remove_pages(self, suspect: DeadOwner) -> None:
         assert self._owners is not None
-        remove_pages(self._owners, suspect.key)
+        journals.remove_pages(self._owners, suspect.key)
 
     # Forks
 
@@ -334,6 +336,14 @@ class SQLiteRunStore(SQLRunStore):
 
 
 @cache
+def _has_journals(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as found:
+            return any(each.name.endswith(JOURNAL_SUFFIX) for each in found)
+    except FileNotFoundError:
+        return False
+
+
 def _reopened(path: str, durability: Durability) -> SQLiteRunStore:
     """The store for what comes from another process and reads there; it stays open."""
     return SQLiteRunStore(path, durability, create=False)
