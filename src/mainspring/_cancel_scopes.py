@@ -49,7 +49,7 @@ class Stop:
 CLEAR_UP = 5.0
 """Seconds that code has to clear up after it was interrupted, until it is interrupted again."""
 
-_nobody_was_told = True  # to stop, in this process so far; then nobody has to look
+anybody_was_told = False  # to stop, in this process so far; else nobody has to look
 _NEVER = float("-inf")
 _ARRIVED = threading.Event()
 _ARRIVED.set()
@@ -122,7 +122,7 @@ class CancelScope:
 
     def stopped(self) -> Stop | None:
         """Why the scope, or one around it, was told to stop; None if it was not."""
-        if _nobody_was_told:
+        if not anybody_was_told:
             return None
         scope: CancelScope | None = self
         while scope is not None:
@@ -240,7 +240,8 @@ class CancelScope:
 
     def leave(self) -> None:
         """The run is over, with all its attempts, or the next attempt has a scope of its own."""
-        self.close()
+        if self._is_open or self._interruption is not None:
+            self.close()
         if self._interrupted_at is _NEVER:
             return
         around = self.parent
@@ -287,10 +288,10 @@ class CancelScope:
 
         What goes on inside of it finds out by itself, or is made to by whoever calls this.
         """
-        global _nobody_was_told
+        global anybody_was_told
         if self.stopped_by is not None:
             return False
-        _nobody_was_told = False
+        anybody_was_told = True
         self.stopped_by = stop
         for callback in tuple(self._callbacks or ()):
             callback(stop)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
-from mainspring import _forks, clock
+from mainspring import _cancel_scopes, _forks, clock
 from mainspring._cancel_scopes import CancelScope, Stop, live
 from mainspring._core.transitions import is_rolled_back
 from mainspring.annotations import NotSet
@@ -186,6 +186,8 @@ class BoundedRun:
             TimeoutError: It has none.
         """
         limit = self._limit
+        if limit is None and not _cancel_scopes.anybody_was_told:  # as nearly always
+            return
         # What another thread has decided counts, and not that the attempt was given up.
         if limit is not None and limit.is_settled:
             limit.check()
@@ -206,7 +208,7 @@ class BoundedRun:
         Raises:
             RunCancelled: It was.
         """
-        stop = self._stop()
+        stop = self._stop() if _cancel_scopes.anybody_was_told else None
         if stop is not None:
             raise RunCancelled(stop.reason)
 
