@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 from uuid import UUID
 
 from mainspring._core.lineage import Origin
-from mainspring._core.outcomes import Outcome, Raised
+from mainspring._core.outcomes import Outcome
 from mainspring._core.transitions import is_rolled_back
 from mainspring._engine.bounded import also_named
 from mainspring._engine.keeping import Keeping, ResultOptions, checked_key, is_kept_by_commit
@@ -52,7 +52,8 @@ T = TypeVar("T")
 Dependencies = dict[str, list[RunInput]]
 
 _engine_logger = get_logger("engine")
-_COMPLETED = StateType.COMPLETED  # a global is quicker to get at than a member
+_COMPLETED = StateType.COMPLETED  # as globals they are quicker to get at
+_FILE, _STAGED = Keeping.FILE, Keeping.STAGED
 _STAY = nullcontext()
 _TOLD = {  # what a task runner hands over, by where it is kept
     "caller": "_caller",
@@ -110,7 +111,6 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
     _caller: Any = None  # calls the function elsewhere
     _cancel_event: Any = None
     _trail: Trail | None = None
-    _refusal: Exception | None = None
     _check: Callable[[Any], object] | None = None
     _step: tuple[str, bool] | None = None
     _looks_up = False  # whether a result under the key would be used
@@ -365,13 +365,6 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
         if self._check is not None:
             self._check(result)
 
-    def _resolve_inputs(self, is_plain: bool) -> Outcome:
-        if self._refusal is None:
-            return RecordedRun._resolve_inputs(self, is_plain)
-        self._raised = self._refusal
-        self._announce()
-        return Raised(self._refusal)
-
     def _note_decision(self, outcome: Outcome, granted: bool, final: bool = True) -> None:
         RecordedRun._note_decision(self, outcome, granted, final)
         if granted and self.context and "retries" in self.context:
@@ -458,7 +451,7 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
 
     def _keeping(self, state: State) -> Keeping:
         txn = self._transaction
-        if txn is None or not state.is_completed():
+        if txn is None or state.type is not _COMPLETED:
             return RecordedRun._keeping(self, state)
         if not settling.commits_alone(txn, self.task.on_commit_hooks):
             return Keeping.STAGED if self._root_key() is not None else Keeping.LATER
@@ -467,14 +460,14 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
             if not txn.store.is_lock_holder(txn.key, holder=txn.holder):
                 return Keeping.LATER  # which refuses it (TX-77)
         keeping = RecordedRun._keeping(self, state)
-        if keeping is Keeping.FILE:
+        if keeping is _FILE:
             self._attachments = (KeptElsewhere(self.run.key),)
             if self._recorder.is_superseded(self.run):
                 return Keeping.LATER  # the state is refused, and nothing is written
         return keeping
 
     def _attach(self, row: KeptResult, record: Any, keeping: Keeping) -> None:
-        if keeping is Keeping.STAGED:
+        if keeping is _STAGED:
             self._attachments = (self._staged_step(row),)
         else:
             RecordedRun._attach(self, row, record, keeping)

@@ -342,7 +342,9 @@ class ResultRecord(StoredResult, Generic[R]):
         Raises:
             SerializationError: See `serialize_result`.
         """
-        payload = self.serialize_result()  # first, as the metadata tells which library wrote it
+        payload = self._payload
+        if payload is None:  # first, as the metadata tells which library wrote it
+            payload = self.serialize_result()
         return join_record(self.metadata.dump_bytes(), payload)
 
     def serialize_result(self) -> bytes:

@@ -87,6 +87,7 @@ class ResultStore(LockedKeys, KeptParameters):
         "_derived",
         "cache",
         "cache_result_in_memory",
+        "has_template",
         "lock_manager",
         "metadata_storage",
         "persist_result",
@@ -102,6 +103,7 @@ class ResultStore(LockedKeys, KeptParameters):
     serializer: Serializer[Any]
     storage_key_fn: Callable[[], str]
     cache: RecordCache
+    has_template: bool  # whether keys come from the storage key of a task, which counts for its own runs only
     _derived: dict[Any, ResultStore]
 
     def __init__(
@@ -129,6 +131,7 @@ class ResultStore(LockedKeys, KeptParameters):
             "storage_key_fn": storage_key_fn,
             "cache": RecordCache() if cache is None else cache,
             "_derived": {},
+            "has_template": isinstance(storage_key_fn, StorageKeyTemplate),
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -212,11 +215,6 @@ class ResultStore(LockedKeys, KeptParameters):
             storage_key_fn=key_function,
             cache=self.cache,
         )
-
-    @property
-    def has_template(self) -> bool:
-        """Whether keys come from the storage key of a task, which counts for its own runs only."""
-        return isinstance(self.storage_key_fn, StorageKeyTemplate)
 
     # Writing
 
@@ -330,27 +328,25 @@ class ResultStore(LockedKeys, KeptParameters):
             LockedByAnother: Somebody else has locked the key.
             StorageError: The record is large, and its file cannot be written.
         """
-        key, content = self._prepared(record, holder)
-        return self._history().pack(key, content, run_key)
+        history, key, content = self._prepared(record, holder)
+        return history.pack(key, content, run_key)
 
     async def apack(
         self, record: ResultRecord[Any], run_key: bytes | None = None, holder: str | None = None
     ) -> KeptResult:
         """`pack` for async code."""
-        key, content = self._prepared(record, holder)
-        return await self._history().apack(key, content, run_key)
+        history, key, content = self._prepared(record, holder)
+        return await history.apack(key, content, run_key)
 
-    def _prepared(self, record: ResultRecord[Any], holder: str | None) -> tuple[str, bytes]:
-        key = self._storage().relative_path(record.metadata.storage_key or "")
-        self._check_write(key, holder)
-        return key, record.serialize()
-
-    def _history(self) -> HistoryStorage:
-        """Where rows are, whatever the storage of this store is."""
+    def _prepared(self, record: ResultRecord[Any], holder: str | None) -> tuple[HistoryStorage, str, bytes]:
+        """Where rows are, whatever the storage of this store is, and what is to be put there."""
         storage = self._storage()
-        if isinstance(storage, HistoryStorage):
-            return storage
-        return HistoryStorage(get_current_settings().local_storage_path)
+        key = storage.relative_path(record.metadata.storage_key or "")
+        if self.lock_manager is not None:
+            self._check_write(key, holder)
+        if not isinstance(storage, HistoryStorage):
+            storage = HistoryStorage(get_current_settings().local_storage_path)
+        return storage, key, record.serialize()
 
     def remove(self, key: str) -> None:
         """Forget what is kept under a key; nothing if there is nothing.

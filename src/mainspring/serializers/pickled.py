@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from binascii import a2b_base64, b2a_base64
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +20,10 @@ __all__ = ["PickleSerializer"]
 _DEFAULT_LIBRARY = "cloudpickle"
 _START = b"\x80"  # of every pickle since protocol 2
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
+_HIGHEST_PROTOCOL = 5  # of the `pickle` of every Python that there is a package for
+_whole: dict[
+    str, ModuleType
+] = {}  # libraries that are imported, in whole: to see that takes longer than to find one
 _FEW = 64  # parts of a value; for more of them, what cloudpickle takes to begin with does not count
 
 
@@ -45,10 +51,10 @@ class PickleSerializer(Serializer[Any]):
             load_library(self.picklelib, "dumps", "loads")
 
     def dumps(self, obj: Any) -> bytes:
-        return b2a_base64(self._quickly(obj) or self._library().dumps(obj), newline=False)
+        return b2a_base64(self._pickled(obj), newline=False)
 
     def dumps_binary(self, obj: Any) -> bytes:
-        pickled: bytes = self._quickly(obj) or self._library().dumps(obj)
+        pickled = self._pickled(obj)
         # only a pickle that cannot be taken for base64 text may go without
         return pickled if pickled.startswith(_START) else b2a_base64(pickled, newline=False)
 
@@ -56,13 +62,14 @@ class PickleSerializer(Serializer[Any]):
         pickled = blob if blob.startswith(_START) else a2b_base64(blob, strict_mode=True)
         return self._library().loads(pickled)
 
-    def _quickly(self, obj: Any) -> bytes | None:
-        """The pickle of a plain value, which both libraries write the same; None if there is more to see to."""
-        if self.picklelib != _DEFAULT_LIBRARY or self.picklelib_version is not None or not _is_plain(obj):
-            return None
-        import pickle  # a program whose results are not kept never needs it
-
-        return pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
+    def _pickled(self, obj: Any) -> bytes:
+        is_default = self.picklelib == _DEFAULT_LIBRARY and self.picklelib_version is None
+        if is_default and _is_plain(
+            obj
+        ):  # what both libraries write the same, and the standard one in less time
+            return _standard_dumps()(obj, _HIGHEST_PROTOCOL)
+        pickled: bytes = self._library().dumps(obj)
+        return pickled
 
     def configuration(self) -> dict[str, Any]:
         known = super().configuration()
@@ -76,8 +83,10 @@ class PickleSerializer(Serializer[Any]):
         return _dumped(self.picklelib, _version(self._library()))
 
     def _library(self) -> ModuleType:
-        library: ModuleType = loaded(self.picklelib) or load_library(self.picklelib, "dumps", "loads")
-        wanted = self.picklelib_version
+        name, wanted = self.picklelib, self.picklelib_version
+        library = sys.modules.get(name)
+        if library is None or library is not _whole.get(name):
+            library = _whole[name] = loaded(name) or load_library(name, "dumps", "loads")
         if wanted is not None and (present := _version(library)) is not None and present != wanted:
             warnings.warn(
                 f"A pickle of {self.picklelib} {wanted} meets version {present} here. If it does not load, or loads"
@@ -110,6 +119,13 @@ def _is_plain(value: Any) -> bool:
         if len(parts) > _FEW:
             return False
     return True
+
+
+@cache
+def _standard_dumps() -> Callable[[Any, int], bytes]:
+    import pickle  # a program whose results are not kept never needs it
+
+    return pickle.dumps
 
 
 @lru_cache(64)
