@@ -31,14 +31,14 @@ from mainspring.results.locations import (
     resolve_result_storage,
 )
 from mainspring.results.locks import LockedKeys
-from mainspring.results.memory import KeptRecord, RecordCache
+from mainspring.results.memory import Found, KeptRecord, RecordCache
 from mainspring.results.parameters import KeptParameters
 from mainspring.settings import Settings, get_current_settings
 
 if TYPE_CHECKING:
     from mainspring import records
     from mainspring.locking.protocol import LockManager
-    from mainspring.records import ResultRecord, layout
+    from mainspring.records import ResultRecord, ResultRecordMetadata, layout
     from mainspring.serializers import Serializer
     from mainspring.store.results import KeptResult
 else:
@@ -401,7 +401,7 @@ class ResultStore(LockedKeys, KeptParameters):
         """
         return self.find(key) is not None
 
-    def find(self, key: str) -> KeptRecord | None:
+    def find(self, key: str) -> Found | None:
         """What is under the key, if it has not expired, for `open_found`; the value too if that costs no more.
 
         None also if the storage cannot be read now. Raises as `exists` does.
@@ -410,8 +410,9 @@ class ResultStore(LockedKeys, KeptParameters):
             storage = self._storage()
             if not is_usual(key):
                 path_in(storage, key)  # first, so that no function is called whose result cannot be kept
-            kept = self._read_described_head(storage, key)
-            return None if records.is_expired(kept.metadata) else kept
+            metadata, payload = self._read_described_head(storage, key)
+            described = records.ResultRecordMetadata.load_bytes(metadata)
+            return None if described.is_expired else Found(described, payload)
         except (StoragePathMissing, FileNotFoundError):  # the latter of a file system of the user's
             return None
         except SerializationError as error:
@@ -426,15 +427,15 @@ class ResultStore(LockedKeys, KeptParameters):
         """`exists` for async code."""
         return await self.afind(key) is not None
 
-    async def afind(self, key: str) -> KeptRecord | None:
+    async def afind(self, key: str) -> Found | None:
         """`find` for async code."""
         return self.find(key) if self.is_quick else await in_thread(self.find, key)
 
-    def open_found(self, key: str, found: KeptRecord) -> ResultRecord[Any]:
+    def open_found(self, key: str, found: Found) -> ResultRecord[Any]:
         """The record that `find` has found; raises as `read` does."""
-        return self._read(key) if found.payload is None else self._join(key, found.metadata, found.payload)
+        return self._read(key) if found.payload is None else self._open(key, found.described, found.payload)
 
-    async def aopen_found(self, key: str, found: KeptRecord) -> ResultRecord[Any]:
+    async def aopen_found(self, key: str, found: Found) -> ResultRecord[Any]:
         """`open_found` for async code."""
         is_quick = found.payload is not None or self.is_quick
         return self.open_found(key, found) if is_quick else await in_thread(self.open_found, key, found)
@@ -480,14 +481,14 @@ class ResultStore(LockedKeys, KeptParameters):
             self.cache.put(path, KeptRecord(fingerprint, metadata, payload))
         return record
 
-    def _read_described_head(self, storage: WritableFileSystem, key: str) -> KeptRecord:
+    def _read_described_head(self, storage: WritableFileSystem, key: str) -> tuple[bytes, bytes | None]:
         """The metadata of a record, and the value if both come in one small piece."""
         if self.metadata_storage is not None:
-            return KeptRecord(None, self.metadata_storage.read_path(storage.relative_path(key)), None)
+            return self.metadata_storage.read_path(storage.relative_path(key)), None
         if storage.is_quick:
             head = storage.read_head(key, LARGEST_ROW + 1)
             if len(head) <= LARGEST_ROW:  # so it is all that there is
-                return KeptRecord(None, *layout.split_record(head))
+                return layout.split_record(head)
         path, fingerprint = self._remembered_as(key)
         kept = None if fingerprint is None else self.cache.get(path, fingerprint)
         if kept is None:
@@ -496,7 +497,7 @@ class ResultStore(LockedKeys, KeptParameters):
             )
             if fingerprint is not None:
                 self.cache.put(path, kept)
-        return kept
+        return kept.metadata, kept.payload
 
     def _read_described(self, key: str) -> bytes:
         """A value that is kept apart from its metadata, which is there."""
@@ -510,10 +511,17 @@ class ResultStore(LockedKeys, KeptParameters):
 
     def _join(self, key: str, metadata: bytes, payload: bytes) -> ResultRecord[Any]:
         try:
-            record = records.ResultRecord.deserialize_from_result_and_metadata(payload, metadata)
+            described = records.ResultRecordMetadata.load_bytes(metadata)
+        except SerializationError as error:
+            raise self._unusable(key, "cannot be loaded", error) from error
+        return self._open(key, described, payload)
+
+    def _open(self, key: str, described: ResultRecordMetadata, payload: bytes) -> ResultRecord[Any]:
+        try:
+            record = records.ResultRecord.from_payload(payload, described)
         except (SerializationError, RuntimeError) as error:
             raise self._unusable(key, "cannot be loaded", error) from error
-        described, storage = record.metadata, self._storage()
+        storage = self._storage()
         path = storage.resolve_path(key)
         if described.storage_key != path:  # it has been moved
             described.storage_key = path
