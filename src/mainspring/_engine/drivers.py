@@ -143,7 +143,8 @@ class SyncDriver(RecordedRun):
         """Wait for the upstream runs, then resolve the parameters and name the run."""
         if self._around_scope is not None:
             self.raise_if_stopped()
-        is_plain = self.wait_for is None and is_atomic((self.parameters or {}).values())
+        given = self.parameters
+        is_plain = self.wait_for is None and (not given or is_atomic(given.values()))
         if not is_plain and not self.wait_for_inputs():
             return self._refuse_itself()
         outcome = self._resolve_inputs(is_plain)
@@ -404,7 +405,8 @@ class AsyncDriver(RecordedRun):
         """Wait for the upstream runs, then resolve the parameters and name the run."""
         if self._around_scope is not None:
             self.raise_if_stopped()
-        is_plain = self.wait_for is None and is_atomic((self.parameters or {}).values())
+        given = self.parameters
+        is_plain = self.wait_for is None and (not given or is_atomic(given.values()))
         if not is_plain and not await self.wait_for_inputs():
             return self._refuse_itself()
         outcome = self._resolve_inputs(is_plain)

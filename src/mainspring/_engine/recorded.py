@@ -557,7 +557,7 @@ class RecordedRun(BoundedRun):
             return
         if self._confirms and self.hands_on_attempts and self.run.state.is_scheduled():
             return  # another process goes on with it
-        if isinstance(error, Abort):
+        if error is not None and isinstance(error, Abort):
             self.logger.error("%s was aborted: %s", self.subject.policy.noun, error)
         self.log_finished_message()
 

@@ -242,7 +242,7 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
         if self._confirms_end and state.is_final():
             confirm = True
         RecordedRun._enter(self, state, confirm)  # `super()` costs more than it gives here
-        if is_completed:
+        if is_completed and self.run.flow_run_key is not None:
             self.trace(state.data)
         return state
 
@@ -509,10 +509,10 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
         is_record = is_stored(data)
         if self._keeps_result:
             transaction.write_on_commit = is_record and not getattr(data, "is_persisted", True)
-        transaction.entry = None if self._unrecorded else self._entry
-        is_open = not transaction.is_decided()
+        if self._entry is not None:
+            transaction.entry = None if self._unrecorded else self._entry
         self._staged_in = transaction
-        if is_open:
+        if not transaction.is_decided():
             # At once: an interrupt finds all of them, or comes here again.
             transaction.on_rollback_hooks += hooks
-        transaction.stage(data if is_record else result, None, task.on_commit_hooks)
+            transaction.stage(data if is_record else result, None, task.on_commit_hooks)
