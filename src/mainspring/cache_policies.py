@@ -17,7 +17,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
+
+import msgspec
 
 from mainspring import identifiers
 from mainspring._representation import shown
@@ -242,7 +244,7 @@ class CachePolicy:
         return self
 
 
-class _Asked(NamedTuple):
+class _Asked(msgspec.Struct, eq=False):
     """The task run that a policy is asked about, as `CachePolicy.compute_key` is told of it."""
 
     task_ctx: Any
@@ -472,9 +474,7 @@ class FlowParameters(_BuiltIn):
 
     def _look(self, run: _Asked, found: Examination) -> str | None:
         """A hash of the arguments, and one of each."""
-        if not run.flow_parameters:
-            return None
-        return _hashed("flow_parameters", run.flow_parameters, found)
+        return _hashed("flow_parameters", run.flow_parameters, found) if run.flow_parameters else None
 
 
 class RunId(_BuiltIn):
