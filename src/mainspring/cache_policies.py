@@ -486,7 +486,7 @@ class RunId(_BuiltIn):
         if run.task_ctx is not None:
             task_run = run.task_ctx.task_run
             if isinstance(task_run, TaskRun):
-                key = identifiers.to_text(task_run.flow_run_key or task_run.key)
+                key = _text_of_id(task_run.flow_run_key or task_run.key)
             else:  # something like it, in a test of somebody's
                 key = str(task_run.flow_run_id or task_run.id)
         found.add("run_id", key)
@@ -512,6 +512,7 @@ def task_input_hash(context: Any, arguments: Mapping[str, Any]) -> str | None:
 
 
 _source_hash = lru_cache(1024)(content_hash)  # the same few texts for all runs of a program
+_text_of_id = lru_cache(16)(identifiers.to_text)  # the same flow run for many task runs
 
 
 def _agreed(policies: list[CachePolicy], option: str) -> Any:
