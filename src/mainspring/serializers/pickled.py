@@ -80,6 +80,8 @@ class PickleSerializer(Serializer[Any]):
     def dump_configuration(self) -> bytes:
         if type(self) is not PickleSerializer or self.picklelib_version is not None:
             return super().dump_configuration()
+        if self.picklelib == _DEFAULT_LIBRARY:
+            return _dumped_by_default()
         return _dumped(self.picklelib, _version(self._library()))
 
     def _library(self) -> ModuleType:
@@ -134,6 +136,12 @@ def _dumped(picklelib: str, version: str | None) -> bytes:
     return msgspec.json.encode(
         PickleSerializer(picklelib=picklelib, picklelib_version=version).configuration()
     )
+
+
+@cache
+def _dumped_by_default() -> bytes:
+    """The same of the default library, of which there is one in a process."""
+    return _dumped(_DEFAULT_LIBRARY, _version(load_library(_DEFAULT_LIBRARY, "dumps", "loads")))
 
 
 def _version(library: ModuleType) -> str | None:
