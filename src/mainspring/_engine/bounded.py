@@ -186,8 +186,6 @@ class BoundedRun:
             TimeoutError: It has none.
         """
         limit = self._limit
-        if limit is None and not _cancel_scopes.anybody_was_told:  # as nearly always
-            return
         # What another thread has decided counts, and not that the attempt was given up.
         if limit is not None and limit.is_settled:
             limit.check()

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 from uuid import UUID
 
+from mainspring import _cancel_scopes
 from mainspring._core.lineage import Origin
 from mainspring._core.outcomes import Outcome
 from mainspring._core.transitions import is_rolled_back
@@ -352,7 +353,8 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
             RunCancelled: It was, by a cancellation or by whoever runs it.
             TimeoutError: It has none.
         """
-        RecordedRun.check_cancelled(self)
+        if self._limit is not None or _cancel_scopes.anybody_was_told:  # else it has nothing to look at
+            RecordedRun.check_cancelled(self)
         if self._cancel_event is not None and self.is_cancelled():
             raise RunCancelled(f"The task runner cancelled task run {self.task_run!r}.")
 
