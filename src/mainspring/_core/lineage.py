@@ -71,8 +71,11 @@ class Lineage:
     def note(self, value: Any, origin: Origin) -> None:
         """Remember where ``value`` and its direct members came from; what is shared by everybody is left out."""
         # Told by the type alone, as an instance of a user's may raise when it is asked.
-        if type(value) in ATOMS or (issubclass(type(value), _COLLECTIONS) and len(value) > MAX_MEMBERS):
+        kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType] - of whatever value
+        if kind in ATOMS or (issubclass(kind, _COLLECTIONS) and len(value) > MAX_MEMBERS):
             noted = [value]
+        elif kind is dict:  # in short, as it is met most
+            noted = [value, *value, *value.values()]
         else:
             noted = [value, *members_of(value)]
         kept = self._kept

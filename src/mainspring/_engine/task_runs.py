@@ -431,14 +431,12 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
 
     def _take_step(self) -> str | None:
         """The key of this step of its flow run, under which a resumed run finds it; None if it has none."""
-        run = self._require_run()
-        assert isinstance(run, TaskRun)
         if self.task.isgenerator:
             return None  # what it yields is not kept, so it always runs
         if self._step is not None:
             step, self._looks_up = self._step
             return str(step)
-        steps = active_steps(run.flow_run_key)
+        steps = active_steps(self.run.flow_run_key)
         if steps is None or self._result_store.storage_key_fn is not new_storage_key:
             return None
         key = step_of_task(steps, self.task, self.parameters, self._context.outer)
