@@ -20,11 +20,11 @@ __all__ = ["PickleSerializer"]
 _DEFAULT_LIBRARY = "cloudpickle"
 _START = b"\x80"  # of every pickle since protocol 2
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
-_HIGHEST_PROTOCOL = 5  # of the `pickle` of every Python that there is a package for
-_whole: dict[
-    str, ModuleType
-] = {}  # libraries that are imported, in whole: to see that takes longer than to find one
+_PROTOCOL = 5  # the highest one of `pickle`, which is not imported for that
 _FEW = 64  # parts of a value; for more of them, what cloudpickle takes to begin with does not count
+
+# Libraries that are imported, in whole: to find one takes less time than to see that.
+_whole: dict[str, ModuleType] = {}
 
 
 class PickleSerializer(Serializer[Any]):
@@ -67,7 +67,7 @@ class PickleSerializer(Serializer[Any]):
         if is_default and _is_plain(
             obj
         ):  # what both libraries write the same, and the standard one in less time
-            return _standard_dumps()(obj, _HIGHEST_PROTOCOL)
+            return _standard_dumps()(obj, _PROTOCOL)
         pickled: bytes = self._library().dumps(obj)
         return pickled
 

@@ -52,7 +52,8 @@ class State:
     """One state of one run.
 
     A state is a value: the engine never changes one after it was entered. ``timestamp`` and ``id`` are
-    made from the compact ``at`` and ``key`` when they are read. Safe to read from any thread.
+    made from the compact ``at`` and ``key`` when they are read. ``task_run_key`` and ``flow_run_key`` say which run
+    has entered it. Safe to read from any thread.
 
     Args:
         type: The kind of state, as a member of :class:`StateType` or its text.
