@@ -511,8 +511,9 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
             transaction.write_on_commit = is_record and not getattr(data, "is_persisted", True)
         if self._entry is not None:
             transaction.entry = None if self._unrecorded else self._entry
+        is_open = not transaction.is_decided()
         self._staged_in = transaction
-        if not transaction.is_decided():
+        if is_open:
             # At once: an interrupt finds all of them, or comes here again.
             transaction.on_rollback_hooks += hooks
             transaction.stage(data if is_record else result, None, task.on_commit_hooks)
