@@ -89,7 +89,8 @@ class PickleSerializer(Serializer[Any]):
         library = sys.modules.get(name)
         if library is None or library is not _whole.get(name):
             library = _whole[name] = loaded(name) or load_library(name, "dumps", "loads")
-        if wanted is not None and (present := _version(library)) is not None and present != wanted:
+        present = None if wanted is None else getattr(library, "__version__", None)
+        if present != wanted and isinstance(present, str):
             warnings.warn(
                 f"A pickle of {self.picklelib} {wanted} meets version {present} here. If it does not load, or loads"
                 " wrongly, install the version that wrote it.",
