@@ -51,10 +51,10 @@ class PickleSerializer(Serializer[Any]):
             load_library(self.picklelib, "dumps", "loads")
 
     def dumps(self, obj: Any) -> bytes:
-        return b2a_base64(self._pickled(obj), newline=False)
+        return b2a_base64(self._quickly(obj) or self._library().dumps(obj), newline=False)
 
     def dumps_binary(self, obj: Any) -> bytes:
-        pickled = self._pickled(obj)
+        pickled: bytes = self._quickly(obj) or self._library().dumps(obj)
         # only a pickle that cannot be taken for base64 text may go without
         return pickled if pickled.startswith(_START) else b2a_base64(pickled, newline=False)
 
@@ -62,14 +62,11 @@ class PickleSerializer(Serializer[Any]):
         pickled = blob if blob.startswith(_START) else a2b_base64(blob, strict_mode=True)
         return self._library().loads(pickled)
 
-    def _pickled(self, obj: Any) -> bytes:
-        is_default = self.picklelib == _DEFAULT_LIBRARY and self.picklelib_version is None
-        if is_default and _is_plain(
-            obj
-        ):  # what both libraries write the same, and the standard one in less time
-            return _standard_dumps()(obj, _PROTOCOL)
-        pickled: bytes = self._library().dumps(obj)
-        return pickled
+    def _quickly(self, obj: Any) -> bytes | None:
+        """The pickle of a plain value, which both libraries write the same; None if there is more to see to."""
+        if self.picklelib != _DEFAULT_LIBRARY or self.picklelib_version is not None or not _is_plain(obj):
+            return None
+        return _standard_dumps()(obj, _PROTOCOL)
 
     def configuration(self) -> dict[str, Any]:
         known = super().configuration()
