@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
+import msgspec
+
 from mainspring import _forks
 from mainspring._interruption import interrupt_thread, is_leaving, take_back
 from mainspring.exceptions import RunCancelled
@@ -49,13 +51,13 @@ class Stop:
 CLEAR_UP = 5.0
 """Seconds that code has to clear up after it was interrupted, until it is interrupted again."""
 
-_nobody_was_told = True  # to stop, in this process so far; then nobody has to look
+anybody_was_told = False  # to stop, in this process so far; else nobody has to look
 _NEVER = float("-inf")
 _ARRIVED = threading.Event()
 _ARRIVED.set()
 
 
-class CancelScope:
+class CancelScope(msgspec.Struct, eq=False):
     """What bounds one attempt of a run. Safe to be read from any thread; see `stop` for who changes it.
 
     Args:
@@ -71,45 +73,29 @@ class CancelScope:
         thread: The thread that it was made in.
         asyncio_task: The asyncio task that carries the attempt out; None for sync ones.
         is_suspended: Its generator waits for its consumer, whose code is not inside of the scope.
+
+    It is a struct because one is made for each attempt, and those are made without an ``__init__`` in Python.
     """
 
-    __slots__ = (
-        "_callbacks",
-        "_cancellations",
-        "_interrupted_at",
-        "_interruption",
-        "_is_open",
-        "asyncio_task",
-        "deadline",
-        "engine",
-        "is_suspended",
-        "key",
-        "parent",
-        "stopped_by",
-        "thread",
-    )
+    key: bytes | None
+    parent: CancelScope | None = None
+    engine: Any = None
+    asyncio_task: Any = None
+    is_open: bool = False
+    deadline: float | None = None
+    stopped_by: Stop | None = None
+    thread: int = msgspec.field(default_factory=threading.get_ident)
+    is_suspended: bool = False
+    _interruption: threading.Event | None = None
+    _interrupted_at: float = _NEVER
+    _cancellations: int = 0
+    _callbacks: list[Callback] | None = None
 
-    def __init__(
-        self,
-        key: bytes | None,
-        parent: CancelScope | None = None,
-        engine: Any = None,
-        asyncio_task: Any = None,
-        is_open: bool = False,
-    ) -> None:
-        self.key = key
-        self.parent = parent
-        self.engine = engine
-        self.deadline: float | None = None if parent is None else parent.deadline
-        self.stopped_by: Stop | None = None
-        self.thread = threading.get_ident()
-        self.asyncio_task = asyncio_task
-        self.is_suspended = False
-        self._is_open = is_open
-        self._interruption: threading.Event | None = None
-        self._interrupted_at = _NEVER
-        self._cancellations = 0
-        self._callbacks: list[Callback] | None = None
+    def __post_init__(self) -> None:
+        if self.parent is not None:
+            self.deadline = self.parent.deadline
+
+    __repr__ = object.__repr__  # what is around it, and its engine, would be all in it
 
     def bound(self, deadline: float) -> None:
         """Let the scope end at a time of the monotonic clock, unless it ends sooner."""
@@ -122,7 +108,7 @@ class CancelScope:
 
     def stopped(self) -> Stop | None:
         """Why the scope, or one around it, was told to stop; None if it was not."""
-        if _nobody_was_told:
+        if not anybody_was_told:
             return None
         scope: CancelScope | None = self
         while scope is not None:
@@ -166,14 +152,14 @@ class CancelScope:
 
     def open(self) -> None:
         """From now on the code of a user runs in the scope, and may be interrupted."""
-        self._is_open = True
+        self.is_open = True
 
     def close(self) -> bool:
         """The code of a user has ended; True if an interruption was sent, which has arrived or is awaited here.
 
         May be called twice.
         """
-        self._is_open = False
+        self.is_open = False
         sent = self._interruption
         if sent is None:
             return False
@@ -191,11 +177,11 @@ class CancelScope:
         """The generator goes on, maybe in another thread."""
         self.thread, self.asyncio_task = threading.get_ident(), asyncio_task
         self.is_suspended = False
-        self._is_open = True
+        self.is_open = True
 
     def is_open_here(self) -> bool:
         """Whether the code of a user runs in the scope, in the calling thread."""
-        return self._is_open and self.thread == threading.get_ident()
+        return self.is_open and self.thread == threading.get_ident()
 
     @contextmanager
     def closed(self) -> Generator[None]:
@@ -224,14 +210,14 @@ class CancelScope:
         and clears up now, as far as that can be told, has `CLEAR_UP` seconds for it.
         """
         if self.asyncio_task is not None:
-            return self._is_open and self._cancel_task()
+            return self.is_open and self._cancel_task()
         now = time.monotonic()
         if now < self._interrupted_at + CLEAR_UP and is_leaving(self.thread):
             return False
         self._interrupted_at = now
         self._interruption = sent = threading.Event()
         try:
-            if self._is_open:
+            if self.is_open:
                 interrupt_thread(self.thread)
                 return True
         finally:
@@ -240,7 +226,8 @@ class CancelScope:
 
     def leave(self) -> None:
         """The run is over, with all its attempts, or the next attempt has a scope of its own."""
-        self.close()
+        if self.is_open or self._interruption is not None:
+            self.close()
         if self._interrupted_at is _NEVER:
             return
         around = self.parent
@@ -270,7 +257,7 @@ class CancelScope:
 
         def cancel() -> None:
             now = time.monotonic()
-            if self._is_open and not task.done() and now >= self._interrupted_at + CLEAR_UP:
+            if self.is_open and not task.done() and now >= self._interrupted_at + CLEAR_UP:
                 self._interrupted_at = now
                 self._interruption = _ARRIVED
                 self._cancellations += 1
@@ -287,10 +274,10 @@ class CancelScope:
 
         What goes on inside of it finds out by itself, or is made to by whoever calls this.
         """
-        global _nobody_was_told
+        global anybody_was_told
         if self.stopped_by is not None:
             return False
-        _nobody_was_told = False
+        anybody_was_told = True
         self.stopped_by = stop
         for callback in tuple(self._callbacks or ()):
             callback(stop)

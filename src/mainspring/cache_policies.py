@@ -17,7 +17,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
+
+import msgspec
 
 from mainspring import identifiers
 from mainspring._representation import shown
@@ -242,7 +244,7 @@ class CachePolicy:
         return self
 
 
-class _Asked(NamedTuple):
+class _Asked(msgspec.Struct, eq=False):
     """The task run that a policy is asked about, as `CachePolicy.compute_key` is told of it."""
 
     task_ctx: Any
@@ -472,9 +474,7 @@ class FlowParameters(_BuiltIn):
 
     def _look(self, run: _Asked, found: Examination) -> str | None:
         """A hash of the arguments, and one of each."""
-        if not run.flow_parameters:
-            return None
-        return _hashed("flow_parameters", run.flow_parameters, found)
+        return _hashed("flow_parameters", run.flow_parameters, found) if run.flow_parameters else None
 
 
 class RunId(_BuiltIn):
@@ -486,7 +486,7 @@ class RunId(_BuiltIn):
         if run.task_ctx is not None:
             task_run = run.task_ctx.task_run
             if isinstance(task_run, TaskRun):
-                key = identifiers.to_text(task_run.flow_run_key or task_run.key)
+                key = _text_of_id(task_run.flow_run_key or task_run.key)
             else:  # something like it, in a test of somebody's
                 key = str(task_run.flow_run_id or task_run.id)
         found.add("run_id", key)
@@ -512,6 +512,7 @@ def task_input_hash(context: Any, arguments: Mapping[str, Any]) -> str | None:
 
 
 _source_hash = lru_cache(1024)(content_hash)  # the same few texts for all runs of a program
+_text_of_id = lru_cache(16)(identifiers.to_text)  # the same flow run for many task runs
 
 
 def _agreed(policies: list[CachePolicy], option: str) -> Any:

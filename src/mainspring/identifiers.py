@@ -31,8 +31,6 @@ __all__ = [
 ]
 
 SHORT_LENGTH = 8
-_FRACTION = 0xFFF
-_WHOLE = ~_FRACTION
 _joined = Struct(">QQ").pack  # two halves, as larger numbers take longer
 
 
@@ -59,9 +57,9 @@ class SystemIdSource:
     def new(self) -> bytes:
         """See :meth:`IdSource.new`."""
         # 48 bits of milliseconds, version 7, 12 bits of fractions, variant, 62 random bits (RFC 9562)
-        ticks = time.time_ns() * 4096 // 1_000_000
+        milliseconds, rest = divmod(time.time_ns(), 1_000_000)
         return _joined(
-            (ticks & _WHOLE) << 4 | 0x7000 | ticks & _FRACTION,
+            milliseconds << 16 | 0x7000 | rest * 4096 // 1_000_000,
             0x8000_0000_0000_0000 | self._random.getrandbits(62),
         )
 

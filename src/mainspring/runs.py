@@ -208,7 +208,7 @@ class TaskRun(Run):
 
     def claim(self, state: State) -> None:
         """See `Run.claim`."""
-        state.belong_to(self.key, self.flow_run_key)
+        state.task_run_key, state.flow_run_key = self.key, self.flow_run_key
 
     @property
     def flow_run_id(self) -> UUID | None:
@@ -302,7 +302,7 @@ class FlowRun(Run):
 
     def claim(self, state: State) -> None:
         """See `Run.claim`; states of a subflow run name the task run that stands for it."""
-        state.belong_to(self.parent_task_run_key, self.key)
+        state.task_run_key, state.flow_run_key = self.parent_task_run_key, self.key
 
     @property
     def parent_task_run_id(self) -> UUID | None:

@@ -380,13 +380,14 @@ class Task(Subject[P, R]):
             extra_task_inputs: Further inputs by parameter name.
         """
         key = identifiers.current().new() if id is None else id if isinstance(id, bytes) else id.bytes
+        flow_run = flow_run_key = lineage = None
         flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
-        flow_run = None if flow_context is None else flow_context.flow_run
-        flow_run_key = None if flow_run is None else flow_run.key
+        if flow_context is not None:
+            lineage, flow_run = flow_context.run_results, flow_context.flow_run
+            flow_run_key = None if flow_run is None else flow_run.key
         parents: tuple[TaskRun, ...] = ()
         if task_context is not None and flow_run_key in (None, task_context.task_run.flow_run_key):
             parents = (task_context.task_run,)
-        lineage = None if flow_context is None else flow_context.run_results
         inputs: dict[str, list[RunInput]] = {}
         if parameters or parents or wait_for is not None:
             inputs = collect_inputs(parameters or {}, wait_for, parents, lineage)

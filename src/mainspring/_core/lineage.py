@@ -8,8 +8,8 @@ results away stays flat, and no object ever inherits the past of one that was at
 
 from __future__ import annotations
 
-import sys
 import weakref
+from sys import getrefcount
 from typing import Any
 from uuid import UUID
 
@@ -71,8 +71,11 @@ class Lineage:
     def note(self, value: Any, origin: Origin) -> None:
         """Remember where ``value`` and its direct members came from; what is shared by everybody is left out."""
         # Told by the type alone, as an instance of a user's may raise when it is asked.
-        if type(value) in ATOMS or (issubclass(type(value), _COLLECTIONS) and len(value) > MAX_MEMBERS):
+        kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType] - of whatever value
+        if kind in ATOMS or (issubclass(kind, _COLLECTIONS) and len(value) > MAX_MEMBERS):
             noted = [value]
+        elif kind is dict:  # in short, as it is met most
+            noted = [value, *value, *value.values()]
         else:
             noted = [value, *members_of(value)]
         kept = self._kept
@@ -104,13 +107,11 @@ class Lineage:
 
     def _sweep(self) -> None:
         """Let go of the objects that nobody else has any more."""
-        for key in list(
-            self._kept
-        ):  # keys alone: making pairs would let the collector, and so other threads, come between
-            entry = self._kept.get(key)
-            if entry is not None and _references(entry) <= _ONLY_OURS:
-                self._kept.pop(key, None)
-        self._limit = max(BATCH, 2 * len(self._kept))
+        kept = self._kept
+        for key, entry in kept.copy().items():  # others may note something meanwhile
+            if getrefcount(entry[0]) <= _ONLY_OURS and kept.get(key) is entry:
+                kept.pop(key, None)
+        self._limit = max(BATCH, 2 * len(kept))
 
 
 def _forget(watched: dict[int, tuple[weakref.ref[Any], Origin]], key: int, gone: weakref.ref[Any]) -> None:
@@ -119,10 +120,5 @@ def _forget(watched: dict[int, tuple[weakref.ref[Any], Origin]], key: int, gone:
         del watched[key]
 
 
-def _references(entry: tuple[Any, ...]) -> int:
-    """How many references there are to the object in an entry, those of this function and the entry included."""
-    value = entry[0]
-    return sys.getrefcount(value)
-
-
-_ONLY_OURS = _references((object(),))  # counted, because how many a function needs depends on the interpreter
+_entry = (object(),)
+_ONLY_OURS = getrefcount(_entry[0])  # counted, because how many a call needs depends on the interpreter

@@ -86,7 +86,9 @@ class Steps:
             what: The task or flow and its inputs, or a name.
             of_attempt: With False, other attempts of the flow run have the same step.
         """
-        before = next(self._counts.setdefault((scope, what), count()))
+        before = str(next(self._counts.setdefault((scope, what), count())))
         hasher = (self._of_attempt if of_attempt else self._of_run).copy()
-        hasher.update(_joined([scope, what, str(before)]))
+        # as `_joined` has it, in one go
+        joined = f"{len(scope)}:{scope}{len(what)}:{what}{len(before)}:{before}"
+        hasher.update(joined.encode("utf-8", "surrogatepass"))
         return hasher.hexdigest()

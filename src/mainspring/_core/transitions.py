@@ -47,7 +47,7 @@ class Move(Enum):
 
 
 _S = StateType
-_RUNNING = _S.RUNNING
+_RUNNING, _PAUSED = _S.RUNNING, _S.PAUSED
 _BEGIN = (_S.RUNNING, "Running")
 _BLOCK = (_S.PENDING, "NotReady")
 _FAIL = (_S.FAILED, "Failed")
@@ -196,7 +196,7 @@ def enter(run: Run, state: State) -> None:
     if previous.type is _RUNNING:
         run.run_time += at - previous.at
     if kind is _RUNNING:
-        if not goes_on(previous, state):
+        if previous.type is not _PAUSED or not goes_on(previous, state):
             run.run_count += 1
         run.ended_at = None
         if run.started_at is None:

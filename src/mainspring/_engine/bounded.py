@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, cast
 
-from mainspring import _forks, clock
+from mainspring import _cancel_scopes, _forks, clock
 from mainspring._cancel_scopes import CancelScope, Stop, live
 from mainspring._core.transitions import is_rolled_back
 from mainspring.annotations import NotSet
@@ -221,7 +221,7 @@ class BoundedRun:
         Raises:
             RunCancelled: It was.
         """
-        stop = self._stop()
+        stop = self._stop() if _cancel_scopes.anybody_was_told else None
         if stop is not None:
             raise RunCancelled(stop.reason)
 

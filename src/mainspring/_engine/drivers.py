@@ -42,6 +42,8 @@ else:
 
 __all__ = ["AsyncDriver", "SyncDriver"]
 
+_FILE, _LATER = Keeping.FILE, Keeping.LATER  # as globals they are quicker to get at
+
 # Wherever there are engines, there may be runs that somebody wants to stop.
 on_beats(lambda store: cancelling.see_to_cancellations(store))
 
@@ -126,11 +128,13 @@ class SyncDriver(RecordedRun):
     def keep(self, state: State) -> None:
         """Put what the run came to into a record, and write it, or have it written with the state."""
         record = self._put_into_record(state)
-        keeping = Keeping.LATER if record is None else self._keeping(state)
-        if record is None or keeping is Keeping.LATER:
+        if record is None:
+            return
+        keeping = self._keeping(state)
+        if keeping is _LATER:
             return
         try:
-            if keeping is Keeping.FILE:
+            if keeping is _FILE:
                 self._result_store.persist_result_record(record, self._holder())
             else:
                 row = self._result_store.pack(record, self.run.key, self._holder())
@@ -142,7 +146,8 @@ class SyncDriver(RecordedRun):
         """Wait for the upstream runs, then resolve the parameters and name the run."""
         if self._around_scope is not None:
             self.raise_if_stopped()
-        is_plain = self.wait_for is None and is_atomic((self.parameters or {}).values())
+        given = self.parameters
+        is_plain = self.wait_for is None and (not given or is_atomic(given.values()))
         if not is_plain and not self.wait_for_inputs():
             return self._refuse_itself()
         outcome = self._resolve_inputs(is_plain)
@@ -385,11 +390,13 @@ class AsyncDriver(RecordedRun):
     async def keep(self, state: State) -> None:
         """Put what the run came to into a record, and write it, or have it written with the state."""
         record = self._put_into_record(state)
-        keeping = Keeping.LATER if record is None else self._keeping(state)
-        if record is None or keeping is Keeping.LATER:
+        if record is None:
+            return
+        keeping = self._keeping(state)
+        if keeping is _LATER:
             return
         try:
-            if keeping is Keeping.FILE:
+            if keeping is _FILE:
                 await self._result_store.apersist_result_record(record, self._holder())
             else:
                 row = await self._result_store.apack(record, self.run.key, self._holder())
@@ -401,7 +408,8 @@ class AsyncDriver(RecordedRun):
         """Wait for the upstream runs, then resolve the parameters and name the run."""
         if self._around_scope is not None:
             self.raise_if_stopped()
-        is_plain = self.wait_for is None and is_atomic((self.parameters or {}).values())
+        given = self.parameters
+        is_plain = self.wait_for is None and (not given or is_atomic(given.values()))
         if not is_plain and not await self.wait_for_inputs():
             return self._refuse_itself()
         outcome = self._resolve_inputs(is_plain)

@@ -155,8 +155,10 @@ def collect_inputs(
         sources[TaskRunResult(id=parent.id)] = None
     inputs: dict[str, list[RunInput]] = {}
     for name, value in parameters.items():
-        may_be_known = not is_untrackable(value) and (lineage or type(value) not in ATOMS)
-        inputs[name] = _sources(value, lineage, sources) if may_be_known else []
+        is_known = not is_untrackable(value)
+        if is_known and type(value) in ATOMS:  # as most are, and few of these come from a run
+            is_known = lineage is not None and lineage.origin_of(value) is not None
+        inputs[name] = _sources(value, lineage, sources) if is_known else []
     if wait_for is not None:
         inputs["wait_for"] = _sources(wait_for, lineage, None)
     if sources:

@@ -35,7 +35,7 @@ from mainspring.logging import TELLS_AGAIN, TELLS_FAILURE, engine_logs
 from mainspring.results import get_result_store
 from mainspring.results.keys import new_storage_key
 from mainspring.settings import get_current_settings
-from mainspring.states import TERMINAL_STATES, StateType, is_stored
+from mainspring.states import TERMINAL_STATES, StateType
 from mainspring.store.results import CrashHooks, Withdrawal
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ else:
 __all__ = ["RecordedRun"]
 
 _READY = Ready()
+_COMPLETED = StateType.COMPLETED  # as globals they are quicker to get at
+_ROW, _FILE = Keeping.ROW, Keeping.FILE
 _AS_MEANT = frozenset({StateType.COMPLETED, StateType.PAUSED})
 _LOOPING = frozenset({StateType.RUNNING, StateType.SCHEDULED})
 
@@ -89,6 +91,7 @@ class RecordedRun(BoundedRun):
     _return_value: Any = NotSet
     _raised: Any = NotSet
     _is_started = False
+    _refusal: Exception | None = None  # for which the run cannot begin
     _named = False
     _is_announced = False
     _context: Any = None  # of the whole run
@@ -224,29 +227,27 @@ class RecordedRun(BoundedRun):
 
         A value that cannot be serialized stays as it is, and a line says so (E-130).
         """
-        data = state.data
-        if not is_stored(data):
-            conversion.keep_result(state, self._result_store, self._result_key_for(state), self._expiration())
-        if (
-            not issubclass(type(state.data), records.ResultRecord) or state.data.is_persisted
-        ):  # as what was found is
+        value = state.data
+        # What is returned gets the key of the run; all else one of its own, so that nobody finds it.
+        key = self._result_key if state.type is _COMPLETED else new_storage_key()
+        record: Any = conversion.keep_result(state, self._result_store, key, self._expiration())
+        if not issubclass(type(record), records.ResultRecord) or record.is_persisted:  # as what was found is
             return None
-        record: ResultRecord[Any] = state.data
         try:
             record.prepare()
         except SerializationError as error:
-            state.keep(data)
+            state.keep(value)
             self.logger.warning(
                 "Encountered an error while serializing result of %r: %s", self.run.name, error
             )
             return None
-        if inspect.isgenerator(data):  # it is used up now: the caller gets another one with the same values
-            self._return_value = (value for value in record.result)
-        return record
+        if record is not value and record.result is not value:  # it is a list of what a generator gave
+            self._return_value = (each for each in record.result)  # for the caller, as that one is used up
+        return record  # type: ignore[no-any-return]
 
     def _keeping(self, state: State) -> Keeping:
         """When and how a record of the state's data is written."""
-        return Keeping.ROW if self._result_store.is_in_history else Keeping.FILE
+        return _ROW if self._result_store.is_in_history else _FILE
 
     def _attach(self, row: KeptResult, record: ResultRecord[Any], keeping: Keeping) -> None:
         """Have a row written in the same commit as the next state."""
@@ -257,10 +258,6 @@ class RecordedRun(BoundedRun):
     def _holder(self) -> str | None:
         """Who writes results, if their keys may be locked."""
         return None
-
-    def _result_key_for(self, state: State) -> str | None:
-        """The key of a returned value; whatever else is kept gets a key of its own, so that nobody finds it."""
-        return self._result_key if state.is_completed() else new_storage_key()
 
     def _expiration(self) -> datetime | None:
         """When a result that is kept now stops to count; never, unless the task says otherwise."""
@@ -292,6 +289,9 @@ class RecordedRun(BoundedRun):
             is_plain: There is nothing to be resolved.
         """
         try:
+            if self._refusal is not None:
+                self._raised = self._refusal
+                return Raised(self._refusal)
             if self.wait_for is not None:
                 if is_among(self.run.id, self.wait_for):
                     return self._refuse_itself()
@@ -557,7 +557,7 @@ class RecordedRun(BoundedRun):
             return
         if self._confirms and self.hands_on_attempts and self.run.state.is_scheduled():
             return  # another process goes on with it
-        if isinstance(error, Abort):
+        if error is not None and isinstance(error, Abort):
             self.logger.error("%s was aborted: %s", self.subject.policy.noun, error)
         self.log_finished_message()
 

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 from uuid import UUID
 
+from mainspring import _cancel_scopes
 from mainspring._core.lineage import Origin
-from mainspring._core.outcomes import Outcome, Raised
+from mainspring._core.outcomes import Outcome
 from mainspring._core.transitions import is_rolled_back
 from mainspring._engine.bounded import FieldsOnUse, also_named
 from mainspring._engine.keeping import Keeping, ResultOptions, checked_key, is_kept_by_commit
@@ -51,7 +52,8 @@ T = TypeVar("T")
 Dependencies = dict[str, list[RunInput]]
 
 _engine_logger = get_logger("engine")
-_COMPLETED = StateType.COMPLETED  # a global is quicker to get at than a member
+_COMPLETED = StateType.COMPLETED  # as globals they are quicker to get at
+_FILE, _STAGED = Keeping.FILE, Keeping.STAGED
 _STAY = nullcontext()
 _TOLD = {  # what a task runner hands over, by where it is kept
     "caller": "_caller",
@@ -111,7 +113,6 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
     _caller: Any = None  # calls the function elsewhere
     _cancel_event: Any = None
     _trail: Trail | None = None
-    _refusal: Exception | None = None
     _check: Callable[[Any], object] | None = None
     _step: tuple[str, bool] | None = None
     _looks_up = False  # whether a result under the key would be used
@@ -243,7 +244,7 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
         if self._confirms_end and state.is_final():
             confirm = True
         RecordedRun._enter(self, state, confirm)  # `super()` costs more than it gives here
-        if is_completed:
+        if is_completed and self.run.flow_run_key is not None:
             self.trace(state.data)
         return state
 
@@ -353,7 +354,8 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
             RunCancelled: It was, by a cancellation or by whoever runs it.
             TimeoutError: It has none.
         """
-        RecordedRun.check_cancelled(self)
+        if self._limit is not None or _cancel_scopes.anybody_was_told:  # else it has nothing to look at
+            RecordedRun.check_cancelled(self)
         if self._cancel_event is not None and self.is_cancelled():
             raise RunCancelled(f"The task runner cancelled task run {self.task_run!r}.")
 
@@ -365,13 +367,6 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
         """
         if self._check is not None:
             self._check(result)
-
-    def _resolve_inputs(self, is_plain: bool) -> Outcome:
-        if self._refusal is None:
-            return RecordedRun._resolve_inputs(self, is_plain)
-        self._raised = self._refusal
-        self._announce()
-        return Raised(self._refusal)
 
     def _note_decision(self, outcome: Outcome, granted: bool, final: bool = True) -> None:
         RecordedRun._note_decision(self, outcome, granted, final)
@@ -437,14 +432,12 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
 
     def _take_step(self) -> str | None:
         """The key of this step of its flow run, under which a resumed run finds it; None if it has none."""
-        run = self._require_run()
-        assert isinstance(run, TaskRun)
         if self.task.isgenerator:
             return None  # what it yields is not kept, so it always runs
         if self._step is not None:
             step, self._looks_up = self._step
             return str(step)
-        steps = active_steps(run.flow_run_key)
+        steps = active_steps(self.run.flow_run_key)
         if steps is None or self._result_store.storage_key_fn is not new_storage_key:
             return None
         key = step_of_task(steps, self.task, self.parameters, self._context.outer)
@@ -459,7 +452,7 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
 
     def _keeping(self, state: State) -> Keeping:
         txn = self._transaction
-        if txn is None or not state.is_completed():
+        if txn is None or state.type is not _COMPLETED:
             return RecordedRun._keeping(self, state)
         if not settling.commits_alone(txn, self.task.on_commit_hooks):
             return Keeping.STAGED if self._root_key() is not None else Keeping.LATER
@@ -468,14 +461,14 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
             if not txn.store.is_lock_holder(txn.key, holder=txn.holder):
                 return Keeping.LATER  # which refuses it (TX-77)
         keeping = RecordedRun._keeping(self, state)
-        if keeping is Keeping.FILE:
+        if keeping is _FILE:
             self._attachments = (KeptElsewhere(self.run.key),)
             if self._recorder.is_superseded(self.run):
                 return Keeping.LATER  # the state is refused, and nothing is written
         return keeping
 
     def _attach(self, row: KeptResult, record: Any, keeping: Keeping) -> None:
-        if keeping is Keeping.STAGED:
+        if keeping is _STAGED:
             self._attachments = (self._staged_step(row),)
         else:
             RecordedRun._attach(self, row, record, keeping)
@@ -517,10 +510,11 @@ class BaseTaskRunEngine(StagedRun, Generic[P, R]):
         is_record = is_stored(data)
         if self._keeps_result:
             transaction.write_on_commit = is_record and not getattr(data, "is_persisted", True)
-        transaction.entry = None if self._unrecorded else self._entry
+        if self._entry is not None:
+            transaction.entry = None if self._unrecorded else self._entry
         is_open = not transaction.is_decided()
         self._staged_in = transaction
         if is_open:
             # At once: an interrupt finds all of them, or comes here again.
             transaction.on_rollback_hooks += hooks
-        transaction.stage(data if is_record else result, None, task.on_commit_hooks)
+            transaction.stage(data if is_record else result, None, task.on_commit_hooks)

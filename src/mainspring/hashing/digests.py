@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from os import PathLike
 from typing import Any
 
@@ -23,11 +25,35 @@ def md5(data: Any = b"") -> Any:
     return hashlib.md5(data, usedforsecurity=False)
 
 
+def _own_sha256() -> Algorithm:
+    """The SHA-256 that Python has itself; that of `hashlib` where it has none."""
+    for name in ("_sha2", "_sha256"):  # from Python 3.12 on, and before
+        with suppress(ImportError):
+            algorithm: Algorithm = import_module(name).sha256
+            return algorithm
+    return _openssl_sha256()
+
+
 @cache
-def _sha256() -> Any:
+def _openssl_sha256() -> Algorithm:
     from hashlib import sha256  # likewise
 
     return sha256
+
+
+_short_sha256 = _own_sha256()
+_SHORT = 256  # bytes up to which it takes less time than OpenSSL, whose instructions are quicker, takes to begin with
+
+
+def _sha256(data: Any) -> Any:
+    """SHA-256 of bytes or a buffer."""
+    return _short_sha256(data) if type(data) is bytes and len(data) <= _SHORT else _openssl_sha256()(data)
+
+
+def _digits(encoded: bytes) -> str:
+    """The hash of an encoding, which is short."""
+    digest: str = _short_sha256(encoded).hexdigest()
+    return digest[:KEY_LENGTH]
 
 
 def stable_hash(*args: str | bytes, hash_algo: Algorithm = md5) -> str:
@@ -113,11 +139,8 @@ def content_hash(value: Any, name: str = "value") -> str:
     Raises:
         HashError: It cannot be hashed. The message says which part, and why.
     """
-    sha256 = _sha256()
     is_text = type(value) is str  # as the parts of most keys are
-    encoded = text_of(value, sha256) if is_text else encode(value, sha256, name)
-    digest: str = sha256(encoded).hexdigest()
-    return digest[:KEY_LENGTH]
+    return _digits(text_of(value, _sha256) if is_text else encode(value, _sha256, name))
 
 
 def items_hash(values: Mapping[str, Any], name: str = "values") -> str:
@@ -127,10 +150,7 @@ def items_hash(values: Mapping[str, Any], name: str = "values") -> str:
         values: Any values by name.
         name: What to call them in messages.
     """
-    sha256 = _sha256()
-    whole, _ = encode_items(values, sha256, name)
-    digest: str = sha256(whole).hexdigest()
-    return digest[:KEY_LENGTH]
+    return _digits(encode_items(values, _sha256, name)[0])
 
 
 def content_hashes(
@@ -149,8 +169,5 @@ def content_hashes(
     Raises:
         HashError: A value cannot be hashed. The message says which part, and why.
     """
-    sha256 = _sha256()
-    whole, items = encode_items(values, sha256, name)
-    return sha256(whole).hexdigest()[:KEY_LENGTH], {
-        prefix + key: sha256(encoded).hexdigest()[:KEY_LENGTH] for key, encoded in items.items()
-    }
+    whole, items = encode_items(values, _sha256, name)
+    return _digits(whole), {prefix + key: _digits(encoded) for key, encoded in items.items()}

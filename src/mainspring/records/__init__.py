@@ -8,6 +8,6 @@ results from its rows, and result stores keep some of theirs in the run store.
 ``locations``  from a path, an address or a storage key to a file system
 """
 
-from mainspring.records.record import ResultRecord, ResultRecordMetadata, is_expired
+from mainspring.records.record import ResultRecord, ResultRecordMetadata
 
-__all__ = ["ResultRecord", "ResultRecordMetadata", "is_expired"]
+__all__ = ["ResultRecord", "ResultRecordMetadata"]

@@ -20,7 +20,7 @@ from mainspring.records.locations import storage_of
 from mainspring.serializers import PickleSerializer, Serializer, UnknownSerializer
 from mainspring.states import StoredResult
 
-__all__ = ["ResultRecord", "ResultRecordMetadata", "is_expired"]
+__all__ = ["ResultRecord", "ResultRecordMetadata"]
 
 R = TypeVar("R")
 
@@ -119,7 +119,8 @@ class ResultRecordMetadata(StoredResult):
     @property
     def is_expired(self) -> bool:
         """True once the expiration has come."""
-        return _has_come(self.expiration)
+        until = self.expiration
+        return until is not None and clock.from_datetime(until) <= clock.current().now()
 
     # As the data of a state
 
@@ -210,22 +211,18 @@ class ResultRecordMetadata(StoredResult):
         try:
             described = _decode(data)
             until = described.expiration
-            expiration = None if until is None else datetime.fromisoformat(until)
-            serializer = _serializer(bytes(described.serializer))
             loaded = cls(
                 described.storage_key,
-                expiration,
-                serializer,
+                None if until is None else datetime.fromisoformat(until),
+                _serializer(bytes(described.serializer)),
                 described.mainspring_version,
                 described.storage_block_id,
                 is_separate=described.is_separate,
             )
         except (msgspec.DecodeError, TypeError, ValueError) as error:
             raise SerializationError(f"This is not the metadata of a result: {error}.") from error
-        if (
-            isinstance(data, bytes) and b"\n" not in data
-        ):  # what is found is described again, in the state of its run
-            facts = loaded.storage_key, loaded.expiration, serializer, loaded.is_separate
+        if isinstance(data, bytes) and b"\n" not in data:  # it is asked for again, for the state of its run
+            facts = loaded.storage_key, loaded.expiration, loaded.serializer, loaded.is_separate
             loaded._dumped = facts, data
         return loaded
 
@@ -342,7 +339,9 @@ class ResultRecord(StoredResult, Generic[R]):
         Raises:
             SerializationError: See `serialize_result`.
         """
-        payload = self.serialize_result()  # first, as the metadata tells which library wrote it
+        payload = self._payload
+        if payload is None:  # first, as the metadata tells which library wrote it
+            payload = self.serialize_result()
         return join_record(self.metadata.dump_bytes(), payload)
 
     def serialize_result(self) -> bytes:
@@ -442,32 +441,6 @@ class ResultRecord(StoredResult, Generic[R]):
 
     def __repr__(self) -> str:
         return f"ResultRecord(storage_key={self.storage_key!r}, result={self.result!r})"
-
-
-def is_expired(metadata: bytes) -> bool:
-    """Whether a result with this description is expired; quicker than to load all of it.
-
-    Raises:
-        SerializationError: It is no description.
-    """
-    try:
-        expiration = _decode_expiration(metadata).expiration
-    except msgspec.DecodeError as error:
-        raise SerializationError(f"This is not the metadata of a result: {error}.") from error
-    return _has_come(expiration)
-
-
-class _Expiration(msgspec.Struct):
-    """The part of a description that says whether a result still counts."""
-
-    expiration: datetime | None = None
-
-
-_decode_expiration = msgspec.json.Decoder(_Expiration).decode
-
-
-def _has_come(expiration: datetime | None) -> bool:
-    return expiration is not None and clock.from_datetime(expiration) <= clock.current().now()
 
 
 def _serializer(configuration: bytes) -> Serializer[Any]:

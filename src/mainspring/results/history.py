@@ -55,7 +55,7 @@ class HistoryStorage(WritableFileSystem):
         return path if path.startswith(locations.HISTORY) else locations.HISTORY + path
 
     def relative_path(self, path: str) -> str:
-        key = locations.history_key(path)
+        key = path.removeprefix(locations.HISTORY)
         if key.isalnum() or not os.path.isabs(key):  # noqa: PTH117 - a text, and often
             return key
         return self._files.relative_path(key)  # as earlier versions had them
@@ -124,7 +124,7 @@ class HistoryStorage(WritableFileSystem):
         Raises:
             StorageError: The file cannot be written.
         """
-        key = locations.history_key(path)
+        key = path.removeprefix(locations.HISTORY)
         if len(content) <= LARGEST_ROW:
             try:
                 return kept.KeptResult(key, content.decode(), None, run_key)

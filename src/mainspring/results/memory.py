@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 import msgspec
 
-__all__ = ["MAXIMUM_RECORDS", "KeptRecord", "RecordCache"]
+if TYPE_CHECKING:
+    from mainspring.records import ResultRecordMetadata
+
+__all__ = ["MAXIMUM_RECORDS", "Found", "KeptRecord", "RecordCache"]
 
 MAXIMUM_RECORDS = 1000
 _MAXIMUM_BYTES = 32 * 2**20
@@ -25,6 +29,13 @@ class KeptRecord(msgspec.Struct, frozen=True):
     fingerprint: object
     metadata: bytes
     payload: bytes | None  # None if only the metadata was asked for
+
+
+class Found(msgspec.Struct, eq=False):
+    """What is under a key: its description, and the value as bytes if that was read with it, for one reader."""
+
+    described: ResultRecordMetadata
+    payload: bytes | None
 
 
 class RecordCache:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,20 +26,21 @@ from mainspring.results.defaults import (
 from mainspring.results.history import LARGEST_ROW, HistoryStorage
 from mainspring.results.keys import StorageKeyTemplate, new_storage_key
 from mainspring.results.locations import (
+    facts_of,
     get_default_result_storage,
     is_usual,
     path_in,
     resolve_result_storage,
 )
 from mainspring.results.locks import LockedKeys
-from mainspring.results.memory import KeptRecord, RecordCache
+from mainspring.results.memory import Found, KeptRecord, RecordCache
 from mainspring.results.parameters import KeptParameters
 from mainspring.settings import Settings, get_current_settings
 
 if TYPE_CHECKING:
     from mainspring import records
     from mainspring.locking.protocol import LockManager
-    from mainspring.records import ResultRecord, layout
+    from mainspring.records import ResultRecord, ResultRecordMetadata, layout
     from mainspring.serializers import Serializer
     from mainspring.store.results import KeptResult
 else:
@@ -88,6 +90,9 @@ class ResultStore(LockedKeys, KeptParameters):
         "_derived",
         "cache",
         "cache_result_in_memory",
+        "has_template",
+        "is_in_history",
+        "is_quick",
         "lock_manager",
         "metadata_storage",
         "persist_result",
@@ -103,6 +108,9 @@ class ResultStore(LockedKeys, KeptParameters):
     serializer: Serializer[Any]
     storage_key_fn: Callable[[], str]
     cache: RecordCache
+    is_in_history: bool  # whether records are kept in the run store, so one commit can have them with a state
+    is_quick: bool  # whether async code may look for records, and read small ones, without a thread
+    has_template: bool  # whether keys come from the storage key of a task, which counts for its own runs only
     _derived: dict[Any, ResultStore]
 
     def __init__(
@@ -116,8 +124,9 @@ class ResultStore(LockedKeys, KeptParameters):
         storage_key_fn: Callable[[], str] = new_storage_key,
         cache: RecordCache | None = None,
     ) -> None:
+        storage = None if result_storage is None else resolve_result_storage(result_storage)
         fields: dict[str, Any] = {
-            "result_storage": None if result_storage is None else resolve_result_storage(result_storage),
+            "result_storage": storage,
             "metadata_storage": None
             if metadata_storage is None
             else resolve_result_storage(metadata_storage),
@@ -130,7 +139,10 @@ class ResultStore(LockedKeys, KeptParameters):
             "storage_key_fn": storage_key_fn,
             "cache": RecordCache() if cache is None else cache,
             "_derived": {},
+            "has_template": isinstance(storage_key_fn, StorageKeyTemplate),
         }
+        if storage is not None:
+            fields |= facts_of(storage, metadata_storage)
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -213,11 +225,6 @@ class ResultStore(LockedKeys, KeptParameters):
             storage_key_fn=key_function,
             cache=self.cache,
         )
-
-    @property
-    def has_template(self) -> bool:
-        """Whether keys come from the storage key of a task, which counts for its own runs only."""
-        return isinstance(self.storage_key_fn, StorageKeyTemplate)
 
     # Writing
 
@@ -306,15 +313,11 @@ class ResultStore(LockedKeys, KeptParameters):
             await storage.awrite_path(path, content)
         result_record.mark_persisted()
 
-    @property
-    def is_in_history(self) -> bool:
-        """Whether records are kept in the run store, so that they can be written in one commit with a state."""
-        return self.metadata_storage is None and isinstance(self._storage(), HistoryStorage)
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether async code may look for records, and read small ones, without a thread."""
-        return self.metadata_storage is None and self._storage().is_quick
+    def __getattr__(self, name: str) -> Any:
+        """What depends on where the default storage is, which the settings say."""
+        if name not in ("is_in_history", "is_quick"):
+            raise AttributeError(f"A ResultStore has no attribute {name!r}.", name=name, obj=self)
+        return facts_of(self._storage(), self.metadata_storage)[name]
 
     def pack(
         self, record: ResultRecord[Any], run_key: bytes | None = None, holder: str | None = None
@@ -331,27 +334,25 @@ class ResultStore(LockedKeys, KeptParameters):
             LockedByAnother: Somebody else has locked the key.
             StorageError: The record is large, and its file cannot be written.
         """
-        key, content = self._prepared(record, holder)
-        return self._history().pack(key, content, run_key)
+        history, key, content = self._prepared(record, holder)
+        return history.pack(key, content, run_key)
 
     async def apack(
         self, record: ResultRecord[Any], run_key: bytes | None = None, holder: str | None = None
     ) -> KeptResult:
         """`pack` for async code."""
-        key, content = self._prepared(record, holder)
-        return await self._history().apack(key, content, run_key)
+        history, key, content = self._prepared(record, holder)
+        return await history.apack(key, content, run_key)
 
-    def _prepared(self, record: ResultRecord[Any], holder: str | None) -> tuple[str, bytes]:
-        key = self._storage().relative_path(record.metadata.storage_key or "")
-        self._check_write(key, holder)
-        return key, record.serialize()
-
-    def _history(self) -> HistoryStorage:
-        """Where rows are, whatever the storage of this store is."""
+    def _prepared(self, record: ResultRecord[Any], holder: str | None) -> tuple[HistoryStorage, str, bytes]:
+        """Where rows are, whatever the storage of this store is, and what is to be put there."""
         storage = self._storage()
-        if isinstance(storage, HistoryStorage):
-            return storage
-        return HistoryStorage(get_current_settings().local_storage_path)
+        key = storage.relative_path(record.metadata.storage_key or "")
+        if self.lock_manager is not None:
+            self._check_write(key, holder)
+        if not isinstance(storage, HistoryStorage):
+            storage = HistoryStorage(get_current_settings().local_storage_path)
+        return storage, key, record.serialize()
 
     def remove(self, key: str) -> None:
         """Forget what is kept under a key; nothing if there is nothing.
@@ -362,10 +363,8 @@ class ResultStore(LockedKeys, KeptParameters):
         storage = self._storage()
         for place, path in ((storage, key), (self.metadata_storage, storage.relative_path(key))):
             if place is not None:
-                try:
+                with suppress(StoragePathMissing):
                     place.delete_path(path)
-                except StoragePathMissing:
-                    pass
         self.cache.discard(storage.resolve_path(key))
 
     def _record_to_write(self, obj: Any, key: Any, expiration: datetime | None) -> ResultRecord[Any]:
@@ -406,7 +405,7 @@ class ResultStore(LockedKeys, KeptParameters):
         """
         return self.find(key) is not None
 
-    def find(self, key: str) -> KeptRecord | None:
+    def find(self, key: str) -> Found | None:
         """What is under the key, if it has not expired, for `open_found`; the value too if that costs no more.
 
         None also if the storage cannot be read now. Raises as `exists` does.
@@ -415,8 +414,9 @@ class ResultStore(LockedKeys, KeptParameters):
             storage = self._storage()
             if not is_usual(key):
                 path_in(storage, key)  # first, so that no function is called whose result cannot be kept
-            kept = self._read_described_head(storage, key)
-            return None if records.is_expired(kept.metadata) else kept
+            metadata, payload = self._read_described_head(storage, key)
+            described = records.ResultRecordMetadata.load_bytes(metadata)
+            return None if described.is_expired else Found(described, payload)
         except (StoragePathMissing, FileNotFoundError):  # the latter of a file system of the user's
             return None
         except SerializationError as error:
@@ -431,15 +431,15 @@ class ResultStore(LockedKeys, KeptParameters):
         """`exists` for async code."""
         return await self.afind(key) is not None
 
-    async def afind(self, key: str) -> KeptRecord | None:
+    async def afind(self, key: str) -> Found | None:
         """`find` for async code."""
         return self.find(key) if self.is_quick else await in_thread(self.find, key)
 
-    def open_found(self, key: str, found: KeptRecord) -> ResultRecord[Any]:
+    def open_found(self, key: str, found: Found) -> ResultRecord[Any]:
         """The record that `find` has found; raises as `read` does."""
-        return self._read(key) if found.payload is None else self._join(key, found.metadata, found.payload)
+        return self._read(key) if found.payload is None else self._open(key, found.described, found.payload)
 
-    async def aopen_found(self, key: str, found: KeptRecord) -> ResultRecord[Any]:
+    async def aopen_found(self, key: str, found: Found) -> ResultRecord[Any]:
         """`open_found` for async code."""
         is_quick = found.payload is not None or self.is_quick
         return self.open_found(key, found) if is_quick else await in_thread(self.open_found, key, found)
@@ -485,14 +485,14 @@ class ResultStore(LockedKeys, KeptParameters):
             self.cache.put(path, KeptRecord(fingerprint, metadata, payload))
         return record
 
-    def _read_described_head(self, storage: WritableFileSystem, key: str) -> KeptRecord:
+    def _read_described_head(self, storage: WritableFileSystem, key: str) -> tuple[bytes, bytes | None]:
         """The metadata of a record, and the value if both come in one small piece."""
         if self.metadata_storage is not None:
-            return KeptRecord(None, self.metadata_storage.read_path(storage.relative_path(key)), None)
+            return self.metadata_storage.read_path(storage.relative_path(key)), None
         if storage.is_quick:
             head = storage.read_head(key, LARGEST_ROW + 1)
             if len(head) <= LARGEST_ROW:  # so it is all that there is
-                return KeptRecord(None, *layout.split_record(head))
+                return layout.split_record(head)
         path, fingerprint = self._remembered_as(key)
         kept = None if fingerprint is None else self.cache.get(path, fingerprint)
         if kept is None:
@@ -501,7 +501,7 @@ class ResultStore(LockedKeys, KeptParameters):
             )
             if fingerprint is not None:
                 self.cache.put(path, kept)
-        return kept
+        return kept.metadata, kept.payload
 
     def _read_described(self, key: str) -> bytes:
         """A value that is kept apart from its metadata, which is there."""
@@ -515,10 +515,17 @@ class ResultStore(LockedKeys, KeptParameters):
 
     def _join(self, key: str, metadata: bytes, payload: bytes) -> ResultRecord[Any]:
         try:
-            record = records.ResultRecord.deserialize_from_result_and_metadata(payload, metadata)
+            described = records.ResultRecordMetadata.load_bytes(metadata)
+        except SerializationError as error:
+            raise self._unusable(key, "cannot be loaded", error) from error
+        return self._open(key, described, payload)
+
+    def _open(self, key: str, described: ResultRecordMetadata, payload: bytes) -> ResultRecord[Any]:
+        try:
+            record = records.ResultRecord.from_payload(payload, described)
         except (SerializationError, RuntimeError) as error:
             raise self._unusable(key, "cannot be loaded", error) from error
-        described, storage = record.metadata, self._storage()
+        storage = self._storage()
         path = storage.resolve_path(key)
         if described.storage_key != path:  # it has been moved
             described.storage_key = path

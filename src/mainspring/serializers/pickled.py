@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,11 @@ __all__ = ["PickleSerializer"]
 _DEFAULT_LIBRARY = "cloudpickle"
 _START = b"\x80"  # of every pickle since protocol 2
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
+_PROTOCOL = 5  # the highest one of `pickle`, which is not imported for that
 _FEW = 64  # parts of a value; for more of them, what cloudpickle takes to begin with does not count
+
+# Libraries that are imported, in whole: to find one takes less time than to see that.
+_whole: dict[str, ModuleType] = {}
 
 
 class PickleSerializer(Serializer[Any]):
@@ -64,9 +70,7 @@ class PickleSerializer(Serializer[Any]):
         """The pickle of a plain value, which both libraries write the same; None if there is more to see to."""
         if self.picklelib != _DEFAULT_LIBRARY or self.picklelib_version is not None or not _is_plain(obj):
             return None
-        import pickle  # a program whose results are not kept never needs it
-
-        return pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
+        return _standard_dumps()(obj, _PROTOCOL)
 
     def configuration(self) -> dict[str, Any]:
         known = super().configuration()
@@ -77,12 +81,17 @@ class PickleSerializer(Serializer[Any]):
     def dump_configuration(self) -> bytes:
         if type(self) is not PickleSerializer or self.picklelib_version is not None:
             return super().dump_configuration()
+        if self.picklelib == _DEFAULT_LIBRARY:
+            return _dumped_by_default()
         return _dumped(self.picklelib, _version(self._library()))
 
     def _library(self) -> ModuleType:
-        library: ModuleType = loaded(self.picklelib) or load_library(self.picklelib, "dumps", "loads")
-        wanted = self.picklelib_version
-        if wanted is not None and (present := _version(library)) is not None and present != wanted:
+        name, wanted = self.picklelib, self.picklelib_version
+        library = sys.modules.get(name)
+        if library is None or library is not _whole.get(name):
+            library = _whole[name] = loaded(name) or load_library(name, "dumps", "loads")
+        present = None if wanted is None else getattr(library, "__version__", None)
+        if present != wanted and isinstance(present, str):
             warnings.warn(
                 f"A pickle of {self.picklelib} {wanted} meets version {present} here. If it does not load, or loads"
                 " wrongly, install the version that wrote it.",
@@ -116,12 +125,25 @@ def _is_plain(value: Any) -> bool:
     return True
 
 
+@cache
+def _standard_dumps() -> Callable[[Any, int], bytes]:
+    import pickle  # a program whose results are not kept never needs it
+
+    return pickle.dumps
+
+
 @lru_cache(64)
 def _dumped(picklelib: str, version: str | None) -> bytes:
     """What is written beside each result, and changes with the version alone."""
     return msgspec.json.encode(
         PickleSerializer(picklelib=picklelib, picklelib_version=version).configuration()
     )
+
+
+@cache
+def _dumped_by_default() -> bytes:
+    """The same of the default library, of which there is one in a process."""
+    return _dumped(_DEFAULT_LIBRARY, _version(load_library(_DEFAULT_LIBRARY, "dumps", "loads")))
 
 
 def _version(library: ModuleType) -> str | None:

@@ -159,17 +159,22 @@ async def areturn_value_to_state(
     return state
 
 
-def keep_result(state: State, result_store: Any, key: str | None, expiration: datetime | None = None) -> None:
+def keep_result(state: State, result_store: Any, key: str | None, expiration: datetime | None = None) -> Any:
     """Put the state's data into a record of ``result_store``, unless it is in one; nothing is written yet.
 
     A generator becomes the list of what it gives, for only that can be kept (S-34).
+
+    Returns:
+        What the state holds now.
     """
     data = state.data
     if is_stored(data):
-        return
+        return data
     if inspect.isgenerator(data):
         data = list(data)
-    state.keep(result_store.create_result_record(data, key=key, expiration=expiration))
+    record = result_store.create_result_record(data, key, expiration)
+    state.keep(record)
+    return record
 
 
 def _meaning_of(value: Any) -> State:

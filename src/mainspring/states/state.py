@@ -57,7 +57,8 @@ class State:
     """One state of one run.
 
     A state is a value: the engine never changes one after it was entered. ``timestamp`` and ``id`` are
-    made from the compact ``at`` and ``key`` when they are read. Safe to read from any thread.
+    made from the compact ``at`` and ``key`` when they are read. ``task_run_key`` and ``flow_run_key`` say which run
+    has entered it. Safe to read from any thread.
 
     Args:
         type: The kind of state, as a member of :class:`StateType` or its text.
@@ -73,12 +74,12 @@ class State:
     __slots__ = (
         "_data",
         "_details",
-        "_flow_run_key",
-        "_task_run_key",
         "at",
+        "flow_run_key",
         "key",
         "message",
         "name",
+        "task_run_key",
         "type",
     )
 
@@ -106,8 +107,8 @@ class State:
             state_details = StateDetails(**state_details)
         self._details: StateDetails | None = state_details
         self.key: bytes = identifiers.current().new() if id is None else id.bytes
-        self._task_run_key: bytes | None = None
-        self._flow_run_key: bytes | None = None
+        self.task_run_key: bytes | None = None
+        self.flow_run_key: bytes | None = None
         if kind is _SCHEDULED and (state_details is None or state_details.scheduled_time is None):
             self.state_details.scheduled_time = clock.to_datetime(at)
 
@@ -139,7 +140,7 @@ class State:
         state._data = data
         state._details = details
         state.key = identifiers.current().new()
-        state._task_run_key = state._flow_run_key = None
+        state.task_run_key = state.flow_run_key = None
         return state
 
     # Identity and time
@@ -192,10 +193,10 @@ class State:
     def state_details(self) -> StateDetails:
         """Further facts about the state."""
         details = self.own_details
-        if self._task_run_key is not None and details.task_run_id is None:
-            details.task_run_id = UUID(bytes=self._task_run_key)
-        if self._flow_run_key is not None and details.flow_run_id is None:
-            details.flow_run_id = UUID(bytes=self._flow_run_key)
+        if self.task_run_key is not None and details.task_run_id is None:
+            details.task_run_id = UUID(bytes=self.task_run_key)
+        if self.flow_run_key is not None and details.flow_run_id is None:
+            details.flow_run_id = UUID(bytes=self.flow_run_key)
         return details
 
     @property
@@ -204,7 +205,7 @@ class State:
         details = self._details
         if details is None:
             details = self._details = StateDetails()
-        is_inside = self._flow_run_key is not None and details.flow_run_id is None
+        is_inside = self.flow_run_key is not None and details.flow_run_id is None
         if is_inside and self.type is StateType.COMPLETED and is_untrackable(self._data):
             details.untrackable_result = True
         return details
@@ -223,13 +224,13 @@ class State:
 
     def belong_to(self, task_run: bytes | None, flow_run: bytes | None) -> None:
         """Stamp the state with the run it is a state of; ``state_details`` shows both ids."""
-        self._task_run_key = task_run
-        self._flow_run_key = flow_run
+        self.task_run_key = task_run
+        self.flow_run_key = flow_run
 
     @property
     def belongs_to_run(self) -> bool:
         """True if the state was entered by some run."""
-        return self._task_run_key is not None or self._flow_run_key is not None
+        return self.task_run_key is not None or self.flow_run_key is not None
 
     def move_after(self, previous: State) -> None:
         """Put the state one microsecond after ``previous`` unless it is later already (V-3)."""
@@ -267,7 +268,7 @@ class State:
             **(update or {}),
         }
         copy = type(self)(**fields)
-        copy.belong_to(self._task_run_key, self._flow_run_key)
+        copy.belong_to(self.task_run_key, self.flow_run_key)
         return copy
 
     def to_state_create(self) -> State:
@@ -404,7 +405,7 @@ class State:
         return self is other or self._facts() == other._facts()
 
     def __hash__(self) -> int:
-        return hash((self._flow_run_key, self._task_run_key, self.at, self.type))
+        return hash((self.flow_run_key, self.task_run_key, self.at, self.type))
 
     def __repr__(self) -> str:
         return f"{self.name}(message={self.message!r}, type={self.type.value}, result={self.data!r})"

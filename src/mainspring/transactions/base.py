@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mainspring._imports import library_on_use
 from mainspring.annotations import NotSet
@@ -64,33 +64,28 @@ class BaseTransaction:
         lock_timeout: How many seconds to wait for the lock of a SERIALIZABLE transaction; None is no limit.
     """
 
-    __slots__ = (
-        "_holder",
-        "_values",
-        "children",
-        "commit_mode",
-        "entry",
-        "found",
-        "is_discarded",
-        "is_locking",
-        "isolation_level",
-        "key",
-        "ledger",
-        "lock_timeout",
-        "logger",
-        "on_commit_hooks",
-        "on_rollback_hooks",
-        "outer",
-        "overwrite",
-        "parent",
-        "run_key",
-        "settling",
-        "staged_value",
-        "state",
-        "store",
-        "write_on_commit",
+    innermost: ClassVar[ContextVar[BaseTransaction | None]] = ContextVar(
+        "mainspring_transaction", default=None
     )
-    _current: ContextVar[BaseTransaction | None] = ContextVar("mainspring_transaction", default=None)
+
+    # For most transactions these stay as the class has them, so they are set by those that differ. One is made for
+    # each attempt.
+    state = _PENDING
+    commit_mode: CommitMode | None = None
+    isolation_level: Any = _READ_COMMITTED
+    lock_timeout: float | None = None
+    parent: BaseTransaction | None = None
+    outer: BaseTransaction | None = None
+    staged_value: Any = None
+    is_locking = False
+    is_discarded = False
+    settling: str | None = None  # "commit" or "rollback" while that is going on
+    run_key: bytes | None = None  # the run whose attempt it is, if it is one
+    found: Any = None  # what the store had under the key when the block was entered
+    entry: Any = None  # what the run store knows of it, see `mainspring.transactions.ledger`
+    ledger: Any = None  # in which its commit is noted, from when that was decided
+    _holder: str | None = None
+    _values: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -110,28 +105,17 @@ class BaseTransaction:
         self.store: Any = store
         self.key = key
         self.children: list[Any] = [] if children is None else children
-        self.commit_mode = None if commit_mode is None else CommitMode(commit_mode)
-        self.isolation_level: Any = isolation_level
-        if isolation_level is not _READ_COMMITTED and isolation_level is not None:
-            self.isolation_level = IsolationLevel(isolation_level)
-        self.state = _PENDING
+        if commit_mode is not None:
+            self.commit_mode = CommitMode(commit_mode)
+        if isolation_level is not _READ_COMMITTED:
+            self.isolation_level = None if isolation_level is None else IsolationLevel(isolation_level)
         self.on_commit_hooks: list[Hook] = [*on_commit_hooks]
         self.on_rollback_hooks: list[Hook] = [*on_rollback_hooks]
         self.overwrite = overwrite
-        self.logger = logger or _logger
+        self.logger = _logger if logger is None else logger
         self.write_on_commit = write_on_commit
-        self.lock_timeout = lock_timeout
-        self.parent: BaseTransaction | None = None
-        self.outer: BaseTransaction | None = None
-        self.staged_value: Any = None
-        self.is_locking = self.is_discarded = False
-        self.settling: str | None = None  # "commit" or "rollback" while that is going on
-        self.run_key: bytes | None = None  # the run whose attempt it is, if it is one
-        self.found: Any = None  # what the store had under the key when the block was entered
-        self.entry: Any = None  # what the run store knows of it, see `mainspring.transactions.ledger`
-        self.ledger: Any = None  # in which its commit is noted, from when that was decided
-        self._holder: str | None = None
-        self._values: dict[str, Any] | None = None
+        if lock_timeout is not None:
+            self.lock_timeout = lock_timeout
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
@@ -197,13 +181,13 @@ class BaseTransaction:
     @classmethod
     def current(cls) -> BaseTransaction | None:
         """The innermost open transaction of the calling context."""
-        return cls._current.get()
+        return cls.innermost.get()
 
     @classmethod
     def activate(cls, active: BaseTransaction | None) -> BaseTransaction | None:
         """Make a transaction the innermost one until somebody else is, and return the one that was."""
-        before = cls._current.get()
-        cls._current.set(active)
+        before = cls.innermost.get()
+        cls.innermost.set(active)
         return before
 
     # Values

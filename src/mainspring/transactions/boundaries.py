@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mainspring._imports import modules_on_use
+from mainspring.transactions.base import BaseTransaction
 from mainspring.transactions.protocol import CommitMode, IsolationLevel, TransactionState
 
 if TYPE_CHECKING:
     from mainspring.transactions import settling
-    from mainspring.transactions.base import BaseTransaction
     from mainspring.transactions.steps import Steps
 else:
     settling = modules_on_use("mainspring.transactions", "settling")
@@ -19,6 +19,7 @@ __all__ = ["abandon", "enter_block", "leave_block", "leave_context"]
 _PENDING, _ACTIVE, _, _COMMITTED, _ROLLED_BACK = TransactionState
 _LAZY, _EAGER = CommitMode.LAZY, CommitMode.EAGER
 _READ_COMMITTED = IsolationLevel.READ_COMMITTED
+_innermost = BaseTransaction.innermost
 
 
 def enter_block(txn: BaseTransaction) -> Steps | None:
@@ -30,7 +31,8 @@ def enter_block(txn: BaseTransaction) -> Steps | None:
     """
     if txn.state is not _PENDING:
         raise RuntimeError("Context already entered: a transaction is used for one block only.")
-    txn.outer = txn.parent = outer = txn.activate(txn)
+    txn.outer = txn.parent = outer = _innermost.get()
+    _innermost.set(txn)
     if txn.commit_mode is None:
         txn.commit_mode = _LAZY if outer is None else outer.commit_mode
     if txn.isolation_level is None:
@@ -84,6 +86,6 @@ def leave_context(txn: BaseTransaction) -> None:
     """
     if txn.state is _PENDING:
         return
-    txn.activate(txn.outer)
+    _innermost.set(txn.outer)
     if txn.is_locking and (txn.parent is None or txn.is_decided()):
         settling.release(txn)

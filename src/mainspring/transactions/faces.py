@@ -31,8 +31,6 @@ class Transaction(BaseTransaction):
     `BaseTransaction` for the arguments.
     """
 
-    __slots__ = ()
-
     def __enter__(self) -> Self:
         steps = enter_block(self)
         if steps is not None:
@@ -86,8 +84,6 @@ class AsyncTransaction(BaseTransaction):
     Hooks that are plain functions are called in the event loop, in the context of whoever ends the transaction.
     See `BaseTransaction` for the arguments.
     """
-
-    __slots__ = ()
 
     async def __aenter__(self) -> Self:
         steps = enter_block(self)

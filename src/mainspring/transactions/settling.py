@@ -67,9 +67,9 @@ def begin(txn: BaseTransaction) -> Steps | None:
         if txn.overwrite:
             return None
         if getattr(store, "is_quick", False) and hasattr(store, "find"):
-            txn.found = _at_once(store.find, store.afind, key)
-            if txn.found is not None:
-                txn.state = _COMMITTED
+            found = _at_once(store.find, store.afind, key)
+            if found is not None:
+                txn.found, txn.state = found, _COMMITTED
             return None
     return _begin(txn)
 
