@@ -6,6 +6,7 @@
 ``keys``       names of results, and templates for them
 ``defaults``   serializer and persistence where nobody says it
 ``memory``     records that are kept in memory
+``options``    what a store reads of the options of tasks and flows
 ``locks``      keys that one run has for itself
 ``parameters`` the arguments of runs that another process goes on with
 

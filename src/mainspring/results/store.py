@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mainspring._imports import modules_on_use
 from mainspring.context import FlowRunContext, TaskRunContext
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mainspring import records
     from mainspring.locking.protocol import LockManager
     from mainspring.records import ResultRecord, ResultRecordMetadata, layout
+    from mainspring.results.options import FlowOptions, TaskOptions
     from mainspring.serializers import Serializer
     from mainspring.store.results import KeptResult
 else:
@@ -52,23 +53,6 @@ __all__ = ["ResultStore", "get_current_result_store", "get_result_store"]
 _logger = logging.getLogger("mainspring.results")
 
 _MAXIMUM_DERIVED = 256  # stores for tasks with options of their own, for each store
-
-
-if TYPE_CHECKING:
-
-    class FlowOptions(Protocol):
-        """The options of a flow that say how its results are kept; None is "as around it"."""
-
-        persist_result: bool | None
-        result_storage: Any
-        result_serializer: Any
-        cache_result_in_memory: bool | None
-
-    class TaskOptions(FlowOptions, Protocol):
-        """The options of a task that say how its results are kept; None is "as around it"."""
-
-        result_storage_key: str | None
-        cache_policy: Any
 
 
 class ResultStore(LockedKeys, KeptParameters):
