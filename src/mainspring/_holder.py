@@ -10,7 +10,9 @@ __all__ = ["ContextModel"]
 
 C = TypeVar("C", bound="ContextModel")
 
-_PLACE_IN_THE_STACK = frozenset({"_active", "outer"})
+_NOT_COPIED = frozenset(
+    {"_active", "_client", "outer"}
+)  # a place in the stack, and what is a property besides
 
 
 class ContextModel:
@@ -28,7 +30,7 @@ class ContextModel:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         slots = {name for each in cls.__mro__ for name in getattr(each, "__slots__", ())}
-        cls._fields = frozenset(slots - _PLACE_IN_THE_STACK)
+        cls._fields = frozenset(slots - _NOT_COPIED)
         if "_variable" in vars(cls) and "get" not in vars(cls):
             cls.get = cls._variable.get  # type: ignore[method-assign]  # each task asks often: no Python in between
 

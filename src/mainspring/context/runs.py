@@ -110,6 +110,7 @@ class FlowRunContext(RunContext):
     """
 
     __slots__ = (
+        "_client",
         "background",
         "detached",
         "engine",
@@ -123,6 +124,7 @@ class FlowRunContext(RunContext):
         "task_runner",
     )
     _variable = ContextVar("mainspring_flow_run", default=None)
+    _client: Any
     _shipped: ClassVar = {"flow": None, "flow_run": None, **_SHIPPED}
 
     def __init__(
@@ -141,8 +143,6 @@ class FlowRunContext(RunContext):
     ) -> None:
         RunContext.__init__(self, parameters, log_prints, result_store, persist_result, client, start_time)
         self.make_client = make_client
-        if make_client is not None:
-            del self.client
         self.detached = detached
         self.run_results = Lineage()
         self.steps: Steps | None = None
@@ -154,15 +154,17 @@ class FlowRunContext(RunContext):
         self.flow_run = flow_run
         self.task_runner = task_runner
 
-    def __getattr__(self, name: str) -> Any:
-        """The client, if it is still to be made: a program that never asks need not load what it takes."""
-        if name != "client":
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
-            )
-        assert self.make_client is not None, "without it there is a client, or none"
-        self.client = client = self.make_client()
-        return client
+    # A property, as a `__getattr__` would make all other attributes slower, and tasks ask for a dozen of them.
+    @property
+    def client(self) -> Any:
+        """A client of the run store, made when somebody asks: a program that does not need not load what it takes."""
+        if self._client is None and self.make_client is not None:
+            self._client = self.make_client()
+        return self._client
+
+    @client.setter
+    def client(self, client: Any) -> None:
+        self._client = client
 
 
 class TaskRunContext(RunContext):

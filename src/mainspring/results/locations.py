@@ -18,7 +18,6 @@ else:
 
 __all__ = [
     "default_storage_of",
-    "facts_of",
     "get_default_result_storage",
     "is_usual",
     "path_in",
@@ -61,13 +60,6 @@ def default_storage_of(settings: Settings) -> WritableFileSystem:
     if settings.results.default_storage is None:
         return HistoryStorage(settings.local_storage_path)
     return stored.file_storage_of(settings)
-
-
-def facts_of(storage: WritableFileSystem, metadata_storage: Any) -> dict[str, bool]:
-    """What it means for a result store where its records are: its ``is_in_history`` and ``is_quick``."""
-    is_alone = metadata_storage is None
-    is_in_history = is_alone and isinstance(storage, HistoryStorage)
-    return {"is_in_history": is_in_history, "is_quick": is_alone and storage.is_quick}
 
 
 def is_usual(key: str) -> bool:

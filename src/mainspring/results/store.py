@@ -26,7 +26,6 @@ from mainspring.results.defaults import (
 from mainspring.results.history import LARGEST_ROW, HistoryStorage
 from mainspring.results.keys import StorageKeyTemplate, new_storage_key
 from mainspring.results.locations import (
-    facts_of,
     get_default_result_storage,
     is_usual,
     path_in,
@@ -75,8 +74,6 @@ class ResultStore(LockedKeys, KeptParameters):
         "cache",
         "cache_result_in_memory",
         "has_template",
-        "is_in_history",
-        "is_quick",
         "lock_manager",
         "metadata_storage",
         "persist_result",
@@ -92,8 +89,6 @@ class ResultStore(LockedKeys, KeptParameters):
     serializer: Serializer[Any]
     storage_key_fn: Callable[[], str]
     cache: RecordCache
-    is_in_history: bool  # whether records are kept in the run store, so one commit can have them with a state
-    is_quick: bool  # whether async code may look for records, and read small ones, without a thread
     has_template: bool  # whether keys come from the storage key of a task, which counts for its own runs only
     _derived: dict[Any, ResultStore]
 
@@ -108,9 +103,8 @@ class ResultStore(LockedKeys, KeptParameters):
         storage_key_fn: Callable[[], str] = new_storage_key,
         cache: RecordCache | None = None,
     ) -> None:
-        storage = None if result_storage is None else resolve_result_storage(result_storage)
         fields: dict[str, Any] = {
-            "result_storage": storage,
+            "result_storage": None if result_storage is None else resolve_result_storage(result_storage),
             "metadata_storage": None
             if metadata_storage is None
             else resolve_result_storage(metadata_storage),
@@ -125,8 +119,6 @@ class ResultStore(LockedKeys, KeptParameters):
             "_derived": {},
             "has_template": isinstance(storage_key_fn, StorageKeyTemplate),
         }
-        if storage is not None:
-            fields |= facts_of(storage, metadata_storage)
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -297,11 +289,15 @@ class ResultStore(LockedKeys, KeptParameters):
             await storage.awrite_path(path, content)
         result_record.mark_persisted()
 
-    def __getattr__(self, name: str) -> Any:
-        """What depends on where the default storage is, which the settings say."""
-        if name not in ("is_in_history", "is_quick"):
-            raise AttributeError(f"A ResultStore has no attribute {name!r}.", name=name, obj=self)
-        return facts_of(self._storage(), self.metadata_storage)[name]
+    @property
+    def is_in_history(self) -> bool:
+        """Whether records are kept in the run store, so that they can be written in one commit with a state."""
+        return self.metadata_storage is None and isinstance(self._storage(), HistoryStorage)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether async code may look for records, and read small ones, without a thread."""
+        return self.metadata_storage is None and self._storage().is_quick
 
     def pack(
         self, record: ResultRecord[Any], run_key: bytes | None = None, holder: str | None = None
