@@ -455,7 +455,7 @@ def test_a_real_signal(script: Script, place: str, is_async: bool) -> None:
     source = f"""
         def signalled():
             ready()
-            time.sleep(30)
+            rest()
 
         def hook(task, run, state):
             signalled()
