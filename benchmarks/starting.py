@@ -42,6 +42,7 @@ def start(turn: Turn, code: str, is_new: bool = True) -> float:
 FAMILY = Family(
     (
         Case("import mainspring", lambda turn: start(turn, "import mainspring", False), 3),
+        Case("import of flow and task", lambda turn: start(turn, "from mainspring import flow, task", False)),
         Case("first script, database created", lambda turn: start(turn, FIRST_SCRIPT), 10),
         Case("the same script again", lambda turn: start(turn, FIRST_SCRIPT, False)),
     ),
