@@ -19,7 +19,6 @@ from mainspring.store.sql.rows import (
     TASK_RUNS,
     Row,
     cache_key_row,
-    is_beside_run,
     log_row,
 )
 from mainspring.store.sql.statements import Cursor, insert_rows
@@ -55,8 +54,8 @@ def encode_entry(
     for change in changes:
         change.rows = rows = rows_of(change, owner)
         runs.append((rows.run, rows.states, rows.length, change.attachments))
-        if change.cache_key is not None and not is_beside_run(change.cache_key):
-            keys.append(cache_key_row(change.cache_key))
+        if rows.cache_key is not None:
+            keys.append(cache_key_row(rows.cache_key))
     return _encode((runs, list(map(log_row, logs)), keys))
 
 

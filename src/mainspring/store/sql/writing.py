@@ -69,12 +69,14 @@ class RunRows(msgspec.Struct, frozen=True):
         states: The rows of its states; none if they are folded into that row.
         length: How many states it has.
         attempts: How many attempts have begun.
+        cache_key: How it looks for a kept result, if that is a row of its own.
     """
 
     run: Row
     states: list[Row]
     length: int
     attempts: int
+    cache_key: CacheKey | None
 
 
 class _Pending:
@@ -261,8 +263,8 @@ def _insert(db: Cursor, change: Change, owner: int | None, tidy: bool, pending: 
         pending.runs.append(rows.run)
     pending.states += rows.states
     pending.places.append(Places(run.key, 1, rows.length))
-    if change.cache_key is not None and not is_beside_run(change.cache_key):
-        pending.cache_keys.append(change.cache_key)
+    if rows.cache_key is not None:
+        pending.cache_keys.append(rows.cache_key)
 
 
 def rows_of(change: Change, owner: int | None) -> RunRows:
@@ -278,9 +280,9 @@ def rows_of(change: Change, owner: int | None) -> RunRows:
     if known is not None and known.length == len(states):
         return known
     key = run.key
-    cache_key = change.cache_key
+    cache_key, own_row = change.cache_key, None
     if cache_key is not None and not is_beside_run(cache_key):
-        cache_key = None
+        cache_key, own_row = None, cache_key
     owner = owner if run.on_behalf is None else run.on_behalf
     # A run that is over does not change while we write, so its own counters will do: the usual case.
     is_over = run.state is states[-1] and run.state.is_final()
@@ -288,7 +290,7 @@ def rows_of(change: Change, owner: int | None) -> RunRows:
         in_run = folded(run, states)
         if in_run is not UNFOLDED:
             row = table_of(run).insert_row(run, run, owner, in_run, cache_key)
-            return RunRows(row, [], FOLDED, 1)
+            return RunRows(row, [], FOLDED, 1, own_row)
     projection: Run = run if is_over else Projection(states[0])
     rows = [state_row(key, 1, states[0], 0)]
     position, attempt = 1, 0
@@ -301,7 +303,7 @@ def rows_of(change: Change, owner: int | None) -> RunRows:
             attempt = projection.run_count
         rows.append(state_row(key, position, state, attempt))
     row = table_of(run).insert_row(run, projection, owner, UNFOLDED, cache_key)
-    return RunRows(row, rows, position, attempt)
+    return RunRows(row, rows, position, attempt, own_row)
 
 
 def _append(
