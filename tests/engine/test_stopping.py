@@ -356,19 +356,20 @@ def test_waiting_for_a_slot(asynchronous: bool, submitted: bool) -> None:
         looker = threading.Thread(target=look)
         looker.start()
         chosen: Any = awork if asynchronous else work
-        if submitted:
-            future = chosen.submit()
-            future.wait(PATIENCE)
-            state = future.state
-        elif asynchronous:
-            state = asyncio.run(chosen(return_state=True))
-        else:
-            state = chosen(return_state=True)
+        with concurrency("tag:narrow"):  # in here, so that a run that nobody ends fails, and is not waited for
+            if submitted:
+                future = chosen.submit()
+                future.wait(PATIENCE)
+                state = future.state
+            elif asynchronous:
+                state = asyncio.run(chosen(return_state=True))
+            else:
+                state = chosen(return_state=True)
         looker.join()
         return state.name
 
     began = time.monotonic()
-    with concurrency("tag:narrow"), canceller.at_work():
+    with canceller.at_work():
         assert around() == "Cancelled"
     assert time.monotonic() - began < PATIENCE / 2
     assert get_client().read_concurrency_limit("tag:narrow").active_slots == 0
