@@ -135,8 +135,7 @@ class FlowRunEngine(LoadedFlowRunEngine, SyncDriver):
         undoing = self._undoing()
         if undoing is not None:
             drive(undoing)
-        states = result if type(result) in ATOMS else resolving.resolve_futures_to_states(result)
-        return self.handle_success(states)
+        return self.handle_success(_with_states(result))
 
     def handle_success(self, result: Any) -> Any:
         """Enter the state that the result means; a failed one may be retried."""
@@ -218,14 +217,18 @@ class AsyncFlowRunEngine(LoadedFlowRunEngine, AsyncDriver):
         undoing = self._undoing()
         if undoing is not None:
             await adrive(undoing)
-        states = result if type(result) in ATOMS else resolving.resolve_futures_to_states(result)
-        return await self.handle_success(states)
+        return await self.handle_success(_with_states(result))
 
     async def handle_success(self, result: Any) -> Any:
         """Enter the state that the result means; a failed one may be retried."""
         self.end_call()
         await self._succeed(result)
         return result
+
+
+def _with_states(result: Any) -> Any:
+    """What a flow has returned, with states for the futures in it; a value that is no container has none."""
+    return result if type(result) in ATOMS else resolving.resolve_futures_to_states(result)
 
 
 def run_flow(
