@@ -356,7 +356,8 @@ def test_waiting_for_a_slot(asynchronous: bool, submitted: bool) -> None:
         looker = threading.Thread(target=look)
         looker.start()
         chosen: Any = awork if asynchronous else work
-        with concurrency("tag:narrow"):  # in here, so that a run that nobody ends fails, and is not waited for
+        # In here, so that a run that nobody ends fails, and is not waited for.
+        with concurrency("tag:narrow"):
             if submitted:
                 future = chosen.submit()
                 future.wait(PATIENCE)
