@@ -33,14 +33,14 @@ class Errand(NamedTuple):
     Args:
         fields: Those of the context of its run, packed.
         content: The arguments, packed.
-        deadline: Until when it may go on, in microseconds since the epoch; None if there is no limit.
+        seconds: How long it may take; None if there is no limit. Not until when: clocks of two hosts may differ.
         first: The number of the first input of the bundle that is one of this call.
         leans: Whether anything in the arguments stands for something else.
     """
 
     fields: bytes
     content: Packed
-    deadline: int | None
+    seconds: float | None
     first: int
     leans: bool
 

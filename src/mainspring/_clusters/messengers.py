@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from mainspring._cancel_scopes import CancelScope
 from mainspring._clusters.assignments import Lot
 from mainspring._clusters.errands import Bundle, Errand, wrap_bundle
 from mainspring._clusters.pace import SHARES, Pace
@@ -41,14 +42,14 @@ class Message:
         content: See `Errand`.
         natives: The values of the cluster that it needs.
         leans: See `Errand`.
-        deadline: See `Errand`.
+        scope: Bounds the call here; None if nothing does.
 
     Attributes:
         promise: Comes to the answer and the pickled history of the call.
         context: The one of whoever makes the call.
     """
 
-    __slots__ = ("content", "context", "deadline", "fields", "leans", "lot", "natives", "promise")
+    __slots__ = ("content", "context", "fields", "leans", "lot", "natives", "promise", "scope")
 
     def __init__(
         self,
@@ -57,14 +58,14 @@ class Message:
         content: Packed,
         natives: Sequence[Any],
         leans: bool,
-        deadline: int | None,
+        scope: CancelScope | None,
     ) -> None:
         self.lot = lot
         self.fields = fields
         self.content = content
         self.natives = natives
         self.leans = leans
-        self.deadline = deadline
+        self.scope = scope
         self.promise = Promise()
         self.context = contextvars.copy_context()
 
@@ -176,9 +177,8 @@ class Messenger:
         natives: list[Any] = []
         errands: list[Errand] = []
         for message in batch:
-            errands.append(
-                Errand(message.fields, message.content, message.deadline, len(natives), message.leans)
-            )
+            seconds = None if message.scope is None else message.scope.remaining()
+            errands.append(Errand(message.fields, message.content, seconds, len(natives), message.leans))
             natives += message.natives
         with self._changed:
             self._sent.update(batch)
@@ -222,7 +222,8 @@ class Messenger:
             answers *= len(batch)
         histories = letter.histories or [None] * len(batch)
         for message, answer, history in zip(batch, answers, histories, strict=True):
-            message.promise.set_result((answer, history))
+            if answer.verdict is not Verdict.LATE:  # who waits for it knows by the clock here that it is
+                message.promise.set_result((answer, history))
 
     @staticmethod
     def _complete(letter: Letter, ticket: Ticket) -> list[Answer]:

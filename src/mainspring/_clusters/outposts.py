@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -18,10 +19,11 @@ from mainspring._clusters.errands import Bundle, Errand, place_given
 from mainspring._clusters.hearing import Hearing
 from mainspring._clusters.parcels import Answer, Verdict, writable
 from mainspring._engine.submissions import Outcome, Submission
+from mainspring._engine.task_runs import TaskRunTimeoutError
+from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout
 from mainspring._engine.workers import WorkerPool
 from mainspring._processes.channel import pack_flat, unpack
 from mainspring._processes.portability import pack_error, require_portable
-from mainspring.clock import MICROSECONDS, SystemClock
 from mainspring.context import TaskRunContext, hydrated_context
 from mainspring.futures.promises import Promise
 from mainspring.logging import enter_context
@@ -113,36 +115,54 @@ class _Call:
                 parameters = place_given(parameters, self._inputs, errand.first)
         except BaseException as error:  # whatever importing a module of the user's does
             return Answer(Verdict.REFUSED, *pack_error(error))
-        scope = CancelScope(None)
-        if errand.deadline is not None:
-            scope.bound(time.monotonic() + (errand.deadline - SystemClock.now()) / MICROSECONDS)
+        scope, limit = CancelScope(None), None
+        if errand.seconds is not None:
+            scope.bound(time.monotonic() + errand.seconds)
+            kind = AsyncTimeout if self._task.isasync else SyncTimeout
+            limit = kind(errand.seconds, TaskRunTimeoutError, deadline=scope.deadline)
         context = TaskRunContext(self._task, **fields, parameters=parameters, cancel_event=threading.Event())
         context.scope = scope
         entered = enter_context(context)
         try:
-            result = _call(self._task, parameters)
+            result = _call(self._task, parameters, limit)
+        except TaskRunTimeoutError as error:
+            if limit is None or error is not limit.error:
+                raise
+            return Answer(Verdict.LATE, None)
         finally:
             entered.__exit__(None, None, None)
         return Answer(Verdict.DONE, None, require_portable(result))
 
 
-def _call(task: Any, parameters: dict[str, Any]) -> Any:
-    """What a function returns; of a generator what it yields, as a list, and what it returns."""
-    called = task.arguments.call(parameters)
-    if not task.isgenerator:
-        return _portal.finish(called)
+def _call(task: Any, parameters: dict[str, Any], limit: Any) -> Any:
+    """What a function returns; of a generator what it yields, as a list, and what it returns.
+
+    Raises:
+        TaskRunTimeoutError: That of the limit: it took too long, or had no time left.
+    """
+    if limit is not None:
+        limit.check()
     if task.isasync:
-        return _portal.run(_acollect(called)), None
-    values: list[Any] = []
-    while True:
-        try:
-            values.append(next(called))
-        except StopIteration as end:
-            return values, end.value
+        return _portal.run(_acall(task, parameters, limit))
+    with limit or nullcontext():
+        called = task.arguments.call(parameters)
+        if not task.isgenerator:
+            return _portal.finish(called)
+        values: list[Any] = []
+        while True:
+            try:
+                values.append(next(called))
+            except StopIteration as end:
+                return values, end.value
 
 
-async def _acollect(called: Any) -> list[Any]:
-    return [value async for value in called]
+async def _acall(task: Any, parameters: dict[str, Any], limit: Any) -> Any:
+    """The same for a coroutine function or an async generator."""
+    async with limit or nullcontext():
+        called = task.arguments.call(parameters)
+        if not task.isgenerator:
+            return await called
+        return [value async for value in called], None
 
 
 def _workers() -> WorkerPool:

@@ -143,7 +143,7 @@ class Verdict(IntEnum):
     could not be made, as something in the parcel could not be made again. SKIPPED: it did not begin, as nobody wants
     it any more. UNMET: it did not begin, as it is not known what another run has come to that its arguments come
     from. TAKEN: somebody else has begun it, and has not come to an end as far as is known. UNREACHABLE: the run
-    store cannot be reached from there, and nothing was begun.
+    store cannot be reached from there, and nothing was begun. LATE: its time was over, and it was ended.
     """
 
     DONE = 1
@@ -153,6 +153,7 @@ class Verdict(IntEnum):
     TAKEN = 5
     UNREACHABLE = 6
     UNMET = 7
+    LATE = 8
 
 
 class Answer(NamedTuple):

@@ -1,7 +1,8 @@
 """Calls of functions in workers that do not reach the run store: what an engine that is here makes instead of its own.
 
 As with `mainspring._engine.isolation` the engine stays where it is, with all that it does about a run. But what goes
-on over there cannot be killed: if it has to end, only the wait for it does.
+on over there cannot be killed: if it has to end, only the wait for it does. The worker knows how long it may take, and
+interrupts it then, see `mainspring._clusters.outposts`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from mainspring._engine.timeouts import come_from_elsewhere
 from mainspring._processes.channel import pack_flat
 from mainspring._processes.leashes import Leash, WaitOver
 from mainspring._processes.portability import open_result, refuse_arguments, unpack_error
-from mainspring.clock import MICROSECONDS, SystemClock
 from mainspring.context import TaskRunContext, current_scope
 from mainspring.exceptions import MainspringError, RunCancelled, WorkerDied
 from mainspring.recording import current_recorder
@@ -104,9 +104,7 @@ class RemoteCall:
         except Exception as error:  # whatever a value raises that cannot be pickled
             raise refuse_arguments(task, parameters, error) from error
         content = [bytes(part) for part in packed]
-        remaining = None if scope is None else scope.remaining()
-        deadline = None if remaining is None else SystemClock.now() + round(remaining * MICROSECONDS)
-        message = Message(self._lot, packed_fields, content, natives, leans, deadline)
+        message = Message(self._lot, packed_fields, content, natives, leans, scope)
         self._messenger.put(message)
         return message
 

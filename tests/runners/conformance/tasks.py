@@ -40,6 +40,16 @@ def notes(folder: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
+@contextmanager
+def noted(folder: Path) -> Iterator[None]:
+    """Note what a block ends with, if that is an exception."""
+    try:
+        yield
+    except BaseException as error:
+        note(folder, type(error).__name__)
+        raise
+
+
 def wait_for(path: Path) -> None:
     """Wait until somebody makes a file."""
     end = time.monotonic() + LIMIT
@@ -180,6 +190,18 @@ def sleep(seconds: float) -> None:
 @task
 async def asleep(seconds: float) -> None:
     await asyncio.sleep(seconds)
+
+
+@task
+def sleep_and_note(folder: Path) -> None:
+    with noted(folder):
+        sleep.fn(3 * LIMIT)
+
+
+@task
+async def asleep_and_note(folder: Path) -> None:
+    with noted(folder):
+        await asyncio.sleep(3 * LIMIT)
 
 
 @task

@@ -108,11 +108,20 @@ def test_a_time_limit(pool: Runner, work: Any) -> None:
     assert value(pool.submit(tasks.add, {"x": 1, "y": 1})) == 2
 
 
+@pytest.mark.contract("E-70", "X-1")
+@pytest.mark.parametrize("work", [tasks.sleep_and_note, tasks.asleep_and_note], ids=lambda work: work.name)
+def test_a_time_limit_ends_the_code(pool: Runner, tmp_path: Path, work: Any) -> None:
+    """The function is interrupted wherever it runs, and gives back what it runs on."""
+    assert settled(pool.submit(work.with_options(timeout_seconds=0.2), {"folder": tmp_path})) == "TimedOut"
+    tasks.wait_for(tmp_path / "notes")
+    assert notes(tmp_path)[0] in {"TaskRunTimeoutError", "CancelledError"}
+
+
 @pytest.mark.contract("E-70")
 def test_a_time_limit_of_each_attempt(pool: Runner) -> None:
     """An attempt that was timed out is followed by the next one, which has all of its time again."""
 
-    @task(timeout_seconds=0.3, retries=1)
+    @task(timeout_seconds=1, retries=1)
     def quick_at_last() -> int:
         if runtime.task_run.run_count == 1:
             tasks.sleep.fn(tasks.LIMIT)
