@@ -1,6 +1,7 @@
 """What every test gets: a home of its own and a process without a past."""
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -28,6 +29,12 @@ RUN_ENGINES = {
     "transactions",
 }
 """The directories of tests after each of which its run store is checked."""
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C mean the same as in front of a terminal, here and in what tests start, if a shell ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _check_invariants(test: pytest.Item, home: Path) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "interrupt_thread",
     "is_leaving",
     "loses_exceptions",
+    "strike",
     "take_back",
     "wait_in_pieces",
 ]
@@ -48,13 +49,20 @@ def interrupt(thread: int, kind: type[BaseException] = Interruption) -> None:
 def interrupt_thread(thread: int) -> None:
     """Raise an `Interruption` in a thread; in the main thread a ``KeyboardInterrupt``, which ends blocking calls, too.
 
-    The latter only if nobody else handles the signal that it takes.
+    The latter takes a signal: that of Ctrl-C or, if the program ignores it or handles it itself, the one that `strike`
+    handles in the main thread while a flow runs there. If there is neither, blocking calls end by themselves.
     """
-    is_main = thread == threading.main_thread().ident
-    if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.pthread_kill(thread, signal.SIGINT)
-    else:
-        interrupt(thread)
+    if thread == threading.main_thread().ident:
+        for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGURG, strike)):
+            if signal.getsignal(number) is handler:
+                signal.pthread_kill(thread, number)
+                return
+    interrupt(thread)
+
+
+def strike(number: int, _: FrameType | None) -> None:
+    """What Python does about Ctrl-C, for another signal."""
+    raise KeyboardInterrupt
 
 
 def is_leaving(thread: int) -> bool:

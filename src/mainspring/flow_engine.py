@@ -18,7 +18,7 @@ from mainspring._engine.drivers import AsyncDriver, SyncDriver
 from mainspring._engine.flow_runs import BaseFlowRunEngine, FlowRunTimeoutError
 from mainspring._engine.inputs import find_unfinished
 from mainspring._engine.scopes import AsyncRunnerScope, AsyncRunScope, SyncRunnerScope, SyncRunScope
-from mainspring._engine.signals import SigtermCapture
+from mainspring._engine.signals import SignalCapture
 from mainspring._imports import modules_on_use, names_on_use
 from mainspring._processes.main_program import refuse_while_imported
 from mainspring.exceptions import MissingResult, Pause
@@ -275,7 +275,7 @@ def run_flow_sync(
 
 def finish_sync(engine: FlowRunEngine, return_type: ReturnType) -> Any:
     """Run a flow to its end with an engine that was not started."""
-    with SigtermCapture():
+    with SignalCapture():
         answer = engine.find_answer()
         if answer is not None:
             return answer.state if return_type == "state" else answer.value
@@ -305,7 +305,7 @@ async def run_flow_async(
 
 async def finish_async(engine: AsyncFlowRunEngine, return_type: ReturnType) -> Any:
     """Run a flow to its end with an engine that was not started."""
-    with SigtermCapture():
+    with SignalCapture():
         answer = await engine.find_answer()
         if answer is not None:
             return answer.state if return_type == "state" else answer.value

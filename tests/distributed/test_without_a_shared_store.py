@@ -158,7 +158,7 @@ def test_nothing_is_left_at_the_scheduler(cluster: Cluster) -> None:
 
 
 def test_a_deadline_ends_the_wait(runner: Any, tmp_path: Path) -> None:
-    """A run is TimedOut at its deadline, though its function goes on over there."""
+    """A run is TimedOut at its deadline, whatever its function is doing over there."""
     hasty = apart.linger.with_options(timeout_seconds=0.5)
     future = runner.submit(hasty, {"folder": tmp_path})
     future.wait(PATIENCE)

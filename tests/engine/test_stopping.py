@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import signal
 import threading
 import time
 from typing import Any
@@ -54,6 +55,29 @@ def test_a_call_that_blocks_the_main_thread() -> None:
         work()
     assert time.monotonic() - began < PATIENCE / 2
     assert sequence(only_flow_run()) == ENDED
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda *_: None], ids=["ignores", "handles"])
+def test_a_call_that_blocks_a_program_without_ctrl_c(handler: Any) -> None:
+    """It is interrupted all the same if Ctrl-C is ignored, as in the background of a shell, or means something else."""
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        test_a_call_that_blocks_the_main_thread()
+        assert signal.getsignal(signal.SIGINT) == handler
+        assert signal.getsignal(signal.SIGURG) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_call_that_blocks_an_event_loop() -> None:
+    """Sync code in an event loop of the main thread, which handles Ctrl-C itself, is interrupted, too."""
+
+    async def main() -> str:
+        test_a_call_that_blocks_the_main_thread()
+        await asyncio.sleep(0)
+        return "went on"
+
+    assert asyncio.run(main()) == "went on"
 
 
 def test_state_instead_of_an_exception() -> None:

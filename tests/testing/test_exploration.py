@@ -442,3 +442,33 @@ def test_seed_decides_in_every_process(mainspring_home: Path) -> None:
     ]
     assert traces[0] == traces[1]
     assert len(traces[0].splitlines()) > 100
+
+
+OF_A_PROJECT = """
+from mainspring import flow, task
+from mainspring.settings import get_current_settings
+from mainspring.testing import simulate
+
+@task
+def count():
+    import beside
+    print("counted", beside.NUMBER)
+    return beside.NUMBER, get_current_settings().tasks.default_retries
+
+@flow
+def main():
+    return count()
+
+simulation = simulate(main, seed=1)
+print(simulation.value, simulation.output.split())
+"""
+
+
+def test_what_lies_beside_the_program(mainspring_home: Path, tmp_path: Path) -> None:
+    """Modules are found, settings of the project hold, and what is printed is told, as if nothing was simulated."""
+    (tmp_path / "beside.py").write_text("NUMBER = 7\n")
+    (tmp_path / "pyproject.toml").write_text("[tool.mainspring.tasks]\ndefault_retries = 2\n")
+    done = subprocess.run(
+        [sys.executable, "-c", OF_A_PROJECT], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "(7, 2) ['counted', '7']\n", done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from mainspring._engine.signals import SigtermCapture
+from mainspring._engine.signals import SignalCapture
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.transactions import BaseTransaction
 
@@ -60,7 +60,7 @@ class FlowSteps:
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
-        self.capture = SigtermCapture()
+        self.capture = SignalCapture()
         self.outer: BaseTransaction | None = None
 
     def __enter__(self) -> Self:

@@ -14,14 +14,13 @@ from random import Random
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from mainspring import settings
 from mainspring.exceptions import MainspringError
 from mainspring.recording import Recorder, close_recorders, current_recorder
 from mainspring.resumption import resume_flow_run
 from mainspring.store import open_store
 from mainspring.testing import outside
 from mainspring.testing.faults import Faults, InjectedError, Injector
-from mainspring.testing.lives import finished
+from mainspring.testing.lives import Folder, finished, settle_in
 from mainspring.testing.locks import enter_world
 from mainspring.testing.outside import OutsideWorldError
 from mainspring.testing.takeover import Takeover
@@ -175,14 +174,10 @@ def look() -> None:
 
 def _move_in(episode: Episode) -> None:
     """Have the files of this simulation be those of the process."""
-    _redirect(episode.folder / "output")
-    os.environ["MAINSPRING_HOME"] = str(episode.folder / "home")
-    os.environ["MAINSPRING_DATABASE_URL"] = f"sqlite:///{episode.folder / 'home' / 'mainspring.db'}"
     os.environ["MAINSPRING_DURABILITY"] = "journal" if episode.seed % 2 else "process"
-    os.chdir(episode.folder / "work")
+    settle_in(Folder(episode.folder))
     if episode.plan.trace is not None:
         episode.plan.trace.redirect(episode.folder / NOTES)
-    settings.reload_settings()
 
 
 def _same_everywhere(text: str, folder: Path) -> str:
@@ -207,13 +202,6 @@ def _portable(value: Any) -> Any:
 
 def _flow_of(function: Any) -> Any:
     return function if hasattr(function, "fn") else None
-
-
-def _redirect(path: Path) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(fd, 1)
-    os.dup2(fd, 2)
-    os.close(fd)
 
 
 def _settle_as_rival(world: SeededWorld) -> None:

@@ -25,6 +25,7 @@ from mainspring.testing import rules
 from mainspring.testing.children import ChildError, Ending, run_in_child
 from mainspring.testing.episodes import EPOCH, MODULES, NOTES, START, Episode, Plan, chance, live, look
 from mainspring.testing.faults import FAULT_WORDS, NO_FAULTS, Faults
+from mainspring.testing.lives import Folder
 from mainspring.testing.takeover import look_around
 from mainspring.testing.traces import Trace
 from mainspring.testing.worlds import NANOSECONDS
@@ -98,8 +99,7 @@ class Stage:
     def scene(self, seed: int) -> Generator[Path]:
         """An empty folder with a run store in its ``home``, and a ``work`` in which the flow is called."""
         folder = Path(tempfile.mkdtemp(prefix=f"seed-{seed}-", dir=self._folder))
-        (folder / "home").mkdir()
-        (folder / "work").mkdir()
+        Folder(folder).make()
         shutil.copyfile(self._template, folder / "home" / "mainspring.db")
         try:
             yield folder
@@ -207,7 +207,7 @@ def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
         if _has_completed(database):  # the error came later, and is none of the flow
             error = ""
             break
-    lines = _lines(folder / "trace")
+    lines, output = _lines(folder / "trace"), Folder(folder).output
     return Simulation(
         seed,
         value,
@@ -220,7 +220,7 @@ def _play(plan: Plan, seed: int, folder: Path, audit: bool) -> Simulation:
         tuple(problems),
         tuple(dict.fromkeys(_lines(folder / "findings"))),
         folder / "home",
-        (folder / "output").read_text(errors="replace") if (folder / "output").exists() else "",
+        output.read_text(errors="replace") if output.exists() else "",
     )
 
 
