@@ -109,8 +109,9 @@ class Dispatcher:
     # The ends of runs
 
     def _over(self, assignment: Assignment) -> None:
-        """A run is settled."""
-        self._line.end(assignment)
+        """A run is settled; may be said twice, by whoever gives it up and by whoever hears of it."""
+        if not self._line.end(assignment):
+            return
         assignment.on_over(assignment)
         for future in assignment.inputs:
             if not future.is_done():  # what it came to is known, but not here yet
@@ -433,7 +434,10 @@ class Dispatcher:
                 self._line.park(assignment)
                 return
             if state is None:  # nothing begins any more, another attempt neither
-                self._settle(assignment, assignment.call._replace(record=assignment.lost.run).run)
+                if assignment.lost.run.recorded is None and not has_begun(assignment):
+                    self._give_up(assignment)
+                else:
+                    self._settle(assignment, assignment.call._replace(record=assignment.lost.run).run)
                 return
             assignment.promise.set_result(state)
         self._over(assignment)

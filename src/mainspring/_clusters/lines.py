@@ -136,11 +136,14 @@ class Line:
         """Whether there are any; the lock is held."""
         return bool(self._sent)
 
-    def end(self, assignment: Assignment) -> None:
-        """Note that a run is settled."""
+    def end(self, assignment: Assignment) -> bool:
+        """Note that a run is settled; False if that was known."""
         with self.changed:
+            if assignment.place is Place.OVER:
+                return False
             self._move(assignment, Place.OVER)
             self.changed.notify_all()
+        return True
 
     def end_part(self, series: Series) -> None:
         """Note that a run of a series is no longer under way."""
