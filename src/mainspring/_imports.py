@@ -12,6 +12,8 @@ import gc
 import sys
 from importlib import import_module
 
+from mainspring._stacks import give_back_room, make_room
+
 TYPE_CHECKING = False
 """As in `typing`, which takes four times as long to import as all else that ``import mainspring`` does."""
 
@@ -31,15 +33,30 @@ def load(name: str) -> Any:
         name: Its full name.
     """
     if name in sys.modules or not gc.isenabled():
-        return import_module(name)
+        return _import(name)
     gc.disable()
     try:
-        return import_module(name)
+        return _import(name)
     finally:
         if not gc.get_freeze_count():  # else somebody wants what he has frozen to stay so
             gc.freeze()
             gc.unfreeze()  # together they put all objects among the oldest, as if they had been looked at
         gc.enable()
+
+
+def _import(name: str) -> Any:
+    """Import a module, however little is left of the stack.
+
+    Something may be used for the first time to end what has come to a `RecursionError`.
+    """
+    try:
+        return import_module(name)
+    except RecursionError as error:
+        make_room(error)
+        try:
+            return import_module(name)
+        finally:
+            give_back_room()
 
 
 def loaded(name: str) -> Any:

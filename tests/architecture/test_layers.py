@@ -14,6 +14,7 @@ LAYERS = {
         "_imports",
         "_interruption",
         "_representation",
+        "_stacks",
         "annotations",
         "clock",
         "exceptions",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import re
+import subprocess
 import sys
 import weakref
 from collections.abc import Generator
@@ -71,3 +73,34 @@ def test_what_a_program_has_frozen_stays_frozen(module: str) -> None:
         assert gc.get_freeze_count() == frozen > 0
     finally:
         gc.unfreeze()
+
+
+ENDLESS = """
+from collections import Counter
+
+from mainspring import flow, get_client, task
+
+@task
+def inner(depth: int) -> int:
+    return around(depth + 1)
+
+@flow
+def around(depth: int) -> int:
+    return inner(depth + 1)
+
+try:
+    {call}
+except RecursionError:
+    print(Counter(run.state.name for run in get_client().read_task_runs()))
+    print(Counter(run.state.name for run in get_client().read_flow_runs()))
+"""
+
+
+@pytest.mark.parametrize("call", ["inner(0)", "around(0)"])
+def test_what_is_used_first_when_the_stack_is_full(call: str, mainspring_home: Path) -> None:
+    """A program that comes to an endless recursion before anything else has failed in it leaves no run unfinished."""
+    program = ENDLESS.format(call=call)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    names = set(re.findall(r"'(\w+)'", done.stdout))
+    assert names
+    assert names <= {"Failed", "Crashed"}, done.stdout

@@ -19,7 +19,7 @@ from typing import Any
 import pydantic
 import pytest
 
-from mainspring import task
+from mainspring import flow, task
 from mainspring.annotations import quote
 from mainspring.context import TaskRunContext
 from mainspring.exceptions import FailedRun, ParameterBindError, ParameterResolutionError
@@ -450,6 +450,41 @@ def test_a_task_that_calls_itself(world: World) -> None:
     assert [sequence(run) for run in runs] == ["Pending Running Completed"] * 100
     parents = [run.task_inputs["__parents__"][0].id for run in runs[1:]]  # type: ignore[union-attr]
     assert parents == [run.id for run in runs[:-1]]
+
+
+@pytest.mark.parametrize("kind", ["task", "flow", "coroutine"])
+def test_wherever_the_stack_is_full(kind: str) -> None:
+    """The engine may come to the end of the stack anywhere on its way: all runs have ended, from their beginning."""
+
+    @task
+    def work(x: int) -> int:
+        return work(x + 1)
+
+    @flow
+    def around(x: int) -> int:
+        return inside(x + 1)
+
+    @task
+    def inside(x: int) -> int:
+        return around(x + 1)
+
+    @task
+    async def coroutine(x: int) -> int:
+        return await coroutine(x + 1)
+
+    def call() -> Any:
+        return asyncio.run(coroutine(0)) if kind == "coroutine" else work(0) if kind == "task" else around(0)
+
+    def call_deep_down(depth: int) -> Any:
+        return call_deep_down(depth - 1) if depth else call()
+
+    limit = sys.getrecursionlimit()
+    for depth in range(0, 28, 3):
+        with pytest.raises(RecursionError):
+            call_deep_down(depth)
+        assert unfinished() == 0
+    assert sys.getrecursionlimit() <= limit + 2 * 28
+    sys.setrecursionlimit(limit)
 
 
 def test_a_task_that_never_stops_calling_itself() -> None:

@@ -107,8 +107,29 @@ def test_value_that_contains_itself() -> None:
 
 
 def test_mapping_that_fails() -> None:
-    """A mapping that fails whatever is asked of it is named."""
-    assert decoded(Broken()) == "<Broken>"
+    """Of a mapping that fails whatever is asked of it nothing is kept: what is, can be read back as a mapping."""
+    assert to_json(Broken()) is None
+
+
+def test_a_stack_that_is_full() -> None:
+    """However little is left of it, a mapping becomes one again, or that is left for later."""
+    found: list[Any] = []
+
+    def encode_deep_down() -> None:
+        try:
+            encode_deep_down()
+        finally:
+            if len(found) < 30:
+                try:
+                    found.append(decoded({"p": Point(1, Frame())}))
+                except RecursionError:
+                    found.append(None)
+
+    with pytest.raises(RecursionError):
+        encode_deep_down()
+    assert found[0] is None
+    assert found[-1] == {"p": {"x": 1, "y": "<Frame>"}}
+    assert all(each is None or set(each) == {"p"} for each in found)
 
 
 def test_long_values_are_shortened() -> None:

@@ -389,6 +389,9 @@ class RecordedRun(BoundedRun):
             cause_of_end(error), TerminationSignal
         ):  # perhaps it makes haste what was asked before (F-46)
             cancelling.see_to_cancellations(self._recorder.store)
+        if not self._recorder.has(self.run):  # it ends before its history could begin
+            self.run.claim(self.run.state)
+            self._recorder.enter(self.run, self.run.state, wait=False)
         stop = self._stop()
         if stop is not None:
             yield from self._stopped(stop, error)

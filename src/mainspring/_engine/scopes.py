@@ -16,6 +16,7 @@ import msgspec
 from mainspring._engine.background import BackgroundRuns
 from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout, comes_from_outside
 from mainspring._imports import modules_on_use
+from mainspring._stacks import give_back_room, make_room
 from mainspring.concurrency import noted
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import Pause
@@ -70,7 +71,7 @@ class SyncRunScope(msgspec.Struct, eq=False):
         if self.is_left:
             return False
         engine = self.engine
-        is_absorbed = False
+        is_absorbed, is_full = False, error is not None and make_room(error)
         try:
             try:
                 run = engine.run
@@ -96,6 +97,8 @@ class SyncRunScope(msgspec.Struct, eq=False):
             return is_absorbed
         finally:
             engine._leave_run(None if is_absorbed else error)
+            if is_full:
+                give_back_room()
 
 
 class SyncAttemptScope(msgspec.Struct, eq=False):
@@ -126,7 +129,7 @@ class SyncAttemptScope(msgspec.Struct, eq=False):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        engine = self.engine
+        engine, is_full = self.engine, False
         try:
             if self.limit is not None:
                 try:
@@ -146,6 +149,7 @@ class SyncAttemptScope(msgspec.Struct, eq=False):
                 return False
             if engine.run.state.is_final() or comes_from_outside(error, self.limit):
                 return self.limit is not None and error is self.limit.error
+            is_full = make_room(error)
             if error is engine._loss:
                 engine.handle_loss(error)
             elif isinstance(error, TimeoutError):
@@ -154,6 +158,8 @@ class SyncAttemptScope(msgspec.Struct, eq=False):
                 engine.handle_exception(error)
             return True
         finally:
+            if is_full:
+                give_back_room()
             if self.is_bounded and not engine.subject.isgenerator:
                 # What a limit strikes while it is entered is not left.
                 BaseTransaction.activate(self.transaction)
@@ -189,7 +195,7 @@ class AsyncRunScope(msgspec.Struct, eq=False):
         if self.is_left:
             return False
         engine = self.engine
-        is_absorbed = False
+        is_absorbed, is_full = False, error is not None and make_room(error)
         try:
             try:
                 run = engine.run
@@ -215,6 +221,8 @@ class AsyncRunScope(msgspec.Struct, eq=False):
             return is_absorbed
         finally:
             engine._leave_run(None if is_absorbed else error)
+            if is_full:
+                give_back_room()
 
 
 class AsyncAttemptScope(msgspec.Struct, eq=False):
@@ -245,7 +253,7 @@ class AsyncAttemptScope(msgspec.Struct, eq=False):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        engine = self.engine
+        engine, is_full = self.engine, False
         try:
             if self.limit is not None:
                 try:
@@ -265,6 +273,7 @@ class AsyncAttemptScope(msgspec.Struct, eq=False):
                 return False
             if engine.run.state.is_final() or comes_from_outside(error, self.limit):
                 return self.limit is not None and error is self.limit.error
+            is_full = make_room(error)
             if error is engine._loss:
                 await engine.handle_loss(error)
             elif isinstance(error, TimeoutError):
@@ -273,6 +282,8 @@ class AsyncAttemptScope(msgspec.Struct, eq=False):
                 await engine.handle_exception(error)
             return True
         finally:
+            if is_full:
+                give_back_room()
             if self.is_bounded and not engine.subject.isgenerator:
                 # What a limit strikes while it is entered is not left.
                 BaseTransaction.activate(self.transaction)

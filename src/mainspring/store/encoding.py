@@ -24,7 +24,11 @@ _MAX_DEPTH = 8
 
 
 def to_json(value: Mapping[str, Any] | Iterable[str]) -> str | None:
-    """The JSON of ``value``; None if it is empty. Never raises an ``Exception``."""
+    """The JSON of ``value``; None if it is empty, or cannot be gone through. Never raises any other ``Exception``.
+
+    Raises:
+        RecursionError: The caller's stack is full. Later, from elsewhere, it will do.
+    """
     if not value:
         return None
     try:
@@ -35,9 +39,11 @@ def to_json(value: Mapping[str, Any] | Iterable[str]) -> str | None:
     except Exception:  # noqa: S110 - a foreign type may do anything, and so may its attributes
         pass
     try:
-        return _encode(_plain(value, 0)).decode()
-    except Exception:
-        return _encode(_type_name(value)).decode()
+        return _encode(_plain_members(value, 1)).decode()
+    except RecursionError:
+        raise
+    except Exception:  # a collection of the user's that cannot be gone through
+        return None
 
 
 def to_plain(value: Mapping[str, Any]) -> dict[str, Any]:
