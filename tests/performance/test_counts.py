@@ -41,7 +41,7 @@ def test_counts_are_the_same_again(path: str) -> None:
     """Two processes count the same, whatever else the machine does, and however many threads take part."""
     first, second = count(path), count(path)
     assert first["SQL statements"] == second["SQL statements"]
-    assert first["instructions"] == pytest.approx(second["instructions"], rel=0.01)
+    assert first["instructions"] == pytest.approx(second["instructions"], rel=0.03)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,11 @@ if sys.argv[2] == "otherwise":
         def __exit__(self, *_):
             pass
 
+        def __next__(self):
+            if not self:
+                raise StopIteration
+            return self.pop(0)
+
     scandir, listdir = os.scandir, os.listdir
     time.process_time = lambda: 0.0
     os.scandir = lambda *args: Listing(chance.sample(each := list(scandir(*args)), len(each)))

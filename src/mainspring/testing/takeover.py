@@ -33,7 +33,7 @@ from mainspring.exceptions import MainspringError
 from mainspring.testing import databases, pipes
 from mainspring.testing.locks import Lock, active_world
 from mainspring.testing.loops import WorldSelector, wake_loop
-from mainspring.testing.worlds import NANOSECONDS, Strand
+from mainspring.testing.worlds import NANOSECONDS, Start, Strand, World
 
 __all__ = ["Takeover", "look_around"]
 
@@ -338,20 +338,32 @@ def _start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kw
     world = active_world()
     if world is None or world.me() is None:
         return start_real_thread(function, args, kwargs or {})
-    thread = getattr(function, "__self__", None)
-    strand = world.spawn(function, args, kwargs or {}, getattr(thread, "name", "a thread"))
-    if isinstance(thread, threading.Thread):
-        thread._strand = strand  # type: ignore[attr-defined]
-    world.pause()
-    return strand.ident
+    return _spawn(world, function, args, kwargs or {})
 
 
 def _start_joinable_thread(function: Callable[[], object], handle: Any = None, daemon: bool = True) -> Any:
     world = active_world()
     if world is None or world.me() is None:
         return _real_start_joinable_thread(function, handle=handle, daemon=daemon)
-    _start_new_thread(function, ())  # nobody waits for the threads of a world when it ends
+
+    def start(live: Callable[[], object]) -> int:
+        # Nobody waits for the threads of a world when it ends.
+        ident: int = _real_start_joinable_thread(live, handle=handle, daemon=True).ident
+        return ident
+
+    _spawn(world, function, (), {}, start)
     return handle
+
+
+def _spawn(
+    world: World, function: Callable[..., object], args: tuple[Any, ...], kwargs: Any, *start: Start
+) -> int:
+    thread = getattr(function, "__self__", None)
+    strand = world.spawn(function, args, kwargs, getattr(thread, "name", "a thread"), *start)
+    if isinstance(thread, threading.Thread):
+        thread._strand = strand  # type: ignore[attr-defined]
+    world.pause()
+    return strand.ident
 
 
 def _join(thread: threading.Thread, timeout: float | None = None) -> None:

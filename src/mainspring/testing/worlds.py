@@ -26,7 +26,10 @@ from typing import Any
 
 from mainspring.exceptions import MainspringError
 
-__all__ = ["NANOSECONDS", "SeededWorld", "StandstillError", "Strand", "World"]
+__all__ = ["NANOSECONDS", "SeededWorld", "StandstillError", "Start", "Strand", "World"]
+
+Start = Callable[[Callable[[], object]], int]
+"""Begins a real thread, which is to call what it is given, and returns the ident of that."""
 
 NANOSECONDS = 1_000_000_000
 _TICK = 1_000
@@ -95,6 +98,10 @@ class Strand:
         return f"#{self.number} ({self.name})"
 
 
+def _start(live: Callable[[], object]) -> int:
+    return start_real_thread(live, ())
+
+
 class World:
     """What both kinds have in common.
 
@@ -141,8 +148,23 @@ class World:
         self._enter(strand)
         return strand
 
-    def spawn(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: Any, name: str) -> Strand:
-        """Begin a thread that is a strand."""
+    def spawn(
+        self,
+        function: Callable[..., object],
+        args: tuple[Any, ...],
+        kwargs: Any,
+        name: str,
+        start: Start = _start,
+    ) -> Strand:
+        """Begin a thread that is a strand.
+
+        Args:
+            function: What it calls.
+            args: With what.
+            kwargs: The same, by name.
+            name: What people call it.
+            start: Begins the real thread.
+        """
         strand = self._new(name)
 
         def live() -> None:
@@ -156,7 +178,7 @@ class World:
                 self.end(strand)
 
         try:
-            strand.ident = start_real_thread(live, ())
+            strand.ident = start(live)
         except BaseException:  # the system has no more threads
             self.strands.remove(strand)
             raise
