@@ -16,7 +16,7 @@ from tests.runners.test_process_ends import Program, are_found_dead, finish, is_
 __all__ = ["program"]
 
 TASKS = """
-    import ctypes, threading
+    import ctypes, threading, warnings
 
     @task(isolation="process")
     def work(inner=False):
@@ -80,6 +80,7 @@ def test_a_fork_has_processes_of_its_own(program: Program, tmp_path: Path) -> No
     source = """
     if __name__ == "__main__":
         first = work()
+        warnings.simplefilter("ignore")  # Python 3.12 and later say that there are threads
         child = os.fork()
         if not child:
             mine = work()

@@ -74,7 +74,7 @@ def pack(value: Any) -> Packed:
     cloudpickle = cast(Any, import_module("cloudpickle"))
     file, buffers = BytesIO(), list[pickle.PickleBuffer]()
     cloudpickle.CloudPickler(file, protocol=5, buffer_callback=buffers.append).dump(value)
-    return [file.getbuffer(), *(buffer.raw() for buffer in buffers)]
+    return [file.getvalue(), *(buffer.raw() for buffer in buffers)]
 
 
 def _has_plain(value: Any) -> bool:

@@ -62,7 +62,7 @@ class ArrowSerializer(Serializer[Any]):
                 f"This {kind.path} cannot be kept as Arrow: {error}. The serializers 'pickle', 'zstd' and 'lz4' take"
                 " what can be pickled."
             ) from error
-        return _sealed(content, kind.mark)
+        return _sealed(memoryview(content), kind.mark)
 
     def loads(self, blob: bytes) -> Any:
         """The object that the file was made from.
@@ -88,7 +88,7 @@ class _Kind(NamedTuple):
 
     mark: bytes
     path: str
-    write: Callable[[Any, str | None], memoryview]
+    write: Callable[[Any, str | None], bytes]
     read: Callable[[bytes], Any]
 
 
@@ -165,7 +165,7 @@ def _footer(content: memoryview) -> int:
 # Polars
 
 
-def _write_polars(frame: Any, compression: str | None) -> memoryview:
+def _write_polars(frame: Any, compression: str | None) -> bytes:
     polars = sys.modules["polars"]
     for name, kind in frame.schema.items():
         _check_polars_type(polars, name, kind)
@@ -177,7 +177,7 @@ def _write_polars(frame: Any, compression: str | None) -> memoryview:
     written = polars.read_ipc(file, n_rows=0).schema
     if changed := [name for name, kind in frame.schema.items() if written.get(name) != kind]:
         raise TypeError(f"Polars would change the type of {', '.join(map(repr, changed))}")
-    return file.getbuffer()
+    return file.getvalue()
 
 
 def _check_polars_type(polars: Any, name: str, kind: Any) -> None:
@@ -195,7 +195,7 @@ def _read_polars(blob: bytes) -> Any:
     return load_library("polars").read_ipc(blob)
 
 
-def _write_polars_series(series: Any, compression: str | None) -> memoryview:
+def _write_polars_series(series: Any, compression: str | None) -> bytes:
     return _write_polars(series.to_frame(), compression)
 
 
@@ -206,7 +206,7 @@ def _read_polars_series(blob: bytes) -> Any:
 # Arrow
 
 
-def _write_table(table: Any, compression: str | None) -> memoryview:
+def _write_table(table: Any, compression: str | None) -> bytes:
     arrow = load_library("pyarrow.ipc")
     # a file has one dictionary for each column, and keeps it only beside rows, if only none
     batches = table.unify_dictionaries().to_batches() or [_empty_batch(table)]
@@ -221,11 +221,11 @@ def _empty_batch(table: Any) -> Any:
     return pyarrow.RecordBatch.from_arrays(columns, schema=table.schema)
 
 
-def _write_batch(batch: Any, compression: str | None) -> memoryview:
+def _write_batch(batch: Any, compression: str | None) -> bytes:
     return _write_batches(load_library("pyarrow.ipc"), [batch], compression)
 
 
-def _write_batches(arrow: Any, batches: list[Any], compression: str | None) -> memoryview:
+def _write_batches(arrow: Any, batches: list[Any], compression: str | None) -> bytes:
     schema = batches[0].schema
     if not len(schema) and any(batch.num_rows for batch in batches):
         raise TypeError("it has rows and no columns")
@@ -233,7 +233,7 @@ def _write_batches(arrow: Any, batches: list[Any], compression: str | None) -> m
     with arrow.new_file(file, schema, options=arrow.IpcWriteOptions(compression=compression)) as writer:
         for batch in batches:
             writer.write_batch(batch)
-    return file.getbuffer()
+    return file.getvalue()
 
 
 def _read_table(blob: bytes) -> Any:
@@ -251,7 +251,7 @@ def _read_batch(blob: bytes) -> Any:
 # pandas
 
 
-def _write_pandas(frame: Any, compression: str | None) -> memoryview:
+def _write_pandas(frame: Any, compression: str | None) -> bytes:
     return _write_table(to_table(frame), compression)
 
 
@@ -259,7 +259,7 @@ def _read_pandas(blob: bytes) -> Any:
     return from_table(_read_table(blob))
 
 
-def _write_pandas_series(series: Any, compression: str | None) -> memoryview:
+def _write_pandas_series(series: Any, compression: str | None) -> bytes:
     frame = series.to_frame()
     if series.name is not None:
         label, name = _plain(frame.columns[0]), _plain(series.name)

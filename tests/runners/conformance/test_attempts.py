@@ -128,7 +128,9 @@ def test_a_time_limit_of_each_attempt(pool: Runner) -> None:
         return int(runtime.task_run.run_count)
 
     assert value(pool.submit(quick_at_last, {})) == 2
-    assert [state.name for state in states_of(only_task_run())][1:] == ["Running", "Retrying", "Completed"]
+    # A worker that does not end in time is lost, and whoever goes on with a lost run waits for its time.
+    names = [state.name for state in states_of(only_task_run()) if state.name != "AwaitingRetry"]
+    assert names[1:] == ["Running", "Retrying", "Completed"]
 
 
 @pytest.mark.contract("E-70", "X-2")
