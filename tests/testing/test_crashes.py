@@ -16,7 +16,7 @@ import pytest
 from mainspring import flow, get_client, task
 from mainspring.exceptions import ConfigurationError, ParameterTypeError
 from mainspring.store.protocol import RunStore
-from mainspring.testing import Crash, CrashError, crash_everywhere
+from mainspring.testing import Crash, CrashError, crash_everywhere, virtual_time
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -393,10 +393,23 @@ def test_a_flow_that_fails_undisturbed_is_not_killed():
 
 
 @pytest.mark.parametrize(
-    "options", [{"every": 0}, {"most": 0}, {"deaths": 0}, {"points": []}, {"points": [0]}]
+    "options",
+    [
+        {"every": 0},
+        {"every": 1.5},
+        {"most": 0},
+        {"deaths": 0},
+        {"points": []},
+        {"points": [0]},
+        {"points": ["a"]},
+        {"points": 5},
+        {"patience": "long"},
+        {"home": 5},
+        {"prepare": 4},
+    ],
 )
 def test_options_that_cannot_work_are_refused(options: dict[str, Any]):
-    """Numbers below one are refused."""
+    """Numbers below one are refused, and so is what is none of its kind."""
     with pytest.raises(ConfigurationError):
         crash_everywhere(counting, **options)
 
@@ -462,3 +475,64 @@ def test_a_loop_that_the_parent_keeps_is_not_used_in_a_child():
     assert awaiting(1) == 2
     assert not crash_everywhere(around, every=4).failed
     assert awaiting(1) == 2
+
+
+class Report:
+    """What can be pickled, and says nothing of when it is equal to another one."""
+
+    def __init__(self, lines: int) -> None:
+        self.lines = lines
+
+
+@flow(persist_result=True)
+def reporting() -> Report:
+    return Report(increment(1))
+
+
+def test_a_result_without_equality_is_compared_by_what_it_holds():
+    """Objects whose class has no ``__eq__`` come from another process each time, and may be the same all the same."""
+    assert not crash_everywhere(reporting, points=[1, 3]).failed
+
+
+@flow(persist_result=True)
+def stamping() -> float:
+    return increment(1) + time.time()
+
+
+def test_a_result_that_is_another_each_time_needs_a_check():
+    """What a flow comes to undisturbed has to be the same twice, or it cannot tell of harm."""
+    with pytest.raises(CrashError, match=r"does not come to the same each time.*Give a check"):
+        crash_everywhere(stamping, points=[1])
+    assert not crash_everywhere(stamping, lambda: None, points=[1]).failed
+
+
+class Office:
+    @flow(persist_result=True)
+    def opening(self) -> int:
+        return increment(1)
+
+
+def test_a_flow_that_is_a_method():
+    """It is called and resumed with its object."""
+    assert not crash_everywhere(Office().opening).failed
+
+
+def test_virtual_time_is_refused():
+    """Processes that are killed live in real time."""
+    with virtual_time(), pytest.raises(ConfigurationError, match="cannot begin in virtual time"):
+        crash_everywhere(counting)
+
+
+def test_a_flow_that_waits_for_long_says_what_to_do():
+    """Retries an hour apart would take that hour: the message names the flow, and what can be done."""
+
+    @task(retries=1, retry_delay_seconds=3600)
+    def fail() -> None:
+        raise ConnectionError
+
+    @flow
+    def waiting() -> None:
+        fail()
+
+    with pytest.raises(CrashError, match=r"'waiting' does not end within 1 seconds.*give more patience"):
+        crash_everywhere(waiting, patience=1)

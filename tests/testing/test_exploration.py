@@ -4,11 +4,14 @@ import asyncio
 import io
 import multiprocessing
 import os
+import random
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -442,6 +445,77 @@ def test_seed_decides_in_every_process(mainspring_home: Path) -> None:
     ]
     assert traces[0] == traces[1]
     assert len(traces[0].splitlines()) > 100
+
+
+@flow
+def drawing_lots() -> float:
+    return random.random()
+
+
+def test_what_is_not_compared_is_told() -> None:
+    """If what comes out is another with each seed, nothing but a check can tell, and that is said."""
+    with pytest.warns(SimulationWarning, match="is not compared"):
+        assert not explore(drawing_lots, 2, workers=1).is_compared
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not explore(drawing_lots, 2, workers=1, check=lambda _: None).is_compared
+        assert explore(holding, 2, workers=1).is_compared
+
+
+@flow
+def holding() -> int:
+    return 1
+
+
+lock = threading.Lock()
+taken: list[str] = []
+
+
+@task
+def claim(name: str) -> None:
+    """Look and take in two steps, though each is locked."""
+    with lock:
+        is_free = name not in taken
+    if is_free:
+        with lock:
+            taken.append(name)
+
+
+@flow
+def claiming() -> int:
+    taken.clear()
+    claim.map(["a"] * 4).result()
+    return len(taken)
+
+
+@pytest.mark.slow
+def test_a_race_between_two_locks_is_found() -> None:
+    """Threads take their time now and then wherever they lock, so short work of different threads overlaps."""
+
+    def taken_once(simulation: Simulation) -> None:
+        assert simulation.value == 1
+
+    with pytest.raises(SimulationError, match="the check"):
+        explore(claiming, 400, faults=NO_FAULTS, check=taken_once)
+
+
+@task
+def write_down(letter: str) -> None:
+    with Path("log").open("a") as file:
+        file.write(letter)
+
+
+@flow(persist_result=True)
+def logging_twice() -> str:
+    for letter in "abc":
+        write_down(letter)
+    return Path("log").read_text()
+
+
+def test_a_death_that_does_harm_says_where_to_look() -> None:
+    """A seed shows that a task was done twice, and `crash_everywhere` says which."""
+    with pytest.raises(SimulationError, match=r"crash_everywhere\(logging_twice\) names it"):
+        explore(logging_twice, 100, faults=DEADLY)
 
 
 OF_A_PROJECT = """

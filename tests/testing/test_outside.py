@@ -134,6 +134,7 @@ def test_chance_of_the_flow_is_the_seed() -> None:
     """Random numbers of the flow are decided by the seed, from wherever they come."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*is not compared")
         values = [simulate(drawing, seed=seed, faults=NO_FAULTS, verify=True).value for seed in (1, 1, 2)]
     assert values[0] == values[1]
     assert values[0] != values[2]
@@ -146,6 +147,7 @@ def drawing_with_numpy() -> float:
     return float(np.random.default_rng().random() + np.random.rand())
 
 
+@pytest.mark.filterwarnings("ignore:.*is not compared")
 def test_chance_of_numpy_is_the_seed() -> None:
     """So is that of numpy, which asks the system for a seed."""
     pytest.importorskip("numpy")
@@ -162,6 +164,7 @@ def drawing_itself() -> float:
     return random.random()
 
 
+@pytest.mark.filterwarnings("ignore:.*is not compared")
 def test_seeding_anew_is_decided_by_the_seed() -> None:
     """So is what a flow draws after it has seeded its generator from the system."""
     assert len({simulate(drawing_itself, seed=seed, faults=NO_FAULTS).value for seed in (1, 1, 2)}) == 2
@@ -203,6 +206,7 @@ def threading_itself() -> list[int]:
     return order
 
 
+@pytest.mark.filterwarnings("ignore:.*is not compared")
 def test_own_threads_are_simulated() -> None:
     """Threads that a flow begins itself run as the seed says, and nothing is told of them."""
     orders = {tuple(simulate(threading_itself, seed=seed, faults=NO_FAULTS).value) for seed in (1, 1, 2)}
@@ -276,6 +280,7 @@ def test_culprit_of_a_course_is_named() -> None:
     assert line_of("the culprit") in str(raised.value)
 
 
+@pytest.mark.filterwarnings("ignore:.*is not compared")
 def test_watching_ends_with_the_simulation() -> None:
     """After a simulation the process of the test may do what the flow may not."""
     simulate(drawing, seed=0, faults=NO_FAULTS)

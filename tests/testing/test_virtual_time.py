@@ -6,6 +6,7 @@ import logging
 import queue
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -926,3 +927,46 @@ def test_sockets_of_a_loop_are_heard() -> None:
     with virtual_time() as clock:
         assert asyncio.run(main()) == b"hello\n"
         assert clock.elapsed == timedelta(hours=1)
+
+
+def test_slots_of_tags_one_after_the_other() -> None:
+    """Runs that take no time and follow each other have not held the same slot at once."""
+
+    @task(tags=["db"])
+    def load(number: int) -> int:
+        return number
+
+    @flow
+    def loading() -> list[int]:
+        get_client().create_or_update_concurrency_limit("tag:db", limit=1)
+        return [load(number) for number in range(5)]
+
+    with virtual_time():
+        assert loading() == list(range(5))
+    invariants()
+
+
+def test_other_processes_live_in_real_time() -> None:
+    """Whoever waits for their end, for so many seconds at most, does so, too; no time passes meanwhile."""
+    with virtual_time() as clock:
+        assert subprocess.run(["sleep", "0.1"], timeout=HOUR, check=True).returncode == 0
+        told = subprocess.run(["echo", "hello"], timeout=HOUR, check=True, capture_output=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            subprocess.run(["sleep", "60"], timeout=0.1, check=False)
+        assert told.stdout == b"hello\n"
+        assert clock.elapsed == timedelta(0)
+
+
+def test_what_cannot_be_decorated() -> None:
+    """Tests of a class would not be found any more, and a generator would go on in real time: both are refused."""
+    with pytest.raises(ConfigurationError, match="cannot be put on the class 'Group'"):
+
+        @virtual_time()
+        class Group:
+            pass
+
+    with pytest.raises(ConfigurationError, match="cannot be put on the generator 'numbers'"):
+
+        @virtual_time()
+        def numbers() -> Iterator[int]:
+            yield 1

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from mainspring.exceptions import MainspringError
 
-__all__ = ["Child", "ChildError", "Ending", "die", "run_in_child"]
+__all__ = ["Child", "ChildError", "Ending", "HungError", "die", "run_in_child"]
 
 _PATIENCE = 60.0
 _CHUNK = 1 << 16
@@ -30,6 +30,10 @@ _WHOLE = b"."  # the last byte of each pickle: what was not written to its end h
 
 class ChildError(MainspringError):
     """A process that a test has started did not end as it should: the message has what it told."""
+
+
+class HungError(ChildError):
+    """A process that a test has started did not end in time."""
 
 
 class Ending(NamedTuple):
@@ -99,7 +103,7 @@ class Child:
         """Wait for its end; to be called once.
 
         Raises:
-            ChildError: It hung: it has shown where its threads are, and was killed.
+            HungError: It has shown where its threads are, and was killed.
         """
         try:
             told = _read(self._source, self._patience)
@@ -108,7 +112,7 @@ class Child:
             with suppress(TimeoutError):
                 _read(self._source, 5.0)
             self.kill()
-            raise ChildError(
+            raise HungError(
                 f"The process {self._pid} of a test did not end within {self._patience:g} seconds. Where its threads"
                 f" were is above."
             ) from None

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
 import selectors
@@ -18,12 +17,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from mainspring.exceptions import ConfigurationError, ParameterTypeError
+from mainspring.exceptions import ConfigurationError, ParameterBindError, ParameterTypeError
 from mainspring.testing.blame import Culprit, culprit_of
 from mainspring.testing.children import Child, Ending
 from mainspring.testing.lives import Subject, place_of
+from mainspring.testing.locks import active_world
 from mainspring.testing.rounds import (
     Crash,
     CrashError,
@@ -123,11 +123,14 @@ def crash_everywhere(
         ChildError: This system cannot fork.
     """
     __tracebackhide__ = True  # of pytest: the message says it all
+    if active_world() is not None:
+        raise ConfigurationError(
+            "crash_everywhere cannot begin in virtual time or in a simulation: its processes live in real time."
+        )
     subject = _subject(flow, args, kwargs or {})
     if check is not None:
         refuse_check(check)
-    if min(every, deaths, at_once, 1 if most is None else most) < 1 or patience <= 0:
-        raise ConfigurationError("every, most, deaths, at_once and patience must be above 0.")
+    _refuse_options(prepare, points, home, patience, every=every, most=most, deaths=deaths, at_once=at_once)
     folder = Path(tempfile.mkdtemp(prefix="mainspring-crashes-")) if home is None else Path(home).absolute()
     try:
         trial = Trial(subject, check, prepare, folder, patience)
@@ -147,8 +150,10 @@ def _subject(flow: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Subje
     if getattr(flow, "kind", None) != "flow":
         raise ConfigurationError(f"crash_everywhere needs a flow, a function with `@flow`; got {flow!r}.")
     try:
-        inspect.signature(flow.fn).bind(*args, **kwargs)
-    except TypeError as error:
+        given = dict(kwargs)
+        flow.take_options(given)
+        flow.bind(tuple(args), given)
+    except (ParameterBindError, TypeError) as error:
         raise ParameterTypeError(
             f"The flow {flow.name!r} cannot be called as it is to be: {error}. Give crash_everywhere its arguments:"
             f" args=(...) or kwargs={{...}}."
@@ -156,10 +161,33 @@ def _subject(flow: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Subje
     return Subject(flow, args, kwargs)
 
 
+def _refuse_options(prepare: Any, points: Any, home: Any, patience: Any, **numbers: Any) -> None:
+    """Find out early that an option cannot work.
+
+    Raises:
+        ConfigurationError: One cannot.
+    """
+    for name, number in numbers.items():
+        if (not isinstance(number, int) or number < 1) and (name, number) != ("most", None):
+            raise ConfigurationError(f"{name}={number!r} cannot work: give a whole number above 0.")
+    if not isinstance(patience, int | float) or not patience > 0:
+        raise ConfigurationError(f"patience={patience!r} cannot work: give seconds, above 0.")
+    if prepare is not None and not callable(prepare):
+        raise ConfigurationError(f"prepare={prepare!r} cannot work: give a function without arguments.")
+    if home is not None and not isinstance(home, str | os.PathLike):
+        raise ConfigurationError(f"home={home!r} cannot work: give the path of a folder.")
+    if points is not None and not isinstance(points, Iterable):
+        raise ConfigurationError(
+            f"points={points!r} cannot work: give a list of numbers, or of tuples of numbers."
+        )
+
+
 def _plans(points: Iterable[int | Plan] | None, passed: int, every: int, most: int | None) -> list[Plan]:
     if points is not None:
-        plans = [(each,) if isinstance(each, int) else tuple(each) for each in points]
-        if not plans or any(number < 1 for plan in plans for number in plan) or not all(plans):
+        given = cast(Iterable[Any], points)
+        plans = [cast(Plan, tuple(each) if isinstance(each, tuple | list) else (each,)) for each in given]  # pyright: ignore[reportUnknownArgumentType]
+        numbered = all(isinstance(each, int) and each > 0 for plan in plans for each in cast(Any, plan))
+        if not plans or not numbered or not all(plans):
             raise ConfigurationError(f"points={plans!r} cannot work: points are numbered from 1.")
         beyond = [plan[0] for plan in plans if plan[0] > passed]
         if beyond:

@@ -45,6 +45,7 @@ _PATIENCE = 60.0
 _OF_PATIENCE = 1 / 6  # told before the process is killed as hanging, which tells less
 _PID = re.compile(r"\bpid \d+")
 _FASTEST = 0.3  # how likely another strand runs after an operation, at most
+_SLOWEST = 0.05  # how likely a strand takes its time there, at most
 
 
 class Plan(NamedTuple):
@@ -123,7 +124,8 @@ def live(episode: Episode) -> tuple[Any, str]:
     Recorder.journals_after = 1  # else so few tasks would make none, or a late one
     name = f"{episode.seed} {episode.number}"
     schedule = chance(f"{name} schedule")
-    world = SeededWorld(schedule, episode.start, EPOCH, _FASTEST * schedule.random() ** 2)
+    rate, lingering = (most * schedule.random() ** 2 for most in (_FASTEST, _SLOWEST))
+    world = SeededWorld(schedule, episode.start, EPOCH, rate, lingering)
     world.patience = episode.plan.patience * _OF_PATIENCE
     diary = _Diary(episode, world)
     injector = Injector(

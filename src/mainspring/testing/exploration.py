@@ -59,12 +59,15 @@ class Exploration(NamedTuple):
         lives: How many processes.
         faults: How often each kind of fault was met.
         seconds: How long it took.
+        is_compared: Whether what came out was compared with what does without faults. It is if that is the same with
+            two seeds; else nothing but the check of the user can tell.
     """
 
     seeds: int
     lives: int
     faults: Mapping[str, int]
     seconds: float
+    is_compared: bool = True
 
 
 def simulate(
@@ -165,7 +168,7 @@ def explore(
                 _unless_wrong(plan, simulation)
                 lives += simulation.lives
                 met.update(simulation.kinds)
-    return Exploration(len(chosen), lives, dict(met), time.monotonic() - begun)
+    return Exploration(len(chosen), lives, dict(met), time.monotonic() - begun, expected.is_known)
 
 
 def _plan(
@@ -271,8 +274,14 @@ def _expectation(plan: Plan, stage: Stage) -> _Expectation:
         _unless_wrong(plan, play(peaceful, seed, stage, audit=seed == _PEACEFUL))
         for seed in (_PEACEFUL, _PEACEFUL - 1)
     )
-    is_known = first.error == second.error and _are_equal(first.value, second.value)
+    is_known = first.error == second.error and _are_same(first.value, second.value)
     findings = first.findings
+    if not is_known and plan.check is None:
+        one, other = (f"raises {each.error}" if each.error else repr(each.value) for each in (first, second))
+        findings += (
+            f"Without faults {_name(plan.flow)} comes to {one} with one seed and to {other} with another, so what"
+            " comes out is not compared. If it is to be the same, this is the fault to be found; if not, give a check.",
+        )
     if is_known and first.error:
         findings += (
             f"Without faults {_name(plan.flow)} raises {first.error}: so that is what all seeds are to do.",
@@ -303,31 +312,39 @@ def _problems_of_value(simulation: Simulation, expected: _Expectation) -> Iterat
     if simulation.error != expected.error:
         told = simulation.error or "nothing"
         yield f"in the end it raises {told}, and without faults {expected.error or 'nothing'}"
-    elif simulation.returned and not _are_equal(simulation.value, expected.value):
+    elif simulation.returned and not _are_same(simulation.value, expected.value):
         yield f"it returns {simulation.value!r}, and without faults {expected.value!r}"
 
 
-def _are_equal(one: Any, other: Any) -> bool:
+def _are_same(one: Any, other: Any) -> bool:
+    """Whether two values are equal or, if they cannot be, as those of classes without ``__eq__``, pickled alike."""
     try:
-        return bool(one == other)
-    except Exception:  # values of users compare as they like; those that cannot be are not known to be equal
-        return False
+        if one == other:
+            return True
+    except Exception:  # noqa: S110 - values of users compare as they like
+        pass
+    return pickle.dumps(one) == pickle.dumps(other)
+
+
+def _told(first: Simulation, second: Simulation, findings: Sequence[str]) -> str:
+    """What was noticed that no seed decides."""
+    found = dict.fromkeys((*findings, *first.findings, *second.findings))
+    return "".join(f"\n  {each}" for each in found) or " what is not simulated."
 
 
 def _problems_of_repetition(first: Simulation, second: Simulation, findings: Sequence[str]) -> Iterator[str]:
     for number, (one, other) in enumerate(zip_longest(first.trace, second.trace), 1):
         if one != other:
-            found = dict.fromkeys((*findings, *first.findings, *second.findings))
-            told = "".join(f"\n  {each}" for each in found) or " what is not simulated."
             yield (
                 f"the same seed took two courses, so it does not decide all. Line {number} of the trace was"
-                f"\n  {one}\nand the second time\n  {other}\nLook for:{told}"
+                f"\n  {one}\nand the second time\n  {other}\nLook for:{_told(first, second, findings)}"
             )
             return
     one, other = first.value, second.value
-    if not _are_equal(one, other) and pickle.dumps(one) != pickle.dumps(other):
+    if not _are_same(one, other):
         yield (
             f"the same seed gave two values, so it does not decide all: {one!r}, and the second time {other!r}"
+            f"\nLook for:{_told(first, second, findings)}"
         )
 
 
@@ -433,6 +450,9 @@ def _error(plan: Plan, simulation: Simulation) -> SimulationError:
     met = "; ".join(simulation.met) or "nothing"
     trace = "".join(f"\n  {line}" for line in simulation.trace[-_TELLS:])
     again = f"seed={simulation.seed}" if simulation.seed >= 0 else "seed=0, faults=NO_FAULTS"
+    hint = ""
+    if "death" in simulation.kinds and getattr(plan.flow, "kind", None) == "flow":
+        hint = f"\nIf a task must not be done twice, crash_everywhere({name}) names it."
     output = f"\nIt wrote:\n{simulation.output.rstrip()}" if simulation.output.strip() else ""
     which = (
         f"Seed {simulation.seed} shows what is wrong"
@@ -442,6 +462,6 @@ def _error(plan: Plan, simulation: Simulation) -> SimulationError:
     return SimulationError(
         f"{which} with {name}:{problems}\nIt met: {met}."
         f"\nSee it again with simulate({name}, {again}), and the same arguments and faults. All files, and the whole"
-        f" trace, are in {simulation.home.parent}.\nThe end of the trace:{trace}{output}",
+        f" trace, are in {simulation.home.parent}.{hint}\nThe end of the trace:{trace}{output}",
         simulation,
     )

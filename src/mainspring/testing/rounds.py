@@ -16,7 +16,7 @@ from mainspring.runs import FlowRun
 from mainspring.store.protocol import RunStore
 from mainspring.testing import rules
 from mainspring.testing.blame import Repeated, repeated_in
-from mainspring.testing.children import ChildError, Ending, run_in_child
+from mainspring.testing.children import ChildError, Ending, HungError, run_in_child
 from mainspring.testing.lives import (
     UNKNOWN,
     Diary,
@@ -144,11 +144,11 @@ class Trial:
         """Run the flow without a death, and check it.
 
         Raises:
-            CrashError: Something is wrong already.
+            CrashError: Something is wrong already, or what the flow comes to cannot tell whether deaths do harm.
         """
-        folder = self._new_folder(())
-        ending = run_in_child(partial(live, self.subject, folder, 0, 0), self.patience)
         name = self.subject.flow.name
+        folder = self._new_folder("undisturbed")
+        ending = self._live_undisturbed(folder)
         if ending.code or ending.error is not None:
             raise CrashError(
                 f"The flow {name!r} fails if nothing happens to it, so there is nothing to be learned from killing it:"
@@ -167,10 +167,27 @@ class Trial:
             raise CrashError(
                 f"The check of the flow {name!r} fails if nothing happens to it: {'; '.join(problems)}"
             )
+        if self.check is None:
+            again = self._live_undisturbed(self._new_folder("undisturbed-again"))
+            if other := self._other_result(again.value):
+                raise CrashError(
+                    f"The flow {name!r} does not come to the same each time, though nothing happens to it, so that"
+                    f" cannot tell whether a death does harm: {'; '.join(other)} the first time. Give a check."
+                )
+
+    def _live_undisturbed(self, folder: Folder) -> Ending:
+        try:
+            return run_in_child(partial(live, self.subject, folder, 0, 0), self.patience)
+        except HungError as error:
+            raise CrashError(
+                f"The flow {self.subject.flow.name!r} does not end within {self.patience:g} seconds if nothing happens"
+                " to it. Delays of retries and other waits take their time here: shorten them for the test, or give"
+                f" more patience.{_printed(folder)}"
+            ) from error
 
     def play(self, plan: Plan) -> CrashRound:
         """One round, in a process of its own that has nothing else to do."""
-        folder = self._new_folder(plan)
+        folder = self._new_folder("-".join(["round", *map(str, plan)]))
         ending = Ending(0)
         problems: list[str] = []
         for life, kill_at in enumerate((*plan, 0)):
@@ -189,8 +206,7 @@ class Trial:
             problems += self._problems(folder, ending)
         return CrashRound(plan, deaths, repeated_in(diary, self.diary), problems, _passed(folder))
 
-    def _new_folder(self, plan: Plan) -> Folder:
-        name = "-".join(["round", *map(str, plan)]) if plan else "undisturbed"
+    def _new_folder(self, name: str) -> Folder:
         folder = Folder(self.folder / name)
         shutil.rmtree(folder.path, ignore_errors=True)
         folder.make()
@@ -232,11 +248,22 @@ class Trial:
         if UNKNOWN in (content, self.value) or content == self.value:
             return []
         value, expected = pickle.loads(content), pickle.loads(self.value)
-        try:
-            is_same = bool(value == expected)
-        except Exception:  # of values that cannot be compared with yes or no, such as arrays
-            is_same = repr(value) == repr(expected)
-        return [] if is_same else [f"it came to {value!r}, and undisturbed to {expected!r}"]
+        return (
+            [] if _are_alike(value, expected) else [f"it came to {value!r}, and undisturbed to {expected!r}"]
+        )
+
+
+def _are_alike(one: Any, other: Any) -> bool:
+    """Whether two values of different processes are equal or, if their class says nothing of that, look the same."""
+    try:
+        if one == other:
+            return True
+    except Exception:  # of values that cannot be compared with yes or no, such as arrays
+        return repr(one) == repr(other)
+    if any(cast(Any, type(each)).__eq__ is not object.__eq__ for each in (one, other)):
+        return False
+    names = [f"{type(each).__module__}.{type(each).__qualname__}" for each in (one, other)]
+    return names[0] == names[1] and getattr(one, "__dict__", None) == getattr(other, "__dict__", one)
 
 
 def _prepare(prepare: Callable[[], object], folder: Folder) -> None:

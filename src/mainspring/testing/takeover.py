@@ -16,6 +16,7 @@ import random
 import select
 import selectors
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -25,7 +26,7 @@ from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from mainspring import _forks, _interruption, clock, identifiers
@@ -58,6 +59,7 @@ _PROCESSORS = 2
 _REAL_LOCK = type(real_lock())
 _REAL_RLOCK = type(threading.RLock())
 _real = {name: getattr(time, name) for name in dir(time) if callable(getattr(time, name))}
+_REAL_TIME = SimpleNamespace(**_real)
 _real_join = threading.Thread.join
 _real_is_alive = threading.Thread.is_alive
 _real_interrupt = _interruption.interrupt
@@ -106,6 +108,9 @@ class Takeover:
             self._take_chance(self._chance)
             self._take_numbers()
             self._set(sqlite3, "connect", databases.connect)
+        else:  # other processes live in real time, and so does who waits for their end
+            self._set(subprocess, "time", _REAL_TIME)
+            self._set(subprocess, "_time", _real["monotonic"])
         _forks.renew()
         self._renew_logging()
 

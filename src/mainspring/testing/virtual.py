@@ -103,6 +103,16 @@ class VirtualTime:
     def __call__(self, function: _Function) -> _Function:
         """Have a function called in virtual time: each call in a block of its own."""
         start = self._start
+        if inspect.isclass(function):
+            raise ConfigurationError(
+                f"virtual_time() cannot be put on the class {function.__name__!r}: put it on its test methods, or use"
+                " it as a block in a fixture."
+            )
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigurationError(
+                f"virtual_time() cannot be put on the generator {function.__name__!r}, whose consumer goes on outside"
+                " while it is suspended: use it as a block inside."
+            )
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)

@@ -328,6 +328,7 @@ class SeededWorld(World):
         start: See `World`.
         epoch: See `World`.
         rate: How likely another strand runs after an operation at which it could.
+        lingering: How likely a strand takes its time there, as one does that the system has others run before.
     """
 
     tick = _TICK
@@ -336,10 +337,11 @@ class SeededWorld(World):
     """After so many real seconds in which nothing has happened, a strand counts as stuck; at the latest after twice as
     many."""
 
-    def __init__(self, random: Random, start: int, epoch: int, rate: float) -> None:
+    def __init__(self, random: Random, start: int, epoch: int, rate: float, lingering: float = 0.0) -> None:
         super().__init__(start, epoch)
         self.mutex = real_lock()  # free whenever somebody wants it, as one strand runs at a time
         self.rate = rate
+        self.lingering = lingering
         self.random = random
         self._random = random.random
         self.steps = 0
@@ -431,7 +433,12 @@ class SeededWorld(World):
         self.steps += 1
         if self._soonest is not None and self._soonest <= self.now:
             self._free_due()
-        if len(self._ready) > 1 and self._random() < self.rate:
+        if len(self.strands) == 1:
+            return
+        chance = self._random()
+        if chance < self.lingering:
+            self._linger(me)
+        elif len(self._ready) > 1 and chance < self.lingering + self.rate:
             self._yield_to(self._pick())
 
     def choose(self, number: int) -> int:
@@ -442,9 +449,14 @@ class SeededWorld(World):
         """Take up to 10 ms, or none, as what is done at such a place may; else short work would never overlap."""
         me = self._running
         if me is not None and not me.still and self._random() < likelihood:
-            self.park(self.now + round(10 ** self.random.uniform(4, 7)), "takes its time")
+            self._linger(me)
         else:
             self.pause()
+
+    def _linger(self, me: Strand) -> None:
+        pending, me.token = me.token, False  # what wakes it is for what it waits for next
+        woken = self.park(self.now + round(10 ** self.random.uniform(4, 7)), "takes its time")
+        me.token = pending or woken
 
     @contextmanager
     def undisturbed(self) -> Generator[None]:

@@ -112,15 +112,22 @@ def _stays_by_events(facts: Facts, events: Sequence[SlotEvent]) -> dict[str, lis
 
 
 def _stays_by_states(facts: Facts, limit: HistoryLimit) -> list[Stay]:
-    """For how long task runs with a tag were Running, since the limit on it is as it is."""
+    """For how long task runs with a tag were Running, since the limit on it is as it is.
+
+    States of a run that come at the same moment are a microsecond apart all the same, each later than it was.
+    """
     stays: list[Stay] = []
     for run in _tagged(facts, limit):
         begin: int | None = None
+        before, late = 0, 0
         for state in facts.path(run.key):
+            late = late + 1 if state.timestamp == before + 1 else 0
+            before = state.timestamp
             if state.type == "RUNNING":
                 begin = state.timestamp if begin is None else begin
             elif begin is not None:
-                stays.append(Stay(begin, state.timestamp, 1, limit.limit, run.key))
+                if begin < state.timestamp - late:
+                    stays.append(Stay(begin, state.timestamp - late, 1, limit.limit, run.key))
                 begin = None
     return stays
 
