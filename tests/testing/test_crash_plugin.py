@@ -151,3 +151,19 @@ def test_the_marker_is_listed(run):
     run("", "--markers").stdout.fnmatch_lines(
         ["@pytest.mark.crash_everywhere(flow=..., [*][*]options): kill the flow*"]
     )
+
+
+def test_a_flow_without_its_keyword_is_refused(run):
+    """Pytest would have called it with the test, and the test would not be there any more."""
+    told = run("""
+@flow
+def taking(anything):
+    return 1
+
+
+@pytest.mark.crash_everywhere(taking)
+def test_takes(crash):
+    assert False
+""")
+    told.assert_outcomes(errors=1)
+    told.stdout.fnmatch_lines(["*Write @pytest.mark.crash_everywhere(flow=taking)*"])

@@ -39,6 +39,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(_FILES, "read settings files of mainspring in tests, too", type="bool", default=False)
 
 
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: object) -> None:
+    """Refuse a flow that was given to the marker without ``flow=``.
+
+    Pytest takes it for what is marked then, and the test for its argument: it is called in the place of a decorator.
+    """
+    kind = type(obj)
+    if kind.__name__ != "Flow" or not kind.__module__.startswith("mainspring."):
+        return
+    if any(mark.name == _MARKER for mark in vars(obj).get("pytestmark", ())):
+        raise collector.CollectError(
+            f"The flow {name!r} was given to @pytest.mark.{_MARKER} without a name, so pytest has marked it, and called"
+            f" it with your test. Write @pytest.mark.{_MARKER}(flow={name})."
+        )
+
+
 @pytest.fixture(autouse=True)
 def _mainspring_for_all(request: pytest.FixtureRequest) -> None:
     """Gives each test a `mainspring_home` if the option mainspring_autouse says so."""
