@@ -14,6 +14,8 @@ import pytest
 
 from mainspring._imports import load
 
+FROZEN = gc.get_freeze_count()
+
 NAME = "tests_module_on_use"
 
 
@@ -46,6 +48,9 @@ def test_nothing_is_collected_meanwhile(module: str, is_on: bool) -> None:
         gc.enable()
 
 
+@pytest.mark.skipif(
+    FROZEN > 0, reason="Python 3.12 has frozen objects of its own, and who has stays as they are"
+)
 def test_what_is_loaded_is_not_looked_at_at_once(module: str) -> None:
     """The objects of the module are among the old ones, so no collection is due because of them."""
     load(module)
@@ -61,7 +66,7 @@ def test_garbage_is_collected_later(module: str) -> None:
     del after
     gc.collect()
     assert [each() for each in told] == [None, None]
-    assert gc.get_freeze_count() == 0
+    assert gc.get_freeze_count() == FROZEN
 
 
 def test_what_a_program_has_frozen_stays_frozen(module: str) -> None:

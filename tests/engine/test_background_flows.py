@@ -632,6 +632,10 @@ threading._register_atexit(ending.set)  # called when the main thread is done, b
 """
 
 
+@pytest.mark.skipif(
+    sys.version_info[:3] in {(3, 12, 0), (3, 12, 1)},
+    reason="Python 3.12.0 and 3.12.1 refuse threads as soon as the main one has ended; later ones do not",
+)
 def test_the_end_of_the_program(tmp_path: Path) -> None:
     """The process waits for what was started, sync or async, with all that it still has to do."""
     file = tmp_path / "program.py"
