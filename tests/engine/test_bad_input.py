@@ -20,6 +20,7 @@ import pydantic
 import pytest
 
 from mainspring import flow, task
+from mainspring._cancel_scopes import live
 from mainspring.annotations import quote
 from mainspring.context import TaskRunContext
 from mainspring.exceptions import FailedRun, ParameterBindError, ParameterResolutionError
@@ -481,6 +482,7 @@ def test_wherever_the_stack_is_full(kind: str) -> None:
         with pytest.raises(RecursionError):
             call_deep_down(depth)
         assert unfinished() == 0
+        assert not live
     assert sys.getrecursionlimit() <= limit + 2 * 28
     sys.setrecursionlimit(limit)
 
@@ -498,6 +500,7 @@ def test_a_task_that_never_stops_calling_itself() -> None:
 
     with pytest.raises(RecursionError):
         work(0)
+    assert not live
     assert TaskRunContext.get() is None
     assert get_transaction() is None
     assert fine() == 1

@@ -565,15 +565,17 @@ class RecordedRun(BoundedRun):
         self.log_finished_message()
 
     def _leave_run(self, error: BaseException | None) -> None:
-        self._report_end(error)
-        if self.run is not None and not self.subject.result_options.cache_result_in_memory:
-            self._release_value()
-        if self._outer is not None:
-            self._outer.__exit__(None, None, None)
-        if self._hydrated is not None:
-            self._hydrated.__exit__(None, None, None)
-        self._leave_scope()
-        self._is_started = False
+        try:
+            self._report_end(error)
+            if self.run is not None and not self.subject.result_options.cache_result_in_memory:
+                self._release_value()
+        finally:
+            if self._outer is not None:
+                self._outer.__exit__(None, None, None)
+            if self._hydrated is not None:
+                self._hydrated.__exit__(None, None, None)
+            self._leave_scope()
+            self._is_started = False
 
     def _must_crash(self, error: BaseException | None) -> bool:
         """Whether leaving the engine by ``error`` is to be recorded as a crash (X-15 to X-18, W-6)."""

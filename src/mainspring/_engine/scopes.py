@@ -71,7 +71,7 @@ class SyncRunScope(msgspec.Struct, eq=False):
         if self.is_left:
             return False
         engine = self.engine
-        is_absorbed, is_full = False, error is not None and make_room(error)
+        is_absorbed, is_full = False, make_room(engine._raised if error is None else error)
         try:
             try:
                 run = engine.run
@@ -195,7 +195,7 @@ class AsyncRunScope(msgspec.Struct, eq=False):
         if self.is_left:
             return False
         engine = self.engine
-        is_absorbed, is_full = False, error is not None and make_room(error)
+        is_absorbed, is_full = False, make_room(engine._raised if error is None else error)
         try:
             try:
                 run = engine.run
