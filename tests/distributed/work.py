@@ -54,10 +54,10 @@ def short(folder: Path, x: int) -> int:
 
 @task
 def meet(folder: Path, name: str) -> int:
-    """Say where this runs, and wait until that is to end."""
+    """Say where this runs, and wait until that is to end, or the folder has gone with the test."""
     note(folder, f"{name} {os.getpid()}")
     end = time.monotonic() + 20
-    while not (folder / f"end-{name}").exists() and time.monotonic() < end:
+    while folder.exists() and not (folder / f"end-{name}").exists() and time.monotonic() < end:
         time.sleep(0.01)
     return os.getpid()
 
@@ -68,8 +68,8 @@ def met(folder: Path) -> dict[str, int]:
 
 
 def wait_for(folder: Path, name: str) -> None:
-    """Wait until a file is there."""
-    while not (folder / name).exists():
+    """Wait until a file is there, or the folder has gone with the test."""
+    while folder.exists() and not (folder / name).exists():
         time.sleep(0.01)
 
 
