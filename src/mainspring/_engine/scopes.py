@@ -17,6 +17,7 @@ from mainspring._engine.background import BackgroundRuns
 from mainspring._engine.timeouts import AsyncTimeout, SyncTimeout, comes_from_outside
 from mainspring._imports import modules_on_use
 from mainspring._stacks import give_back_room, make_room
+from mainspring.annotations import NotSet
 from mainspring.concurrency import noted
 from mainspring.context import FlowRunContext, TaskRunContext
 from mainspring.exceptions import Pause
@@ -71,7 +72,8 @@ class SyncRunScope(msgspec.Struct, eq=False):
         if self.is_left:
             return False
         engine = self.engine
-        is_absorbed, is_full = False, make_room(engine._raised if error is None else error)
+        failure = engine._raised if error is None else error
+        is_absorbed, is_full = False, failure is not NotSet and make_room(failure)
         try:
             try:
                 run = engine.run
@@ -195,7 +197,8 @@ class AsyncRunScope(msgspec.Struct, eq=False):
         if self.is_left:
             return False
         engine = self.engine
-        is_absorbed, is_full = False, make_room(engine._raised if error is None else error)
+        failure = engine._raised if error is None else error
+        is_absorbed, is_full = False, failure is not NotSet and make_room(failure)
         try:
             try:
                 run = engine.run
