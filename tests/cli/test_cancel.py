@@ -30,9 +30,11 @@ FLOW = """
     @flow
     def stubborn():
         Path("begun").touch()
-        while not Path("go on").exists():
-            try:
-                time.sleep(0.01)
+        while True:
+            try:  # around all that takes time, for it is interrupted again and again, wherever it is
+                while not Path("go on").exists():
+                    time.sleep(0.01)
+                return
             except BaseException:
                 pass
 
