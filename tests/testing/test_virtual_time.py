@@ -31,6 +31,7 @@ from mainspring.exceptions import (
     ConfigurationError,
     FlowPauseTimeout,
 )
+from mainspring.futures import wait
 from mainspring.locking.memory import MemoryLockManager
 from mainspring.pauses import apause_flow_run, pause_flow_run
 from mainspring.testing import StandstillError, invariants, virtual_time
@@ -597,6 +598,110 @@ def test_a_deadlock_of_threads_is_told_and_they_are_named() -> None:
             lock_up()
     for lock in held:
         lock.release()  # which they see outside, too
+
+
+class Vault:
+    """Has a lock that is made with it, so before a block if the vault is."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def hold(self, seconds: float, is_held: Any = None) -> None:
+        with self.lock:
+            if is_held is not None:
+                is_held.set()
+            time.sleep(seconds)
+
+
+@virtual_time(patience=0.3)
+def hold_up(here: Any, there: Any) -> None:
+    """Call functions with an event, in this thread and in another one."""
+    is_held = threading.Event()
+    other = threading.Thread(target=there, args=[is_held])
+    other.start()
+    here(is_held)
+    other.join()
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_lock_from_before_that_holds_up_the_clock_is_told(is_here: bool) -> None:
+    """Whoever holds it hears that its time does not come, so the others can go on; the block ends with that, too."""
+    vault, told = Vault(), list[str]()
+
+    def hold(is_held: threading.Event) -> None:
+        try:
+            vault.hold(HOUR, is_held)
+        except StandstillError as error:
+            told.append(str(error))
+
+    def ask(is_held: threading.Event) -> None:
+        is_held.wait()
+        vault.hold(1)
+
+    with pytest.raises(StandstillError, match=r"(?s)made before it.*could run\n.*in hold"):
+        hold_up(*(hold, ask) if is_here else (ask, hold))
+    assert len(told) == 1
+
+
+def test_tasks_with_a_lock_from_before_end() -> None:
+    """A flow whose tasks share one goes on, and so do they: one hears of it."""
+    vault = Vault()
+
+    @task
+    def hold() -> None:
+        vault.hold(HOUR)
+
+    @virtual_time(patience=0.3)
+    @flow
+    def share() -> None:
+        wait([hold.submit(), hold.submit()])
+
+    with pytest.raises(StandstillError, match="made before it"):
+        share()
+    assert sorted(run.state.name for run in task_runs()) == ["Completed", "Failed"]
+
+
+@pytest.mark.parametrize("kind", ["the delay of a retry", "a sleep in a loop"])
+def test_other_waits_that_hold_up_the_clock_are_ended(kind: str) -> None:
+    """So is the wait for a retry, and a sleep of async code, with a lock from before in hand."""
+    vault = Vault()
+
+    @task(retries=1, retry_delay_seconds=HOUR)
+    def fail() -> None:
+        raise ValueError
+
+    def hold(is_held: threading.Event) -> None:
+        with vault.lock, suppress(StandstillError):
+            is_held.set()
+            fail() if kind == "the delay of a retry" else asyncio.run(asyncio.sleep(HOUR))
+
+    with pytest.raises(StandstillError, match="made before it"):
+        hold_up(hold, lambda is_held: (is_held.wait(), vault.hold(1)))
+    if kind == "the delay of a retry":
+        assert sequence() == "Pending Running AwaitingRetry Crashed"
+
+
+def test_who_computes_or_is_alone_is_left_alone() -> None:
+    """A long computation holds up nobody for ever, and a wait for a process, which nobody else waits with, neither."""
+    with virtual_time(patience=0.2) as clock:
+        sleeper = threading.Thread(target=time.sleep, args=[HOUR])
+        sleeper.start()
+        end = REAL["monotonic"]() + 1
+        while REAL["monotonic"]() < end:
+            pass
+        sleeper.join()
+        assert clock.elapsed == timedelta(hours=1)
+        subprocess.run([sys.executable, "-c", "import time; time.sleep(1)"], check=True)
+
+
+def test_patience_that_is_none_is_refused() -> None:
+    """It is a number above 0, or infinite."""
+    for patience in (0, -1, float("nan"), True, "long"):
+        with pytest.raises(ConfigurationError, match=r"patience=.*: give seconds, above 0"):
+            virtual_time(patience=patience)  # type: ignore[arg-type]
+    with virtual_time(patience=float("inf")) as clock:
+        time.sleep(HOUR)
+        assert clock.elapsed == timedelta(hours=1)
 
 
 def test_blocks_cannot_be_nested() -> None:

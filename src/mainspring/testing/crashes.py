@@ -24,6 +24,7 @@ from mainspring.testing.blame import Culprit, culprit_of
 from mainspring.testing.children import Child, Ending
 from mainspring.testing.lives import Subject, place_of
 from mainspring.testing.locks import active_world
+from mainspring.testing.options import require_number, require_patience
 from mainspring.testing.rounds import (
     Crash,
     CrashError,
@@ -65,7 +66,9 @@ class CrashReport(NamedTuple):
 
     def __str__(self) -> str:
         failed = f"{len(self.failed)} failed" if self.failed else "all held"
-        return f"flow {self.flow!r}: {len(self.rounds)} deaths at {self.points} points, {failed}"
+        died = sum(bool(each.deaths) for each in self.rounds)
+        missed = f" ({len(self.rounds) - died} not reached)" if died < len(self.rounds) else ""
+        return f"flow {self.flow!r}: {died} deaths at {self.points} points{missed}, {failed}"
 
 
 def crash_everywhere(
@@ -143,6 +146,12 @@ def crash_everywhere(
             shutil.rmtree(folder, ignore_errors=True)
     if report.failed:
         raise CrashError(_message(report, subject), report)
+    missed = [each for each in report.rounds if not each.deaths]
+    if missed and points is not None:
+        raise ConfigurationError(
+            f"There is no point {missed[0].plan[0]}: the flow has passed {missed[0].passed} points and, undisturbed,"
+            f" {trial.points}."
+        )
     return report
 
 
@@ -168,18 +177,15 @@ def _refuse_options(prepare: Any, points: Any, home: Any, patience: Any, **numbe
         ConfigurationError: One cannot.
     """
     for name, number in numbers.items():
-        if (not isinstance(number, int) or number < 1) and (name, number) != ("most", None):
-            raise ConfigurationError(f"{name}={number!r} cannot work: give a whole number above 0.")
-    if not isinstance(patience, int | float) or not patience > 0:
-        raise ConfigurationError(f"patience={patience!r} cannot work: give seconds, above 0.")
+        if (name, number) != ("most", None):
+            require_number(name, number)
+    require_patience(patience)
     if prepare is not None and not callable(prepare):
-        raise ConfigurationError(f"prepare={prepare!r} cannot work: give a function without arguments.")
+        raise ConfigurationError(f"prepare={prepare!r}: give a function without arguments.")
     if home is not None and not isinstance(home, str | os.PathLike):
-        raise ConfigurationError(f"home={home!r} cannot work: give the path of a folder.")
+        raise ConfigurationError(f"home={home!r}: give the path of a folder.")
     if points is not None and not isinstance(points, Iterable):
-        raise ConfigurationError(
-            f"points={points!r} cannot work: give a list of numbers, or of tuples of numbers."
-        )
+        raise ConfigurationError(f"points={points!r}: give a list of numbers, or of tuples of numbers.")
 
 
 def _plans(points: Iterable[int | Plan] | None, passed: int, every: int, most: int | None) -> list[Plan]:
@@ -188,10 +194,7 @@ def _plans(points: Iterable[int | Plan] | None, passed: int, every: int, most: i
         plans = [cast(Plan, tuple(each) if isinstance(each, tuple | list) else (each,)) for each in given]  # pyright: ignore[reportUnknownArgumentType]
         numbered = all(isinstance(each, int) and each > 0 for plan in plans for each in cast(Any, plan))
         if not plans or not numbered or not all(plans):
-            raise ConfigurationError(f"points={plans!r} cannot work: points are numbered from 1.")
-        beyond = [plan[0] for plan in plans if plan[0] > passed]
-        if beyond:
-            raise ConfigurationError(f"There is no point {beyond[0]}: the flow passes {passed} points.")
+            raise ConfigurationError(f"points={plans!r}: points are numbered from 1.")
         return plans
     numbers = list(range(1, passed + 1, every))
     if most is not None and most < len(numbers):

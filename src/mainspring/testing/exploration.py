@@ -21,6 +21,7 @@ from mainspring.exceptions import ConfigurationError, MainspringError, MissingCo
 from mainspring.testing.episodes import Plan
 from mainspring.testing.faults import NO_FAULTS, Faults
 from mainspring.testing.locks import active_world
+from mainspring.testing.options import require_number, require_patience
 from mainspring.testing.rehearsals import WORTHWHILE, rehearse, take_processor
 from mainspring.testing.simulation import Simulation, Stage, play, require_playable
 from mainspring.testing.traces import Trace
@@ -154,7 +155,7 @@ def explore(
     plan = _plan(flow, args, kwargs, faults, trace, check, patience)
     chosen = _chosen(seeds)
     if workers is not None:
-        _require_positive("workers", workers, int, "a number of processes, or None")
+        require_number("workers", workers, "a number of processes, or None")
     begun = time.monotonic()
     met: Counter[str] = Counter()
     lives = 0
@@ -192,7 +193,7 @@ def _plan(
         raise ConfigurationError(
             f"trace={trace!r}: give a Trace, whose functions and hooks are those of the flow."
         )
-    _require_positive("patience", patience, int | float, "seconds, above 0")
+    require_patience(patience)
     if isinstance(args, str) or not isinstance(args, Sequence):
         raise ConfigurationError(f"args={args!r}: give a list or tuple of arguments for the flow.")
     kwargs = {} if kwargs is None else kwargs
@@ -213,11 +214,6 @@ def _require_outside() -> None:
         "A simulation cannot begin in a run: call simulate and explore from a test or a script, and not from a flow or"
         " a task."
     )
-
-
-def _require_positive(name: str, value: Any, kind: Any, expected: str) -> None:
-    if not isinstance(value, kind) or not value > 0:
-        raise ConfigurationError(f"{name}={value!r}: give {expected}.")
 
 
 def _require_arguments(flow: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

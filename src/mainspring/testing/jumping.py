@@ -13,6 +13,7 @@ import threading
 from _thread import RLock as RealRLock
 from _thread import get_ident
 from collections.abc import Callable, Mapping
+from enum import Enum
 from time import monotonic_ns as real_monotonic_ns
 from time import sleep as real_sleep
 from typing import Any, NoReturn
@@ -91,7 +92,9 @@ class JumpingWorld(World):
         self.jumps = 0
         self.alarm: int | None = None  # when the alarm clock of the main thread rings
         self.alarm_interval = 0
+        self.steps = 0  # what strands have done, so that it can be seen from outside that they do nothing
         self.problem: StandstillError | None = None
+        self._given_up: dict[Strand, StandstillError] = {}  # those whose time does not come
         self._main = main
         self._running = 0
         self._entering: Strand | None = None
@@ -107,6 +110,7 @@ class JumpingWorld(World):
 
     def read(self) -> int:
         """See `World.read`. Whoever reads the clock for ever, and does nothing else, sees it go."""
+        self.steps += 1
         self._reads += 1
         if self._reads > _SPIN:
             self._pass_slowly()
@@ -152,6 +156,7 @@ class JumpingWorld(World):
             return self._live_on(me, deadline)
         try:
             with self.mutex:
+                self.steps += 1
                 self._reads = 0
                 if me.token:
                     me.token = False
@@ -172,6 +177,8 @@ class JumpingWorld(World):
             raise
         if self._is_suspect and me is self._entering:
             return self._wait_for_outsiders(me, why)
+        if me in self._given_up:
+            raise self._given_up.pop(me)
         woken, me.token = me.token, False
         if self._end is not None and self._is_to_end(me):
             _end_thread()
@@ -186,6 +193,7 @@ class JumpingWorld(World):
 
     def pause(self) -> None:
         """See `World.pause`. Others run anyway."""
+        self.steps += 1
         self._reads = 0
 
     def interrupt(self, ident: int, kind: type[BaseException] | None) -> bool:
@@ -291,6 +299,28 @@ class JumpingWorld(World):
             raise self.problem
         return self.park(None, why)
 
+    def give_up_times(self, tell: Callable[[str], StandstillError]) -> None:
+        """Raise an error where code of a user's waits for a time, if anybody else runs, and may be held up by it.
+
+        If there is no such place, it is raised in calls of ours that wait for a time on behalf of such code, as those
+        for results do. Whoever has entered the world hears of it at the end, if not before.
+
+        Args:
+            tell: Makes the error of where all strands are.
+        """
+        with self.mutex:
+            waiting = [each for each in self.strands if each.is_parked and each.deadline is not None]
+            places = {each: _place(each) for each in waiting}
+            victims = [each for each in waiting if places[each] is _Place.USER]
+            victims = victims or [each for each in waiting if places[each] is _Place.CALL]
+            if not victims or self._running == 0 or self._end is not None:
+                return
+            problem = tell(self.told())
+            self.problem = self.problem or problem
+            for strand in victims:
+                self._given_up[strand] = problem
+                self._free(strand)
+
     def _has_ready(self) -> bool:
         return any(each.look() for each in tuple(self.strands) if each.is_parked and each.look is not None)
 
@@ -347,6 +377,34 @@ class JumpingWorld(World):
         self._entering = me
         self._running = len(self.strands)
         self.alarm = None
+
+
+class _Place(Enum):
+    """Where a thread is."""
+
+    USER = 1
+    """In code of a user's."""
+
+    CALL = 2
+    """In code of ours that such code has called."""
+
+    OURS = 3
+    """In a thread that we have begun for ourselves, or that is idle."""
+
+
+def _place(strand: Strand) -> _Place:
+    frame = sys._current_frames().get(strand.ident)  # pyright: ignore[reportPrivateUsage] - it is documented
+    place = _Place.USER
+    while frame is not None:
+        name = frame.f_globals.get("__name__") or ""
+        package = name.partition(".")[0]
+        if package == "mainspring":
+            if not name.startswith("mainspring.testing"):
+                place = _Place.CALL
+        elif package not in sys.stdlib_module_names:
+            return place
+        frame = frame.f_back
+    return _Place.OURS
 
 
 def _end_thread() -> NoReturn:

@@ -48,6 +48,7 @@ _KEEP_THEIRS = {
     "mainspring.testing.jumping",
     "mainspring.testing.locks",
     "mainspring.testing.loops",
+    "mainspring.testing.stillness",
     "mainspring.testing.takeover",
     "mainspring.testing.virtual",
 }

@@ -24,7 +24,9 @@ from mainspring.testing.belongings import put_aside
 from mainspring.testing.jumping import JumpingWorld
 from mainspring.testing.locks import active_world, enter_world, leave_world
 from mainspring.testing.loops import BorrowedSelector
+from mainspring.testing.options import require_patience
 from mainspring.testing.signals import Signals
+from mainspring.testing.stillness import StillnessWatch
 from mainspring.testing.takeover import Takeover
 from mainspring.testing.worlds import NANOSECONDS
 
@@ -91,18 +93,20 @@ class VirtualClock:
 class VirtualTime:
     """The block, as a context manager; or a decorator of functions, plain or async, that are called in one each."""
 
-    def __init__(self, start: datetime | None = None) -> None:
+    def __init__(self, start: datetime | None = None, patience: float = 60.0) -> None:
         if start is not None and not isinstance(start, datetime):
             raise ConfigurationError(
                 f"start={start!r} is no moment: give a datetime. One without a time zone is in UTC."
             )
+        require_patience(patience)
         self._start = start
+        self._patience = min(float(patience), threading.TIMEOUT_MAX)
         self._world: JumpingWorld | None = None
         self._undo: list[Callable[[], object]] = []
 
     def __call__(self, function: _Function) -> _Function:
         """Have a function called in virtual time: each call in a block of its own."""
-        start = self._start
+        start, patience = self._start, self._patience
         if inspect.isclass(function):
             raise ConfigurationError(
                 f"virtual_time() cannot be put on the class {function.__name__!r}: put it on its test methods, or use"
@@ -117,14 +121,14 @@ class VirtualTime:
 
             @functools.wraps(function)
             async def awaited(*args: Any, **kwargs: Any) -> Any:
-                with VirtualTime(start):
+                with VirtualTime(start, patience):
                     return await function(*args, **kwargs)
 
             return cast(_Function, awaited)
 
         @functools.wraps(function)
         def called(*args: Any, **kwargs: Any) -> Any:
-            with VirtualTime(start):
+            with VirtualTime(start, patience):
                 return function(*args, **kwargs)
 
         return cast(_Function, called)
@@ -151,6 +155,9 @@ class VirtualTime:
                 self._undo.append(signals.give_back)
             if loop is not None:
                 self._borrow(loop)
+            watch = StillnessWatch(world, self._patience)
+            watch.begin()
+            self._undo.append(watch.end)
         except BaseException:
             self._leave()
             raise
@@ -204,7 +211,7 @@ class VirtualTime:
         self._undo.append(give_back)
 
 
-def virtual_time(start: datetime | None = None) -> VirtualTime:
+def virtual_time(start: datetime | None = None, *, patience: float = 60.0) -> VirtualTime:
     """A block in which time passes only while all threads wait, and then at once: up to when the next one is due.
 
     Every delay, timeout, lease, expiry and sleep in the block follows its clock, those of mainspring and of
@@ -216,6 +223,8 @@ def virtual_time(start: datetime | None = None) -> VirtualTime:
 
     Args:
         start: The wall time at the beginning; now if it is left out. One without a time zone is in UTC.
+        patience: Real seconds for which threads may wait for a time while others do nothing, as they wait for what is
+            not of the block: a lock that was made before it, a process, a socket.
 
     Returns:
         A context manager that gives a `VirtualClock`, or a decorator for functions, plain or async.
@@ -223,9 +232,10 @@ def virtual_time(start: datetime | None = None) -> VirtualTime:
     Raises:
         ConfigurationError: On entering, if a run is going on in this process, if the block is inside of another one
             or of a simulation, or if the running event loop is of a kind that cannot take part.
-        StandstillError: In the block or at its end: all threads wait, and none of them for a time.
+        StandstillError: In the block or at its end: all threads wait, and none of them for a time, or the patience has
+            ended. It is then raised in all that wait for a time, too.
     """
-    return VirtualTime(start)
+    return VirtualTime(start, patience)
 
 
 def _make_world(start: datetime | None) -> JumpingWorld:

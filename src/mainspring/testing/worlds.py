@@ -49,7 +49,7 @@ _OWN = (
 
 
 class StandstillError(MainspringError):
-    """Nobody in a world can run, and nobody waits for a time: the message says who waits where."""
+    """Nobody in a world can run, and no time that anybody waits for comes: the message says who waits where."""
 
 
 class Strand:
