@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mainspring.exceptions import StoreMissing
 from mainspring.testing import invariants, reset_process_state
@@ -32,7 +33,12 @@ RUN_ENGINES = {
 
 
 def pytest_configure() -> None:
-    """Have Ctrl-C mean the same as in front of a terminal, here and in what tests start, if a shell ignores it."""
+    """Have no test fail for its time, and Ctrl-C mean the same as in front of a terminal, if a shell ignores it.
+
+    Hypothesis would else fail an example that takes 200 ms, as any may that shares a processor with others.
+    """
+    settings.register_profile("mainspring", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("mainspring")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -132,7 +132,7 @@ def other() -> Iterator[values.OtherProcess]:
 @pytest.mark.slow
 @pytest.mark.contract("K-25")
 @given(value=values.VALUES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_value_has_the_same_hash_in_another_process(other: values.OtherProcess, value: Any) -> None:
     """Whatever Hypothesis thinks of."""
     assert other.hash(value) == content_hash(value)

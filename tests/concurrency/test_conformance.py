@@ -109,4 +109,4 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestQueue = pytest.mark.contract("CC-4", "CC-16", "CC-42")(QueueMachine.TestCase)
-TestQueue.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestQueue.settings = settings(max_examples=60, stateful_step_count=25)

@@ -121,7 +121,7 @@ SUBJECTS: dict[str, Any] = {
 }
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(tree=TREES, moment=st.floats(0.0, 0.4), choice=st.integers(0, 100))
 def test_any_tree_at_any_moment(tree: Node, moment: float, choice: int) -> None:
     """Nothing inside goes on once a run is Cancelled; each has said so before; whatever is around may go on."""

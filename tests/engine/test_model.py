@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.model.performing import Performance
@@ -104,7 +104,7 @@ def expected(call: Call, is_async: bool, yields: bool, luck: float) -> Model:
 @pytest.mark.slow
 @pytest.mark.timeout(max(120, EXAMPLES))
 @pytest.mark.contract(*CLAUSES)
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES)
 @given(calls(2), st.sampled_from((0.5, 0.0, 0.25, 0.999)))
 @pytest.mark.invariants(by_hand=True, is_over=False)
 def test_the_engine_does_what_the_model_says(call: Call, luck: float) -> None:

@@ -202,7 +202,7 @@ events = st.builds(
 
 
 @pytest.mark.contract("EV-25")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(event=events)
 def test_json_keeps_everything(event: Event) -> None:
     """An event that went through JSON is the same event, to the microsecond."""

@@ -56,7 +56,7 @@ def test_the_folder_is_made_on_demand(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (tmp_path / "deep" / "locks" / "k.lock").exists()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(keys=st.lists(st.text(max_size=400), min_size=2, max_size=2, unique=True))
 def test_every_key_has_a_file_of_its_own(keys: list[str]) -> None:
     """Whatever is in two keys, their files differ, stay in the folder and have names that can be had."""

@@ -56,7 +56,7 @@ def test_odd_keys_and_holders(key: str) -> None:
 
 
 @pytest.mark.contract("TX-52", "TX-54", "TX-55")
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.tuples(

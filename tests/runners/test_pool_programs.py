@@ -151,7 +151,7 @@ def plans(lends: bool) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.contract("TR-36", "W-21")
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(plans(lends=False), min_size=1, max_size=4), st.sampled_from([1, 2, 3, 8]))
 def test_any_program_of_work(programs: list[Any], limit: int) -> None:
     """Everything is done once, never more at a time than the limit says, and no thread is left."""
@@ -172,7 +172,7 @@ def test_any_program_of_work(programs: list[Any], limit: int) -> None:
 
 
 @pytest.mark.contract("TR-16")
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(plans(lends=True), min_size=1, max_size=4),
     st.sampled_from([1, 2, 8]),

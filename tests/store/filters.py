@@ -344,11 +344,9 @@ rare_flow_runs = st.integers(0, 2).flatmap(lambda number: flow_run_filters if nu
 
 for_many = settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[  # it is only read, and each backend inherits the tests
         HealthCheck.function_scoped_fixture,
         HealthCheck.differing_executors,
-        HealthCheck.too_slow,
     ],
 )
 ORDERS: dict[str, tuple[Callable[[Any], Any], bool]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring import flow, task
@@ -444,7 +444,6 @@ class Walk:
         self.states.append(state)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_any_way_along_the_moves_is_well(data: st.DataObject) -> None:
     """Whatever the state machine allows a flow run is legal, and any state left out of it is noticed."""

@@ -24,7 +24,7 @@ def silence() -> Iterator[None]:
 @pytest.mark.contract(
     "TX-18", "TX-19", "TX-20", "TX-21", "TX-22", "TX-26", "TX-28", "TX-32", "TX-70", "TX-71"
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(program=programs)
 def test_programs_do_what_the_model_says(program: Block) -> None:
     """States, hooks, writes and errors agree, in their order, and no lock is left."""
@@ -35,7 +35,7 @@ def test_programs_do_what_the_model_says(program: Block) -> None:
 @pytest.mark.slow
 @pytest.mark.contract("TX-42", "V-9")
 @pytest.mark.parametrize("face", ["async", "mixed"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(program=programs)
 def test_all_faces_do_the_same(face: str, program: Block) -> None:
     """What is true of sync blocks is true of async ones, and of those of one kind in the other."""
