@@ -174,6 +174,7 @@ class JumpingWorld(World):
                     self._free(me)
                 me.gate.acquire(blocking=False)
                 me.token = False
+                self._given_up.pop(me, None)
             raise
         if self._is_suspect and me is self._entering:
             return self._wait_for_outsiders(me, why)
