@@ -33,7 +33,7 @@ LEGAL = {
     Move.ROLL_BACK: ({StateType.COMPLETED}, "COMPLETED", "RolledBack"),
     Move.CRASH: (set(StateType) - TERMINAL_STATES, "CRASHED", "Crashed"),
     Move.STOP: (set(StateType) - TERMINAL_STATES - {StateType.CANCELLING}, "CANCELLING", "Cancelling"),
-    Move.CANCEL: (set(StateType) - TERMINAL_STATES, "CANCELLED", "Cancelled"),
+    Move.CANCEL: (set(StateType) - TERMINAL_STATES | {StateType.CRASHED}, "CANCELLED", "Cancelled"),
 }
 
 

@@ -226,6 +226,17 @@ def die_inside(x: int) -> int:
 
 
 @task
+def hold_on(folder: Path) -> None:
+    """Does not let itself be stopped."""
+    note(folder, "begun")
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+
+
+@task
 def leave_a_thread(seconds: float) -> None:
     threading.Thread(target=time.sleep, args=(seconds,)).start()
 

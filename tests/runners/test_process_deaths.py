@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 import pytest
 
 from mainspring import flow, task
+from mainspring._processes.children import Child
 from mainspring._processes.leashes import Leash
 from mainspring.client import get_client
-from mainspring.exceptions import CrashedRun, WorkerDied, WorkerNotStarted
+from mainspring.exceptions import CancelledRun, CrashedRun, WorkerDied, WorkerNotStarted
+from mainspring.recording import current_recorder
 from mainspring.runs import TaskRun
 from mainspring.states import State
 from mainspring.task_runners import ProcessPoolTaskRunner
 from mainspring.task_runners.calls import Call
 from mainspring.task_runners.losses import Losses
-from tests.engine.history import query, sequence, states_of, task_runs
+from tests.engine.history import flow_runs, query, sequence, states_of, task_runs
 from tests.runners import remote
 from tests.runners.making import eventually
 
@@ -183,9 +186,6 @@ def test_others_may_settle_first(pool: ProcessPoolTaskRunner, tmp_path: Path, mo
     """A run that somebody else has found dead already is retried all the same."""
     found: list[int] = []
     death = "mainspring._processes.children.Child.death"
-    from mainspring._processes.children import Child
-    from mainspring.recording import current_recorder
-
     original = Child.death
 
     def settle_before(child: Child) -> WorkerDied:
@@ -198,6 +198,41 @@ def test_others_may_settle_first(pool: ProcessPoolTaskRunner, tmp_path: Path, mo
     assert pool.submit(remote.die_once, parameters).result(timeout=60) == 3
     assert found == [1]
     assert sequence() == "Pending Running Crashed AwaitingRetry Retrying Completed"
+
+
+def test_others_may_settle_what_is_cancelled_first(tmp_path: Path, monkeypatch: Any) -> None:
+    """A run whose worker is killed, as it does not stop, is Cancelled, though somebody has found that one dead."""
+    found: list[int] = []
+    told: list[str] = []
+    original = Child.kill
+
+    def settle_after(child: Child) -> None:
+        original(child)
+        found.append(len(current_recorder().store.settle_dead_owners()))
+
+    def tell(task: object, run: TaskRun, state: State) -> None:
+        told.append(state.name)
+
+    monkeypatch.setattr(Child, "kill", settle_after)
+    holding = remote.hold_on.with_options(on_crashed=[tell], on_cancellation=[tell])
+
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
+    def around() -> None:
+        holding.submit(tmp_path).wait()
+
+    def cancel() -> None:
+        eventually(lambda: remote.notes(tmp_path) and flow_runs())
+        get_client().cancel_run(flow_runs()[0].id, "no longer needed", timeout=60)
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    with pytest.raises(CancelledRun, match="no longer needed"):
+        around()
+    canceller.join()
+    assert found == [1]
+    assert sequence() == "Pending Running Crashed Cancelled"
+    assert task_runs()[0].state.message == "no longer needed"
+    assert told == ["Cancelled"]
 
 
 def test_an_exit_in_a_task_is_no_death(workers: ProcessPoolTaskRunner) -> None:

@@ -209,14 +209,16 @@ def crash(policy: RunPolicy, run: Run, error: BaseException, now: Now) -> Phase:
     return True
 
 
-def cancel(policy: RunPolicy, run: Run, reason: str, now: Now) -> Phase:
+def cancel(policy: RunPolicy, run: Run, reason: str, now: Now, was_lost: bool = False) -> Phase:
     """Record that the run has ended because somebody has asked for it; a final state is never overwritten.
 
-    It is Cancelling for as long as anything goes on inside of it. Returns True if the run was cancelled by this call.
+    It is Cancelling for as long as anything goes on inside of it. If it ``was_lost``, its process was killed for this,
+    and perhaps it is Crashed by now because somebody else has found that dead. Returns True if the run was cancelled by
+    this call.
     """
-    if run.state.is_final():
+    if run.state.is_final() and not (was_lost and run.state.is_crashed()):
         return False
-    if not run.state.is_cancelling():
+    if not (run.state.is_cancelling() or run.state.is_crashed()):
         yield Enter(next_state(run, Move.STOP, now(), reason))
     yield _END_INSIDE
     yield Enter(next_state(run, Move.CANCEL, now(), reason))

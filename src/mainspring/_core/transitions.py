@@ -113,11 +113,12 @@ MOVES: dict[StateType, dict[Move, tuple[StateType, str]]] = {
     _S.FAILED: {Move.BEGIN: _BEGIN},
     _S.CANCELLED: {Move.BEGIN: _BEGIN},
     # Whoever finds that a process is dead may be quicker than the one who grants its run another attempt, or has
-    # ended it because its time was over.
+    # ended it because its time was over or the run was to be cancelled.
     _S.CRASHED: {
         Move.BEGIN: _BEGIN,
         Move.AWAIT_RETRY: (_S.SCHEDULED, "AwaitingRetry"),
         Move.TIME_OUT: (_S.FAILED, "TimedOut"),
+        Move.CANCEL: _CANCEL,
     },
 }
 

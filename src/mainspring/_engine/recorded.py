@@ -414,14 +414,15 @@ class RecordedRun(BoundedRun):
         if stop.kind is not StopKind.CANCELLED:
             yield from self._crash_by(RunCancelled(stop.reason))
             return
-        ended = yield from lifecycle.cancel(self.subject.policy, self.run, stop.reason, self._now)
+        policy, run, was_lost = self.subject.policy, self.run, self._confirms
+        ended = yield from lifecycle.cancel(policy, run, stop.reason, self._now, was_lost)
         if ended:
             # Whoever called what was cancelled by itself can go on; inside of a tree that was, nobody can.
             kind = CancelledRun if self._is_outermost(stop) else RunCancelled
             self._raised = kind(stop.reason)
             self._failure_told = True
             if engine_logs(logging.WARNING):
-                self.logger.warning("%s was cancelled: %s", self.subject.policy.noun, stop.reason)
+                self.logger.warning("%s was cancelled: %s", policy.noun, stop.reason)
 
     def show(self, state: State) -> None:
         """Enter a state from another thread, for all to see; nothing if the run is over."""
@@ -432,6 +433,9 @@ class RecordedRun(BoundedRun):
         """The core's decision about the death of the process that ran this, and the line that reports it."""
         policy, run = self.subject.policy, self.run
         before, self._confirms = run.state, True
+        if isinstance(error, RunCancelled):
+            yield from self._crash(error)
+            return False
         retries = self.retries if self._loss is not None else None  # else whoever died knew how many
         outcome = self._timed_out(error) if isinstance(error, TimeoutError) else None
         limit, is_last = (None, False) if outcome is None else (outcome.limit, outcome.is_last)

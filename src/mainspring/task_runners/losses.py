@@ -62,9 +62,9 @@ class Losses:
             error = self._cause(engine, death, leash, is_over)
             try:
                 with _begun_in_time(), engine.initialize_run():
-                    if isinstance(error, RunCancelled) or (is_last and not run.state.is_final()):
-                        engine.handle_crash(error)
-                    elif not (is_last and run.state.is_crashed()):  # else somebody was first to record it
+                    if is_last and not isinstance(error, RunCancelled):
+                        engine.handle_crash(error)  # if nobody was first to record it
+                    else:
                         is_granted = engine.handle_loss(error)
                     if not is_granted and (run.state is not before or run.state.is_crashed()):
                         engine.call_hooks()

@@ -23,7 +23,7 @@ _NAMES = frozenset((kind, name) for _, kind, name in _MOVES) | {
     ("PENDING", "Pending"),
     ("SCHEDULED", "Scheduled"),
 }
-_GRANTS_AFTER_DEATH = (Move.AWAIT_RETRY, Move.TIME_OUT)
+_AFTER_DEATH = (Move.AWAIT_RETRY, Move.TIME_OUT, Move.CANCEL)
 _FROM_CODE = ("RUNNING", "CANCELLING")  # where a function may return a state that it has made
 
 
@@ -145,7 +145,7 @@ def _may_follow(before: HistoryState, after: HistoryState, may_begin_again: bool
 
     There has to be a move. What a function returns may have any name of its own. Only flow runs, and task runs that
     stand for them, begin again when they are over, unless they have completed; what is left of a task run whose
-    process has died goes on as another attempt.
+    process has died goes on as another attempt, or ends as that was to end for which the process was killed.
     """
     move = _MOVES.get((before.type, after.type, after.name))
     if before.type not in FINAL:
@@ -157,4 +157,4 @@ def _may_follow(before: HistoryState, after: HistoryState, may_begin_again: bool
             before.type == "CRASHED" and not before.attempt
         )  # what is known of it by whoever found it dead
         return never_began or (may_begin_again and before.type != "COMPLETED")
-    return move in _GRANTS_AFTER_DEATH
+    return move in _AFTER_DEATH
