@@ -13,8 +13,8 @@
   `outside`: what goes wrong, and what a seed cannot decide
 - `worlds`, `locks`, `pipes`, `loops`: threads that a scheduler runs on a clock that jumps, and what they wait for
 - `takeover`, `databases`: the standard library in the hands of such a world
-- `virtual`: time that passes only while everybody waits; `jumping`, `signals`: its world; `stillness`: whoever holds that
-  up for ever is told; `belongings`: kept for later
+- `virtual`: time that passes only while everybody waits; `jumping`, `signals`: its world; `stillness`: whoever holds
+  that up for ever is told; `belongings`: kept for later
 - `options`: numbers that are given, refused early
 
 Names are loaded when they are used: pytest loads the plugin also in projects that have nothing to do with mainspring.
