@@ -14,7 +14,9 @@ from mainspring.cache_policies import NO_CACHE
 from mainspring.client import open_client
 from mainspring.concurrency.sync import concurrency
 from mainspring.recording import close_recorders, current_recorder
+from mainspring.resumption import resume_flow_run
 from mainspring.runs import FlowRun
+from mainspring.runtime import flow_run
 from mainspring.states import Pending, StateType
 from mainspring.store import open_store
 from mainspring.store.histories import History
@@ -243,6 +245,33 @@ def test_what_is_no_success_may_be_kept(kind: str) -> None:
     """A run that has failed or was cancelled keeps its exception as another one its result."""
     forge(row(f"state_type = '{kind}', state_name = 'Other'", "kept-1"))
     assert not [problem for problem in problems() if "its result is kept at" in problem]
+
+
+@pytest.mark.parametrize(
+    ("retries", "attempt", "is_problem"), [(0, 1, False), (0, 2, True), (1, 1, True), (1, 2, True)]
+)
+def test_what_a_lost_attempt_has_left_may_end_later(retries: int, attempt: int, is_problem: bool) -> None:
+    """It may be that of a process that was thought dead, and has died since; a retry waits for what was before."""
+
+    @flow(flow_run_name="outer", persist_result=True, retries=retries)
+    def twice() -> None:
+        if flow_run.run_count == attempt:
+            plain()
+        if flow_run.run_count == 1:
+            raise ValueError
+
+    state = twice(return_state=True)
+    if state.is_failed():
+        resume_flow_run(state.state_details.flow_run_id, flow=twice)
+    for change, problem in (
+        (f"end_time = end_time + {SECOND}", "has ended after flow run 'outer'"),
+        (
+            "state_type = 'RUNNING', state_name = 'Running'",
+            "is still Running after the end of flow run 'outer'",
+        ),
+    ):
+        forge(row(change))
+        assert any(problem in each for each in problems(is_over=False)) == is_problem
 
 
 @pytest.mark.usefixtures("sample")
