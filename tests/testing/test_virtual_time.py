@@ -694,6 +694,27 @@ def test_who_computes_or_is_alone_is_left_alone() -> None:
         subprocess.run([sys.executable, "-c", "import time; time.sleep(1)"], check=True)
 
 
+@pytest.mark.parametrize("asks", [False, True])
+def test_who_waits_for_a_task_is_left_alone(asks: bool) -> None:
+    """The task may take its real time; that a thread which waits for it looks up now and then is no wait for a time."""
+
+    @task
+    def ask(begun: threading.Event) -> int:
+        begun.set()
+        return subprocess.run([sys.executable, "-c", "import time; time.sleep(1)"], check=True).returncode
+
+    @virtual_time(patience=0.2)
+    @flow
+    def around() -> int:
+        begun = threading.Event()
+        future = ask.submit(begun)
+        begun.wait()
+        return future.result() if asks else 0
+
+    assert around() == 0
+    assert only_task_run().state.is_completed()
+
+
 def test_patience_that_is_none_is_refused() -> None:
     """It is a number above 0, or infinite."""
     for patience in (0, -1, float("nan"), True, "long"):

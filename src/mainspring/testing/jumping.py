@@ -18,6 +18,7 @@ from time import monotonic_ns as real_monotonic_ns
 from time import sleep as real_sleep
 from typing import Any, NoReturn
 
+from mainspring._interruption import wait_in_pieces
 from mainspring.concurrency._keeper import KEEPER, keeper
 from mainspring.testing.worlds import NANOSECONDS, StandstillError, Strand, World
 
@@ -381,16 +382,16 @@ class JumpingWorld(World):
 
 
 class _Place(Enum):
-    """Where a thread is."""
+    """Where a thread waits."""
 
     USER = 1
     """In code of a user's."""
 
     CALL = 2
-    """In code of ours that such code has called."""
+    """In code of ours that such code has called, and that has so much time."""
 
     OURS = 3
-    """In a thread that we have begun for ourselves, or that is idle."""
+    """In code of ours for as long as it takes, or in a thread that is idle."""
 
 
 def _place(strand: Strand) -> _Place:
@@ -399,10 +400,11 @@ def _place(strand: Strand) -> _Place:
     while frame is not None:
         name = frame.f_globals.get("__name__") or ""
         package = name.partition(".")[0]
-        if package == "mainspring":
-            if not name.startswith("mainspring.testing"):
-                place = _Place.CALL
-        elif package not in sys.stdlib_module_names:
+        if frame.f_code is wait_in_pieces.__code__ and frame.f_locals["seconds"] is not None:
+            place = _Place.CALL
+        elif package == "mainspring" and not name.startswith("mainspring.testing"):
+            place = _Place.OURS if place is _Place.USER else place
+        elif package not in {"mainspring", *sys.stdlib_module_names}:
             return place
         frame = frame.f_back
     return _Place.OURS
