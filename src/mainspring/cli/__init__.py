@@ -36,6 +36,7 @@ loading the others::
     rendering   consoles, tables, times; plain text in a pipe
     failures    an exception without our frames
     errors      from an exception to a line and an exit code
+    outputs     standard output and error, to which all is written
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from mainspring.cli.errors import catch_errors
+from mainspring.cli.outputs import write_whole
 from mainspring.cli.shortcuts import answer_at_once
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
+    write_whole()
     with catch_errors():
         is_answered = answer_at_once(sys.argv[1:])
         if not is_answered:
