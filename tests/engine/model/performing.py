@@ -36,7 +36,7 @@ from tests.engine.model.programs import HOOKS, SCHEDULED_SECONDS, Block, Call, E
 from tests.engine.model.reference import Run
 from tests.engine.traces import AsyncWorld, SyncWorld, TracingClock
 
-TIME_LIMIT = 0.02
+TIME_LIMIT = 0.05
 
 
 class BoomError(Exception):

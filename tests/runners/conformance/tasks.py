@@ -194,12 +194,14 @@ async def asleep(seconds: float) -> None:
 
 @task
 def sleep_and_note(folder: Path) -> None:
+    note(folder, str(os.getpid()))
     with noted(folder):
         sleep.fn(3 * LIMIT)
 
 
 @task
 async def asleep_and_note(folder: Path) -> None:
+    note(folder, str(os.getpid()))
     with noted(folder):
         await asyncio.sleep(3 * LIMIT)
 

@@ -12,6 +12,7 @@ from tests.engine.history import only_task_run, sequence, states_of, task_runs
 from tests.runners import remote
 from tests.runners.conformance import tasks
 from tests.runners.conformance.tasks import note, notes, settled, value
+from tests.runners.making import eventually
 
 Runner = TaskRunner[Any]
 
@@ -111,10 +112,12 @@ def test_a_time_limit(pool: Runner, work: Any) -> None:
 @pytest.mark.contract("E-70", "X-1")
 @pytest.mark.parametrize("work", [tasks.sleep_and_note, tasks.asleep_and_note], ids=lambda work: work.name)
 def test_a_time_limit_ends_the_code(pool: Runner, tmp_path: Path, work: Any) -> None:
-    """The function is interrupted wherever it runs, and gives back what it runs on."""
+    """The function is interrupted wherever it runs, or its worker killed, and gives back what it runs on."""
     assert settled(pool.submit(work.with_options(timeout_seconds=1), {"folder": tmp_path})) == "TimedOut"
-    tasks.wait_for(tmp_path / "notes")
-    assert notes(tmp_path)[0] in {"TaskRunTimeoutError", "CancelledError"}
+    pid, *_ = notes(tmp_path)
+    # A worker that takes a moment too long, as it may on a loaded machine, is killed.
+    assert eventually(lambda: len(notes(tmp_path)) == 2 or not Path(f"/proc/{pid}").exists())
+    assert notes(tmp_path)[1:] in ([], ["TaskRunTimeoutError"], ["CancelledError"])
 
 
 @pytest.mark.contract("E-70")
