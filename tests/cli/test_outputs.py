@@ -18,6 +18,7 @@ from mainspring import flow, task
 from mainspring.recording import close_recorders
 from tests.cli.commands import COMMAND, command
 from tests.engine.history import only_flow_run
+from tests.engine.stopping import until
 
 LIMIT = 60.0
 FULL = 65_536
@@ -62,10 +63,7 @@ def test_a_process_that_is_stopped_for_a_moment(show: list[str], unbuffered: str
         stdout=subprocess.PIPE,
         text=True,
     )
-    end = time.monotonic() + LIMIT
-    while waiting_in(process.stdout) < FULL:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: waiting_in(process.stdout) >= FULL)
     for number in (signal.SIGSTOP, signal.SIGCONT):
         process.send_signal(number)
         time.sleep(0.05)

@@ -60,14 +60,19 @@ class CrashReport(NamedTuple):
         return [each for each in self.rounds if each.has_failed]
 
     @property
+    def missed(self) -> list[CrashRound]:
+        """The rounds without a death: no life came to its point."""
+        return [each for each in self.rounds if not each.deaths]
+
+    @property
     def culprit(self) -> Culprit | None:
         """The task to look at; None if all is well or no task explains it."""
         return culprit_of(self.rounds)
 
     def __str__(self) -> str:
         failed = f"{len(self.failed)} failed" if self.failed else "all held"
-        died = sum(bool(each.deaths) for each in self.rounds)
-        missed = f" ({len(self.rounds) - died} not reached)" if died < len(self.rounds) else ""
+        missed = f" ({len(self.missed)} not reached)" if self.missed else ""
+        died = len(self.rounds) - len(self.missed)
         return f"flow {self.flow!r}: {died} deaths at {self.points} points{missed}, {failed}"
 
 
@@ -146,10 +151,10 @@ def crash_everywhere(
             shutil.rmtree(folder, ignore_errors=True)
     if report.failed:
         raise CrashError(_message(report, subject), report)
-    missed = [each for each in report.rounds if not each.deaths]
-    if missed and points is not None:
+    if report.missed and points is not None:
+        missed = report.missed[0]
         raise ConfigurationError(
-            f"There is no point {missed[0].plan[0]}: the flow has passed {missed[0].passed} points and, undisturbed,"
+            f"There is no point {missed.plan[0]}: the flow has passed {missed.passed} points and, undisturbed,"
             f" {trial.points}."
         )
     return report

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from mainspring._interruption import wait_in_pieces
 from mainspring.concurrency._keeper import KEEPER, keeper
-from mainspring.testing.worlds import NANOSECONDS, StandstillError, Strand, World
+from mainspring.testing.worlds import NANOSECONDS, StandstillError, Strand, World, frames_of
 
 __all__ = ["ALARM", "JumpingWorld", "Mutex"]
 
@@ -395,18 +395,17 @@ class _Place(Enum):
 
 
 def _place(strand: Strand) -> _Place:
-    frame = sys._current_frames().get(strand.ident)  # pyright: ignore[reportPrivateUsage] - it is documented
     place = _Place.USER
-    while frame is not None:
+    for frame in frames_of(strand.ident):
         name = frame.f_globals.get("__name__") or ""
         package = name.partition(".")[0]
         if frame.f_code is wait_in_pieces.__code__ and frame.f_locals["seconds"] is not None:
             place = _Place.CALL
-        elif package == "mainspring" and not name.startswith("mainspring.testing"):
-            place = _Place.OURS if place is _Place.USER else place
-        elif package not in {"mainspring", *sys.stdlib_module_names}:
+        elif package == "mainspring":
+            if place is _Place.USER and not name.startswith("mainspring.testing"):
+                place = _Place.OURS
+        elif package not in sys.stdlib_module_names:
             return place
-        frame = frame.f_back
     return _Place.OURS
 
 
@@ -423,12 +422,7 @@ def _tell_nobody(thread: Any) -> None:
 
 def _waits_for_work(strand: Strand) -> bool:
     """Whether it is an idle thread of a pool of the standard library, which ends with the process at the latest."""
-    frame = sys._current_frames().get(strand.ident)  # pyright: ignore[reportPrivateUsage] - it is documented
-    while frame is not None:
-        if (
-            frame.f_code.co_name == "_worker"
-            and frame.f_globals.get("__name__") == "concurrent.futures.thread"
-        ):
-            return True
-        frame = frame.f_back
-    return False
+    return any(
+        frame.f_code.co_name == "_worker" and frame.f_globals.get("__name__") == "concurrent.futures.thread"
+        for frame in frames_of(strand.ident)
+    )

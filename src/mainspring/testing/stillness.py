@@ -7,6 +7,7 @@ counts as running, and the clock waits for it. If the one that holds the lock wa
 from __future__ import annotations
 
 import sys
+from _thread import TIMEOUT_MAX
 from _thread import allocate_lock as real_lock
 from _thread import start_new_thread as start_real_thread
 from time import monotonic_ns as real_monotonic_ns
@@ -14,7 +15,7 @@ from time import process_time_ns as real_process_time_ns
 from typing import Any
 
 from mainspring.testing.jumping import JumpingWorld
-from mainspring.testing.worlds import StandstillError
+from mainspring.testing.worlds import StandstillError, frames_of
 
 __all__ = ["StillnessWatch"]
 
@@ -50,7 +51,7 @@ class StillnessWatch:
         self._over.release()
 
     def _look_regularly(self) -> None:
-        interval = self._patience / _LOOKS
+        interval = min(self._patience / _LOOKS, TIMEOUT_MAX)
         before: Any = None
         vain = 0
         moment, work = real_monotonic_ns(), real_process_time_ns()
@@ -75,10 +76,8 @@ class StillnessWatch:
 
 def _is_debugged() -> bool:
     """Whether any thread is in a debugger, where people take their time."""
-    for frame in sys._current_frames().values():  # pyright: ignore[reportPrivateUsage] - it is documented
-        each: Any = frame
-        while each is not None:
-            if (each.f_globals.get("__name__") or "").startswith(_DEBUGGERS):
-                return True
-            each = each.f_back
-    return False
+    return any(
+        (frame.f_globals.get("__name__") or "").startswith(_DEBUGGERS)
+        for thread in sys._current_frames()  # pyright: ignore[reportPrivateUsage] - it is documented
+        for frame in frames_of(thread)
+    )

@@ -100,7 +100,7 @@ class VirtualTime:
             )
         require_patience(patience)
         self._start = start
-        self._patience = min(float(patience), threading.TIMEOUT_MAX)
+        self._patience = patience
         self._world: JumpingWorld | None = None
         self._undo: list[Callable[[], object]] = []
 

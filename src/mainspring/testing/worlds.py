@@ -22,11 +22,12 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from random import Random
 from time import sleep as real_sleep
+from types import FrameType
 from typing import Any
 
 from mainspring.exceptions import MainspringError
 
-__all__ = ["NANOSECONDS", "SeededWorld", "StandstillError", "Start", "Strand", "World"]
+__all__ = ["NANOSECONDS", "SeededWorld", "StandstillError", "Start", "Strand", "World", "frames_of"]
 
 Start = Callable[[Callable[[], object]], int]
 """Begins a real thread, which is to call what it is given, and returns the ident of that."""
@@ -311,6 +312,14 @@ class World:
             if frame is not None:
                 lines += [f"    {line}" for line in _outer(frame)]
         return "\n".join(lines)
+
+
+def frames_of(thread: int) -> Iterator[FrameType]:
+    """Where a thread is: its frames, the innermost first; none if it has ended."""
+    frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage] - it is documented
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _outer(frame: Any) -> Iterator[str]:

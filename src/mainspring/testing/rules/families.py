@@ -15,6 +15,8 @@ _APART = 100
 That is noticed where no time passes while code runs: in virtual time.
 """
 
+_LEAVES_SOME = FINAL - {"COMPLETED"}
+
 
 def problems(facts: Facts) -> Iterator[str]:
     """Runs that were there before the one around them, or are not over when that has completed.
@@ -31,16 +33,16 @@ def problems(facts: Facts) -> Iterator[str]:
         if around is None:
             yield f"{facts.who(run.key)} is inside of {facts.who(run.around)}"
             continue
-        for problem in _outside(run, around, _lost(facts.paths.get(around.key, ()))):
+        for problem in _outside(run, around, facts.paths.get(around.key, ())):
             yield f"{facts.who(run.key)} {problem} {facts.who(around.key)}, inside of which it is"
 
 
 def _lost(path: Sequence[HistoryState]) -> int:
     """The last attempt after which somebody else has gone on with a run; 0 if that was none."""
-    return max((state.attempt for state in path[:-1] if state.type in FINAL - {"COMPLETED"}), default=0)
+    return max((state.attempt for state in path[:-1] if state.type in _LEAVES_SOME), default=0)
 
 
-def _outside(run: HistoryRun, around: HistoryRun, lost: int) -> Iterator[str]:
+def _outside(run: HistoryRun, around: HistoryRun, path: Sequence[HistoryState]) -> Iterator[str]:
     if run.kind == "task" and around.kind != "flow":
         yield "belongs to a run that is none of a flow:"
     if run.created < around.created:
@@ -51,7 +53,7 @@ def _outside(run: HistoryRun, around: HistoryRun, lost: int) -> Iterator[str]:
         yield f"is of attempt {run.around_attempt}, which was not begun, of"
     if around.state_type != "COMPLETED" or around.end_time is None or run.created >= around.end_time:
         return
-    if run.kind == "task" and run.around_attempt <= lost:
+    if run.kind == "task" and run.around_attempt < around.run_count and run.around_attempt <= _lost(path):
         return
     if run.state_type not in FINAL:
         if run.state_name != "NotReady":
